@@ -1,0 +1,54 @@
+# `make run` and `make test` need Python 3.11 to 3.13 with venv, git and make; they build .venv by themselves.
+PYTHON ?= python3
+UV ?= uv
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+HASHED := --require-hashes --no-deps --no-build-isolation
+# The folder where pytest writes is of this user's own, so that a shared machine's /tmp is no trouble.
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test slow lint lock clean
+
+help:  ## List these commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
+
+run: $(VENV)/run.stamp  ## Train, convert, simulate and log a network (ARGS="data=mnist ..." for overrides)
+	@$(BIN)/python -m snnpipe $(ARGS)
+
+test: $(VENV)/test.stamp  ## Run the tests (ARGS="-k name ..." for pytest's own options)
+	@$(BIN)/python -m pytest $(ARGS)
+
+slow: $(VENV)/test.stamp  ## Run the tests that take long
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/test.stamp  ## Lint, check the format and the types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+lock:  ## Resolve the locked requirements anew (needs uv)
+	$(UV) pip compile pyproject.toml -o requirements/run.txt $(LOCK)
+	$(UV) pip compile pyproject.toml --extra test -c requirements/run.txt -o requirements/test.txt $(LOCK)
+	$(UV) pip compile requirements/build.in -c requirements/run.txt -o requirements/build.txt $(LOCK)
+
+LOCK := --python-version 3.11 --universal --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --quiet $(UPGRADE)
+
+clean:  ## Remove the environment and what building left
+	rm -rf $(VENV) build src/*.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit("snnpipe needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+
+# nengo-dl has no wheel and its build wants an old setuptools: that goes in first, and builds it in place.
+$(VENV)/build.stamp: requirements/build.txt | $(VENV)/bin/python
+	$(PIP) --require-hashes --no-deps -r requirements/build.txt
+	@touch $@
+
+$(VENV)/%.stamp: requirements/%.txt pyproject.toml $(VENV)/build.stamp
+	$(PIP) $(HASHED) -r $<
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,44 @@
+"""Train neural networks, convert them to spiking ones, and see what the conversion costs.
+
+Importing this changes nothing and loads nothing heavy: names are loaded when they are used.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Trainer": "snnpipe.trainer",
+    "TfdsDataModule": "snnpipe.data.tfds",
+    "Cnn2d": "snnpipe.models.cnn2d",
+    "KerasToSnn": "snnpipe.models.keras_to_snn",
+    "Mlp": "snnpipe.models.mlp",
+    "KerasTraining": "snnpipe.training.keras",
+    "NengoDLTraining": "snnpipe.training.nengo_dl",
+    "Pretrained": "snnpipe.training.pretrained",
+    "FiringRateTarget": "snnpipe.training.regularizers",
+    "FiringRateL1": "snnpipe.training.regularizers",
+    "FiringRateL2": "snnpipe.training.regularizers",
+    "NengoDLConverter": "snnpipe.conversion.nengo_dl",
+    "ConstantEncoder": "snnpipe.encoders",
+    "PoissonEncoder": "snnpipe.encoders",
+    "NengoDLSimulator": "snnpipe.simulators.nengo_dl",
+    "EarlyStopping": "snnpipe.callbacks.early_stopping",
+    "Progress": "snnpipe.callbacks.progress",
+    "SpikeArtifacts": "snnpipe.callbacks.spike_artifacts",
+    "CsvLogger": "snnpipe.loggers.csv",
+    "MLflowLogger": "snnpipe.loggers.mlflow",
+}
+
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'snnpipe' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

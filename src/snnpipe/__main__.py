@@ -1,0 +1,5 @@
+"""``python -m snnpipe``."""
+
+from snnpipe.cli import main
+
+main()

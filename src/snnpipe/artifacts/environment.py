@@ -1,0 +1,60 @@
+"""What a run ran on: versions and machine, and nothing of the environment's variables."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "snnpipe",
+    "tensorflow",
+    "tf-keras",
+    "nengo",
+    "nengo-dl",
+    "numpy",
+    "hydra-core",
+    "mlflow",
+    "tensorflow-datasets",
+    "scikit-learn",
+    "matplotlib",
+)
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return the versions of Python and packages, and the machine's kind."""
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout that snnpipe runs from (``-dirty`` where it is changed), if it is one."""
+    folder = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        tracked = subprocess.run(
+            ["git", "-C", str(folder), "ls-files", "--error-unmatch", __file__], capture_output=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() if tracked.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,120 @@
+"""The pictures of a run: one style, labelled axes with units, colours that colour-blind people can tell apart."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from snnpipe.files import replace_file
+from snnpipe.metrics.intervals import wilson_interval
+from snnpipe.types import SpikeEvents
+
+# Okabe and Ito's colours, https://jfly.uni-koeln.de/color/
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+_DPI = 120
+
+
+def accuracy_over_time(
+    path: Path, accuracy: Sequence[float], agreement: Sequence[float], ann_accuracy: float, images: int, dt: float
+) -> Path:
+    """Draw the SNN's accuracy (with its 95 % interval) and agreement after each step, and the ANN's accuracy."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    time_ms = _time_ms(len(accuracy), dt)
+    bounds = np.array([wilson_interval(round(share * images), images) for share in accuracy]).T
+    axes.fill_between(time_ms, *(100 * bounds), color=BLUE, alpha=0.2, linewidth=0, label="95 % interval")
+    axes.plot(time_ms, 100 * np.asarray(accuracy), color=BLUE, label="SNN accuracy")
+    axes.plot(time_ms, 100 * np.asarray(agreement), color=GREEN, linestyle=":", label="agreement with the ANN")
+    axes.axhline(100 * ann_accuracy, color=ORANGE, linestyle="--", label="ANN accuracy")
+    axes.set(
+        xlabel="time an image is shown (ms)",
+        ylabel=f"share of {images:,} test images (%)",
+        title="Accuracy over time",
+        xlim=(0, time_ms[-1]),
+        ylim=(0, 102),
+    )
+    axes.legend(loc="lower right", frameon=False)
+    return _save(figure, path)
+
+
+def spike_raster(
+    path: Path,
+    layer: str,
+    events: SpikeEvents,
+    images: Sequence[int],
+    labels: Sequence[str],
+    neurons: NDArray[np.int64],
+    n_steps: int,
+    dt: float,
+) -> Path:
+    """Draw a layer's spikes, a panel per image: time across, the chosen neurons up."""
+    figure = Figure(figsize=(2.2 + 2.6 * len(images), 4.0), layout="constrained")
+    panels = figure.subplots(1, len(images), sharey=True, squeeze=False)[0]
+    row_of = np.full(int(max(events.neuron.max(initial=0), neurons.max(initial=0))) + 1, -1)
+    row_of[neurons] = np.arange(len(neurons))
+    for axes, image, label in zip(panels, images, labels, strict=True):
+        mine = (events.image == image) & (row_of[events.neuron] >= 0)
+        axes.plot(
+            (events.step[mine] + 1) * dt * 1000,
+            row_of[events.neuron[mine]],
+            linestyle="none",
+            marker="|" if len(neurons) <= 128 else ",",
+            markersize=3,
+            color=BLUE,
+        )
+        axes.set(xlabel="time (ms)", title=f"image {image}: {label}", xlim=(0, n_steps * dt * 1000))
+        axes.set_ylim(-0.5, max(len(neurons), 1) - 0.5)
+    total = f"{len(neurons):,} neurons"
+    panels[0].set_ylabel(f"neuron of {layer} ({total})")
+    return _save(figure, path)
+
+
+def class_scores(
+    path: Path,
+    scores_btc: NDArray[np.float64],
+    images: Sequence[int],
+    labels: Sequence[int],
+    class_names: Sequence[str],
+    dt: float,
+) -> Path:
+    """Draw the class scores over time, a panel per image; the true class is the thick line."""
+    columns = min(4, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.9 * columns, 2.3 * rows + 0.3), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    time_ms = _time_ms(scores_btc.shape[1], dt)
+    for axes in grid.ravel()[len(images) :]:
+        axes.set_visible(False)
+    for axes, scores_tc, image, label in zip(grid.ravel(), scores_btc, images, labels, strict=False):
+        _draw_scores(axes, time_ms, scores_tc, label)
+        found = int(np.argmax(scores_tc[-1]))
+        verdict = "right" if found == label else f"read as {class_names[found]}"
+        axes.set_title(f"image {image}: {class_names[label]}, {verdict}", fontsize=9)
+    for axes in grid[-1]:
+        axes.set_xlabel("time (ms)")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("class score")
+    return _save(figure, path)
+
+
+def _draw_scores(axes: Axes, time_ms: NDArray[np.float64], scores_tc: NDArray[np.float64], label: int) -> None:
+    others = [c for c in range(scores_tc.shape[1]) if c != label]
+    axes.plot(time_ms, scores_tc[:, others], color=GREY, linewidth=0.8)
+    strongest = others[int(np.argmax(scores_tc[-1, others]))] if others else label
+    axes.plot(time_ms, scores_tc[:, strongest], color=ORANGE, linewidth=1.2, linestyle="--")
+    axes.plot(time_ms, scores_tc[:, label], color=BLUE, linewidth=2.2)
+
+
+def _time_ms(n_steps: int, dt: float) -> NDArray[np.float64]:
+    return (np.arange(n_steps) + 1) * dt * 1000
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(path) as file:
+        FigureCanvasAgg(figure).print_figure(file, dpi=_DPI, format="png")
+    return path

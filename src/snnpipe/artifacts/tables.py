@@ -1,0 +1,85 @@
+"""Tables and descriptions of a run, as files."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snnpipe.files import replace_file
+from snnpipe.types import ConversionPlan, SpikeEvents
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(path) as file:
+        file.write(text.encode())
+    return path
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    """Write a table as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return write_text(path, text.getvalue())
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write a value as JSON."""
+    return write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
+    """Write a conversion plan as ``plan.json`` and as a table in ``plan.md``."""
+    header = ["layer", "kind", "status", "becomes", "shape", "neurons", "scale", "synapse (ms)", "note"]
+    rows = [
+        [
+            layer.name,
+            layer.kind,
+            layer.status,
+            layer.becomes,
+            "x".join(map(str, layer.shape)),
+            f"{layer.neurons:,}" if layer.neurons else "",
+            "" if layer.scale_firing_rates is None else f"{layer.scale_firing_rates:g}",
+            "" if layer.synapse is None else f"{1000 * layer.synapse:g}",
+            layer.reason,
+        ]
+        for layer in plan.layers
+    ]
+    lines = ["# Conversion plan", "", _markdown_row(header), _markdown_row(["---"] * len(header))]
+    lines += [_markdown_row(row) for row in rows]
+    return [
+        write_json(folder / "plan.json", [asdict(layer) for layer in plan.layers]),
+        write_text(folder / "plan.md", "\n".join(lines) + "\n"),
+    ]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def write_spikes(path: Path, events: SpikeEvents, shape: Sequence[int], n_steps: int, dt: float) -> Path:
+    """Write spike events as a compressed ``.npz``: ``image``, ``step``, ``neuron``, ``count``, and what they index.
+
+    ``shape`` is the layer's (``neuron`` counts through it in C order), ``n_steps`` and ``dt`` (s) the run's.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(path) as file:
+        np.savez_compressed(
+            file,
+            image=events.image,
+            step=events.step,
+            neuron=events.neuron,
+            count=events.count,
+            shape=np.asarray(shape, np.int64),
+            n_steps=np.int64(n_steps),
+            dt=np.float64(dt),
+        )
+    return path

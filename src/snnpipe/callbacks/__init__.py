@@ -1,0 +1,1 @@
+"""What happens beside the main line, at its fixed points."""

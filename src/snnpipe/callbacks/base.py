@@ -1,0 +1,47 @@
+"""The fixed points of a run at which callbacks are told, in this order:
+
+``on_fit_start``, (``on_train_batch_end`` ..., ``on_epoch_end``) ..., ``on_fit_end``,
+``on_convert_end``, ``on_simulation_start``, ``on_simulation_batch_end`` ..., ``on_evaluate_end``;
+and ``on_exception`` once, where the run fails or is stopped.
+"""
+
+from snnpipe.types import FitProgress, RunState, SimulatedBatch
+
+
+class Callback:
+    """Does nothing at each point; a callback overrides what it needs.
+
+    Attributes
+    ----------
+    sample_images
+        How many of the first test images it wants single spikes of.
+    """
+
+    sample_images: int = 0
+
+    def on_fit_start(self, state: RunState) -> None:
+        """Training is about to begin."""
+
+    def on_train_batch_end(self, state: RunState, epoch: int, batch: int, n_batches: int, images: int) -> None:
+        """Batch ``batch`` of ``n_batches`` is done, ``images`` of the epoch's images with it."""
+
+    def on_epoch_end(self, state: RunState, progress: FitProgress) -> None:
+        """An epoch is done; ``state.stop_training = True`` ends training."""
+
+    def on_fit_end(self, state: RunState) -> None:
+        """Training is over and the model holds its weights."""
+
+    def on_convert_end(self, state: RunState) -> None:
+        """The spiking network is there: ``state.network``."""
+
+    def on_simulation_start(self, state: RunState, images: int) -> None:
+        """So many test images are about to be simulated."""
+
+    def on_simulation_batch_end(self, state: RunState, batch: SimulatedBatch) -> None:
+        """A batch of test images has been simulated."""
+
+    def on_evaluate_end(self, state: RunState) -> None:
+        """All test images have been simulated: ``state.results`` holds the metrics."""
+
+    def on_exception(self, state: RunState, error: BaseException) -> None:
+        """The run fails or is stopped by ``error``, which goes on after this."""

@@ -1,0 +1,54 @@
+"""Stop training where it no longer helps."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from snnpipe.callbacks.base import Callback
+from snnpipe.errors import TrainingError, did_you_mean
+from snnpipe.schema import check_fields
+from snnpipe.types import FitProgress, NonNegativeFloat, PositiveInt, RunState
+
+
+@dataclass
+class EarlyStopping(Callback):
+    """End training when a metric has not improved for some epochs.
+
+    Parameters
+    ----------
+    monitor
+        The metric, ``fit/val_loss`` for example.
+    mode
+        Whether ``min`` or ``max`` is better.
+    patience
+        Epochs to wait for an improvement.
+    min_delta
+        Change that counts as an improvement.
+    """
+
+    monitor: str = "fit/val_loss"
+    mode: Literal["min", "max"] = "min"
+    patience: PositiveInt = 3
+    min_delta: NonNegativeFloat = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "callbacks.early_stopping")
+
+    def on_fit_start(self, state: RunState) -> None:
+        """Forget an earlier training."""
+        self._best, self._waited = math.inf, 0
+
+    def on_epoch_end(self, state: RunState, progress: FitProgress) -> None:
+        """Look whether the metric has improved, and end training if it has not for too long."""
+        if self.monitor not in progress.metrics:
+            raise TrainingError(
+                f"callbacks.early_stopping.monitor: there is no metric {self.monitor!r}; "
+                f"{did_you_mean(self.monitor, progress.metrics)}"
+            )
+        value = progress.metrics[self.monitor] * (1 if self.mode == "min" else -1)
+        if value < self._best - self.min_delta:
+            self._best, self._waited = value, 0
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            state.stop_training = True

@@ -1,0 +1,94 @@
+"""What the spikes of some test images looked like."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.callbacks.base import Callback
+from snnpipe.layer_values import matching
+from snnpipe.schema import check_fields
+from snnpipe.types import NonNegativeInt, PositiveInt, RunState, SimulatedBatch, SpikeEvents
+
+
+@dataclass
+class SpikeArtifacts(Callback):
+    """Keep the first test images' spikes, and draw rasters and class scores over time.
+
+    Parameters
+    ----------
+    sample_images
+        How many test images to keep the spikes of.
+    layers
+        Names or shell patterns of the layers.
+    raster_neurons
+        Neurons a raster shows, drawn at random where a layer has more.
+    raster_images
+        Images a raster shows.
+    """
+
+    sample_images: NonNegativeInt = 8
+    layers: list[str] = field(default_factory=lambda: ["*"])
+    raster_neurons: PositiveInt = 512
+    raster_images: PositiveInt = 3
+
+    def __post_init__(self) -> None:
+        check_fields(self, "callbacks.spike_artifacts")
+
+    def on_convert_end(self, state: RunState) -> None:
+        """Choose the layers, and forget an earlier simulation."""
+        assert state.network is not None
+        names = [layer.name for layer in state.network.layers if layer.spiking]
+        self._names = matching(self.layers, names, "callbacks.spike_artifacts.layers") if names else []
+        self._events: dict[str, list[SpikeEvents]] = {name: [] for name in self._names}
+        self._scores: list[NDArray[np.float64]] = []
+        self._labels: list[int] = []
+
+    def on_simulation_batch_end(self, state: RunState, batch: SimulatedBatch) -> None:
+        """Keep the sampled images' spikes and scores."""
+        wanted = [i for i, image_id in enumerate(batch.image_ids) if image_id < self.sample_images]
+        if not wanted:
+            return
+        for name in self._names:
+            events = batch.events[name]
+            mine = events.image < self.sample_images
+            self._events[name].append(
+                SpikeEvents(events.image[mine], events.step[mine], events.neuron[mine], events.count[mine])
+            )
+        self._scores.append(batch.scores_btc[wanted])
+        self._labels += [int(batch.labels[i]) for i in wanted]
+
+    def on_evaluate_end(self, state: RunState) -> None:
+        """Write the spikes and the pictures."""
+        if not self._labels:
+            return
+        from snnpipe.artifacts.plots import class_scores, spike_raster
+        from snnpipe.artifacts.tables import write_spikes
+
+        assert state.network is not None and state.spec is not None and state.settings is not None
+        folder, n_steps, dt = Path(state.output_dir), state.settings.n_steps, state.settings.dt
+        class_names = state.spec.class_names
+        shown = range(min(self.raster_images, len(self._labels)))
+        for layer in state.network.layers:
+            if layer.name not in self._events:
+                continue
+            events = SpikeEvents.concatenate(self._events[layer.name])
+            file = re.sub(r"[^\w.-]", "_", layer.name)
+            state.log_artifact(write_spikes(folder / "spikes" / f"{file}.npz", events, layer.shape, n_steps, dt), "spikes")
+            neurons = self._choose(layer.size, state.seed)
+            path = folder / "plots" / f"raster_{file}.png"
+            names = [class_names[self._labels[i]] for i in shown]
+            spike_raster(path, layer.name, events, shown, names, neurons, n_steps, dt)
+            state.log_artifact(path, "plots")
+        scores = np.concatenate(self._scores)
+        path = folder / "plots" / "class_scores.png"
+        class_scores(path, scores, range(len(scores)), self._labels, class_names, dt)
+        state.log_artifact(path, "plots")
+
+    def _choose(self, size: int, seed: int) -> NDArray[np.int64]:
+        """Return the neurons that a raster shows, in the layer's order."""
+        if size <= self.raster_neurons:
+            return np.arange(size)
+        return np.sort(np.random.default_rng(seed).choice(size, self.raster_neurons, replace=False))

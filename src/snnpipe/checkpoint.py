@@ -1,0 +1,124 @@
+"""What training leaves: a model's weights by name, in one file without pickles.
+
+A checkpoint folder holds ``weights.npz`` and ``checkpoint.json`` (format, the weights' shapes and
+checksum, and what was trained). Files are written aside and renamed.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.errors import CheckpointError
+from snnpipe.files import replace_file
+
+if TYPE_CHECKING:
+    import tf_keras
+
+FORMAT = 1
+_DESCRIPTION, _WEIGHTS = "checkpoint.json", "weights.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The weights of a model after training.
+
+    Attributes
+    ----------
+    weights
+        By name, in the model's order.
+    epochs
+        Epochs that were trained.
+    metrics
+        ``fit/...`` metrics of the last of them.
+    """
+
+    weights: Mapping[str, NDArray[Any]]
+    epochs: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: "tf_keras.Model", epochs: int = 0, metrics: Mapping[str, float] | None = None) -> "Checkpoint":
+        """Return a checkpoint of a Keras model's present weights."""
+        return cls({w.name: w.numpy() for w in model.weights}, epochs, dict(metrics or {}))
+
+    def apply(self, model: "tf_keras.Model", source: str = "the checkpoint") -> None:
+        """Set a model's weights.
+
+        Raises
+        ------
+        CheckpointError
+            If the model's weights have other names or shapes.
+        """
+        have = {name: value.shape for name, value in self.weights.items()}
+        want = {w.name: tuple(w.shape) for w in model.weights}
+        differing = [n for n in [*want, *have] if have.get(n) != want.get(n)]
+        if differing:
+            name = differing[0]
+            raise CheckpointError(
+                f"{source} is of another architecture: weight {name!r} is "
+                f"{have.get(name, 'missing')} there and {want.get(name, 'missing')} in this model "
+                f"({len(set(differing))} of {len(set(have) | set(want))} weights differ); "
+                "choose the model= and data= it was trained with"
+            )
+        model.set_weights([self.weights[w.name] for w in model.weights])
+
+    def save(self, folder: Path) -> Path:
+        """Write the checkpoint to a folder, which is made if it is missing, and return the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with replace_file(folder / _WEIGHTS) as file:
+            np.savez(file, **{f"{i:04d}": v for i, v in enumerate(self.weights.values())})
+        description = {
+            "format": FORMAT,
+            "epochs": self.epochs,
+            "metrics": dict(self.metrics),
+            "weights": [
+                {"name": name, "shape": list(value.shape), "dtype": str(value.dtype)}
+                for name, value in self.weights.items()
+            ],
+            "sha256": _checksum(folder / _WEIGHTS),
+        }
+        with replace_file(folder / _DESCRIPTION) as file:
+            file.write(json.dumps(description, indent=1).encode())
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path) -> "Checkpoint":
+        """Read a checkpoint folder.
+
+        Raises
+        ------
+        CheckpointError
+            If it is missing, of another format, or was altered or cut off.
+        """
+        if not (folder / _DESCRIPTION).is_file():
+            raise CheckpointError(
+                f"no checkpoint at {folder}: it takes a folder with {_DESCRIPTION} and {_WEIGHTS}, "
+                "such as the checkpoint folder of an earlier run"
+            )
+        try:
+            description = json.loads((folder / _DESCRIPTION).read_text())
+            if description["format"] != FORMAT:
+                raise CheckpointError(
+                    f"checkpoint {folder} has format {description['format']}, this snnpipe reads "
+                    f"format {FORMAT}: use the snnpipe that wrote it"
+                )
+            if _checksum(folder / _WEIGHTS) != description["sha256"]:
+                raise CheckpointError(f"checkpoint {folder} is damaged: {_WEIGHTS} does not match its checksum")
+            with np.load(folder / _WEIGHTS, allow_pickle=False) as arrays:
+                names = [w["name"] for w in description["weights"]]
+                weights = {name: arrays[f"{i:04d}"] for i, name in enumerate(names)}
+            return cls(weights, int(description["epochs"]), dict(description["metrics"]))
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"checkpoint {folder} is damaged: {error}") from error
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,137 @@
+"""Keras 2 and NengoDL on today's TensorFlow: the one place where the process is prepared for them.
+
+NengoDL 3.6 names TensorFlow 2.11 as its newest. It runs on TensorFlow 2.21 once tf.keras is
+tf_keras and the Keras modules that it imports by name are there while it is imported.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+import types
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from snnpipe.errors import SnnPipeError
+from snnpipe.quiet import without_startup_chatter
+
+TESTED = {"tensorflow": "2.21", "tf-keras": "2.21", "nengo": "4.1", "nengo-dl": "3.6"}
+
+
+@cache
+def import_tensorflow() -> types.ModuleType:
+    """Import TensorFlow with Keras 2 behind ``tf.keras`` and return it.
+
+    Raises
+    ------
+    SnnPipeError
+        If TensorFlow was already imported with Keras 3.
+    """
+    if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
+        raise SnnPipeError(
+            "TensorFlow was imported with Keras 3 before snnpipe could choose Keras 2: set "
+            "TF_USE_LEGACY_KERAS=1 in the environment, or import snnpipe's parts first"
+        )
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _warn_about_versions()
+    with without_startup_chatter():
+        tf = importlib.import_module("tensorflow")
+        tf.keras.layers  # noqa: B018  # tf.keras loads tf_keras when it is first looked at
+        tf.config.list_physical_devices()
+    tf.get_logger().setLevel("ERROR")
+    return tf
+
+
+def import_tf_keras() -> types.ModuleType:
+    """Import TensorFlow as NengoDL needs it, and return ``tf_keras``."""
+    import_tensorflow()
+    return importlib.import_module("tf_keras")
+
+
+@cache
+def import_nengo_dl() -> types.ModuleType:
+    """Import NengoDL and return it."""
+    tf = import_tensorflow()
+    level = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
+    with _keras_as_nengo_dl_knows_it(), _gpu_looked_for_in_process(tf), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This version of NengoDL has not been tested with your Nengo")
+        nengo_dl = importlib.import_module("nengo_dl")
+    if level is not None:  # NengoDL sets it to 1
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = level
+    return nengo_dl
+
+
+@contextmanager
+def without_gpu_note() -> Iterator[None]:
+    """Silence NengoDL's note, at each start of a simulator, that there is no GPU."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No GPU support detected")
+        yield
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and TensorFlow's global generators, and make TensorFlow's ops deterministic."""
+    tf = import_tensorflow()
+    tf.keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def _keras_as_nengo_dl_knows_it() -> Iterator[None]:
+    """Let ``keras.engine.functional`` and ``keras.layers`` be tf_keras's, as before Keras 3."""
+    functional = importlib.import_module("tf_keras.src.engine.functional")
+    normalization = "tf_keras.src.layers.normalization"
+    names: dict[str, Any] = {
+        name: types.ModuleType(name) for name in ("keras", "keras.engine", "keras.layers")
+    } | {"keras.engine.functional": functional}
+    names["keras.layers"].BatchNormalizationV1 = importlib.import_module(
+        f"{normalization}.batch_normalization_v1"
+    ).BatchNormalization
+    names["keras.layers"].BatchNormalizationV2 = importlib.import_module(
+        f"{normalization}.batch_normalization"
+    ).BatchNormalization
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "keras"}
+    for name in before:
+        del sys.modules[name]
+    sys.modules.update(names)
+    try:
+        yield
+    finally:
+        for name in [n for n in sys.modules if n.split(".")[0] == "keras"]:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+@contextmanager
+def _gpu_looked_for_in_process(tf: types.ModuleType) -> Iterator[None]:
+    """Answer NengoDL's question for a GPU here: it would start a second Python with TensorFlow for it."""
+    call = subprocess.call
+
+    def answer(command: Any, *args: Any, **kwargs: Any) -> int:
+        if isinstance(command, list) and "list_physical_devices" in str(command[-1]):
+            with without_startup_chatter():
+                return int(not tf.config.list_physical_devices("GPU"))
+        return call(command, *args, **kwargs)
+
+    subprocess.call = answer
+    try:
+        yield
+    finally:
+        subprocess.call = call
+
+
+def _warn_about_versions() -> None:
+    other = {
+        name: installed
+        for name, tested in TESTED.items()
+        if not f"{(installed := version(name))}.".startswith(f"{tested}.")
+    }
+    if other:
+        found = ", ".join(f"{name} {installed}" for name, installed in other.items())
+        tested = ", ".join(f"{name} {v}" for name, v in TESTED.items())
+        warnings.warn(f"snnpipe was tested with {tested}; here is {found}", stacklevel=3)

@@ -1,0 +1,223 @@
+"""From a composed configuration to a trainer: check all of it, then build the parts.
+
+What a plugin's node may hold is what its constructor takes (`snnpipe.schema`). All mistakes are
+reported at once, before TensorFlow is imported.
+"""
+
+import importlib
+import inspect
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snnpipe.errors import ConfigError, SnnPipeError, UserError, did_you_mean, one_line
+from snnpipe.schema import call_problems, value_problem
+from snnpipe.types import NonNegativeInt
+
+if TYPE_CHECKING:
+    from snnpipe.trainer import Trainer
+
+PARTS = {
+    "data": "data",
+    "model": "architecture",
+    "training": "training",
+    "conversion": "converter",
+    "simulator": "simulator",
+    "encoder": "encoder",
+}
+"""Config groups that hold one plugin each, and the trainer's name for it."""
+
+_SCALARS: dict[str, Any] = {"seed": NonNegativeInt, "experiment_name": str, "run_name": str | None}
+_PATHS = {"mlruns", "output_dir"}
+_MAX_SEED = 2**31 - 1 - 10**6  # NengoDL and tf.data add to it and hold it in 32 bits
+
+
+def resolve(composed: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration as plain data, interpolations resolved, output folder chosen.
+
+    Raises
+    ------
+    ConfigError
+        If a value is missing or an interpolation leads nowhere.
+    """
+    try:
+        config: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'configuration'}: {one_line(error).split(' full_key')[0]}") from error
+    paths = config.get("paths")
+    if isinstance(paths, dict) and paths.get("output_dir") is None and isinstance(paths.get("mlruns"), str):
+        unique = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}"
+        folder = str(Path(paths["mlruns"]) / "outputs" / unique)
+        config = _replace(config, None, folder, ("paths", "output_dir"))
+    return config  # type: ignore[no-any-return]  # a configuration's root is a mapping
+
+
+def _replace(config: dict[str, Any], old: Any, new: str, path: tuple[str, str]) -> dict[str, Any]:
+    """Set the output folder, and give it to the loggers that were to have it."""
+    config[path[0]][path[1]] = new
+    for node in (config.get("logger") or {}).values():
+        if isinstance(node, dict) and "folder" in node and node["folder"] is old:
+            node["folder"] = new
+    return config
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` with every mistake of a resolved configuration.
+
+    Raises
+    ------
+    ConfigError
+        One problem per mistake, each beginning with its key.
+    """
+    problems = _root_problems(config)
+    for group in PARTS:
+        node = config.get(group)
+        if not isinstance(node, Mapping) or "_target_" not in node:
+            problems.append(f"{group}: got {node!r}: needs a _target_ to build; choose a config of the group {group}=")
+        else:
+            problems += _node_problems(node, group)
+    for group in ("neuron", "callbacks", "logger"):
+        problems += _node_problems(config.get(group), group)
+    if not problems:
+        problems += _cross_problems(config)
+    if problems:
+        raise ConfigError(*dict.fromkeys(problems))
+
+
+def _root_problems(config: Mapping[str, Any]) -> list[str]:
+    known = {*_SCALARS, *PARTS, "neuron", "callbacks", "logger", "paths"}
+    problems = [f"{key}: no such key; {did_you_mean(str(key), known)}" for key in config if key not in known]
+    for key, annotation in _SCALARS.items():
+        if problem := value_problem(key, config.get(key), annotation):
+            problems.append(problem)
+    if isinstance(config.get("seed"), int) and config["seed"] > _MAX_SEED:
+        problems.append(f"seed: got {config['seed']}: should be less than or equal to {_MAX_SEED}")
+    if config.get("experiment_name") == "":
+        problems.append("experiment_name: got '': should not be empty")
+    paths = config.get("paths")
+    if not isinstance(paths, Mapping):
+        return [*problems, f"paths: got {paths!r}: takes {', '.join(sorted(_PATHS))}"]
+    problems += [f"paths.{key}: no such key; {did_you_mean(str(key), _PATHS)}" for key in paths if key not in _PATHS]
+    for key in sorted(_PATHS):
+        if not isinstance(paths.get(key), str) or not paths[key]:
+            problems.append(f"paths.{key}: got {paths.get(key)!r}: should be the path of a folder")
+    return problems
+
+
+def _node_problems(node: Any, key: str) -> list[str]:
+    """Return the mistakes of a node and of the nodes in it."""
+    if isinstance(node, list):
+        return [problem for i, item in enumerate(node) for problem in _node_problems(item, f"{key}[{i}]")]
+    if not isinstance(node, Mapping):
+        return []
+    problems = []
+    if "_target_" in node:
+        values = {k: v for k, v in node.items() if not (k.startswith("_") and k.endswith("_"))}
+        try:
+            target = _locate(node["_target_"])
+        except ConfigError as error:
+            return [f"{key}._target_: {error}"]
+        problems += call_problems(target, values, key)
+    for name, value in node.items():
+        problems += _node_problems(value, f"{key}.{name}")
+    return problems
+
+
+def _locate(path: Any) -> Callable[..., Any]:
+    """Return the class or function of a dotted path, importing the module it is in."""
+    if not isinstance(path, str) or "." not in path:
+        raise ConfigError(f"got {path!r}: takes the dotted path of a class or function")
+    module, _, name = path.rpartition(".")
+    owners: list[str] = []
+    while module:
+        try:
+            found: Any = importlib.import_module(module)
+            break
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
+                raise ConfigError(f"got {path!r}: importing {module} failed: {one_line(error)}") from error
+            module, _, owner = module.rpartition(".")
+            owners.insert(0, owner)
+    else:
+        raise ConfigError(f"got {path!r}: there is no module {path.split('.')[0]!r} here; is its package installed?")
+    try:
+        for attribute in (*owners, name):
+            found = getattr(found, attribute)
+    except AttributeError:
+        names = [n for n, v in vars(found).items() if callable(v) and not n.startswith("_")]
+        raise ConfigError(f"got {path!r}: {attribute!r} is not in {found.__name__}; {did_you_mean(name, names)}") from None
+    if not (inspect.isclass(found) or callable(found)):
+        raise ConfigError(f"got {path!r}: that is no class or function")
+    return found  # type: ignore[no-any-return]
+
+
+def _cross_problems(config: Mapping[str, Any]) -> list[str]:
+    """Return where keys that are right by themselves do not fit each other."""
+    problems = []
+    simulator, encoder = config["simulator"], config["encoder"]
+    steps, window = simulator.get("n_steps"), simulator.get("readout_steps")
+    if simulator.get("readout") == "mean" and steps and window and window > steps:
+        problems.append(
+            f"simulator.readout_steps: got {window}, which is more than simulator.n_steps={steps}: "
+            "the mean can take at most all steps"
+        )
+    if "dt" in encoder and "dt" in simulator and encoder["dt"] != simulator["dt"]:
+        problems.append(
+            f"encoder.dt: got {encoder['dt']}, and simulator.dt is {simulator['dt']}: they must be the same"
+        )
+    return problems
+
+
+def build(config: Mapping[str, Any]) -> "Trainer":
+    """Return the trainer of a checked configuration.
+
+    Raises
+    ------
+    UserError
+        If a part refuses its settings.
+    """
+    from snnpipe.trainer import Trainer
+
+    plain = {group: dict(config[group]) for group in PARTS}
+    parts = {name: _instantiate(plain[group], group) for group, name in PARTS.items()}
+    loggers = [
+        _instantiate(node, f"logger.{name}")
+        for name, node in (config.get("logger") or {}).items()
+        if isinstance(node, Mapping)
+    ]
+    callbacks = [
+        _instantiate(node, f"callbacks.{name}")
+        for name, node in (config.get("callbacks") or {}).items()
+        if isinstance(node, Mapping)
+    ]
+    return Trainer(
+        **parts,
+        callbacks=callbacks,
+        loggers=loggers,
+        seed=config["seed"],
+        output_dir=config["paths"]["output_dir"],
+        name=config.get("run_name"),
+        config=config,
+    )
+
+
+def _instantiate(node: Mapping[str, Any], key: str) -> Any:
+    if "neuron" in str(node):  # Nengo's neuron types are built with the part that holds them
+        from snnpipe.compat import import_tensorflow
+
+        import_tensorflow()
+    try:
+        return instantiate(dict(node), _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, SnnPipeError):
+            raise cause from None
+        reason = one_line(cause) if cause is not None else one_line(error)
+        raise UserError(f"{key}: {node['_target_']} does not take these settings: {reason}") from error

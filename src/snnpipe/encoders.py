@@ -1,0 +1,72 @@
+"""How an image becomes a signal over time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.schema import check_fields
+from snnpipe.types import PositiveFloat
+
+
+@dataclass(frozen=True)
+class ConstantEncoder:
+    """The pixel values themselves, at every step."""
+
+    constant: ClassVar[bool] = True
+
+    def seeded(self, seed: int) -> "ConstantEncoder":
+        """Return this encoder: it draws nothing."""
+        return self
+
+    def encode(
+        self, images: NDArray[np.float32], image_ids: Sequence[int], first_step: int, n_steps: int
+    ) -> NDArray[np.float32]:
+        """Return the input over time, shape ``(b, n_steps, n)``: a view that repeats the images."""
+        flat = images.reshape(len(images), 1, -1)
+        return np.broadcast_to(flat, (len(images), n_steps, flat.shape[-1]))
+
+
+@dataclass(frozen=True)
+class PoissonEncoder:
+    """Poisson spike trains whose mean over time is the pixel value.
+
+    The number of spikes of pixel x in a step is Poisson with mean ``|x| * max_rate_hz * dt``; each has
+    the height ``sign(x) / (max_rate_hz * dt)``. Draws depend on the seed and the image's index alone,
+    not on how images are batched or steps are grouped.
+
+    Parameters
+    ----------
+    max_rate_hz
+        Rate of a pixel of value 1, Hz.
+    dt
+        Seconds per step, that of the simulator.
+    """
+
+    max_rate_hz: PositiveFloat = 100.0
+    dt: PositiveFloat = 0.001
+    seed: int = 0
+
+    constant: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "encoder")
+
+    def seeded(self, seed: int) -> "PoissonEncoder":
+        """Return this encoder with the run's seed."""
+        return replace(self, seed=seed)
+
+    def encode(
+        self, images: NDArray[np.float32], image_ids: Sequence[int], first_step: int, n_steps: int
+    ) -> NDArray[np.float32]:
+        """Return the input over time, shape ``(b, n_steps, n)``."""
+        flat = images.reshape(len(images), -1)
+        per_step = self.max_rate_hz * self.dt
+        signal = np.empty((len(flat), n_steps, flat.shape[1]), np.float32)
+        for row, (image, image_id) in enumerate(zip(flat, image_ids, strict=True)):
+            for step in range(n_steps):
+                draw = np.random.default_rng((self.seed, image_id, first_step + step))
+                signal[row, step] = draw.poisson(np.abs(image) * per_step) * np.sign(image) / per_step
+        return signal

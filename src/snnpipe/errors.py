@@ -1,0 +1,72 @@
+"""The one hierarchy of errors.
+
+A `UserError` is a mistake that its reader can mend: it ends in one line and exit code 2. Any other
+exception is a fault of the program or the machine: exit code 1, its traceback kept with the run.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SnnPipeError(Exception):
+    """Base of every error that snnpipe raises on purpose."""
+
+
+class UserError(SnnPipeError):
+    """What was asked for cannot be done; the message says what, where, what it takes and the cure."""
+
+
+class ConfigError(UserError):
+    """One or more keys of the configuration have a value outside their domain.
+
+    Parameters
+    ----------
+    problems
+        One line per mistake, each beginning with the key.
+    """
+
+    def __init__(self, *problems: str):
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+class DataError(UserError):
+    """A dataset is unknown, not prepared, or does not fit what was asked of it."""
+
+
+class ModelError(UserError):
+    """An architecture does not fit the data it is to be built for."""
+
+
+class TrainingError(UserError):
+    """A training path cannot train this model, or training diverged."""
+
+
+class ConversionError(UserError):
+    """A model has layers that cannot become spiking as configured."""
+
+
+class SimulationError(UserError):
+    """A simulator cannot run this network as configured."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, damaged, or of another architecture."""
+
+
+class LoggingError(UserError):
+    """A run cannot be logged where it was to be logged."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception says, on one line."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """Return ``known`` as a sentence, the name closest to ``wrong`` first if there is one."""
+    known = sorted(str(name) for name in known)
+    close = get_close_matches(wrong, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(known) or 'none'}"

@@ -1,0 +1,1 @@
+"""Where parameters, metrics and files of a run go."""

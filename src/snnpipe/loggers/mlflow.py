@@ -1,0 +1,202 @@
+"""Runs in MLflow."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from snnpipe.errors import LoggingError, one_line
+from snnpipe.files import make_folder
+from snnpipe.protocols import Status
+from snnpipe.schema import check_fields
+from snnpipe.types import DataSpec
+
+_BATCH = {"params": 100, "metrics": 1000}
+_PARAM_LENGTH = 6000
+_SQLITE = "sqlite:///"
+
+
+@dataclass
+class MLflowLogger:
+    """Log to an MLflow tracking store.
+
+    Parameters
+    ----------
+    experiment_name
+        The experiment that runs are filed under.
+    tracking_uri
+        Of the store; None takes ``$MLFLOW_TRACKING_URI``, and else a SQLite file in ``folder``.
+    folder
+        Where the SQLite store and its artifacts are kept.
+    """
+
+    experiment_name: str = "snnpipe"
+    tracking_uri: str | None = None
+    folder: str = "mlruns"
+    _run_id: str = field(default="", init=False)
+    _experiment_id: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "logger")
+
+    def start(self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Open a run; the store and the experiment are made where they are missing.
+
+        Raises
+        ------
+        LoggingError
+            If the store cannot be reached or written to.
+        """
+        client = self._open_client()
+        run = client.create_run(self._experiment_id, run_name=run_name, tags=dict(tags))
+        self._run_id = run.info.run_id
+        from mlflow.entities import Param
+
+        entities = [Param(_name(k), _text(v)[:_PARAM_LENGTH]) for k, v in params.items()]
+        for some in _batches(entities, _BATCH["params"]):
+            client.log_batch(self._run_id, params=some)
+
+    def log_dataset(self, spec: DataSpec) -> None:
+        """Record the dataset as an MLflow input."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = {"tfds": f"{spec.name}:{spec.version}", "folder": spec.source}
+        profile = {"train": spec.n_train, "validation": spec.n_validation, "test": spec.n_test}
+        schema = {"image": list(spec.image_shape), "classes": list(spec.class_names), "scaling": spec.scaling}
+        identity = json.dumps([spec.name, spec.version, profile, schema])
+        dataset = Dataset(
+            name=spec.name,
+            digest=hashlib.sha256(identity.encode()).hexdigest()[:8],
+            source_type="tensorflow_datasets",
+            source=json.dumps(source),
+            schema=json.dumps(schema)[:1_000_000],
+            profile=json.dumps(profile),
+        )
+        self._client.log_inputs(
+            self._run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training and test")])]
+        )
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Send metrics in one batch."""
+        self._send([(name, value, step or 0) for name, value in metrics.items()])
+
+    def log_series(self, name: str, values: Sequence[float], first_step: int = 1) -> None:
+        """Send one metric's value at consecutive steps."""
+        self._send([(name, value, first_step + i) for i, value in enumerate(values)])
+
+    def _send(self, points: Sequence[tuple[str, float, int]]) -> None:
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        metrics = [Metric(_name(name), float(value), now, step) for name, value, step in points]
+        for some in _batches(metrics, _BATCH["metrics"]):
+            self._client.log_batch(self._run_id, metrics=some)
+
+    def set_tag(self, name: str, value: str) -> None:
+        """Set or replace a tag."""
+        self._client.set_tag(self._run_id, name, value)
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Copy a file to the run's artifacts."""
+        self._client.log_artifact(self._run_id, str(path), folder or None)
+
+    def finalize(self, status: Status) -> None:
+        """Close the run."""
+        if self._run_id:
+            self._client.set_terminated(self._run_id, status=status)
+
+    @property
+    def address(self) -> dict[str, str]:
+        """The run's id, and the command that starts the UI on its store."""
+        uri = self._uri()
+        if urlsplit(uri).scheme in ("http", "https"):
+            where = f"{uri.rstrip('/')}/#/experiments/{self._experiment_id}/runs/{self._run_id}"
+        else:
+            where = f"{_shortest(sys.executable)} -m mlflow ui --backend-store-uri {_shortest_uri(uri)}"
+        return {"run id": self._run_id, "review": where}
+
+    # ------------------------------------------------------------------ the store
+
+    def _uri(self) -> str:
+        given = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        return given or f"{_SQLITE}{Path(self.folder).resolve()}/mlflow.db"
+
+    def _open_client(self) -> Any:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        uri = self._uri()
+        try:
+            with self._first_use(uri):
+                self._client = MlflowClient(tracking_uri=uri)
+                self._experiment_id = self._find_or_create_experiment(uri)
+        except (MlflowException, OSError) as error:
+            raise LoggingError(
+                f"logger.tracking_uri: cannot open {uri} ({one_line(error)[:300]}): set it to a store that "
+                "answers, or leave it out to log to mlruns/mlflow.db"
+            ) from error
+        return self._client
+
+    @contextmanager
+    def _first_use(self, uri: str) -> Iterator[None]:
+        """Let one process at a time create a SQLite store and its experiments."""
+        if not uri.startswith(_SQLITE):
+            yield
+            return
+        import fcntl
+
+        folder = make_folder(Path(uri.removeprefix(_SQLITE)).parent, "paths.mlruns")
+        with (folder / ".mlflow.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _find_or_create_experiment(self, uri: str) -> str:
+        found = self._client.get_experiment_by_name(self.experiment_name)
+        if found is not None:
+            if found.lifecycle_stage != "active":
+                raise LoggingError(
+                    f"experiment_name: {self.experiment_name!r} was deleted in this store: restore it, or give another"
+                )
+            return str(found.experiment_id)
+        artifacts = None
+        if uri.startswith(_SQLITE):
+            artifacts = (Path(uri.removeprefix(_SQLITE)).parent / "artifacts").resolve().as_uri()
+        return str(self._client.create_experiment(self.experiment_name, artifact_location=artifacts))
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
+
+
+def _name(name: str) -> str:
+    """Return a name in the characters that MLflow takes."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _shortest(path: str) -> str:
+    try:
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return path
+
+
+def _shortest_uri(uri: str) -> str:
+    return f"{_SQLITE}{_shortest(uri.removeprefix(_SQLITE))}" if uri.startswith(_SQLITE) else uri

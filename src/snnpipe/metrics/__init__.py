@@ -1,0 +1,1 @@
+"""What a simulation is measured by, accumulated batch by batch."""

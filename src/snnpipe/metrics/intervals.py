@@ -1,0 +1,34 @@
+"""How sure a share is, given how many images it was counted on."""
+
+from math import sqrt
+
+_Z_95 = 1.959963984540054
+
+
+def wilson_interval(right: int, total: int, z: float = _Z_95) -> tuple[float, float]:
+    """Return Wilson's score interval of a share.
+
+    Parameters
+    ----------
+    right, total
+        ``right`` of ``total`` images.
+    z
+        Quantile of the normal distribution; the default gives 95 %.
+
+    Returns
+    -------
+    low, high
+        Bounds of the share.
+
+    References
+    ----------
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, Journal of the
+    American Statistical Association 22 (1927) 209-212.
+    """
+    if total == 0:
+        return 0.0, 1.0
+    share = right / total
+    centre = share + z**2 / (2 * total)
+    spread = z * sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    scale = 1 + z**2 / total
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

@@ -1,0 +1,74 @@
+"""What turns the output over time into a class, at every step.
+
+Axes: b = image, t = step, c = class.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.types import Readout, SimulationChunk
+
+
+@dataclass
+class ReadoutState:
+    """The class scores of one batch, chunk by chunk.
+
+    Parameters
+    ----------
+    readout
+        ``last``: the output itself; ``mean``: its mean over the last ``steps`` steps (fewer at the
+        start); ``spike_count``: the output neurons' spikes since the first step.
+    steps
+        Steps that ``mean`` averages over.
+    """
+
+    readout: Readout
+    steps: int
+    _past: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def scores(self, chunk: SimulationChunk) -> NDArray[np.float64]:
+        """Return the scores after each step of a chunk, shape ``(b, t, c)``; chunks come in order."""
+        if self.readout == "last":
+            return chunk.outputs_btc.astype(np.float64)
+        if self.readout == "mean":
+            return self._window_means(chunk.outputs_btc.astype(np.float64))
+        assert chunk.output_spikes_btc is not None, "checked before the run"
+        counts = np.cumsum(chunk.output_spikes_btc.astype(np.float64), axis=1)
+        if self._past:
+            counts += self._past[0][:, None]
+        self._past = [counts[:, -1]]
+        return counts
+
+    def _window_means(self, outputs_btc: NDArray[np.float64]) -> NDArray[np.float64]:
+        means = np.empty_like(outputs_btc)
+        for t in range(outputs_btc.shape[1]):
+            self._past = [*self._past, outputs_btc[:, t]][-self.steps :]
+            means[:, t] = np.mean(self._past, axis=0)
+        return means
+
+
+def classes(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the class with the highest score over the last axis; the lowest number where two are equal."""
+    return np.argmax(scores, axis=-1)
+
+
+def latency_steps(accuracy_at_step: Sequence[float], reference: float, points: float) -> int | None:
+    """Return the first step (from 1) from which accuracy stays within ``points`` of a reference, or None.
+
+    Parameters
+    ----------
+    accuracy_at_step
+        Share of images classified rightly, after each step.
+    reference
+        Accuracy to stay near, the ANN's.
+    points
+        Percentage points it may lie below.
+    """
+    near = np.asarray(accuracy_at_step) >= reference - points / 100 - 1e-12
+    if not near.size or not near[-1]:
+        return None
+    away = np.flatnonzero(~near)
+    return int(away[-1]) + 2 if away.size else 1

@@ -1,0 +1,86 @@
+"""The small convolutional network of the published MNIST and CIFAR-10 recipes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snnpipe.errors import ModelError
+from snnpipe.schema import check_fields
+from snnpipe.types import DataSpec, NonNegativeFloat, PositiveInt, Share
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+@dataclass(frozen=True)
+class Cnn2d:
+    """3x3 convolutions (``same``) with ReLU, each followed by 2x2 average pooling; dense layers; logits.
+
+    Parameters
+    ----------
+    filters
+        Filters of each convolution.
+    dense
+        Neurons of the dense layer before the logits.
+    kernel_regularizer
+        Weight of an L2 penalty on the kernels; 0 for none.
+    batch_normalization
+        Whether the convolutions are batch-normalised (before their ReLU).
+    dropout
+        Share of the dense layer's outputs that training drops.
+    initializer
+        Keras name of the kernels' initialiser.
+    """
+
+    filters: Sequence[PositiveInt] = (32, 64, 128)
+    dense: PositiveInt = 512
+    kernel_regularizer: NonNegativeFloat = 0.0
+    batch_normalization: bool = False
+    dropout: Share = 0.0
+    initializer: str = "he_uniform"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model")
+
+    def build(self, spec: DataSpec) -> "tf_keras.Model":
+        """Return the model for a dataset's images and classes.
+
+        Raises
+        ------
+        ModelError
+            If the images are too small to be pooled once per convolution.
+        """
+        from snnpipe.models.layers import check_initializer, conv_name, dense_name, keras
+
+        smallest = min(spec.image_shape[:2])
+        if smallest >> len(self.filters) == 0:
+            raise ModelError(
+                f"model.filters: {len(self.filters)} convolutions each halve the image, and {spec.name}'s of "
+                f"{smallest} pixels can be halved {smallest.bit_length() - 1} times: give fewer filters"
+            )
+        layers = keras().layers
+        check_initializer(self.initializer)
+        penalty = keras().regularizers.l2(self.kernel_regularizer) if self.kernel_regularizer else None
+        image = x = layers.Input(spec.image_shape, name="image")
+        for i, filters in enumerate(self.filters):
+            x = layers.Conv2D(
+                filters,
+                3,
+                padding="same",
+                activation=None if self.batch_normalization else "relu",
+                kernel_initializer=self.initializer,
+                kernel_regularizer=penalty,
+                name=conv_name(i),
+            )(x)
+            if self.batch_normalization:
+                x = layers.BatchNormalization(name=f"{conv_name(i)}_bn")(x)
+                x = layers.ReLU(name=f"{conv_name(i)}_relu")(x)
+            x = layers.AveragePooling2D(2, name=f"{conv_name(i)}_pool")(x)
+        x = layers.Flatten(name="flatten")(x)
+        x = layers.Dense(
+            self.dense, activation="relu", kernel_initializer=self.initializer, kernel_regularizer=penalty, name=dense_name(0)
+        )(x)
+        if self.dropout:
+            x = layers.Dropout(self.dropout, name="dropout")(x)
+        logits = layers.Dense(spec.n_classes, name="logits")(x)
+        return keras().Model(image, logits, name="cnn2d")

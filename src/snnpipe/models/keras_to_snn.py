@@ -1,0 +1,56 @@
+"""The network of NengoDL's Keras-to-SNN tutorial."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from snnpipe.errors import ModelError
+from snnpipe.schema import check_fields
+from snnpipe.types import DataSpec, PositiveInt
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+@dataclass(frozen=True)
+class KerasToSnn:
+    """Two 3x3 convolutions (``valid``) with ReLU, the second with stride 2, then logits.
+
+    Parameters
+    ----------
+    filters
+        Filters of the two convolutions.
+    initializer
+        Keras name of the kernels' initialiser.
+    """
+
+    filters: Annotated[Sequence[PositiveInt], Field(min_length=2, max_length=2)] = (32, 64)
+    initializer: str = "glorot_uniform"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model")
+
+    def build(self, spec: DataSpec) -> "tf_keras.Model":
+        """Return the model for a dataset's images and classes.
+
+        Raises
+        ------
+        ModelError
+            If the images are smaller than 5x5 pixels.
+        """
+        from snnpipe.models.layers import check_initializer, conv_name, keras
+
+        if min(spec.image_shape[:2]) < 5:
+            raise ModelError(f"model: keras_to_snn takes images of 5x5 pixels or more, {spec.name}'s are smaller")
+        layers = keras().layers
+        check_initializer(self.initializer)
+        image = x = layers.Input(spec.image_shape, name="image")
+        for i, (filters, stride) in enumerate(zip(self.filters, (1, 2), strict=True)):
+            x = layers.Conv2D(
+                filters, 3, strides=stride, activation="relu", kernel_initializer=self.initializer, name=conv_name(i)
+            )(x)
+        x = layers.Flatten(name="flatten")(x)
+        logits = layers.Dense(spec.n_classes, name="logits")(x)
+        return keras().Model(image, logits, name="keras_to_snn")

@@ -1,0 +1,48 @@
+"""A multilayer perceptron."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snnpipe.schema import check_fields
+from snnpipe.types import DataSpec, PositiveInt
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """Dense layers with ReLU, then a dense layer of logits.
+
+    Parameters
+    ----------
+    units
+        Neurons of each hidden layer.
+    use_bias
+        Whether the layers have biases.
+    initializer
+        Keras name of the kernels' initialiser.
+    """
+
+    units: Sequence[PositiveInt] = (128, 64)
+    use_bias: bool = True
+    initializer: str = "he_uniform"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model")
+
+    def build(self, spec: DataSpec) -> "tf_keras.Model":
+        """Return the model for a dataset's images and classes."""
+        from snnpipe.models.layers import check_initializer, dense_name, keras
+
+        layers = keras().layers
+        check_initializer(self.initializer)
+        image = layers.Input(spec.image_shape, name="image")
+        x = layers.Flatten(name="flatten")(image)
+        for i, units in enumerate(self.units):
+            x = layers.Dense(
+                units, activation="relu", use_bias=self.use_bias, kernel_initializer=self.initializer, name=dense_name(i)
+            )(x)
+        logits = layers.Dense(spec.n_classes, use_bias=self.use_bias, name="logits")(x)
+        return keras().Model(image, logits, name="mlp")

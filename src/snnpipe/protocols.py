@@ -1,0 +1,202 @@
+"""What each family of plugins must have. A plugin needs no base class: it needs these methods.
+
+`snnpipe.testing` checks an instance against its family's contract.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+
+from snnpipe.checkpoint import Checkpoint
+from snnpipe.types import (
+    ConversionPlan,
+    DataSpec,
+    FitProgress,
+    ImageEncoder,
+    Readout,
+    RunState,
+    SimulatedBatch,
+    SimulationChunk,
+    SpikingNetwork,
+    Stimulus,
+)
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tf_keras
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@runtime_checkable
+class DataModule(Protocol):
+    """A dataset, streamed.
+
+    Datasets yield batches ``(images, labels)``: float32 of shape ``(b, height, width, channels)``
+    and int64 of shape ``(b,)``; the last batch of a split may be short.
+    """
+
+    batch_size: int
+
+    @property
+    def spec(self) -> DataSpec:
+        """What is known of the dataset after `setup`."""
+
+    def prepare_data(self) -> None:
+        """Make the dataset available on this machine (download, write files)."""
+
+    def setup(self) -> None:
+        """Open the prepared dataset and work out the splits."""
+
+    def train_dataset(self, epoch: int = 0) -> "tf.data.Dataset":
+        """Return one epoch of training batches, in an order that seed and epoch determine."""
+
+    def validation_dataset(self) -> "tf.data.Dataset | None":
+        """Return the validation batches; None where there are none."""
+
+    def test_dataset(self, batch_size: int | None = None) -> "tf.data.Dataset":
+        """Return the test batches, always in the same order."""
+
+
+@runtime_checkable
+class Architecture(Protocol):
+    """Builds an untrained network."""
+
+    def build(self, spec: DataSpec) -> "tf_keras.Model":
+        """Return a model whose input is ``spec.image_shape`` and whose output is raw logits."""
+
+
+@runtime_checkable
+class TrainingPath(Protocol):
+    """Trains a model in place."""
+
+    def check(self, model: "tf_keras.Model") -> None:
+        """Raise `TrainingError` where this path cannot train the model."""
+
+    def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: "CallbackSink") -> Checkpoint:
+        """Train ``model`` and return what was learnt."""
+
+
+class Regularizer(Protocol):
+    """A penalty on the firing rates of layers, with one meaning on every training path."""
+
+    weight: float
+
+    def scale_of(self, layer_names: Sequence[str]) -> dict[str, float]:
+        """Return, for each layer that is penalised, the factor from activation to rate in Hz."""
+
+    def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
+        """Return the penalty of each image, shape ``(b,)``, from rates of shape ``(b, n)``."""
+
+
+@runtime_checkable
+class Converter(Protocol):
+    """Makes a trained model a spiking network."""
+
+    def explain(self, model: "tf_keras.Model") -> ConversionPlan:
+        """Return what each layer will become; nothing is trained or converted yet."""
+
+    def convert(self, model: "tf_keras.Model", seed: int) -> SpikingNetwork:
+        """Return the spiking network; ``seed`` determines its initial voltages."""
+
+
+@runtime_checkable
+class Encoder(ImageEncoder, Protocol):
+    """Makes an image a signal over time."""
+
+    def seeded(self, seed: int) -> ImageEncoder:
+        """Return this encoder with the run's seed."""
+
+
+class OpenSimulator(Protocol):
+    """A network loaded for simulation."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
+        """Simulate a batch from the network's initial state; yield its activity chunk by chunk."""
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """Runs a spiking network. The attributes are those of `snnpipe.types.SimulationSettings`."""
+
+    n_steps: int
+    dt: float
+    batch_size: int
+    max_images: int | None
+    readout: Readout
+    readout_steps: int
+
+    def open(self, network: SpikingNetwork) -> OpenSimulator:
+        """Load a network: a context manager, so that what it holds is released."""
+
+
+@runtime_checkable
+class Callback(Protocol):
+    """Is told at the fixed points of a run. `snnpipe.callbacks.base.Callback` does nothing at each."""
+
+    sample_images: int
+
+    def on_fit_start(self, state: RunState) -> None: ...
+
+    def on_train_batch_end(self, state: RunState, epoch: int, batch: int, n_batches: int, images: int) -> None: ...
+
+    def on_epoch_end(self, state: RunState, progress: FitProgress) -> None: ...
+
+    def on_fit_end(self, state: RunState) -> None: ...
+
+    def on_convert_end(self, state: RunState) -> None: ...
+
+    def on_simulation_start(self, state: RunState, images: int) -> None: ...
+
+    def on_simulation_batch_end(self, state: RunState, batch: SimulatedBatch) -> None: ...
+
+    def on_evaluate_end(self, state: RunState) -> None: ...
+
+    def on_exception(self, state: RunState, error: BaseException) -> None: ...
+
+
+class CallbackSink(Protocol):
+    """What a training path tells while it trains."""
+
+    def epoch_end(self, progress: FitProgress) -> bool:
+        """Report an epoch; return whether training shall stop."""
+
+    def batch_end(self, epoch: int, batch: int, n_batches: int, images: int) -> None:
+        """Report a training batch."""
+
+
+@runtime_checkable
+class Logger(Protocol):
+    """Where a run's parameters, metrics and files go."""
+
+    def start(self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Open the run."""
+
+    def log_dataset(self, spec: DataSpec) -> None:
+        """Record which dataset the run uses."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Record metrics, of a step if they have one."""
+
+    def log_series(self, name: str, values: Sequence[float], first_step: int = 1) -> None:
+        """Record one metric's value at consecutive steps."""
+
+    def set_tag(self, name: str, value: str) -> None:
+        """Set or replace a tag."""
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Record a file, under ``folder`` of the run's artifacts."""
+
+    def finalize(self, status: Status) -> None:
+        """Close the run; what was logged is kept whatever the status."""
+
+    @property
+    def address(self) -> dict[str, str]:
+        """What a person needs to find the run again, by label."""

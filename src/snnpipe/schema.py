@@ -1,0 +1,122 @@
+"""Whether values fit what a class or function takes, read off its own signature and annotations.
+
+A plugin's constructor is its schema: one place says which keys there are, their types and their
+domains, for what is built in and for a user's own class alike, from Python and from a config file.
+"""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from snnpipe.errors import ConfigError, did_you_mean
+
+_CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+
+@lru_cache(maxsize=None)
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation, config=_CONFIG)
+
+
+def value_problem(key: str, value: Any, annotation: Any) -> str | None:
+    """Return what is wrong with a value, as a line that begins with its key, or None."""
+    try:
+        try:
+            adapter = _adapter(annotation)
+        except TypeError:  # an annotation that cannot be hashed
+            adapter = TypeAdapter(annotation, config=_CONFIG)
+        adapter.validate_python(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+        # of a union's branches, those that only say "another type" are noise beside a real bound
+        real = [d for d in details if not d["type"].endswith("_type")] or details
+        wants = " or ".join(dict.fromkeys(_lower_first(d["msg"]) for d in real))
+        return f"{key}: got {value!r}: {wants}"
+    return None
+
+
+def _lower_first(text: str) -> str:
+    text = text.removeprefix("Input ")
+    return text[:1].lower() + text[1:]
+
+
+def call_problems(target: Callable[..., Any], values: Mapping[str, Any], key: str) -> list[str]:
+    """Return what is wrong with calling ``target(**values)``: unknown, missing and unfit values.
+
+    Parameters
+    ----------
+    target
+        Class or function.
+    values
+        Keyword arguments; one that is itself a mapping with ``_target_`` is left to the caller.
+    key
+        Where they stand in the configuration, for the message.
+
+    Returns
+    -------
+    list of str
+        One line per problem.
+    """
+    try:
+        parameters = dict(inspect.signature(target).parameters)
+    except (TypeError, ValueError):  # a builtin without a signature: calling it will tell
+        return []
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        open_ended = True
+    else:
+        open_ended = False
+    named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    hints = _hints(target)
+    problems = []
+    for name, value in values.items():
+        if name not in named:
+            if not open_ended:
+                problems.append(f"{key}.{name}: no such key; {did_you_mean(name, named)}")
+        elif name in hints and not _is_node(value):
+            if problem := value_problem(f"{key}.{name}", value, hints[name]):
+                problems.append(problem)
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in values:
+            problems.append(f"{key}.{name}: missing, and {_name(target)} needs it")
+    return problems
+
+
+def check_fields(instance: Any, key: str) -> None:
+    """Raise `ConfigError` where a dataclass instance holds values outside its fields' domains."""
+    hints = _hints(type(instance))
+    problems = [
+        problem
+        for field in dataclasses.fields(instance)
+        if field.name in hints
+        and (problem := value_problem(f"{key}.{field.name}", getattr(instance, field.name), hints[field.name]))
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target
+    if inspect.isclass(target) and not dataclasses.is_dataclass(target):
+        function = target.__init__  # type: ignore[misc]  # the class's own, whatever it is
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _is_node(value: Any) -> bool:
+    """Whether a value is built by Hydra, or holds parts that are."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(_is_node(v) for v in value.values())
+    if isinstance(value, list):
+        return any(_is_node(v) for v in value)
+    return False
+
+
+def _name(target: Callable[..., Any]) -> str:
+    return getattr(target, "__qualname__", repr(target))

@@ -1,0 +1,1 @@
+"""Run a spiking network over time."""

@@ -1,0 +1,45 @@
+"""The closing table: the answer, what it cost, and where to look."""
+
+from snnpipe.trainer import RunResult
+
+WIDTH = 100
+
+
+def closing_table(result: RunResult) -> str:
+    """Return the table that a run ends with, at most 100 columns wide."""
+    m = result.metrics
+    images = int(m["snn/test_images"])
+    low, high = m["snn/accuracy_ci_low"], m["snn/accuracy_ci_high"]
+    latency = m.get("snn/latency_ms_to_1pt")
+    per_mac = m.get("snn/synops_per_dense_mac")
+    rows = [
+        ("ANN accuracy", _percent(m["ann/test_accuracy"])),
+        (
+            "SNN accuracy",
+            f"{_percent(m['snn/test_accuracy'])}  (95 %: {_percent(low)} to {_percent(high)}, {images:,} test images)",
+        ),
+        ("accuracy drop", f"{100 * m['snn/accuracy_drop']:+.2f} points, on the same images"),
+        ("agreement", f"{_percent(m['snn/agreement'])} of images get the class that the ANN gives"),
+        (
+            "latency",
+            "accuracy does not come within 1 point of the ANN's"
+            if latency is None
+            else f"{latency:g} ms until accuracy stays within 1 point of the ANN's",
+        ),
+        ("mean firing rate", f"{m['snn/mean_rate_hz']:.3g} Hz  (busiest neuron {m['snn/max_rate_hz']:.3g} Hz)"),
+        (
+            "SynOps per image",
+            f"{m['snn/synops_per_image']:,.0f}"
+            + ("" if per_mac is None else f"  ({per_mac:.2f} per multiply-accumulate of the ANN)"),
+        ),
+        ("simulated", f"{m['simulate/images_per_s']:,.1f} images/s, {m['simulate/peak_memory_mb']:,.0f} MiB at most"),
+        *result.address.items(),
+    ]
+    label_width = max(len(label) for label, _ in rows)
+    lines = [f"  {label:<{label_width}}  {value}" for label, value in rows]
+    rule = "-" * min(WIDTH, max(map(len, lines)) + 2)
+    return "\n".join([rule, *lines, rule])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"

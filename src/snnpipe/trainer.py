@@ -1,0 +1,401 @@
+"""The main line: fit, convert, evaluate. It knows what plugins must have, and none of them by name."""
+
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe import __version__
+from snnpipe.artifacts.environment import describe_environment, git_commit
+from snnpipe.artifacts.tables import write_csv, write_json, write_plan, write_text
+from snnpipe.checkpoint import Checkpoint
+from snnpipe.compat import seed_everything
+from snnpipe.describe import describe, flatten, run_name, to_yaml
+from snnpipe.errors import ConfigError, ModelError, UserError, one_line
+from snnpipe.files import make_folder
+from snnpipe.metrics.evaluation import Evaluation
+from snnpipe.metrics.memory import peak_memory_mb
+from snnpipe.protocols import (
+    Architecture,
+    Callback,
+    Converter,
+    DataModule,
+    Encoder,
+    Logger,
+    Simulator,
+    Status,
+    TrainingPath,
+)
+from snnpipe.types import FitProgress, RunState, SimulatedBatch, SpikeEvents, SpikingNetwork, Stimulus
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run ended with.
+
+    Attributes
+    ----------
+    metrics
+        Every metric without a step, by its name in MLflow.
+    accuracy_at_step, agreement_at_step
+        After each simulation step.
+    address
+        What a person needs to find the run again, by label.
+    """
+
+    metrics: Mapping[str, float]
+    accuracy_at_step: Sequence[float]
+    agreement_at_step: Sequence[float]
+    address: Mapping[str, str] = field(default_factory=dict)
+
+
+class Trainer:
+    """Owns the main line of a run.
+
+    ``run`` is ``fit``, ``convert`` and ``evaluate`` in order, logged. Each of the three can be called
+    by itself; inside ``with trainer:`` what it does is logged, outside it is not.
+
+    Parameters
+    ----------
+    data, architecture, training, converter, simulator, encoder
+        The parts, one of each family of plugins.
+    callbacks, loggers
+        Any number of them.
+    seed
+        Of initial weights, the order of images, initial voltages and an encoder's draws.
+    output_dir
+        Folder for the run's files; it is made if it is missing.
+    name
+        Of the run; None makes one of its parts.
+    config
+        The configuration that the parts were built from, which is logged; None describes the parts.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: DataModule,
+        architecture: Architecture,
+        training: TrainingPath,
+        converter: Converter,
+        simulator: Simulator,
+        encoder: Encoder,
+        callbacks: Sequence[Callback] = (),
+        loggers: Sequence[Logger] = (),
+        seed: int = 0,
+        output_dir: str | Path = "mlruns/outputs/latest",
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ):
+        self.data = data
+        self.architecture = architecture
+        self.training = training
+        self.converter = converter
+        self.simulator = simulator
+        self.encoder = encoder
+        self.callbacks = tuple(callbacks)
+        self.loggers = tuple(loggers)
+        self.seed = seed
+        self.output_dir = Path(output_dir)
+        parts = {
+            "data": data,
+            "model": architecture,
+            "training": training,
+            "conversion": converter,
+            "simulator": simulator,
+            "encoder": encoder,
+        }
+        self.config = dict(config) if config is not None else {"seed": seed} | describe(parts)
+        self.name = name or run_name(self.config)
+        self.model: tf_keras.Model | None = None
+        self.network: SpikingNetwork | None = None
+        self._state = RunState(seed, str(self.output_dir), self._log_artifact, settings=simulator)  # type: ignore[arg-type]  # a simulator has the settings' attributes
+        self._started: list[Logger] = []
+
+    # ------------------------------------------------------------------ the line
+
+    def run(self) -> RunResult:
+        """Fit, convert and evaluate, and log all of it.
+
+        Returns
+        -------
+        RunResult
+            Metrics, curves, and where to look.
+        """
+        with self:
+            self.fit()
+            self.convert()
+            return self.evaluate()
+
+    def prepare(self) -> "tf_keras.Model":
+        """Make the data available, build the model and the conversion plan, and check that all will work.
+
+        Returns
+        -------
+        tf_keras.Model
+            The untrained model.
+
+        Raises
+        ------
+        UserError
+            If something cannot work as configured, before anything is trained.
+        """
+        self.data.prepare_data()
+        self.data.setup()
+        spec = self._state.spec = self.data.spec
+        seed_everything(self.seed)
+        self.model = self.architecture.build(spec)
+        _check_output(self.model, spec.n_classes)
+        plan = self._state.plan = self.converter.explain(self.model)
+        plan.require_convertible()
+        self.training.check(self.model)
+        return self.model
+
+    def fit(self) -> Checkpoint:
+        """Train the model and test it; returns its weights.
+
+        Returns
+        -------
+        Checkpoint
+            Also written to ``checkpoint/`` inside ``with``.
+        """
+        model = self.model or self.prepare()
+        state = self._state
+        self._stage("fit")
+        self._tell("on_fit_start", state)
+        checkpoint = self.training.fit(model, self.data, _Sink(self))
+        self._tell("on_fit_end", state)
+        self._record(self._test_ann(model))
+        if self._started:
+            for path in sorted(checkpoint.save(self.output_dir / "checkpoint").iterdir()):
+                self._log_artifact(path, "checkpoint")
+        return checkpoint
+
+    def convert(self) -> SpikingNetwork:
+        """Make the trained model a spiking network.
+
+        Returns
+        -------
+        SpikingNetwork
+            What a simulator runs.
+        """
+        if self.model is None:
+            raise UserError("Trainer.convert: there is no model yet: call fit() first")
+        self._stage("convert")
+        self.network = self._state.network = self.converter.convert(self.model, self.seed)
+        if self.simulator.readout == "spike_count" and self.network.output_layer is None:
+            raise ConfigError(
+                "simulator.readout: got 'spike_count', but the output of this network is linear and does not spike: "
+                "take 'last' or 'mean'"
+            )
+        self._tell("on_convert_end", self._state)
+        return self.network
+
+    def evaluate(self) -> RunResult:
+        """Simulate the test images and measure what the conversion costs.
+
+        Returns
+        -------
+        RunResult
+            Metrics, curves, and where to look.
+        """
+        if self.model is None or self.network is None:
+            raise UserError("Trainer.evaluate: there is no spiking network yet: call convert() first")
+        self._stage("evaluate")
+        simulator = self.simulator
+        evaluation = Evaluation(
+            self.network, simulator.n_steps, simulator.dt, simulator.readout, simulator.readout_steps
+        )
+        wanted = min(self.data.spec.n_test, simulator.max_images or self.data.spec.n_test)
+        self._tell("on_simulation_start", self._state, wanted)
+        seconds = self._simulate(evaluation, wanted)
+        metrics = evaluation.metrics() | {
+            "simulate/images_per_s": evaluation.images / max(seconds, 1e-9),
+            "simulate/peak_memory_mb": peak_memory_mb(),
+        }
+        self._record(metrics)
+        accuracy, agreement = evaluation.accuracy_at_step, evaluation.agreement_at_step
+        for logger in self._started:
+            logger.log_series("snn/accuracy_at_step", accuracy.tolist())
+            logger.log_series("snn/agreement_at_step", agreement.tolist())
+        if self._started:
+            self._write_curves(accuracy, agreement, evaluation)
+        self._tell("on_evaluate_end", self._state)
+        self._stage("done")
+        address = {k: v for logger in self._started for k, v in logger.address.items()}
+        return RunResult(dict(self._state.results), accuracy.tolist(), agreement.tolist(), address)
+
+    # ------------------------------------------------------------------ its parts
+
+    def _test_ann(self, model: "tf_keras.Model") -> dict[str, float]:
+        """Return accuracy and cross-entropy of the model over every test image."""
+        right = images = 0
+        loss = 0.0
+        for batch, labels in self.data.test_dataset().as_numpy_iterator():
+            logits = np.asarray(model.predict_on_batch(batch), np.float64)
+            right += int(np.sum(np.argmax(logits, axis=-1) == labels))
+            shifted = logits - logits.max(axis=-1, keepdims=True)
+            log_sum = np.log(np.exp(shifted).sum(axis=-1))
+            loss += float(np.sum(log_sum - shifted[np.arange(len(labels)), labels]))
+            images += len(labels)
+        return {"ann/test_accuracy": right / images, "ann/test_loss": loss / images}
+
+    def _simulate(self, evaluation: Evaluation, wanted: int) -> float:
+        """Simulate test images until ``wanted`` are done, and return the seconds that simulating took."""
+        assert self.model is not None and self.network is not None
+        encoder = self.encoder.seeded(self.seed)
+        sampled = max((callback.sample_images for callback in self.callbacks), default=0)
+        seconds, done = 0.0, 0
+        batches = self.data.test_dataset(self.simulator.batch_size).as_numpy_iterator()
+        with self.simulator.open(self.network) as simulator:
+            for images, labels in batches:
+                images, labels = images[: wanted - done], labels[: wanted - done]
+                ids = range(done, done + len(images))
+                ann_classes = np.argmax(self.model.predict_on_batch(images), axis=-1)
+                record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
+                batch = evaluation.batch(labels, ann_classes)
+                scores: list[NDArray[np.float64]] = []
+                events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
+                began = time.perf_counter()
+                for chunk in simulator.run(Stimulus(images, ids, encoder, record)):
+                    scores.append(batch.add(chunk))
+                    for name, activity in chunk.layers.items():
+                        events[name].append(activity.events)
+                seconds += time.perf_counter() - began
+                done += len(images)
+                recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}
+                simulated = SimulatedBatch(ids, labels, ann_classes, np.concatenate(scores, axis=1), recorded)
+                self._tell("on_simulation_batch_end", self._state, simulated)
+                if done >= wanted:
+                    break
+        return seconds
+
+    def _write_curves(
+        self, accuracy: NDArray[np.float64], agreement: NDArray[np.float64], evaluation: Evaluation
+    ) -> None:
+        from snnpipe.artifacts.plots import accuracy_over_time
+
+        dt = self.simulator.dt
+        rows = [
+            (t + 1, round((t + 1) * dt * 1000, 9), a, b)
+            for t, (a, b) in enumerate(zip(accuracy.tolist(), agreement.tolist(), strict=True))
+        ]
+        header = ("step", "time_ms", "accuracy", "agreement")
+        self._log_artifact(write_csv(self.output_dir / "tables" / "accuracy_over_time.csv", header, rows), "tables")
+        path = self.output_dir / "plots" / "accuracy_over_time.png"
+        accuracy_over_time(path, accuracy.tolist(), agreement.tolist(), evaluation.ann_accuracy, evaluation.images, dt)
+        self._log_artifact(path, "plots")
+
+    # ------------------------------------------------------------------ logging
+
+    def __enter__(self) -> Self:
+        """Check what can be checked, then open the loggers: a run that cannot work leaves nothing behind."""
+        self.prepare()
+        make_folder(self.output_dir, "paths.output_dir")
+        tags = {"snnpipe.version": __version__, "stage_reached": "prepare"}
+        if commit := git_commit():
+            tags["git.commit"] = commit
+        try:
+            for logger in self.loggers:
+                logger.start(self.name, flatten(self.config), tags)
+                self._started.append(logger)
+            self._log_setup()
+        except BaseException as error:
+            self._finalize(error)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._finalize(error)
+
+    def _log_setup(self) -> None:
+        state = self._state
+        assert state.spec is not None and state.plan is not None
+        for logger in self._started:
+            logger.log_dataset(state.spec)
+        self._log_artifact(write_json(self.output_dir / "environment.json", describe_environment()), "")
+        self._log_artifact(write_text(self.output_dir / "config.yaml", to_yaml(self.config)), "")
+        for path in write_plan(self.output_dir / "conversion", state.plan):
+            self._log_artifact(path, "conversion")
+
+    def _finalize(self, error: BaseException | None) -> None:
+        """End the run in every logger, whatever happens to the others."""
+        status: Status = "FINISHED"
+        if error is not None:
+            status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
+            self._tell_exception(error)
+        failures = []
+        for logger in self._started:
+            try:
+                if error is not None:
+                    logger.set_tag("error", f"{type(error).__name__}: {one_line(error)}"[:5000])
+                logger.finalize(status)
+            except Exception as failure:  # the other loggers must be closed too
+                failures.append(failure)
+        self._started = []
+        if failures and error is None:
+            raise failures[0]
+
+    def _tell_exception(self, error: BaseException) -> None:
+        for callback in self.callbacks:
+            callback.on_exception(self._state, error)
+        if isinstance(error, Exception) and not isinstance(error, UserError) and self._started:
+            text = "".join(traceback.format_exception(error))
+            try:
+                self._log_artifact(write_text(self.output_dir / "traceback.txt", text), "")
+            except Exception as second:  # the first error is the one to report
+                error.add_note(f"its traceback could not be kept: {one_line(second)}")
+
+    def _stage(self, stage: str) -> None:
+        for logger in self._started:
+            logger.set_tag("stage_reached", stage)
+
+    def _record(self, metrics: Mapping[str, float]) -> None:
+        self._state.results.update(metrics)
+        for logger in self._started:
+            logger.log_metrics(metrics)
+
+    def _log_artifact(self, path: Path, folder: str) -> None:
+        for logger in self._started:
+            logger.log_artifact(path, folder)
+
+    def _tell(self, hook: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, hook)(*arguments)
+
+
+class _Sink:
+    """What a training path tells, passed on to callbacks and loggers."""
+
+    def __init__(self, trainer: Trainer):
+        self._trainer = trainer
+
+    def epoch_end(self, progress: FitProgress) -> bool:
+        trainer, state = self._trainer, self._trainer._state
+        state.results.update(progress.metrics)
+        for logger in trainer._started:
+            logger.log_metrics(progress.metrics, step=progress.epoch)
+        trainer._tell("on_epoch_end", state, progress)
+        return state.stop_training
+
+    def batch_end(self, epoch: int, batch: int, n_batches: int, images: int) -> None:
+        self._trainer._tell("on_train_batch_end", self._trainer._state, epoch, batch, n_batches, images)
+
+
+def _check_output(model: "tf_keras.Model", n_classes: int) -> None:
+    shape = getattr(model, "output_shape", None)
+    if shape != (None, n_classes):
+        raise ModelError(
+            f"model: its output has shape {shape}, and this dataset needs (None, {n_classes}): one raw logit per class"
+        )

@@ -1,0 +1,1 @@
+"""Training paths, and the penalties that both share."""

@@ -1,0 +1,61 @@
+"""Training with plain Keras."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from snnpipe.checkpoint import Checkpoint
+from snnpipe.compat import import_tensorflow, import_tf_keras
+from snnpipe.protocols import CallbackSink, DataModule
+from snnpipe.training.loop import (
+    FitSettings,
+    accuracy,
+    fit_epochs,
+    logits_loss,
+    penalised_layers,
+    rate_penalty,
+    steps_per_epoch,
+)
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+@dataclass(frozen=True, kw_only=True)
+class KerasTraining(FitSettings):
+    """Compile and fit the model on the stream of batches. Parameters as for `FitSettings`."""
+
+    def check(self, model: "tf_keras.Model") -> None:
+        """Raise `ConfigError` where the regularizer names a layer that the model lacks."""
+        penalised_layers(self.regularizer, model)
+
+    def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: CallbackSink) -> Checkpoint:
+        """Train ``model`` in place and return its weights.
+
+        Raises
+        ------
+        TrainingError
+            If the loss becomes infinite or undefined.
+        """
+        tf, keras = import_tensorflow(), import_tf_keras()
+        penalised = penalised_layers(self.regularizer, model)
+        trained = keras.Model(model.inputs, [*model.outputs, *(model.get_layer(n).output for n in penalised)])
+        logits, *rates = trained.output_names
+        losses = {logits: logits_loss(self.loss, data.spec.n_classes)}
+        losses |= {
+            output: rate_penalty(self.regularizer, scale)
+            for output, scale in zip(rates, penalised.values(), strict=True)
+        }
+        weights = {output: 1.0 if output == logits else self.regularizer.weight for output in losses}
+        steps = steps_per_epoch(data)
+        trained.compile(
+            optimizer=self.make_optimizer(steps * self.epochs),
+            loss=losses,
+            loss_weights=weights,
+            metrics={logits: [accuracy()]},
+        )
+
+        def targets(images: Any, labels: Any) -> Any:
+            return images, {logits: labels} | dict.fromkeys(rates, tf.zeros_like(labels))
+
+        epochs, metrics = fit_epochs(trained.fit, data, lambda stream: stream.map(targets), self.epochs, callbacks)
+        return Checkpoint.of(model, epochs, metrics)

@@ -1,0 +1,225 @@
+"""What both training paths share: settings, optimizer, losses, and how they tell the callbacks."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from snnpipe.compat import import_tensorflow, import_tf_keras
+from snnpipe.errors import ConfigError, TrainingError, one_line
+from snnpipe.keras_graph import neuron_layers
+from snnpipe.protocols import CallbackSink, DataModule, Regularizer
+from snnpipe.schema import check_fields
+from snnpipe.types import FitProgress, PositiveFloat, PositiveInt
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tf_keras
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """What both training paths are told.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the training images.
+    learning_rate
+        Of the optimizer, at the first step.
+    optimizer
+        Keras's name of it.
+    optimizer_options
+        Further arguments of the optimizer (``{momentum: 0.9}``).
+    schedule
+        How the learning rate goes on: ``constant``, ``cosine`` or ``exponential``, step by step.
+    schedule_end
+        Learning rate at the last step, as a share of the first.
+    loss
+        ``cross_entropy`` on the logits, or ``mean_squared_error`` to the one-hot class.
+    regularizer
+        Penalty on firing rates; None, or an empty config, for none.
+    """
+
+    epochs: PositiveInt = 20
+    learning_rate: PositiveFloat = 1e-3
+    optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    schedule_end: PositiveFloat = 0.01
+    loss: Literal["cross_entropy", "mean_squared_error"] = "cross_entropy"
+    regularizer: Any = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "training")
+
+    def make_optimizer(self, steps: int) -> "tf_keras.optimizers.Optimizer":
+        """Return the optimizer for a training of so many steps.
+
+        Raises
+        ------
+        ConfigError
+            If the optimizer does not take one of its options.
+        """
+        keras = import_tf_keras()
+        rate: Any = self.learning_rate
+        if self.schedule == "cosine":
+            rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=self.schedule_end)
+        elif self.schedule == "exponential":
+            rate = keras.optimizers.schedules.ExponentialDecay(rate, steps, self.schedule_end)
+        names = {"adam": "Adam", "adamw": "AdamW", "nadam": "Nadam", "rmsprop": "RMSprop", "sgd": "SGD"}
+        try:
+            return getattr(keras.optimizers, names[self.optimizer])(learning_rate=rate, **self.optimizer_options)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"training.optimizer_options: got {self.optimizer_options!r}, which {self.optimizer} does not "
+                f"take ({one_line(error)})"
+            ) from error
+
+
+def penalised_layers(regularizer: Regularizer | None, model: "tf_keras.Model") -> dict[str, float]:
+    """Return the layers that a regularizer penalises, with their factor from activation to rate."""
+    if not regularizer:
+        return {}
+    return regularizer.scale_of([layer.name for layer in neuron_layers(model)])
+
+
+def steps_per_epoch(data: DataModule) -> int:
+    """Return the number of training batches of an epoch, the last short one included."""
+    return math.ceil(data.spec.n_train / data.batch_size)
+
+
+def logits_loss(kind: str, n_classes: int) -> "tf_keras.losses.Loss":
+    """Return the loss of an image's logits; logits over time count at their last step."""
+    tf, keras = import_tensorflow(), import_tf_keras()
+
+    class LogitsLoss(keras.losses.Loss):
+        def call(self, labels: Any, logits: Any) -> Any:
+            labels, logits = _flat(labels), _last_step(logits)
+            if kind == "cross_entropy":
+                return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            return tf.reduce_mean(tf.square(logits - tf.one_hot(labels, n_classes)), axis=-1)
+
+    return LogitsLoss(name=kind)
+
+
+def rate_penalty(regularizer: Regularizer, scale: float) -> "tf_keras.losses.Loss":
+    """Return a layer's penalty as a loss on its activation; the target is not looked at."""
+    tf, keras = import_tensorflow(), import_tf_keras()
+
+    class RatePenalty(keras.losses.Loss):
+        def call(self, _: Any, activation: Any) -> Any:
+            return regularizer.penalty(scale * tf.reshape(activation, (tf.shape(activation)[0], -1)))
+
+    return RatePenalty(name="firing_rate")
+
+
+def accuracy() -> "tf_keras.metrics.Metric":
+    """Return the share of images classified rightly; an image with weight 0 is padding."""
+    tf, keras = import_tensorflow(), import_tf_keras()
+
+    class Accuracy(keras.metrics.Mean):
+        def update_state(self, labels: Any, logits: Any, sample_weight: Any = None) -> Any:
+            right = tf.argmax(_last_step(logits), axis=-1) == _flat(labels)
+            real = None if sample_weight is None else tf.cast(tf.reshape(sample_weight, (-1,)) > 0, tf.float32)
+            return super().update_state(tf.cast(right, tf.float32), sample_weight=real)
+
+    return Accuracy(name="accuracy")
+
+
+def _flat(labels: Any) -> Any:
+    tf = import_tensorflow()
+    return tf.cast(tf.reshape(labels, (-1,)), tf.int64)
+
+
+def _last_step(logits: Any) -> Any:
+    return logits[:, -1] if logits.shape.rank == 3 else logits
+
+
+def epoch_metrics(logs: Mapping[str, float], seconds: float, images: int) -> dict[str, float]:
+    """Return Keras's logs of an epoch under the names that runs are logged with.
+
+    Keras prefixes a metric with its output's name where a model has several.
+    """
+    metrics = {"fit/images_per_s": images / max(seconds, 1e-9)}
+    for name, value in logs.items():
+        prefix = "val_" if name.startswith("val_") else ""
+        if name == f"{prefix}loss":
+            metrics[f"fit/{prefix}loss"] = float(value)
+        elif name.endswith("accuracy"):
+            metrics[f"fit/{prefix}accuracy"] = float(value)
+    return metrics
+
+
+def fit_epochs(
+    fit: Callable[..., Any],
+    data: DataModule,
+    batches: Callable[["tf.data.Dataset"], "tf.data.Dataset"],
+    epochs: int,
+    sink: CallbackSink,
+) -> tuple[int, dict[str, float]]:
+    """Train epoch by epoch, each in the order of images that its number determines.
+
+    Parameters
+    ----------
+    fit
+        ``fit`` of a compiled Keras model, or of a NengoDL simulator.
+    data
+        The images.
+    batches
+        What makes the data module's batches the ones that ``fit`` takes.
+    epochs
+        How many; ``sink`` may end it sooner.
+    sink
+        Is told of batches and epochs.
+
+    Returns
+    -------
+    epochs, metrics
+        Epochs that were trained, and the metrics of the last.
+
+    Raises
+    ------
+    TrainingError
+        If the loss becomes infinite or undefined.
+    """
+    validation = data.validation_dataset()
+    validation = None if validation is None else batches(validation)
+    metrics: dict[str, float] = {}
+    for epoch in range(epochs):
+        began = time.perf_counter()
+        history = fit(
+            batches(data.train_dataset(epoch)),
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            validation_data=validation,
+            callbacks=[_tell_batches(sink, data)],
+            verbose=0,
+        )
+        logs = {name: values[-1] for name, values in history.history.items()}
+        metrics = epoch_metrics(logs, time.perf_counter() - began, data.spec.n_train)
+        if sink.epoch_end(FitProgress(epoch + 1, epochs, metrics)):
+            return epoch + 1, metrics
+    return epochs, metrics
+
+
+def _tell_batches(sink: CallbackSink, data: DataModule) -> Any:
+    """Return the Keras callback that tells ``sink`` of batches, and stops training where it diverges."""
+    n_batches = steps_per_epoch(data)
+
+    class Tell(import_tf_keras().callbacks.Callback):  # type: ignore[misc]  # Keras comes in at run time
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.epoch = epoch
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            loss = (logs or {}).get("loss", 0.0)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1}: lower "
+                    "training.learning_rate, or scale the images down (data.scaling)"
+                )
+            done = min((batch + 1) * data.batch_size, data.spec.n_train)
+            sink.batch_end(self.epoch, batch, n_batches, done)
+
+    return Tell()

@@ -1,0 +1,186 @@
+"""Training in NengoDL, with ``scale_firing_rates`` and a neuron type's own rate curve."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from snnpipe.checkpoint import Checkpoint
+from snnpipe.compat import import_nengo_dl, import_tensorflow, import_tf_keras, without_gpu_note
+from snnpipe.errors import TrainingError
+from snnpipe.keras_graph import functional, neuron_layers, nodes
+from snnpipe.layer_values import per_layer
+from snnpipe.protocols import CallbackSink, DataModule
+from snnpipe.training.loop import (
+    FitSettings,
+    accuracy,
+    fit_epochs,
+    logits_loss,
+    penalised_layers,
+    rate_penalty,
+    steps_per_epoch,
+)
+from snnpipe.types import Scale
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tf_keras
+
+
+@dataclass(frozen=True, kw_only=True)
+class NengoDLTraining(FitSettings):
+    """Convert the model with NengoDL, train it there, and bring the weights back.
+
+    Other parameters as for `FitSettings`.
+
+    Parameters
+    ----------
+    scale_firing_rates
+        Factor on the neurons' input, its inverse on their output, while training; one number or one
+        per layer. With ReLU the two cancel in the forward pass.
+    neuron
+        Nengo neuron type to train with, by its rate approximation; None keeps the model's ReLU.
+    """
+
+    scale_firing_rates: Scale = 1.0
+    neuron: Any = None
+
+    def check(self, model: "tf_keras.Model") -> None:
+        """Raise `TrainingError` where NengoDL cannot train one of the model's layers, naming it."""
+        import_nengo_dl()
+        from nengo_dl.converter import Converter
+
+        model = functional(model)
+        settings = _Settings()
+        for layer in (node.layer for node in nodes(model)):
+            converter = Converter.converters.get(type(layer))
+            ok, why = (False, "NengoDL does not know it") if converter is None else converter.convertible(layer, settings)
+            if not ok:
+                raise TrainingError(
+                    f"training=nengo_dl cannot train layer {layer.name!r} ({type(layer).__name__}): {why}; "
+                    "use training=keras, whose result is converted all the same, or leave the layer out of the model"
+                )
+        names = [layer.name for layer in neuron_layers(model)]
+        per_layer(self.scale_firing_rates, names, 1.0, "training.scale_firing_rates")
+        penalised_layers(self.regularizer, model)
+
+    def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: CallbackSink) -> Checkpoint:
+        """Train ``model`` in place and return its weights.
+
+        Raises
+        ------
+        TrainingError
+            If NengoDL cannot train one of the layers, or the loss becomes infinite or undefined.
+        """
+        self.check(model)
+        tf, nengo_dl = import_tensorflow(), import_nengo_dl()
+        import nengo
+
+        graph = functional(model)
+        layers = {layer.name: layer for layer in neuron_layers(graph)}
+        scales = per_layer(self.scale_firing_rates, list(layers), 1.0, "training.scale_firing_rates")
+        penalised = penalised_layers(self.regularizer, graph)
+        relu = import_tf_keras().activations.relu
+        converter = nengo_dl.Converter(
+            graph,
+            allow_fallback=False,
+            scale_firing_rates={layers[name]: scale for name, scale in scales.items()},
+            swap_activations=None if not self.neuron else {relu: self.neuron, tf.nn.relu: self.neuron},
+        )
+        converter.net.seed = data.spec.n_train  # any: the initial weights are the Keras model's
+        output = converter.outputs[graph.outputs[0]]
+        with converter.net:
+            rates = {name: nengo.Probe(converter.layers[layers[name].output]) for name in penalised}
+
+        steps = steps_per_epoch(data)
+        with without_gpu_note(), nengo_dl.Simulator(
+            converter.net, minibatch_size=data.batch_size, progress_bar=False
+        ) as simulator:
+            logits = simulator.get_name(output)
+            outputs = {simulator.get_name(probe): penalised[name] for name, probe in rates.items()}
+            losses = {logits: logits_loss(self.loss, data.spec.n_classes)}
+            losses |= {name: rate_penalty(self.regularizer, scale) for name, scale in outputs.items()}
+            simulator.compile(
+                optimizer=self.make_optimizer(steps * self.epochs),
+                loss=losses,
+                loss_weights={name: 1.0 if name == logits else self.regularizer.weight for name in losses},
+                weighted_metrics={logits: [accuracy()]},
+            )
+            image = simulator.get_name(converter.inputs[graph.inputs[0]])
+            constants = {simulator.get_name(n): n.size_out for n in simulator.node_inputs if simulator.get_name(n) != image}
+
+            def batches(stream: "tf.data.Dataset") -> "tf.data.Dataset":
+                return stream.map(_for_nengo_dl(data.batch_size, image, constants, list(losses)))
+
+            epochs, metrics = fit_epochs(simulator.fit, data, batches, self.epochs, callbacks)
+            trained = _trained_weights(simulator, converter, graph, scales)
+        for layer in graph.layers:
+            if layer.name in trained:
+                layer.set_weights(trained[layer.name])
+        return Checkpoint.of(model, epochs, metrics)
+
+
+class _Settings:
+    """The settings of a NengoDL converter that its layers ask for when told to be trainable."""
+
+    inference_only = False
+    max_to_avg_pool = False
+
+
+def _for_nengo_dl(batch_size: int, image: str, constants: dict[str, int], outputs: list[str]) -> Any:
+    """Return what makes a batch ``(images, labels)`` one that NengoDL's Keras model takes.
+
+    NengoDL wants one time step, its constant inputs (a bias is a weight on a constant 1), and the same
+    number of images in each batch. A short batch is filled up with images of weight 0; the others'
+    weight is raised so that the mean over the batch stays the mean over its real images.
+    """
+    tf = import_tensorflow()
+
+    def convert(images: Any, labels: Any) -> Any:
+        real = tf.shape(images)[0]
+        missing = batch_size - real
+        flat = tf.reshape(images, (real, int(np.prod(images.shape[1:]))))
+        inputs = {image: tf.ensure_shape(tf.pad(flat, [[0, missing], [0, 0]])[:, None], (batch_size, 1, flat.shape[1]))}
+        inputs |= {name: tf.ones((batch_size, 1, size)) for name, size in constants.items()}
+        inputs["n_steps"] = tf.ones((batch_size, 1), tf.int32)
+        labels = tf.ensure_shape(tf.pad(labels, [[0, missing]])[:, None, None], (batch_size, 1, 1))
+        weight = tf.fill((real,), batch_size / real)
+        weight = tf.ensure_shape(tf.pad(tf.cast(weight, tf.float32), [[0, missing]]), (batch_size,))
+        return inputs, dict.fromkeys(outputs, labels), dict.fromkeys(outputs, weight)
+
+    return convert
+
+
+def _trained_weights(
+    simulator: Any, converter: Any, model: "tf_keras.Model", scales: dict[str, float]
+) -> dict[str, list[np.ndarray]]:
+    """Return each Keras layer's weights as NengoDL trained them.
+
+    A kernel is the transform of the trainable connection into the layer's object. The bias of a dense
+    layer of neurons is its ensemble's, with the scale in it; any other is the transform of the
+    connection from the layer's bias node.
+    """
+    import nengo
+
+    connections = converter.net.all_connections
+    trained = {}
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        target = converter.layers[layer.output]
+        label = f"{layer.name}.0.bias"
+        kernel = next(
+            simulator.data[c].weights
+            for c in connections
+            if c.post_obj is target and converter.net.config[c].trainable and c.pre_obj.label != label
+        )
+        dense = type(layer).__name__ == "Dense"
+        weights = [kernel.T if dense else kernel]
+        if layer.use_bias:
+            if dense and isinstance(target, nengo.ensemble.Neurons):
+                weights.append(simulator.data[target.ensemble].bias / scales[layer.name])
+            else:
+                source = next(c for c in connections if getattr(c.pre_obj, "label", None) == label)
+                weights.append(simulator.data[source].weights[:, 0])
+        trained[layer.name] = [np.asarray(w, np.float32) for w in weights]
+    return trained

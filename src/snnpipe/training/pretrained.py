@@ -1,0 +1,41 @@
+"""No training: weights from an earlier run's checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snnpipe.checkpoint import Checkpoint
+from snnpipe.protocols import CallbackSink, DataModule
+from snnpipe.schema import check_fields
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Take the weights of a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder that `snnpipe.checkpoint.Checkpoint.save` wrote.
+    """
+
+    checkpoint: str
+
+    def __post_init__(self) -> None:
+        check_fields(self, "training")
+
+    def check(self, model: "tf_keras.Model") -> None:
+        """Raise `CheckpointError` where the checkpoint is missing, damaged or of another architecture."""
+        self._load().apply(model, f"training.checkpoint {self.checkpoint}")
+
+    def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: CallbackSink) -> Checkpoint:
+        """Set the model's weights and return them."""
+        checkpoint = self._load()
+        checkpoint.apply(model, f"training.checkpoint {self.checkpoint}")
+        return checkpoint
+
+    def _load(self) -> Checkpoint:
+        return Checkpoint.load(Path(self.checkpoint).expanduser())

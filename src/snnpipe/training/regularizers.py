@@ -1,0 +1,88 @@
+"""Penalties on firing rates, with one meaning on both training paths.
+
+The rate of a neuron, in Hz, is its activation times the ``scale_firing_rates`` of its layer: the rate
+at which it will fire once converted with that scale. What is penalised is the mean over a layer's
+neurons, averaged over the images of a batch, times the weight, summed over the layers: NengoDL's
+Keras-to-SNN example with its mean squared error to a target of 250 Hz is `FiringRateTarget`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snnpipe.layer_values import matching, per_layer
+from snnpipe.schema import check_fields
+from snnpipe.types import NonNegativeFloat, Scale
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiringRateL1:
+    """Mean of the absolute rates.
+
+    Parameters
+    ----------
+    weight
+        Factor of the penalty in the loss.
+    layers
+        Names or shell patterns of the layers to penalise.
+    scale_firing_rates
+        Factor from activation to rate, one number or one per layer; that of the conversion to come.
+    """
+
+    weight: NonNegativeFloat = 1e-3
+    layers: Sequence[str] = ("*",)
+    scale_firing_rates: Scale = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "training.regularizer")
+
+    def scale_of(self, layer_names: Sequence[str]) -> dict[str, float]:
+        """Return, for each layer that is penalised, the factor from activation to rate in Hz.
+
+        Raises
+        ------
+        ConfigError
+            If a name or pattern fits none of the layers.
+        """
+        key = "training.regularizer"
+        scales = per_layer(self.scale_firing_rates, layer_names, 1.0, f"{key}.scale_firing_rates")
+        return {name: scales[name] for name in matching(self.layers, layer_names, f"{key}.layers")}
+
+    def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
+        """Return the penalty of each image, shape ``(b,)``, from rates in Hz of shape ``(b, n)``."""
+        import tensorflow as tf
+
+        return tf.reduce_mean(tf.abs(rate_hz), axis=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiringRateL2(FiringRateL1):
+    """Mean of the squared rates. Parameters as for `FiringRateL1`."""
+
+    def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
+        """Return the penalty of each image, shape ``(b,)``, from rates in Hz of shape ``(b, n)``."""
+        import tensorflow as tf
+
+        return tf.reduce_mean(tf.square(rate_hz), axis=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiringRateTarget(FiringRateL1):
+    """Mean squared difference from a target rate. Other parameters as for `FiringRateL1`.
+
+    Parameters
+    ----------
+    rate_hz
+        The target, Hz.
+    """
+
+    rate_hz: NonNegativeFloat = 250.0
+
+    def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
+        """Return the penalty of each image, shape ``(b,)``, from rates in Hz of shape ``(b, n)``."""
+        import tensorflow as tf
+
+        return tf.reduce_mean(tf.square(rate_hz - self.rate_hz), axis=-1)

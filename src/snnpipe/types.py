@@ -1,0 +1,400 @@
+"""The values that pass between the parts. Plain data: nothing here knows a plugin or a framework.
+
+Axes: b = image of the batch, t = simulation step, n = neuron (flattened), c = class.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from snnpipe.errors import ConversionError
+from snnpipe.schema import check_fields
+
+if TYPE_CHECKING:
+    import nengo
+    import tf_keras
+
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Scale = PositiveFloat | dict[str, PositiveFloat]
+
+Readout = Literal["last", "mean", "spike_count"]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What an architecture needs to know of a dataset, and what a run records of it.
+
+    Attributes
+    ----------
+    name, version
+        Of the tensorflow-datasets builder.
+    image_shape
+        Height, width and channels of an image.
+    n_classes
+        Number of labels.
+    class_names
+        Their names, in order.
+    n_train, n_validation, n_test
+        Number of images of each split, limits applied.
+    scaling
+        How pixel values are scaled.
+    source
+        Folder the prepared dataset is read from.
+    """
+
+    name: str
+    version: str
+    image_shape: tuple[int, ...]
+    n_classes: int
+    class_names: tuple[str, ...]
+    n_train: int
+    n_validation: int
+    n_test: int
+    scaling: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class PlannedLayer:
+    """What conversion will make of one layer of the model.
+
+    ``status`` is one of
+
+    - ``native``: becomes Nengo objects (neurons, or a linear connection);
+    - ``folded``: merged into the layer before it, or dropped where it does not change the class;
+    - ``passthrough``: reorders or passes on values, costs nothing;
+    - ``fallback``: runs as a TensorNode in NengoDL only (``conversion.allow_fallback=true``);
+    - ``unsupported``: cannot be converted; ``reason`` says why and the cure.
+    """
+
+    name: str
+    kind: str
+    status: Literal["native", "folded", "passthrough", "fallback", "unsupported"]
+    becomes: str
+    reason: str = ""
+    shape: tuple[int, ...] = ()
+    neurons: int = 0
+    scale_firing_rates: float | None = None
+    synapse: float | None = None
+
+
+@dataclass(frozen=True)
+class ConversionPlan:
+    """What conversion will make of each layer, known before anything is trained."""
+
+    layers: tuple[PlannedLayer, ...]
+
+    @property
+    def unsupported(self) -> tuple[PlannedLayer, ...]:
+        """The layers that cannot be converted."""
+        return tuple(layer for layer in self.layers if layer.status == "unsupported")
+
+    def require_convertible(self) -> None:
+        """Raise `ConversionError` where layers cannot be converted, naming each and the cure."""
+        if self.unsupported:
+            raise ConversionError(
+                "; ".join(
+                    f"layer {layer.name!r} ({layer.kind}) cannot be converted: {layer.reason}"
+                    for layer in self.unsupported
+                )
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronLayer:
+    """One layer of neurons of a spiking network.
+
+    Attributes
+    ----------
+    name
+        Of the Keras layer it came from.
+    shape
+        Of its output, without the batch.
+    neurons
+        Its ``nengo.ensemble.Neurons``.
+    neuron_type
+        Nengo's neuron type, amplitude ``1 / scale_firing_rates`` included.
+    scale_firing_rates
+        Factor on the input current, its inverse on the output.
+    synapse
+        Time constant, s, of the low-pass filter on the output; None for no filter.
+    fan_out_n
+        Synapses that a spike of each neuron drives.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    neurons: "nengo.ensemble.Neurons"
+    neuron_type: "nengo.neurons.NeuronType"
+    scale_firing_rates: float
+    synapse: float | None
+    fan_out_n: NDArray[np.int64]
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return int(np.prod(self.shape))
+
+    @property
+    def spiking(self) -> bool:
+        """Whether the neurons spike (a rate neuron's output is its rate)."""
+        return bool(self.neuron_type.spiking)
+
+
+@dataclass(frozen=True, eq=False)
+class SpikingNetwork:
+    """What conversion (or a native architecture) hands to a simulator. Simulators read nothing else.
+
+    Attributes
+    ----------
+    network
+        The Nengo network.
+    input
+        Its input node, one value per pixel.
+    output
+        Probe on its output, one value per class.
+    layers
+        Its layers of neurons, from input to output.
+    keras_model
+        The model it came from, ready for conversion; None for a native network.
+    output_layer
+        Name of the layer of neurons that the output is read from, None where the output is linear.
+    first_layer_macs
+        Multiply-accumulates of the connections that carry the input image, once.
+    dense_macs
+        Multiply-accumulates of one forward pass of the whole network.
+    """
+
+    network: "nengo.Network"
+    input: "nengo.Node"
+    output: "nengo.Probe"
+    layers: tuple[NeuronLayer, ...]
+    keras_model: "tf_keras.Model | None" = None
+    output_layer: str | None = None
+    first_layer_macs: int = 0
+    dense_macs: int = 0
+
+
+class ImageEncoder(Protocol):
+    """The part of an encoder that a stimulus needs."""
+
+    constant: bool
+
+    def encode(
+        self, images: NDArray[np.float32], image_ids: Sequence[int], first_step: int, n_steps: int
+    ) -> NDArray[np.float32]:
+        """Return the input over time, shape ``(b, n_steps, n)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stimulus:
+    """A batch of images as a simulator sees them: values over time, made when they are asked for.
+
+    Attributes
+    ----------
+    images
+        Shape ``(b, height, width, channels)``.
+    image_ids
+        Index of each image in the test split, on which an encoder's randomness depends.
+    encoder
+        What makes an image a signal over time.
+    record
+        Rows of the batch whose single spikes are wanted.
+    """
+
+    images: NDArray[np.float32]
+    image_ids: Sequence[int]
+    encoder: ImageEncoder
+    record: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def steps(self, first_step: int, n_steps: int) -> NDArray[np.float32]:
+        """Return the input of steps ``first_step`` and on, shape ``(b, n_steps, n)``."""
+        return self.encoder.encode(self.images, self.image_ids, first_step, n_steps)
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeEvents:
+    """Spikes as a sparse list, one entry per image, step and neuron that spiked.
+
+    Attributes
+    ----------
+    image, step, neuron
+        Index of the image in the test split, of the simulation step (from 0), of the neuron.
+    count
+        Spikes in that step.
+    """
+
+    image: NDArray[np.int32]
+    step: NDArray[np.int32]
+    neuron: NDArray[np.int32]
+    count: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["SpikeEvents"]) -> "SpikeEvents":
+        """Return the events of ``parts``, in their order."""
+        if not parts:
+            return cls(*(np.empty(0, np.int32) for _ in range(4)))
+        return cls(
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                for name in ("image", "step", "neuron", "count")
+            )
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LayerActivity:
+    """What one layer did in a chunk of steps.
+
+    Attributes
+    ----------
+    counts_bn
+        Spikes of each neuron in the chunk (for a rate neuron: its rate times the time that passed).
+    events
+        Single spikes of the recorded images.
+    """
+
+    counts_bn: NDArray[np.float32]
+    events: SpikeEvents
+
+
+@dataclass(frozen=True, eq=False)
+class SimulationChunk:
+    """The network's activity over a run of consecutive steps, for one batch.
+
+    Attributes
+    ----------
+    first_step
+        Step (from 0) that the chunk begins with.
+    outputs_btc
+        Output of the network after each step.
+    layers
+        Activity of each layer of neurons, by its name.
+    output_spikes_btc
+        Spikes of the output neurons in each step, None where the output is linear.
+    """
+
+    first_step: int
+    outputs_btc: NDArray[np.float32]
+    layers: Mapping[str, LayerActivity]
+    output_spikes_btc: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """What every simulator is told.
+
+    Parameters
+    ----------
+    n_steps
+        Simulation steps that an image is shown.
+    dt
+        Seconds per step.
+    batch_size
+        Images simulated together.
+    max_images
+        Simulate the first so many test images; None for all of them.
+    readout
+        What turns the output over time into a class: ``last`` step, ``mean`` over the last
+        ``readout_steps``, or ``spike_count`` of output neurons since the first step.
+    readout_steps
+        Steps that ``mean`` averages over.
+    """
+
+    n_steps: PositiveInt = 60
+    dt: PositiveFloat = 0.001
+    batch_size: PositiveInt = 100
+    max_images: PositiveInt | None = None
+    readout: Readout = "last"
+    readout_steps: PositiveInt = 10
+
+    def __post_init__(self) -> None:
+        check_fields(self, "simulator")
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """Where training stands at the end of an epoch.
+
+    Attributes
+    ----------
+    epoch
+        Epochs done.
+    epochs
+        Epochs to do.
+    metrics
+        ``fit/...`` metrics of the epoch.
+    """
+
+    epoch: int
+    epochs: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedBatch:
+    """A batch of test images after its simulation.
+
+    Attributes
+    ----------
+    image_ids
+        Index of each image in the test split.
+    labels, ann_classes
+        True class and the ANN's, of each image.
+    scores_btc
+        Class scores after each step.
+    events
+        Spikes of the images that were recorded, by layer.
+    """
+
+    image_ids: Sequence[int]
+    labels: NDArray[np.int64]
+    ann_classes: NDArray[np.int64]
+    scores_btc: NDArray[np.float64]
+    events: Mapping[str, SpikeEvents]
+
+
+@dataclass(eq=False)
+class RunState:
+    """What callbacks may see of a run, and the two things they may ask for.
+
+    Attributes
+    ----------
+    seed
+        Of the run.
+    output_dir
+        Folder of the run's files.
+    log_artifact
+        Hands a file to the loggers, with the folder it goes to.
+    spec, plan, network, settings
+        Of dataset, conversion, spiking network and simulation, once they are known.
+    stop_training
+        A callback sets this to end training after the epoch.
+    results
+        Every metric of the run so far.
+    """
+
+    seed: int
+    output_dir: str
+    log_artifact: Callable[[Path, str], None]
+    spec: DataSpec | None = None
+    plan: ConversionPlan | None = None
+    network: SpikingNetwork | None = None
+    settings: SimulationSettings | None = None
+    stop_training: bool = False
+    results: dict[str, float] = field(default_factory=dict)
