@@ -7,16 +7,18 @@ asked for; 130 interrupted; 143 told to end.
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
-from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from snnpipe import __version__
-from snnpipe.errors import UserError, one_line
+from snnpipe.errors import UserError
 
 CONFIG_PATH = "pkg://snnpipe.conf"
 _FAULT, _MISTAKE, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
@@ -32,7 +34,8 @@ def main() -> None:
     try:
         _compose_and_run()
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        sys.exit(_report(error))
+        _report(error)
+        sys.exit(_MISTAKE)
     except KeyboardInterrupt:
         print("snnpipe: interrupted", file=sys.stderr)
         sys.exit(_INTERRUPTED)
@@ -44,23 +47,35 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 @hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name="config")
 def _compose_and_run(composed: DictConfig) -> None:
-    from snnpipe.config import build, check, resolve
+    from snnpipe.config import build, check, interpolated_keys, resolve
     from snnpipe.summary import closing_table
 
-    config = resolve(composed)
-    check(config)
-    result = build(config).run()
-    print(closing_table(result))
+    try:
+        config = resolve(composed)
+        check(config, interpolated_keys(composed))
+        result = build(config).run()
+    except Exception as error:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:  # Hydra goes on, and raises the first error at the end
+            print(f"snnpipe: job {' '.join(HydraConfig.get().overrides.task)} failed", file=sys.stderr)
+            _report(error)
+            raise
+        if not isinstance(error, UserError):
+            traceback.print_exception(error)
+            sys.exit(_FAULT)
+        _report(error)
+        sys.exit(_MISTAKE)
+    print(closing_table(result), flush=True)
 
 
-def _report(error: Exception) -> int:
-    """Print what went wrong, a line a mistake."""
+def _report(error: Exception) -> None:
+    """Print what went wrong, a line a mistake, once."""
     from snnpipe.hydra_errors import explain
 
-    problems = getattr(error, "problems", None) or [explain(error)]
-    for problem in problems:
-        print(f"snnpipe: error: {one_line(Exception(problem))}", file=sys.stderr)
-    return _MISTAKE
+    if getattr(error, "_reported_by_snnpipe", False):
+        return
+    error._reported_by_snnpipe = True  # type: ignore[attr-defined]  # carried by the exception through Hydra
+    for problem in getattr(error, "problems", None) or [explain(error, sys.argv[1:])]:
+        print(f"snnpipe: error: {' '.join(str(problem).split())}", file=sys.stderr)
 
 
-__all__: list[Any] = ["main"]
+__all__ = ["main"]

@@ -74,9 +74,13 @@ def without_gpu_note() -> Iterator[None]:
         yield
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and TensorFlow's global generators, and make TensorFlow's ops deterministic."""
+def start_afresh(seed: int) -> None:
+    """Forget Keras's counters of names, and seed Python's, NumPy's and TensorFlow's global generators.
+
+    TensorFlow's operations are made deterministic, for as long as the process lives.
+    """
     tf = import_tensorflow()
+    tf.keras.backend.clear_session()
     tf.keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 

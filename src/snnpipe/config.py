@@ -8,16 +8,17 @@ import importlib
 import inspect
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from snnpipe.errors import ConfigError, SnnPipeError, UserError, did_you_mean, one_line
+from snnpipe.models.function import FunctionArchitecture
 from snnpipe.schema import call_problems, value_problem
 from snnpipe.types import NonNegativeInt
 
@@ -49,27 +50,41 @@ def resolve(composed: DictConfig) -> dict[str, Any]:
     """
     try:
         config: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key}: missing, and it has no default: give {error.full_key}=...") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key or 'configuration'}: {one_line(error).split(' full_key')[0]}") from error
     paths = config.get("paths")
     if isinstance(paths, dict) and paths.get("output_dir") is None and isinstance(paths.get("mlruns"), str):
         unique = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}"
         folder = str(Path(paths["mlruns"]) / "outputs" / unique)
-        config = _replace(config, None, folder, ("paths", "output_dir"))
+        paths["output_dir"] = folder
+        for node in (config.get("logger") or {}).values():
+            if isinstance(node, dict) and node.get("folder", "") is None:
+                node["folder"] = folder
     return config  # type: ignore[no-any-return]  # a configuration's root is a mapping
 
 
-def _replace(config: dict[str, Any], old: Any, new: str, path: tuple[str, str]) -> dict[str, Any]:
-    """Set the output folder, and give it to the loggers that were to have it."""
-    config[path[0]][path[1]] = new
-    for node in (config.get("logger") or {}).values():
-        if isinstance(node, dict) and "folder" in node and node["folder"] is old:
-            node["folder"] = new
-    return config
+def interpolated_keys(composed: Any, prefix: str = "") -> set[str]:
+    """Return the keys of a composed configuration that take their value from another key."""
+    found: set[str] = set()
+    for key in composed if OmegaConf.is_dict(composed) else ():
+        if OmegaConf.is_interpolation(composed, key):
+            found.add(f"{prefix}{key}")
+        elif not OmegaConf.is_missing(composed, key) and OmegaConf.is_dict(composed[key]):
+            found |= interpolated_keys(composed[key], f"{prefix}{key}.")
+    return found
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(config: Mapping[str, Any], interpolated: Collection[str] = ()) -> None:
     """Raise `ConfigError` with every mistake of a resolved configuration.
+
+    Parameters
+    ----------
+    config
+        As `resolve` returns it.
+    interpolated
+        Keys that take their value from another key: a mistake is told once, where it was made.
 
     Raises
     ------
@@ -88,7 +103,12 @@ def check(config: Mapping[str, Any]) -> None:
     if not problems:
         problems += _cross_problems(config)
     if problems:
-        raise ConfigError(*dict.fromkeys(problems))
+        at_source = [p for p in problems if not _is_under(p.partition(": ")[0], interpolated)]
+        raise ConfigError(*dict.fromkeys(at_source or problems))
+
+
+def _is_under(key: str, parents: Collection[str]) -> bool:
+    return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
 
 
 def _root_problems(config: Mapping[str, Any]) -> list[str]:
@@ -124,10 +144,17 @@ def _node_problems(node: Any, key: str) -> list[str]:
             target = _locate(node["_target_"])
         except ConfigError as error:
             return [f"{key}._target_: {error}"]
-        problems += call_problems(target, values, key)
+        problems += call_problems(target, values, key, given=_given(target, key))
     for name, value in node.items():
         problems += _node_problems(value, f"{key}.{name}")
     return problems
+
+
+def _given(target: Callable[..., Any], key: str) -> list[str]:
+    """Return the arguments that a plugin gets from elsewhere: of a function that builds a model, the first."""
+    if key == "model" and inspect.isfunction(target):
+        return list(inspect.signature(target).parameters)[:1]
+    return []
 
 
 def _locate(path: Any) -> Callable[..., Any]:
@@ -185,8 +212,7 @@ def build(config: Mapping[str, Any]) -> "Trainer":
     """
     from snnpipe.trainer import Trainer
 
-    plain = {group: dict(config[group]) for group in PARTS}
-    parts = {name: _instantiate(plain[group], group) for group, name in PARTS.items()}
+    parts = {name: _instantiate(config[group], group) for group, name in PARTS.items()}
     loggers = [
         _instantiate(node, f"logger.{name}")
         for name, node in (config.get("logger") or {}).items()
@@ -214,6 +240,8 @@ def _instantiate(node: Mapping[str, Any], key: str) -> Any:
 
         import_tensorflow()
     try:
+        if _given(_locate(node["_target_"]), key):
+            return FunctionArchitecture(instantiate(dict(node), _partial_=True, _convert_="all"))
         return instantiate(dict(node), _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__

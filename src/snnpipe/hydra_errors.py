@@ -1,15 +1,19 @@
-"""Hydra's and OmegaConf's errors in one line, in this project's form: key, value, what it takes, the cure."""
+"""Hydra's and OmegaConf's errors in one line, in this project's form: key, what is wrong, the cure."""
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 
-from hydra.errors import MissingConfigException
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
 
-from snnpipe.errors import UserError, one_line
+from snnpipe.errors import UserError, did_you_mean, one_line
 
 
-def explain(error: Exception) -> str:
-    """Return what an error of composing the configuration means."""
+def explain(error: Exception, overrides: Sequence[str]) -> str:
+    """Return what an error of composing the configuration from some overrides means."""
     if isinstance(error, UserError):
         return one_line(error)
     text = one_line(error)
@@ -17,17 +21,32 @@ def explain(error: Exception) -> str:
         return _missing_option(error)
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1]
-        if "is not in struct" in text:
-            return f"{key}: no such key; --cfg job prints those there are (+{key}=... adds one to a plugin of your own)"
         if "No match in the defaults list" in text:
             return f"{key}: no such config group; --help lists those there are"
-        return f"{key}: {text}"
+        return f"{key}: no such key; {did_you_mean(key.rpartition('.')[2], _keys_beside(key, overrides))}"
+    if text.startswith("Error parsing override") or "no viable alternative" in text:
+        return f"{text.split(' See https')[0]}: an override is written key=value"
     return text.split(" Set the environment variable HYDRA_FULL_ERROR")[0]
 
 
 def _missing_option(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file or "").rpartition("/")
-    options = sorted(error.options or [])
+    options = sorted(o for o in error.options or [] if not o.startswith("_"))
+    if not group:
+        return f"there is no config {name!r}"
     close = get_close_matches(name, options, n=1)
     hint = f"did you mean {group}={close[0]}? " if close else ""
     return f"{group}: there is no config {name!r}; {hint}it takes {', '.join(options)}"
+
+
+def _keys_beside(key: str, overrides: Sequence[str]) -> list[str]:
+    """Return the keys that stand where ``key`` was looked for, with the chosen config groups."""
+    choices = [o for o in overrides if re.fullmatch(r"[\w/@.]+=\w+", o) and "." not in o.split("@")[0].split("=")[0]]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("snnpipe.conf", version_base="1.3"):
+            composed = compose("config", overrides=choices)
+        parent = OmegaConf.select(composed, key.rpartition(".")[0]) if "." in key else composed
+    except HydraException:  # a choice that only the failing command line knows, such as a --config-dir
+        return []
+    return [str(k) for k in parent] if isinstance(parent, DictConfig) else []

@@ -7,7 +7,7 @@ domains, for what is built in and for a user's own class alike, from Python and 
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -45,7 +45,9 @@ def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def call_problems(target: Callable[..., Any], values: Mapping[str, Any], key: str) -> list[str]:
+def call_problems(
+    target: Callable[..., Any], values: Mapping[str, Any], key: str, given: Collection[str] = ()
+) -> list[str]:
     """Return what is wrong with calling ``target(**values)``: unknown, missing and unfit values.
 
     Parameters
@@ -56,6 +58,8 @@ def call_problems(target: Callable[..., Any], values: Mapping[str, Any], key: st
         Keyword arguments; one that is itself a mapping with ``_target_`` is left to the caller.
     key
         Where they stand in the configuration, for the message.
+    given
+        Names of arguments that the caller will add.
 
     Returns
     -------
@@ -66,11 +70,12 @@ def call_problems(target: Callable[..., Any], values: Mapping[str, Any], key: st
         parameters = dict(inspect.signature(target).parameters)
     except (TypeError, ValueError):  # a builtin without a signature: calling it will tell
         return []
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        open_ended = True
-    else:
-        open_ended = False
-    named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    named = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name not in given
+    }
     hints = _hints(target)
     problems = []
     for name, value in values.items():

@@ -15,7 +15,7 @@ from snnpipe import __version__
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.tables import write_csv, write_json, write_plan, write_text
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.compat import seed_everything
+from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, flatten, run_name, to_yaml
 from snnpipe.errors import ConfigError, ModelError, UserError, one_line
 from snnpipe.files import make_folder
@@ -152,7 +152,7 @@ class Trainer:
         self.data.prepare_data()
         self.data.setup()
         spec = self._state.spec = self.data.spec
-        seed_everything(self.seed)
+        start_afresh(self.seed)
         self.model = self.architecture.build(spec)
         _check_output(self.model, spec.n_classes)
         plan = self._state.plan = self.converter.explain(self.model)
@@ -231,7 +231,8 @@ class Trainer:
             self._write_curves(accuracy, agreement, evaluation)
         self._tell("on_evaluate_end", self._state)
         self._stage("done")
-        address = {k: v for logger in self._started for k, v in logger.address.items()}
+        address = {"run": self.name} if self._started else {}
+        address |= {k: v for logger in self._started for k, v in logger.address.items()}
         return RunResult(dict(self._state.results), accuracy.tolist(), agreement.tolist(), address)
 
     # ------------------------------------------------------------------ its parts

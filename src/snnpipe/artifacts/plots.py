@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from snnpipe.files import replace_file
@@ -62,8 +63,8 @@ def spike_raster(
             (events.step[mine] + 1) * dt * 1000,
             row_of[events.neuron[mine]],
             linestyle="none",
-            marker="|" if len(neurons) <= 128 else ",",
-            markersize=3,
+            marker="|",
+            markersize=max(1.2, min(4.0, 250 / max(len(neurons), 1))),
             color=BLUE,
         )
         axes.set(xlabel="time (ms)", title=f"image {image}: {label}", xlim=(0, n_steps * dt * 1000))
@@ -98,6 +99,9 @@ def class_scores(
         axes.set_xlabel("time (ms)")
     for axes in grid[:, 0]:
         axes.set_ylabel("class score")
+    kinds = [("true class", BLUE, "-"), ("strongest other class at the end", ORANGE, "--"), ("others", GREY, "-")]
+    lines = [Line2D([], [], color=color, linestyle=style) for _, color, style in kinds]
+    figure.legend(lines, [name for name, _, _ in kinds], loc="outside lower center", ncols=3, frameon=False)
     return _save(figure, path)
 
 

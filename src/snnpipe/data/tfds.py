@@ -162,8 +162,7 @@ class TfdsDataModule:
         """Return one epoch of training batches ``(images, labels)``, the last one possibly short."""
         examples = self._examples(self.train_split, 0, self.spec.n_train)
         if self.shuffle:
-            seed = epoch + self.seed * 1_000_003
-            examples = examples.shuffle(self._shuffle_buffer(), seed=seed, reshuffle_each_iteration=False)
+            examples = _shuffled(examples, self._shuffle_buffer(), self.seed, epoch)
         return self._batches(examples, self.batch_size)
 
     def validation_dataset(self) -> "tf.data.Dataset | None":
@@ -343,6 +342,25 @@ class TfdsDataModule:
     def _shuffle_buffer(self) -> int:
         """Return how many images the shuffle buffer holds: all of them, or what fits in its memory."""
         return max(1, min(self.spec.n_train, _SHUFFLE_BYTES // int(np.prod(self.spec.image_shape))))
+
+
+def _shuffled(examples: "tf.data.Dataset", buffer: int, seed: int, epoch: int) -> "tf.data.Dataset":
+    """Return a dataset in the order that seed and epoch determine.
+
+    ``Dataset.shuffle`` mixes in TensorFlow's global seed, which a simulator may have set meanwhile.
+    """
+    tf = _import_tensorflow()
+    specs = tf.nest.flatten(examples.element_spec)
+    variant = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(examples),
+        buffer_size=buffer,
+        seed=seed + 1,  # two zeros would mean any order
+        seed2=epoch + 1,
+        output_types=[spec.dtype for spec in specs],
+        output_shapes=[spec.shape for spec in specs],
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(variant, examples.element_spec)
 
 
 def _import_tensorflow() -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.compat import import_nengo_dl, import_tensorflow, import_tf_keras, without_gpu_note
+from snnpipe.compat import import_nengo_dl, import_tensorflow, without_gpu_note
 from snnpipe.errors import TrainingError
 from snnpipe.keras_graph import functional, neuron_layers, nodes
 from snnpipe.layer_values import per_layer
@@ -73,19 +73,18 @@ class NengoDLTraining(FitSettings):
             If NengoDL cannot train one of the layers, or the loss becomes infinite or undefined.
         """
         self.check(model)
-        tf, nengo_dl = import_tensorflow(), import_nengo_dl()
+        nengo_dl = import_nengo_dl()
         import nengo
 
         graph = functional(model)
         layers = {layer.name: layer for layer in neuron_layers(graph)}
         scales = per_layer(self.scale_firing_rates, list(layers), 1.0, "training.scale_firing_rates")
         penalised = penalised_layers(self.regularizer, graph)
-        relu = import_tf_keras().activations.relu
         converter = nengo_dl.Converter(
             graph,
             allow_fallback=False,
             scale_firing_rates={layers[name]: scale for name, scale in scales.items()},
-            swap_activations=None if not self.neuron else {relu: self.neuron, tf.nn.relu: self.neuron},
+            swap_activations={nengo.RectifiedLinear(): self.neuron} if self.neuron else None,
         )
         converter.net.seed = data.spec.n_train  # any: the initial weights are the Keras model's
         output = converter.outputs[graph.outputs[0]]
@@ -172,7 +171,7 @@ def _trained_weights(
         kernel = next(
             simulator.data[c].weights
             for c in connections
-            if c.post_obj is target and converter.net.config[c].trainable and c.pre_obj.label != label
+            if c.post_obj is target and converter.net.config[c].trainable and getattr(c.pre_obj, "label", None) != label
         )
         dense = type(layer).__name__ == "Dense"
         weights = [kernel.T if dense else kernel]

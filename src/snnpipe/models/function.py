@@ -1,0 +1,27 @@
+"""A user's own function as an architecture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snnpipe.types import DataSpec
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+@dataclass(frozen=True)
+class FunctionArchitecture:
+    """Build the model with a function.
+
+    Parameters
+    ----------
+    function
+        Takes the dataset's `DataSpec` and returns a Keras model of raw logits.
+    """
+
+    function: "Callable[[DataSpec], tf_keras.Model]"
+
+    def build(self, spec: DataSpec) -> "tf_keras.Model":
+        """Return the model for a dataset's images and classes."""
+        return self.function(spec)

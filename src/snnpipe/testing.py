@@ -1,0 +1,220 @@
+"""The contract of each family of plugins, as checks that anyone can run on a plugin of their own.
+
+Each check raises `AssertionError` with a sentence that says what the plugin lacks. They use small
+data and a plugin's public methods only.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from snnpipe import protocols
+from snnpipe.types import (
+    ConversionPlan,
+    DataSpec,
+    FitProgress,
+    RunState,
+    SimulatedBatch,
+    SpikeEvents,
+    SpikingNetwork,
+    Stimulus,
+)
+
+SPEC = DataSpec(
+    name="contract",
+    version="1.0.0",
+    image_shape=(8, 8, 1),
+    n_classes=3,
+    class_names=("a", "b", "c"),
+    n_train=20,
+    n_validation=0,
+    n_test=5,
+    scaling="none",
+)
+"""A small dataset's description that architectures are built for."""
+
+
+class Silent:
+    """A callback sink that records what it is told."""
+
+    def __init__(self) -> None:
+        self.epochs: list[FitProgress] = []
+        self.batches = 0
+
+    def epoch_end(self, progress: FitProgress) -> bool:
+        """Record an epoch."""
+        self.epochs.append(progress)
+        return False
+
+    def batch_end(self, epoch: int, batch: int, n_batches: int, images: int) -> None:
+        """Count a batch."""
+        self.batches += 1
+
+
+def check_data_module(data: protocols.DataModule) -> None:
+    """Check shapes, dtypes, counts and order of a data module's streams."""
+    data.prepare_data()
+    data.setup()
+    assert isinstance(data, protocols.DataModule), "a data module lacks one of its methods"
+    spec = data.spec
+    for name, dataset, expected in (
+        ("train", data.train_dataset(), spec.n_train),
+        ("validation", data.validation_dataset(), spec.n_validation),
+        ("test", data.test_dataset(batch_size=7), spec.n_test),
+    ):
+        seen = 0
+        for images, labels in dataset.as_numpy_iterator() if dataset is not None else ():
+            assert images.dtype == np.float32, f"{name}: images are {images.dtype}, not float32"
+            assert images.shape[1:] == spec.image_shape, f"{name}: images are {images.shape[1:]}, not {spec.image_shape}"
+            assert labels.dtype == np.int64, f"{name}: labels are {labels.dtype}, not int64"
+            assert labels.min() >= 0 and labels.max() < spec.n_classes, f"{name}: a label is no class"
+            seen += len(labels)
+        assert seen == expected, f"{name}: the stream holds {seen} images, the spec says {expected}"
+
+    def order(epoch: int) -> np.ndarray:
+        return np.concatenate([images for images, _ in data.train_dataset(epoch).as_numpy_iterator()])
+
+    assert np.array_equal(order(1), order(1)), "train: an epoch's order is not determined by its number"
+
+
+def check_architecture(architecture: protocols.Architecture, spec: DataSpec = SPEC) -> None:
+    """Check that a model takes the dataset's images and gives one logit per class, unbounded."""
+    assert isinstance(architecture, protocols.Architecture), "an architecture lacks build(spec)"
+    model = architecture.build(spec)
+    assert model.input_shape == (None, *spec.image_shape), f"the model takes {model.input_shape}"
+    assert model.output_shape == (None, spec.n_classes), f"the model gives {model.output_shape}"
+    images = np.random.default_rng(0).normal(0, 10, (16, *spec.image_shape)).astype(np.float32)
+    sums = np.asarray(model(images)).sum(axis=-1)
+    assert not np.allclose(sums, 1, atol=1e-3), "the model gives probabilities, not logits"
+
+
+def check_training_path(
+    path: protocols.TrainingPath, architecture: protocols.Architecture, data: protocols.DataModule
+) -> None:
+    """Check that a path trains in place, reports every batch and epoch, and returns the model's weights."""
+    assert isinstance(path, protocols.TrainingPath), "a training path lacks check or fit"
+    data.prepare_data()
+    data.setup()
+    model = architecture.build(data.spec)
+    path.check(model)
+    sink = Silent()
+    checkpoint = path.fit(model, data, sink)
+    for weight in model.weights:
+        assert np.array_equal(checkpoint.weights[weight.name], weight.numpy()), f"{weight.name} is not the model's"
+    assert len(sink.epochs) == checkpoint.epochs or not sink.epochs, "epochs were reported that were not trained"
+    for progress in sink.epochs:
+        assert {"fit/loss", "fit/accuracy"} <= set(progress.metrics), f"an epoch reports {sorted(progress.metrics)}"
+
+
+def check_regularizer(regularizer: protocols.Regularizer) -> None:
+    """Check that a penalty is one finite, non-negative number per image."""
+    scales = regularizer.scale_of(["conv2d", "dense"])
+    assert set(scales) <= {"conv2d", "dense"}, "a regularizer names layers that the model lacks"
+    penalty = np.asarray(regularizer.penalty(np.array([[0.0, 100.0], [250.0, 250.0]], np.float32)))
+    assert penalty.shape == (2,), f"a penalty has shape {penalty.shape}, not one per image"
+    assert np.all(np.isfinite(penalty)) and np.all(penalty >= 0), f"a penalty is {penalty}"
+
+
+def check_converter(converter: protocols.Converter, architecture: protocols.Architecture) -> SpikingNetwork:
+    """Check that a plan names every layer, and that the network has those neurons; returns the network."""
+    assert isinstance(converter, protocols.Converter), "a converter lacks explain or convert"
+    model = architecture.build(SPEC)
+    plan = converter.explain(model)
+    assert isinstance(plan, ConversionPlan)
+    assert {layer.name for layer in model.layers} <= {layer.name for layer in plan.layers}, "a layer has no plan"
+    assert not plan.unsupported, f"{plan.unsupported} cannot be converted"
+    network = converter.convert(model, seed=0)
+    planned = {layer.name: layer.neurons for layer in plan.layers if layer.neurons}
+    assert {layer.name: layer.size for layer in network.layers} == planned, "the network is not what was planned"
+    for layer in network.layers:
+        assert layer.fan_out_n.shape == (layer.size,), f"{layer.name}: a neuron has no fan-out"
+    return network
+
+
+def check_encoder(encoder: protocols.Encoder) -> None:
+    """Check shape, seed and independence of batching and chunking of an encoder."""
+    assert isinstance(encoder, protocols.Encoder), "an encoder lacks constant, encode or seeded"
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 2, 2, 1)).astype(np.float32)
+    seeded = encoder.seeded(7)
+    whole = seeded.encode(images, [0, 1, 2], 0, 10)
+    assert whole.shape == (3, 10, 4), f"a signal has shape {whole.shape}, not (images, steps, pixels)"
+    parts = np.concatenate([seeded.encode(images, [0, 1, 2], 0, 4), seeded.encode(images, [0, 1, 2], 4, 6)], axis=1)
+    assert np.array_equal(whole, parts), "a signal depends on how its steps are grouped"
+    assert np.array_equal(whole[1:2], seeded.encode(images[1:2], [1], 0, 10)), "a signal depends on its batch"
+    if encoder.constant:
+        assert np.array_equal(whole[:, 0], whole[:, -1]), "a constant signal changes"
+
+
+def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> None:
+    """Check that a simulator covers every step once, records what it counts, and can be run again."""
+    from snnpipe.encoders import ConstantEncoder
+
+    assert isinstance(simulator, protocols.Simulator), "a simulator lacks open or one of its settings"
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (simulator.batch_size, *SPEC.image_shape)).astype(np.float32)
+    everyone = tuple(range(len(images)))
+    stimulus = Stimulus(images, everyone, ConstantEncoder(), record=everyone)
+    with simulator.open(network) as opened:
+        first = list(opened.run(stimulus))
+        again = list(opened.run(stimulus))
+        short = list(opened.run(Stimulus(images[:1], [0], ConstantEncoder())))
+    step = 0
+    for chunk in first:
+        assert chunk.first_step == step, f"a chunk begins at step {chunk.first_step}, not {step}"
+        step += chunk.outputs_btc.shape[1]
+        assert set(chunk.layers) == {layer.name for layer in network.layers}, "a chunk lacks a layer"
+        for layer in network.layers:
+            activity = chunk.layers[layer.name]
+            assert activity.counts_bn.shape == (len(images), layer.size)
+            if layer.spiking:
+                assert activity.events.count.sum() == activity.counts_bn.sum(), f"{layer.name}: events are not all spikes"
+    assert step == simulator.n_steps, f"{step} steps were simulated, not {simulator.n_steps}"
+    for one, other in zip(first, again, strict=True):
+        assert np.array_equal(one.outputs_btc, other.outputs_btc), "a batch does not begin from the initial state"
+    for one, other in zip(first, short, strict=True):
+        assert np.allclose(one.outputs_btc[:1], other.outputs_btc), "an image's result depends on its batch"
+
+
+def check_callback(callback: protocols.Callback, folder: Path, network: SpikingNetwork) -> None:
+    """Check that a callback bears every hook, in the order of a run, twice."""
+    assert isinstance(callback, protocols.Callback), "a callback lacks a hook: derive it from callbacks.base.Callback"
+    for _ in range(2):
+        state = RunState(0, str(folder), lambda path, where: None, spec=SPEC, network=network)
+        from snnpipe.types import SimulationSettings
+
+        state.settings = SimulationSettings(n_steps=4)
+        callback.on_fit_start(state)
+        callback.on_train_batch_end(state, 0, 0, 1, 20)
+        metrics = {"fit/loss": 1.0, "fit/accuracy": 0.5, "fit/val_loss": 1.0, "fit/val_accuracy": 0.5}
+        callback.on_epoch_end(state, FitProgress(1, 1, metrics))
+        callback.on_fit_end(state)
+        callback.on_convert_end(state)
+        callback.on_simulation_start(state, 2)
+        one = np.array([0], np.int32)
+        batch = SimulatedBatch(
+            image_ids=[0, 1],
+            labels=np.array([0, 1]),
+            ann_classes=np.array([0, 2]),
+            scores_btc=np.zeros((2, 4, SPEC.n_classes)),
+            events={layer.name: SpikeEvents(one, one, one, one) for layer in network.layers},
+        )
+        callback.on_simulation_batch_end(state, batch)
+        callback.on_evaluate_end(state)
+        callback.on_exception(state, KeyboardInterrupt())
+
+
+def check_logger(logger: protocols.Logger, file: Path, status: protocols.Status = "FINISHED") -> Mapping[str, str]:
+    """Check that a logger takes everything that a run sends, and closes twice; returns its address."""
+    logger.start("contract", {"seed": 0, "model.filters": [1, 2], "name": None}, {"stage_reached": "fit"})
+    assert isinstance(logger, protocols.Logger), "a logger lacks one of its methods"
+    logger.log_dataset(SPEC)
+    logger.log_metrics({"fit/loss": 0.5}, step=1)
+    logger.log_metrics({"snn/test_accuracy": 0.9})
+    logger.log_series("snn/accuracy_at_step", [0.1, 0.5, 0.9])
+    logger.set_tag("stage_reached", "done")
+    logger.log_artifact(file, "tables")
+    logger.finalize(status)
+    logger.finalize(status)
+    assert logger.address, "a logger has no address"
+    return logger.address

@@ -1,0 +1,120 @@
+"""Fixtures that tests share: the digits prepared once, small parts, a fitted model, the command line."""
+
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import snnpipe.compat as compat
+
+ROOT = Path(__file__).parent.parent
+
+# TensorFlow is imported once, before a test imports tensorflow_datasets or a plugin by itself.
+compat.import_nengo_dl()
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the digits prepared in it."""
+    from snnpipe import TfdsDataModule
+
+    folder = tmp_path_factory.mktemp("tfds")
+    TfdsDataModule("digits", data_dir=str(folder)).prepare_data()
+    return folder
+
+
+@pytest.fixture
+def digits(data_dir: Path) -> Callable:
+    """Make a data module of the digits, set up."""
+    from snnpipe import TfdsDataModule
+
+    def make(**settings):
+        data = TfdsDataModule("digits", **{"data_dir": str(data_dir), "batch_size": 32, **settings})
+        data.setup()
+        return data
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fitted(data_dir: Path):
+    """A small CNN trained on the digits for three epochs, and its data module."""
+    from snnpipe import Cnn2d, KerasTraining, TfdsDataModule
+    from snnpipe.testing import Silent
+
+    data = TfdsDataModule("digits", data_dir=str(data_dir), batch_size=32)
+    data.setup()
+    compat.start_afresh(0)
+    model = Cnn2d(filters=[8, 16], dense=32).build(data.spec)
+    KerasTraining(epochs=3, learning_rate=3e-3).fit(model, data, Silent())
+    return model, data
+
+
+class Result:
+    """How a command line ended."""
+
+    def __init__(self, code: int, out: str, err: str):
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def error_lines(self) -> list[str]:
+        return [line for line in self.err.splitlines() if line.startswith("snnpipe: error:")]
+
+
+@pytest.fixture
+def command(tmp_path: Path, data_dir: Path, monkeypatch, capfd) -> Iterator[Callable[..., Result]]:
+    """Run ``python -m snnpipe`` within this process, in an empty folder."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from snnpipe.cli import main
+
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*overrides: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["snnpipe", *overrides])
+        GlobalHydra.instance().clear()
+        code = 0
+        try:
+            with warnings.catch_warnings():
+                main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        except Exception as error:  # as the interpreter would end
+            print(repr(error), file=sys.stderr)
+            code = 1
+        return Result(code, *capfd.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def process(tmp_path: Path, data_dir: Path) -> Callable[..., subprocess.Popen]:
+    """Start ``python -m snnpipe`` as a process of its own, in an empty folder."""
+    folder = tmp_path / "process"
+    folder.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "HYDRA_FULL_ERROR")}
+    environment["TFDS_DATA_DIR"] = str(data_dir)
+
+    def start(*overrides: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "snnpipe", *overrides],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start

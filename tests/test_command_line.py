@@ -1,0 +1,299 @@
+"""The command line: what it composes, refuses and prints."""
+
+import itertools
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from snnpipe import config as config_module
+from snnpipe.config import check, resolve
+
+CONF = Path(__file__).parent.parent / "conf"
+GROUPS = {
+    str(folder.relative_to(CONF)): sorted(f.stem for f in folder.glob("*.yaml") if not f.stem.startswith("_"))
+    for folder in CONF.rglob("*")
+    if folder.is_dir() and list(folder.glob("*.yaml")) and not str(folder.relative_to(CONF)).startswith("hydra")
+}
+FAST = ("debug=fast",)
+
+
+def composed(*overrides):
+    with initialize_config_module("snnpipe.conf", version_base="1.3"):
+        return resolve(compose("config", overrides=list(overrides)))
+
+
+# ---------------------------------------------------------------------- configs
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [(group, option) for group, options in GROUPS.items() for option in options]
+)
+def test_every_config_composes_and_checks(group, option):
+    choices = [f"{group}={option}"]
+    if option == "pretrained":
+        choices.append("training.checkpoint=somewhere")
+    if group == "debug":
+        choices = [f"debug={option}"]
+    check(composed(*choices))
+
+
+def test_there_are_the_configs_that_users_look_for():
+    assert set(GROUPS["data"]) == {"digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"}
+    assert {"mlp", "cnn2d", "keras_to_snn"} <= set(GROUPS["model"])
+    assert {"keras", "nengo_dl"} <= set(GROUPS["training"])
+    assert {"spiking_relu", "lif", "regular", "poisson", "stochastic", "rate"} == set(GROUPS["neuron"])
+
+
+PINNED = """
+seed experiment_name neuron encoder
+data.name data.data_dir data.batch_size data.scaling data.max_train_images data.max_test_images
+training.epochs training.learning_rate training.optimizer training.scale_firing_rates
+conversion.scale_firing_rates conversion.synapse conversion.allow_fallback
+simulator.n_steps simulator.dt simulator.batch_size simulator.max_images simulator.readout
+logger.tracking_uri paths.output_dir
+""".split()
+
+
+@pytest.mark.parametrize("key", PINNED)
+def test_keys_that_people_script_against_stay(key):
+    node = composed("training=nengo_dl")
+    for part in key.split("."):
+        assert part in node, f"{key} is gone"
+        node = node[part]
+
+
+@pytest.mark.parametrize("group", ["data", "model", "training", "conversion", "simulator", "encoder"])
+def test_config_files_and_constructors_have_the_same_keys(group):
+    import inspect
+
+    for option in GROUPS[group]:
+        extra = ["training.checkpoint=x"] if option == "pretrained" else []
+        node = composed(f"{group}={option}", *extra)[group]
+        target = config_module._locate(node["_target_"])
+        taken = {n for n in inspect.signature(target).parameters if not n.startswith("_")} - {"seed"}
+        assert taken <= set(node), f"{group}={option} lacks {taken - set(node)}"
+
+
+# ---------------------------------------------------------------------- wrong input
+
+WRONG = {
+    "unknown dataset": (["data.name=no_such_dataset"], "data.name", "no_such_dataset"),
+    "unknown version": (["data.version=9.9.9"], "data.version", "9.9.9"),
+    "dataset that is not here": (["data=kmnist"], "kmnist", "python -m tensorflow_datasets build kmnist"),
+    "unknown config": (["data=mnits"], "data", "did you mean data=mnist"),
+    "unknown group": (["modell=cnn2d"], "modell", "known"),
+    "typo in a key": (["data.bach_size=3"], "data.bach_size", "did you mean 'batch_size'"),
+    "key of the other training path": (["training.scale_firing_rates=3"], "training.scale_firing_rates", "learning_rate"),
+    "unknown key, appended": (["+data.colour=blue"], "data.colour", "no such key"),
+    "unknown root key, appended": (["+colour=blue"], "colour", "no such key"),
+    "wrong type": (["training.epochs=many"], "training.epochs", "'many'"),
+    "negative epochs": (["training.epochs=-1"], "training.epochs", "greater than or equal to 1"),
+    "zero steps": (["simulator.n_steps=0"], "simulator.n_steps", "greater than or equal to 1"),
+    "negative synapse": (["conversion.synapse=-0.1"], "conversion.synapse", "greater than 0"),
+    "infinite scale": (["conversion.scale_firing_rates=inf"], "conversion.scale_firing_rates", "inf"),
+    "unknown readout": (["simulator.readout=first"], "simulator.readout", "'spike_count'"),
+    "unknown scaling": (["data.scaling=half"], "data.scaling", "'zero_to_one'"),
+    "window longer than the run": (
+        ["simulator.readout=mean", "simulator.n_steps=5", "simulator.readout_steps=9"],
+        "simulator.readout_steps",
+        "simulator.n_steps=5",
+    ),
+    "batch larger than the split": (["data.batch_size=99999"], "data.batch_size", "data.batch_size=1295"),
+    "unknown split": (["data.test_split=testing"], "testing", "train"),
+    "empty split": (["data.test_split='test[:0]'"], "test[:0]", "no images"),
+    "layer that is not there": (
+        ["conversion.scale_firing_rates={conv9: 2.0}"],
+        "conversion.scale_firing_rates",
+        "conv2d_1",
+    ),
+    "regularized layer that is not there": (
+        ["training/regularizer=firing_rate_l1", "training.regularizer.layers=[conv9]"],
+        "training.regularizer.layers",
+        "conv2d_1",
+    ),
+    "what nengo_dl cannot train": (["training=nengo_dl", "model.dropout=0.5"], "dropout", "training=keras"),
+    "too many poolings": (["model.filters=[4,4,4,4]"], "model.filters", "3 times"),
+    "initialiser that Keras lacks": (["model.initializer=he_unifrom"], "model.initializer", "he_uniform"),
+    "no checkpoint": (["training=pretrained", "training.checkpoint=nowhere"], "nowhere", "checkpoint.json"),
+    "checkpoint not given": (["training=pretrained"], "training.checkpoint", "missing"),
+    "negative seed": (["seed=-1"], "seed", "greater than or equal to 0"),
+    "target that is not there": (["model._target_=my.own.Net"], "model._target_", "my"),
+    "target's name misspelt": (["model._target_=snnpipe.models.mlp.Mpl"], "model._target_", "did you mean 'Mlp'"),
+    "setting that a neuron lacks": (["+neuron.speed=3"], "neuron.speed", "amplitude"),
+    "setting that a neuron refuses": (["neuron=lif", "neuron.tau_rc=-1"], "tau_rc", "-1"),
+    "folder that cannot be written": (["paths.output_dir=/proc/nowhere"], "paths.output_dir", "/proc/nowhere"),
+    "store that cannot be opened": (["logger.tracking_uri=nonsense://x"], "logger.tracking_uri", "nonsense"),
+    "not an override": (["data.batch_size"], "data.batch_size", "key=value"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_one_line_and_leaves_nothing(command, name):
+    overrides, *says = WRONG[name]
+    result = command(*overrides)
+    assert result.code == 2, result.err
+    (line,) = result.error_lines
+    assert result.err.strip() == line, "something else was printed"
+    for word in says:
+        assert word in line
+    if name not in ("folder that cannot be written", "store that cannot be opened"):
+        assert not list(Path.cwd().iterdir()), "something was left behind"
+    else:
+        assert not (Path.cwd() / "mlruns" / "mlflow.db").exists()
+
+
+def test_all_mistakes_are_told_at_once(command):
+    result = command("training.epochs=0", "simulator.n_steps=0", "data.batch_size=0", "seed=-1")
+    assert len(result.error_lines) == 4
+
+
+def test_a_loss_that_is_no_number_ends_in_one_line(command):
+    result = command(
+        *FAST, "model=mlp", "training.optimizer=sgd", "training.learning_rate=1e25", "training.loss=mean_squared_error", "training.epochs=9"
+    )
+    assert result.code == 2
+    (line,) = result.error_lines
+    assert "training.learning_rate" in line
+
+
+def test_seed_0_is_a_seed(command):
+    first, second, other = (command(*FAST, "logger=csv", f"seed={seed}") for seed in (0, 0, 1))
+    assert first.code == second.code == other.code == 0
+
+    def answer(result):
+        return [line for line in result.out.splitlines() if "images/s" not in line and "files" not in line]
+
+    assert answer(first) == answer(second)
+    assert answer(first) != answer(other)
+
+
+# ---------------------------------------------------------------------- runs
+
+ARCHITECTURES = {
+    "mlp": ["model=mlp", "model.units=[8]"],
+    "cnn2d": ["model=cnn2d", "model.filters=[4,4]", "model.dense=8"],
+    "cnn2d_small": ["model=cnn2d_small"],
+    "keras_to_snn": ["model=keras_to_snn", "model.filters=[4,4]"],
+}
+
+
+@pytest.mark.parametrize(("model", "training"), itertools.product(ARCHITECTURES, ["keras", "nengo_dl"]))
+def test_every_architecture_on_every_training_path(command, model, training):
+    assert set(GROUPS["model"]) == set(ARCHITECTURES)
+    result = command(*FAST, *ARCHITECTURES[model], f"training={training}", "logger=csv")
+    assert result.code == 0, result.err
+    assert "SNN accuracy" in result.out
+
+
+@pytest.mark.parametrize("neuron", GROUPS["neuron"])
+def test_every_neuron(command, neuron):
+    result = command(*FAST, "model=mlp", "model.units=[8]", f"neuron={neuron}", "logger=csv")
+    assert result.code == 0, result.err
+
+
+@pytest.mark.parametrize("regularizer", GROUPS["training/regularizer"])
+@pytest.mark.parametrize("training", ["keras", "nengo_dl"])
+def test_every_regularizer_on_every_training_path(command, regularizer, training):
+    choices = ["model=mlp", "model.units=[8]", f"training={training}", f"training/regularizer={regularizer}"]
+    assert command(*FAST, *choices, "logger=csv").code == 0
+
+
+def test_training_in_nengo_dl_with_another_neuron(command):
+    result = command(*FAST, "model=mlp", "training=nengo_dl", "neuron=lif", "neuron@training.neuron=lif", "logger=csv")
+    assert result.code == 0, result.err
+
+
+def test_the_closing_table_answers(command):
+    result = command(*FAST)
+    assert result.code == 0
+    for label in (
+        "ANN accuracy",
+        "SNN accuracy",
+        "accuracy drop",
+        "agreement",
+        "latency",
+        "mean firing rate",
+        "SynOps per image",
+        "simulated",
+        "run id",
+        "review",
+    ):
+        assert f"  {label} " in result.out
+    assert max(map(len, result.out.splitlines())) <= 200
+    assert result.err == ""
+    assert "mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db" in result.out
+
+
+def test_several_runs(command):
+    from mlflow import MlflowClient
+
+    result = command("-m", *FAST, "model=mlp", "conversion.scale_firing_rates=10,50")
+    assert result.code == 0, result.err
+    store = MlflowClient(tracking_uri="sqlite:///mlruns/mlflow.db")
+    runs = store.search_runs([store.get_experiment_by_name("snnpipe").experiment_id])
+    assert {run.data.params["conversion.scale_firing_rates"] for run in runs} == {"10", "50"}
+
+
+def test_a_job_that_fails_does_not_stop_the_others(command):
+    result = command("-m", *FAST, "logger=csv", "model=mlp", "training.epochs=1,0,1", "model.units=[4]")
+    assert result.code == 2
+    assert len(result.error_lines) == 1
+    assert result.out.count("SNN accuracy") == 2
+
+
+def test_a_users_own_function_and_config(command, tmp_path, monkeypatch):
+    (tmp_path / "mynet.py").write_text(
+        "from snnpipe.models.layers import keras\n"
+        "class Net:\n"
+        "    def __init__(self, units: int = 4):\n"
+        "        self.units = units\n"
+        "    def build(self, spec):\n"
+        "        layers = keras().layers\n"
+        "        return keras().Sequential([layers.Input(spec.image_shape), layers.Flatten(),\n"
+        "            layers.Dense(self.units, activation='relu'), layers.Dense(spec.n_classes)])\n"
+        "def build_net(spec, units=4):\n"
+        "    return Net(units).build(spec)\n"
+    )
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "mine.yaml").write_text("_target_: mynet.Net\nunits: 6\n")
+    (tmp_path / "conf" / "model" / "function.yaml").write_text("_target_: mynet.build_net\nunits: 6\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for model in ("mine", "function"):
+        result = command("--config-dir", str(tmp_path / "conf"), f"model={model}", *FAST, "logger=csv")
+        assert result.code == 0, result.err
+    wrong = command("--config-dir", str(tmp_path / "conf"), "model=mine", "model.units=six")
+    assert wrong.code == 2
+    assert wrong.error_lines[0].startswith("snnpipe: error: model.units: got 'six'")
+
+
+def test_a_process_tells_how_it_ended(process):
+    done = process(*FAST, "model=mlp", "logger=csv")
+    out, err = done.communicate(timeout=120)
+    assert (done.returncode, err) == (0, "")
+    wrong = process("training.epochs=0")
+    out, err = wrong.communicate(timeout=60)
+    assert (wrong.returncode, out) == (2, "")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_process_that_is_stopped_marks_its_run_killed(process, tmp_path, number, code):
+    from mlflow import MlflowClient
+
+    running = process("model=mlp", "training.epochs=100000")
+    metrics = tmp_path / "process" / "mlruns" / "outputs"
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and running.poll() is None:
+        if any(len(f.read_text().splitlines()) > 3 for f in metrics.glob("*/metrics.csv")):
+            break
+        time.sleep(0.2)
+    running.send_signal(number)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == code, err
+    assert "Traceback" not in err
+    store = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/process/mlruns/mlflow.db")
+    (run,) = store.search_runs([store.get_experiment_by_name("snnpipe").experiment_id])
+    assert run.info.status == "KILLED"

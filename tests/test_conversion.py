@@ -1,0 +1,267 @@
+"""Plans, and converted networks against the models they came from."""
+
+import nengo
+import numpy as np
+import pytest
+import tf_keras as keras
+
+from snnpipe import Cnn2d, KerasToSnn, Mlp, NengoDLConverter, NengoDLSimulator
+from snnpipe.compat import start_afresh
+from snnpipe.conversion.synapses import fan_out, macs
+from snnpipe.encoders import ConstantEncoder
+from snnpipe.errors import ConfigError, ConversionError, ModelError
+from snnpipe.testing import SPEC, check_converter
+from snnpipe.types import Stimulus
+
+RATE = nengo.RectifiedLinear()
+SPIKING = nengo.SpikingRectifiedLinear()
+ARCHITECTURES = {
+    "mlp": Mlp(units=[20, 10]),
+    "mlp without biases": Mlp(units=[20], use_bias=False),
+    "cnn2d": Cnn2d(filters=[4, 6], dense=12),
+    "cnn2d with everything": Cnn2d(
+        filters=[4, 6], dense=12, kernel_regularizer=1e-3, batch_normalization=True, dropout=0.3
+    ),
+    "keras_to_snn": KerasToSnn(filters=[4, 6]),
+}
+
+
+def layers():
+    return keras.layers
+
+
+def build(*middle, classes=3):
+    image = x = layers().Input(SPEC.image_shape, name="image")
+    for layer in middle:
+        x = layer(x)
+    return keras.Model(image, layers().Dense(classes, name="logits")(x))
+
+
+def with_random_weights(model):
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        values = [rng.normal(0, 0.3, w.shape) for w in layer.get_weights()]
+        if isinstance(layer, layers().BatchNormalization):
+            values[3] = rng.uniform(0.5, 2, values[3].shape)  # a variance
+        layer.set_weights(values)
+    return model
+
+
+def images(count=3):
+    return np.random.default_rng(1).uniform(-1, 1, (count, *SPEC.image_shape)).astype(np.float32)
+
+
+def rate_outputs(model, converter, n_steps=1):
+    """The converted network's output for rate neurons, after the last step."""
+    network = converter.convert(model, seed=0)
+    batch = images()
+    with NengoDLSimulator(n_steps=n_steps, batch_size=len(batch)).open(network) as simulator:
+        chunks = list(simulator.run(Stimulus(batch, range(len(batch)), ConstantEncoder())))
+    return chunks[-1].outputs_btc[:, -1]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("scale", [1.0, 25.0])
+def test_rate_network_equals_the_keras_model(name, scale):
+    start_afresh(0)
+    model = with_random_weights(ARCHITECTURES[name].build(SPEC))
+    outputs = rate_outputs(model, NengoDLConverter(neuron=RATE, scale_firing_rates=scale))
+    np.testing.assert_allclose(outputs, model(images()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_contract(name):
+    check_converter(NengoDLConverter(neuron=SPIKING, scale_firing_rates=20.0, synapse=0.005), ARCHITECTURES[name])
+
+
+def test_what_preparing_changes_is_in_the_plan():
+    plan = NengoDLConverter(neuron=SPIKING).explain(ARCHITECTURES["cnn2d with everything"].build(SPEC))
+    status = {layer.name: (layer.status, layer.becomes) for layer in plan.layers}
+    assert status["image"] == ("passthrough", "input node")
+    assert status["conv2d"] == ("native", "linear connection")
+    assert status["conv2d_bn"] == ("folded", "weights of conv2d")
+    assert status["conv2d_relu"] == ("native", "SpikingRectifiedLinear")
+    assert status["flatten"][0] == "passthrough"
+    assert status["dropout"] == ("folded", "nothing")
+    assert status["logits"] == ("native", "linear connection")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: layers().Dense(3, activation="softmax", name="end")(x),
+        lambda x: layers().Softmax(name="end_softmax")(layers().Dense(3, name="end")(x)),
+        lambda x: layers().Activation("softmax", name="end_softmax")(layers().Dense(3, name="end")(x)),
+    ],
+)
+def test_a_softmax_at_the_end_is_dropped_and_the_logits_stay(end):
+    image = layers().Input(SPEC.image_shape)
+    model = with_random_weights(keras.Model(image, end(layers().Flatten()(image))))
+    logits = images().reshape(3, -1) @ model.get_layer("end").kernel.numpy() + model.get_layer("end").bias.numpy()
+    np.testing.assert_allclose(rate_outputs(model, NengoDLConverter(neuron=RATE)), logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        lambda: [layers().Conv2D(4, 3, name="conv"), layers().ReLU(name="relu"), layers().Flatten()],
+        lambda: [layers().Conv2D(4, 3, name="conv"), lambda x: __import__("tensorflow").nn.relu(x), layers().Flatten()],
+        lambda: [layers().Conv2D(4, 3, activation="relu", name="conv"), layers().GlobalAveragePooling2D()],
+        lambda: [
+            layers().Conv2D(4, 3, activation="relu", name="conv"),
+            layers().BatchNormalization(name="after"),
+            layers().Flatten(),
+        ],
+        lambda: [layers().ZeroPadding2D(1), layers().Conv2D(4, 3, strides=2, activation="relu"), layers().Flatten()],
+        lambda: [layers().Conv2D(4, 3, use_bias=False), layers().BatchNormalization(), layers().ReLU(), layers().Flatten()],
+    ],
+)
+def test_other_ways_to_write_a_layer(middle):
+    start_afresh(0)
+    model = with_random_weights(build(*middle()))
+    converter = NengoDLConverter(neuron=RATE)
+    assert sum(layer.neurons > 0 for layer in converter.explain(model).layers) == 1
+    np.testing.assert_allclose(rate_outputs(model, converter), model(images()), rtol=1e-5, atol=1e-5)
+
+
+def test_branches():
+    image = layers().Input(SPEC.image_shape, name="image")
+    one = layers().Conv2D(4, 3, padding="same", activation="relu", name="one")(image)
+    two = layers().Conv2D(4, 3, padding="same", activation="relu", name="two")(image)
+    x = layers().Concatenate()([layers().Add()([one, two]), two])
+    model = with_random_weights(keras.Model(image, layers().Dense(3)(layers().Flatten()(x))))
+    np.testing.assert_allclose(
+        rate_outputs(model, NengoDLConverter(neuron=RATE)), model(images()), rtol=1e-5, atol=1e-5
+    )
+    # a spike of `one` reaches the sum alone, one of `two` the sum and the concatenation
+    found = fan_out(model)
+    assert set(found["one"]) == {3}
+    assert set(found["two"]) == {6}
+
+
+def test_a_sequential_model():
+    model = keras.Sequential(
+        [layers().Input(SPEC.image_shape), layers().Flatten(), layers().Dense(5, activation="relu"), layers().Dense(3)]
+    )
+    np.testing.assert_allclose(
+        rate_outputs(with_random_weights(model), NengoDLConverter(neuron=RATE)), model(images()), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_max_pooling_needs_a_choice():
+    model = build(layers().Conv2D(4, 3, activation="relu", name="conv"), layers().MaxPooling2D(name="pool"), layers().Flatten())
+    with pytest.raises(ConversionError, match=r"'pool'.*conversion.max_to_avg_pool=true.*conversion.allow_fallback=true"):
+        NengoDLConverter(neuron=SPIKING).convert(model, seed=0)
+    averaged = NengoDLConverter(neuron=RATE, max_to_avg_pool=True)
+    assert {p.name: p.becomes for p in averaged.explain(model).layers}["pool"] == "average pooling"
+    fallback = NengoDLConverter(neuron=RATE, allow_fallback=True)
+    assert {p.name: p.status for p in fallback.explain(model).layers}["pool"] == "fallback"
+    with pytest.warns(UserWarning, match="Falling back to TensorNode"):
+        np.testing.assert_allclose(rate_outputs(model, fallback), model(images()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("middle", "says"),
+    [
+        (lambda: [layers().DepthwiseConv2D(3, name="odd"), layers().Flatten()], "DepthwiseConv2D"),
+        (lambda: [layers().Conv2D(4, 3, activation="elu", name="odd"), layers().Flatten()], "'elu'"),
+        (lambda: [layers().AveragePooling2D(3, padding="same", name="odd"), layers().Flatten()], "padding"),
+        (lambda: [layers().Flatten(), keras.Sequential([layers().Dense(4)], name="odd")], "a model inside a model"),
+    ],
+)
+def test_a_layer_that_cannot_be_converted_is_named(middle, says):
+    model = build(*middle())
+    plan = NengoDLConverter(neuron=SPIKING).explain(model)
+    assert [layer.name for layer in plan.unsupported] == ["odd"]
+    assert says in plan.unsupported[0].reason
+
+
+def test_a_layer_that_is_applied_twice_is_named():
+    twice = layers().Dense(64, activation="relu", name="twice")
+    plan = NengoDLConverter(neuron=SPIKING).explain(build(layers().Flatten(), twice, twice))
+    assert [layer.name for layer in plan.unsupported] == ["twice"]
+
+
+def test_models_without_a_static_graph_are_refused():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ModelError, match="functional API"):
+        NengoDLConverter(neuron=SPIKING).explain(Own())
+
+
+def test_per_layer_settings():
+    model = ARCHITECTURES["cnn2d"].build(SPEC)
+    converter = NengoDLConverter(
+        neuron={"*": SPIKING, "dense": nengo.LIF()},
+        scale_firing_rates={"conv*": 10.0, "conv2d_1": 80.0},
+        synapse={"dense": 0.01},
+    )
+    found = {layer.name: layer for layer in converter.convert(model, seed=0).layers}
+    assert {n: type(v.neuron_type).__name__ for n, v in found.items()} == {
+        "conv2d": "SpikingRectifiedLinear",
+        "conv2d_1": "SpikingRectifiedLinear",
+        "dense": "LIF",
+    }
+    assert {n: v.scale_firing_rates for n, v in found.items()} == {"conv2d": 10, "conv2d_1": 80, "dense": 1}
+    assert {n: v.neuron_type.amplitude for n, v in found.items()} == {"conv2d": 0.1, "conv2d_1": 1 / 80, "dense": 1}
+    assert {n: v.synapse for n, v in found.items()} == {"conv2d": None, "conv2d_1": None, "dense": 0.01}
+
+
+def test_the_synapse_is_on_neurons_outputs_and_nowhere_else():
+    network = NengoDLConverter(neuron=SPIKING, synapse=0.005).convert(ARCHITECTURES["cnn2d"].build(SPEC), seed=0)
+    neurons = {layer.neurons for layer in network.layers}
+    for connection in network.network.all_connections:
+        tau = None if connection.synapse is None else connection.synapse.tau
+        assert tau == (0.005 if connection.pre_obj in neurons else None)
+
+
+@pytest.mark.parametrize("key", ["scale_firing_rates", "synapse"])
+def test_a_setting_for_a_layer_that_is_not_there_is_named(key):
+    with pytest.raises(ConfigError, match=rf"conversion.{key}: .*'conv9'.*conv2d_1"):
+        NengoDLConverter(neuron=SPIKING, **{key: {"conv9": 0.5}}).explain(ARCHITECTURES["cnn2d"].build(SPEC))
+
+
+def test_a_neuron_without_amplitude_cannot_be_scaled():
+    with pytest.raises(ConfigError, match="Sigmoid has no amplitude"):
+        NengoDLConverter(neuron=nengo.Sigmoid(), scale_firing_rates=2.0).convert(Mlp(units=[4]).build(SPEC), seed=0)
+
+
+def test_converting_does_not_change_the_model():
+    model = with_random_weights(ARCHITECTURES["cnn2d with everything"].build(SPEC))
+    before = [w.copy() for w in model.get_weights()]
+    NengoDLConverter(neuron=SPIKING, scale_firing_rates=20.0, synapse=0.005).convert(model, seed=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert np.array_equal(old, new)
+
+
+def test_fan_out_and_macs_by_hand():
+    # 4x4x1 image, 3x3 same convolution to 2 channels, 2x2 pooling to 2x2x2, dense 5 of neurons, 3 logits
+    image = layers().Input((4, 4, 1))
+    x = layers().Conv2D(2, 3, padding="same", activation="relu", name="conv")(image)
+    x = layers().Flatten()(layers().AveragePooling2D(2)(x))
+    x = layers().Dense(5, activation="relu", name="dense")(x)
+    model = keras.Model(image, layers().Dense(3, name="logits")(x))
+    found = fan_out(model)
+    assert set(found["conv"]) == {5}  # one pooled cell, which drives 5 neurons
+    assert set(found["dense"]) == {3}
+    # of the 16 pixels 4 corners have 4 neighbours (themselves included), 8 edges 6, 4 inner ones 9
+    assert macs(model) == {"conv": (4 * 4 + 8 * 6 + 4 * 9) * 2, "dense": 8 * 5, "logits": 15}
+
+
+def test_positions_that_pooling_cuts_off_drive_nothing():
+    image = layers().Input((5, 5, 1))
+    x = layers().Conv2D(1, 1, activation="relu", name="conv")(image)
+    model = keras.Model(image, layers().Dense(7)(layers().Flatten()(layers().AveragePooling2D(2)(x))))
+    found = fan_out(model)["conv"].reshape(5, 5)
+    assert set(found[:4, :4].ravel()) == {7}
+    assert not found[4].any() and not found[:, 4].any()
+
+
+def test_a_zero_weight_is_no_synapse():
+    model = build(layers().Flatten(), layers().Dense(4, activation="relu", name="dense"))
+    kernel = np.ones((4, 3))
+    kernel[0] = 0
+    model.get_layer("logits").set_weights([kernel, np.zeros(3)])
+    assert fan_out(model)["dense"].tolist() == [0, 3, 3, 3]

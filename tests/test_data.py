@@ -1,0 +1,131 @@
+"""The data module, on the digits and on the prepared MNIST where it is."""
+
+import os
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snnpipe import TfdsDataModule
+from snnpipe.errors import ConfigError, DataError
+from snnpipe.testing import check_data_module
+
+
+def images_of(dataset) -> np.ndarray:
+    return np.concatenate([images for images, _ in dataset.as_numpy_iterator()])
+
+
+def labels_of(dataset) -> np.ndarray:
+    return np.concatenate([labels for _, labels in dataset.as_numpy_iterator()])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"validation_share": 0.0}, {"train_split": "train[:100]", "validation_split": "train[100:150]"}, {"shuffle": False}],
+)
+def test_contract(data_dir, settings):
+    check_data_module(TfdsDataModule("digits", data_dir=str(data_dir), batch_size=32, **settings))
+
+
+def test_digits_are_scikit_learns(digits):
+    from sklearn.datasets import load_digits
+
+    data = digits(scaling="none")
+    original = load_digits()
+    test = np.arange(1797) % 5 == 4
+    assert data.spec.n_test == test.sum() == 359
+    assert data.spec.n_train + data.spec.n_validation == 1438
+    ours, theirs = images_of(data.test_dataset()).reshape(359, 64), original.images[test].reshape(-1, 64) * 255 / 16
+    # tfds orders examples by a hash of their key: compare as sets
+    assert np.array_equal(np.unique(ours, axis=0), np.unique(np.round(theirs), axis=0))
+    assert sorted(labels_of(data.test_dataset())) == sorted(original.target[test])
+
+
+def test_scalings(digits):
+    raw = images_of(digits(scaling="none").test_dataset())
+    assert raw.min() == 0 and raw.max() == 255
+    assert np.array_equal(images_of(digits(scaling="minus_one_to_one").test_dataset()), raw / np.float32(127.5) - 1)
+    assert np.array_equal(images_of(digits(scaling="zero_to_one").test_dataset()), raw / np.float32(255))
+
+
+def test_standardised_training_images_have_mean_0_and_deviation_1(digits):
+    images = images_of(digits(scaling="standardised").train_dataset())
+    assert abs(images.mean()) < 1e-4
+    assert abs(images.std() - 1) < 1e-4
+
+
+def test_order_is_determined_by_seed_and_epoch(digits):
+    first = labels_of(digits(seed=0).train_dataset(0))
+    assert np.array_equal(first, labels_of(digits(seed=0).train_dataset(0)))
+    assert not np.array_equal(first, labels_of(digits(seed=0).train_dataset(1)))
+    assert not np.array_equal(first, labels_of(digits(seed=1).train_dataset(0)))
+    assert sorted(first) == sorted(labels_of(digits(seed=1).train_dataset(5)))
+
+
+def test_validation_share_is_held_out_of_training(digits):
+    data = digits(validation_share=0.25)
+    assert data.spec.n_validation == int(1438 * 0.25)
+    train = {image.tobytes() for image in images_of(data.train_dataset())}
+    validation = [image.tobytes() for image in images_of(data.validation_dataset())]
+    assert len(validation) == data.spec.n_validation
+    assert not train & set(validation)
+
+
+def test_limits_take_the_first_images(digits):
+    data = digits(max_test_images=10, max_train_images=50, validation_share=0.0)
+    assert (data.spec.n_train, data.spec.n_validation, data.spec.n_test) == (50, 0, 10)
+    assert data.validation_dataset() is None
+    assert np.array_equal(images_of(data.test_dataset(3)), images_of(digits().test_dataset())[:10])
+
+
+def test_split_expressions(digits):
+    assert digits(train_split="train[:50%]", validation_share=0.0).spec.n_train == 719
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"name": "no_such_dataset"}, "no_such_dataset"),
+        ({"version": "9.9.9"}, "9.9.9"),
+        ({"train_split": "training"}, "training"),
+        ({"batch_size": 5000}, "data.batch_size=1295"),
+        ({"name": "kmnist"}, "python -m tensorflow_datasets build kmnist"),
+    ],
+)
+def test_what_cannot_be_had_is_said(data_dir, settings, says):
+    data = TfdsDataModule(**{"name": "digits", "data_dir": str(data_dir), **settings})
+    with pytest.raises(DataError, match="(?s)^[^\n]*$") as error:
+        data.prepare_data()
+        data.setup()
+    assert says in str(error.value)
+
+
+def test_all_wrong_settings_are_named_at_once():
+    with pytest.raises(ConfigError) as error:
+        TfdsDataModule("digits", batch_size=0, validation_share=1.5, scaling="half")
+    assert len(error.value.problems) == 3
+
+
+def test_a_read_only_first_folder_is_passed_over(tmp_path, monkeypatch, data_dir):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TFDS_DATA_DIR", "/proc/nowhere")
+    data = TfdsDataModule("digits")
+    data.prepare_data()
+    data.setup()
+    assert data.spec.source.startswith(str(tmp_path / "tensorflow_datasets"))
+
+
+MNIST = Path(os.environ.get("TFDS_DATA_DIR", "")) / "mnist"
+
+
+@pytest.mark.skipif(not MNIST.is_dir(), reason="no prepared MNIST in $TFDS_DATA_DIR")
+def test_mnist_streams_in_bounded_memory():
+    data = TfdsDataModule("mnist", batch_size=1000, data_dir=str(MNIST.parent))
+    check_data_module(data)
+    assert (data.spec.n_train, data.spec.n_validation, data.spec.n_test) == (54000, 6000, 10000)
+    tracemalloc.start()
+    for _ in data.train_dataset().as_numpy_iterator():
+        pass
+    assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    tracemalloc.stop()

@@ -1,0 +1,104 @@
+"""Metrics against values worked out by hand."""
+
+import numpy as np
+import pytest
+
+from snnpipe.metrics.evaluation import Evaluation
+from snnpipe.metrics.intervals import wilson_interval
+from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
+from snnpipe.types import LayerActivity, NeuronLayer, SimulationChunk, SpikeEvents, SpikingNetwork
+
+NO_EVENTS = SpikeEvents.concatenate([])
+
+
+class Spiking:
+    spiking = True
+
+
+def chunk(first_step, outputs, spikes=None, counts=None):
+    layers = {} if counts is None else {"layer": LayerActivity(np.asarray(counts, np.float32), NO_EVENTS)}
+    spikes = None if spikes is None else np.asarray(spikes, np.float32)
+    return SimulationChunk(first_step, np.asarray(outputs, np.float32), layers, spikes)
+
+
+def test_wilson_interval_of_a_known_case():
+    # 8 of 10: Newcombe (1998), Statistics in Medicine 17, gives 0.490 to 0.943 for Wilson's interval
+    low, high = wilson_interval(8, 10)
+    assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 5), (5, 5), (0, 0)])
+def test_wilson_interval_stays_within_0_and_1(right, total):
+    low, high = wilson_interval(right, total)
+    assert 0 <= low < high <= 1
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "expected"),
+    [
+        ([0.1, 0.9, 0.9], 2),
+        ([0.9, 0.9, 0.9], 1),
+        ([0.9, 0.5, 0.9], 3),
+        ([0.9, 0.9, 0.5], None),
+        ([0.89, 0.88, 0.89], 3),
+        ([], None),
+    ],
+)
+def test_latency_is_the_first_step_from_which_accuracy_stays(accuracy, expected):
+    assert latency_steps(accuracy, reference=0.9, points=1) == expected
+
+
+def test_readout_last_is_the_output():
+    outputs = [[[1.0, 2.0], [4.0, 3.0]]]
+    scores = ReadoutState("last", 1).scores(chunk(0, outputs))
+    assert np.array_equal(scores, outputs)
+    assert classes(scores).tolist() == [[1, 0]]
+
+
+def test_readout_mean_goes_on_across_chunks():
+    state = ReadoutState("mean", 3)
+    first = state.scores(chunk(0, [[[0.0], [2.0]]]))
+    second = state.scores(chunk(2, [[[4.0], [6.0]]]))
+    assert first.ravel().tolist() == [0, 1]
+    assert second.ravel().tolist() == [2, 4]
+
+
+def test_readout_spike_count_goes_on_across_chunks():
+    state = ReadoutState("spike_count", 1)
+    first = state.scores(chunk(0, [[[0.0], [0.0]]], spikes=[[[1], [2]]]))
+    second = state.scores(chunk(2, [[[0.0]]], spikes=[[[3]]]))
+    assert first.ravel().tolist() == [1, 3]
+    assert second.ravel().tolist() == [6]
+
+
+def network(fan_out, macs=100):
+    layer = NeuronLayer("layer", (len(fan_out),), None, Spiking(), 1.0, None, np.asarray(fan_out))
+    return SpikingNetwork(None, None, None, (layer,), first_layer_macs=7, dense_macs=macs)
+
+
+def test_evaluation_counts_to_the_integer():
+    # two images, three steps in chunks of two and one; neuron 0 drives 10 synapses, neuron 1 drives 4
+    evaluation = Evaluation(network([10, 4]), n_steps=3, dt=0.001, readout="last", readout_steps=1)
+    batch = evaluation.batch(np.array([0, 1]), ann_classes=np.array([0, 0]))
+    batch.add(chunk(0, [[[1, 0], [0, 1]], [[1, 0], [1, 0]]], counts=[[1, 0], [2, 0]]))
+    batch.add(chunk(2, [[[1, 0]], [[0, 1]]], counts=[[0, 0], [0, 3]]))
+    metrics = evaluation.metrics()
+    assert evaluation.right_t.tolist() == [1, 0, 2]
+    assert evaluation.agree_t.tolist() == [2, 1, 1]
+    assert metrics["snn/test_accuracy"] == 1.0
+    assert metrics["snn/agreement"] == 0.5
+    assert metrics["snn/accuracy_drop"] == 0.5 - 1.0
+    assert metrics["snn/synops_per_image"] == (3 * 10 + 3 * 4) / 2
+    assert metrics["snn/synops_per_dense_mac"] == 21 / 100
+    assert metrics["snn/first_layer_macs"] == 7
+    assert metrics["spikes_per_image/layer"] == 3
+    assert metrics["rate_hz/layer"] == pytest.approx(6 / (2 * 2 * 0.003))
+    assert metrics["silent_fraction/layer"] == 0
+    assert metrics["snn/latency_ms_to_1pt"] == 3
+
+
+def test_latency_is_left_out_where_it_is_never_reached():
+    evaluation = Evaluation(network([1]), n_steps=1, dt=0.001, readout="last", readout_steps=1)
+    evaluation.batch(np.array([1]), ann_classes=np.array([1])).add(chunk(0, [[[1, 0]]], counts=[[0]]))
+    assert "snn/latency_ms_to_1pt" not in evaluation.metrics()
+    assert evaluation.metrics()["silent_fraction/layer"] == 1

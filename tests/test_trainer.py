@@ -1,0 +1,384 @@
+"""The main line as a whole: what a run leaves in MLflow and on disk, and how it ends."""
+
+import json
+import threading
+from pathlib import Path
+
+import nengo
+import numpy as np
+import pytest
+
+from snnpipe import (
+    Cnn2d,
+    ConstantEncoder,
+    CsvLogger,
+    KerasTraining,
+    MLflowLogger,
+    NengoDLConverter,
+    NengoDLSimulator,
+    PoissonEncoder,
+    Progress,
+    SpikeArtifacts,
+    Trainer,
+)
+from snnpipe.callbacks.base import Callback
+from snnpipe.describe import flatten, run_name
+from snnpipe.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError
+from snnpipe.testing import check_callback, check_logger
+
+
+def make_trainer(data, folder, **parts):
+    settings = {
+        "data": data,
+        "architecture": Cnn2d(filters=[4, 6], dense=16),
+        "training": KerasTraining(epochs=2, learning_rate=3e-3),
+        "converter": NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0, synapse=0.005),
+        "simulator": NengoDLSimulator(n_steps=20, batch_size=16),
+        "encoder": ConstantEncoder(),
+        "loggers": [MLflowLogger(folder=str(folder)), CsvLogger(folder=str(folder / "run"))],
+        "output_dir": folder / "run",
+    }
+    return Trainer(**(settings | parts))
+
+
+def client(folder):
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
+
+
+def only_run(folder):
+    store = client(folder)
+    experiment = store.get_experiment_by_name("snnpipe")
+    (run,) = store.search_runs([experiment.experiment_id])
+    return run
+
+
+def artifacts(store, run_id, folder=None):
+    for item in store.list_artifacts(run_id, folder):
+        if item.is_dir:
+            yield from artifacts(store, run_id, item.path)
+        else:
+            yield item.path
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir, tmp_path_factory):
+    """A run that finished, and the folder it is in."""
+    from snnpipe import TfdsDataModule
+
+    folder = tmp_path_factory.mktemp("mlruns")
+    data = TfdsDataModule("digits", data_dir=str(data_dir), batch_size=32, max_train_images=400, max_test_images=50)
+    trainer = make_trainer(data, folder, callbacks=[Progress(), SpikeArtifacts(sample_images=5)])
+    return trainer, trainer.run(), folder
+
+
+METRICS = {
+    "fit/loss",
+    "fit/accuracy",
+    "fit/val_loss",
+    "fit/val_accuracy",
+    "fit/images_per_s",
+    "ann/test_accuracy",
+    "ann/test_loss",
+    "snn/test_accuracy",
+    "snn/accuracy_ci_low",
+    "snn/accuracy_ci_high",
+    "snn/agreement",
+    "snn/accuracy_drop",
+    "snn/synops_per_image",
+    "snn/synops_per_dense_mac",
+    "snn/first_layer_macs",
+    "snn/mean_rate_hz",
+    "snn/max_rate_hz",
+    "simulate/images_per_s",
+    "simulate/peak_memory_mb",
+}
+
+
+def test_the_run_is_in_mlflow(finished):
+    trainer, result, folder = finished
+    run = only_run(folder)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_id == result.address["run id"]
+    assert set(run.data.metrics) >= METRICS | {f"{m}/dense" for m in ("rate_hz", "silent_fraction", "spikes_per_image")}
+    assert run.data.params["training.epochs"] == "2"
+    assert run.data.params["model.filters"] == "[4, 6]"
+    assert run.data.params["conversion.neuron._target_"].endswith("SpikingRectifiedLinear")
+    assert run.data.tags["stage_reached"] == "done"
+    assert "snnpipe.version" in run.data.tags
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.name == "digits"
+    for name, value in result.metrics.items():
+        assert run.data.metrics[name] == pytest.approx(value)
+
+
+def test_metrics_have_their_steps(finished):
+    trainer, result, folder = finished
+    store, run_id = client(folder), result.address["run id"]
+    accuracy = store.get_metric_history(run_id, "snn/accuracy_at_step")
+    assert [(m.step, m.value) for m in accuracy] == list(enumerate(result.accuracy_at_step, start=1))
+    assert len(store.get_metric_history(run_id, "snn/agreement_at_step")) == 20
+    assert [m.step for m in store.get_metric_history(run_id, "fit/loss")] == [1, 2]
+    assert result.accuracy_at_step[-1] == result.metrics["snn/test_accuracy"]
+
+
+def test_the_artifacts_are_there_and_whole(finished):
+    trainer, result, folder = finished
+    names = set(artifacts(client(folder), result.address["run id"]))
+    assert names == {
+        "config.yaml",
+        "environment.json",
+        "conversion/plan.json",
+        "conversion/plan.md",
+        "checkpoint/checkpoint.json",
+        "checkpoint/weights.npz",
+        "tables/accuracy_over_time.csv",
+        "plots/accuracy_over_time.png",
+        "plots/class_scores.png",
+        *(f"plots/raster_{layer}.png" for layer in ("conv2d", "conv2d_1", "dense")),
+        *(f"spikes/{layer}.npz" for layer in ("conv2d", "conv2d_1", "dense")),
+    }
+    run = folder / "run"
+    for name in names:
+        assert (run / name).stat().st_size > 0
+    for picture in run.glob("plots/*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    rows = (run / "tables" / "accuracy_over_time.csv").read_text().splitlines()
+    assert rows[0] == "step,time_ms,accuracy,agreement" and len(rows) == 21
+    assert not list(run.rglob(".*"))
+
+
+def test_spike_files_hold_the_sampled_images_spikes(finished):
+    trainer, result, folder = finished
+    with np.load(folder / "run" / "spikes" / "dense.npz", allow_pickle=False) as spikes:
+        assert set(np.unique(spikes["image"])) <= set(range(5))
+        assert spikes["step"].max() < 20 and spikes["neuron"].max() < 16 and spikes["count"].min() >= 1
+        assert spikes["shape"].tolist() == [16]
+        assert (int(spikes["n_steps"]), float(spikes["dt"])) == (20, 0.001)
+
+
+def test_the_environment_holds_versions_and_no_variables(finished, monkeypatch):
+    trainer, result, folder = finished
+    environment = json.loads((folder / "run" / "environment.json").read_text())
+    assert environment["packages"]["nengo-dl"] == "3.6.0"
+    assert set(environment) == {"python", "platform", "machine", "cores", "packages"}
+
+
+def test_the_checkpoint_gives_the_same_run_again(finished, digits, tmp_path):
+    from snnpipe import Pretrained
+
+    trainer, result, folder = finished
+    data = digits(max_train_images=400, max_test_images=50)
+    again = make_trainer(data, tmp_path, training=Pretrained(str(folder / "run" / "checkpoint"))).run()
+    for name in ("ann/test_accuracy", "snn/test_accuracy", "snn/agreement", "snn/synops_per_image"):
+        assert again.metrics[name] == result.metrics[name]
+    assert again.accuracy_at_step == result.accuracy_at_step
+
+
+def test_every_test_image_counts_whatever_the_batch(finished, digits, tmp_path):
+    trainer, result, folder = finished
+    from snnpipe import Pretrained
+
+    parts = {"training": Pretrained(str(folder / "run" / "checkpoint")), "loggers": []}
+    data = digits(max_train_images=400, max_test_images=50)
+    other = make_trainer(data, tmp_path, simulator=NengoDLSimulator(n_steps=20, batch_size=7), **parts).run()
+    assert other.metrics["snn/test_images"] == 50
+    assert other.accuracy_at_step == result.accuracy_at_step
+    some = make_trainer(data, tmp_path, simulator=NengoDLSimulator(n_steps=20, batch_size=16, max_images=20), **parts)
+    assert some.run().metrics["snn/test_images"] == 20
+
+
+class Fails(Callback):
+    def __init__(self, error, hook="on_fit_end"):
+        setattr(self, hook, lambda *arguments: self._raise(error))
+        self.seen = None
+
+    def _raise(self, error):
+        raise error
+
+    def on_exception(self, state, error):
+        self.seen = error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(RuntimeError("boom"), "FAILED"), (UserError("wrong"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")],
+)
+@pytest.mark.parametrize("hook", ["on_fit_end", "on_simulation_batch_end"])
+def test_a_run_that_ends_badly_says_so(digits, tmp_path, error, status, hook):
+    callback = Fails(error, hook)
+    trainer = make_trainer(digits(max_train_images=64, max_test_images=20), tmp_path, callbacks=[callback])
+    with pytest.raises(type(error)):
+        trainer.run()
+    run = only_run(tmp_path)
+    assert run.info.status == status
+    assert run.data.tags["stage_reached"] == ("fit" if hook == "on_fit_end" else "evaluate")
+    assert type(error).__name__ in run.data.tags["error"]
+    assert callback.seen is error
+    assert (tmp_path / "run" / "traceback.txt").exists() == isinstance(error, RuntimeError)
+    assert json.loads((tmp_path / "run" / "tags.json").read_text())["status"] == status
+
+
+def test_what_cannot_work_leaves_nothing_behind(digits, tmp_path):
+    converter = NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates={"nowhere": 2.0})
+    with pytest.raises(ConfigError):
+        make_trainer(digits(), tmp_path / "mlruns", converter=converter).run()
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_layer_that_cannot_be_converted_stops_the_run_before_training(digits, tmp_path):
+    import tf_keras as keras
+
+    class Pooled:
+        def build(self, spec):
+            layers = [keras.layers.Input(spec.image_shape), keras.layers.MaxPooling2D(name="pool")]
+            return keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(spec.n_classes)])
+
+    with pytest.raises(ConversionError, match="'pool'"):
+        make_trainer(digits(), tmp_path / "mlruns", architecture=Pooled()).run()
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_model_of_the_wrong_shape_is_named(digits, tmp_path):
+    import tf_keras as keras
+
+    class Wrong:
+        def build(self, spec):
+            return keras.Sequential([keras.layers.Input(spec.image_shape), keras.layers.Flatten(), keras.layers.Dense(3)])
+
+    with pytest.raises(ModelError, match=r"\(None, 3\).*\(None, 10\)"):
+        make_trainer(digits(), tmp_path, architecture=Wrong()).run()
+
+
+def test_stages_in_the_wrong_order_are_named(digits, tmp_path):
+    trainer = make_trainer(digits(), tmp_path)
+    with pytest.raises(UserError, match=r"call fit\(\) first"):
+        trainer.convert()
+    with pytest.raises(UserError, match=r"call convert\(\) first"):
+        trainer.evaluate()
+
+
+def test_spike_count_needs_spiking_outputs(digits, tmp_path):
+    simulator = NengoDLSimulator(n_steps=3, readout="spike_count")
+    trainer = make_trainer(digits(max_train_images=64), tmp_path, simulator=simulator, loggers=[])
+    trainer.fit()
+    with pytest.raises(ConfigError, match="simulator.readout"):
+        trainer.convert()
+
+
+def test_hooks_come_in_their_order(digits, tmp_path):
+    seen = []
+
+    class Spy(Callback):
+        def __getattribute__(self, name):
+            if name.startswith("on_"):
+                return lambda *arguments: seen.append(name)
+            return super().__getattribute__(name)
+
+    data = digits(max_train_images=64, max_test_images=20, validation_share=0.0)
+    make_trainer(data, tmp_path, callbacks=[Spy()], loggers=[]).run()
+    epoch = ["on_train_batch_end"] * 2 + ["on_epoch_end"]
+    assert seen == [
+        "on_fit_start",
+        *epoch,
+        *epoch,
+        "on_fit_end",
+        "on_convert_end",
+        "on_simulation_start",
+        "on_simulation_batch_end",
+        "on_simulation_batch_end",
+        "on_evaluate_end",
+    ]
+
+
+def test_poisson_input_and_mean_readout(digits, tmp_path):
+    trainer = make_trainer(
+        digits(max_train_images=64, max_test_images=20),
+        tmp_path,
+        encoder=PoissonEncoder(max_rate_hz=300.0),
+        simulator=NengoDLSimulator(n_steps=10, batch_size=16, readout="mean", readout_steps=5, chunk_steps=3),
+        loggers=[],
+    )
+    result = trainer.run()
+    assert len(result.accuracy_at_step) == 10
+    assert result.accuracy_at_step == make_trainer(
+        digits(max_train_images=64, max_test_images=20),
+        tmp_path,
+        encoder=PoissonEncoder(max_rate_hz=300.0),
+        simulator=NengoDLSimulator(n_steps=10, batch_size=9, readout="mean", readout_steps=5),
+        loggers=[],
+    ).run().accuracy_at_step
+
+
+# ---------------------------------------------------------------------- callbacks and loggers
+
+
+@pytest.mark.parametrize("callback", [Callback(), Progress(), SpikeArtifacts(sample_images=2)])
+def test_callback_contract(callback, tmp_path, finished):
+    check_callback(callback, tmp_path, finished[0].network)
+
+
+def test_early_stopping_contract(tmp_path, finished):
+    from snnpipe import EarlyStopping
+
+    check_callback(EarlyStopping(), tmp_path, finished[0].network)
+
+
+@pytest.mark.parametrize("kind", ["csv", "mlflow"])
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+def test_logger_contract(tmp_path, kind, status):
+    file = tmp_path / "table.csv"
+    file.write_text("a,b\n")
+    logger = CsvLogger(str(tmp_path / "run")) if kind == "csv" else MLflowLogger(folder=str(tmp_path / "mlruns"))
+    check_logger(logger, file, status)
+
+
+def test_a_store_that_cannot_be_opened_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    logger = MLflowLogger(tracking_uri=f"sqlite:///{tmp_path}/file/mlflow.db")
+    with pytest.raises(UserError, match="cannot write"):
+        logger.start("run", {}, {})
+    with pytest.raises(LoggingError, match="logger.tracking_uri"):
+        MLflowLogger(tracking_uri="nonsense://store").start("run", {}, {})
+
+
+def test_the_store_is_created_once_by_many(tmp_path):
+    errors = []
+
+    def start(i):
+        try:
+            logger = MLflowLogger(folder=str(tmp_path / "mlruns"))
+            logger.start(f"run {i}", {"i": i}, {})
+            logger.finalize("FINISHED")
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=start, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    store = client(tmp_path / "mlruns")
+    experiment = store.get_experiment_by_name("snnpipe")
+    assert len(store.search_runs([experiment.experiment_id])) == 4
+
+
+def test_the_environment_variable_names_the_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere/mlflow.db")
+    logger = MLflowLogger(folder=str(tmp_path / "mlruns"))
+    logger.start("run", {}, {})
+    logger.finalize("FINISHED")
+    assert Path(tmp_path / "elsewhere" / "mlflow.db").exists()
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_flatten_keeps_layer_patterns_together():
+    config = {"a": {"b": 1, "c": {}}, "scale": {"conv*": 2}, "list": [1]}
+    assert flatten(config) == {"a.b": 1, "a.c": {}, "scale": {"conv*": 2}, "list": [1]}
+
+
+def test_run_names_say_what_a_run_is():
+    config = {"data": {"name": "mnist"}, "conversion": {"scale_firing_rates": 25.0, "synapse": 0.005}, "simulator": {"n_steps": 60}}
+    assert run_name(config) == "mnist-rate-x25-5ms-60steps"
