@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import snnpipe.compat as compat
+from snnpipe import compat
 
 ROOT = Path(__file__).parent.parent
 

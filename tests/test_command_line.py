@@ -54,10 +54,10 @@ training.epochs training.learning_rate training.optimizer training.scale_firing_
 conversion.scale_firing_rates conversion.synapse conversion.allow_fallback
 simulator.n_steps simulator.dt simulator.batch_size simulator.max_images simulator.readout
 logger.tracking_uri paths.output_dir
-""".split()
+"""
 
 
-@pytest.mark.parametrize("key", PINNED)
+@pytest.mark.parametrize("key", PINNED.split())
 def test_keys_that_people_script_against_stay(key):
     node = composed("training=nengo_dl")
     for part in key.split("."):
@@ -86,7 +86,11 @@ WRONG = {
     "unknown config": (["data=mnits"], "data", "did you mean data=mnist"),
     "unknown group": (["modell=cnn2d"], "modell", "known"),
     "typo in a key": (["data.bach_size=3"], "data.bach_size", "did you mean 'batch_size'"),
-    "key of the other training path": (["training.scale_firing_rates=3"], "training.scale_firing_rates", "learning_rate"),
+    "key of the other training path": (
+        ["training.scale_firing_rates=3"],
+        "training.scale_firing_rates",
+        "learning_rate",
+    ),
     "unknown key, appended": (["+data.colour=blue"], "data.colour", "no such key"),
     "unknown root key, appended": (["+colour=blue"], "colour", "no such key"),
     "wrong type": (["training.epochs=many"], "training.epochs", "'many'"),
@@ -152,7 +156,12 @@ def test_all_mistakes_are_told_at_once(command):
 
 def test_a_loss_that_is_no_number_ends_in_one_line(command):
     result = command(
-        *FAST, "model=mlp", "training.optimizer=sgd", "training.learning_rate=1e25", "training.loss=mean_squared_error", "training.epochs=9"
+        *FAST,
+        "model=mlp",
+        "training.optimizer=sgd",
+        "training.learning_rate=1e25",
+        "training.loss=mean_squared_error",
+        "training.epochs=9",
     )
     assert result.code == 2
     (line,) = result.error_lines

@@ -3,6 +3,7 @@
 import nengo
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 from snnpipe import Cnn2d, KerasToSnn, Mlp, NengoDLConverter, NengoDLSimulator
@@ -26,22 +27,21 @@ ARCHITECTURES = {
 }
 
 
-def layers():
-    return keras.layers
+layers = keras.layers
 
 
 def build(*middle, classes=3):
-    image = x = layers().Input(SPEC.image_shape, name="image")
+    image = x = layers.Input(SPEC.image_shape, name="image")
     for layer in middle:
         x = layer(x)
-    return keras.Model(image, layers().Dense(classes, name="logits")(x))
+    return keras.Model(image, layers.Dense(classes, name="logits")(x))
 
 
 def with_random_weights(model):
     rng = np.random.default_rng(0)
     for layer in model.layers:
         values = [rng.normal(0, 0.3, w.shape) for w in layer.get_weights()]
-        if isinstance(layer, layers().BatchNormalization):
+        if isinstance(layer, layers.BatchNormalization):
             values[3] = rng.uniform(0.5, 2, values[3].shape)  # a variance
         layer.set_weights(values)
     return model
@@ -89,14 +89,14 @@ def test_what_preparing_changes_is_in_the_plan():
 @pytest.mark.parametrize(
     "end",
     [
-        lambda x: layers().Dense(3, activation="softmax", name="end")(x),
-        lambda x: layers().Softmax(name="end_softmax")(layers().Dense(3, name="end")(x)),
-        lambda x: layers().Activation("softmax", name="end_softmax")(layers().Dense(3, name="end")(x)),
+        layers.Dense(3, activation="softmax", name="end"),
+        lambda x: layers.Softmax(name="end_softmax")(layers.Dense(3, name="end")(x)),
+        lambda x: layers.Activation("softmax", name="end_softmax")(layers.Dense(3, name="end")(x)),
     ],
 )
 def test_a_softmax_at_the_end_is_dropped_and_the_logits_stay(end):
-    image = layers().Input(SPEC.image_shape)
-    model = with_random_weights(keras.Model(image, end(layers().Flatten()(image))))
+    image = layers.Input(SPEC.image_shape)
+    model = with_random_weights(keras.Model(image, end(layers.Flatten()(image))))
     logits = images().reshape(3, -1) @ model.get_layer("end").kernel.numpy() + model.get_layer("end").bias.numpy()
     np.testing.assert_allclose(rate_outputs(model, NengoDLConverter(neuron=RATE)), logits, rtol=1e-5, atol=1e-5)
 
@@ -104,16 +104,21 @@ def test_a_softmax_at_the_end_is_dropped_and_the_logits_stay(end):
 @pytest.mark.parametrize(
     "middle",
     [
-        lambda: [layers().Conv2D(4, 3, name="conv"), layers().ReLU(name="relu"), layers().Flatten()],
-        lambda: [layers().Conv2D(4, 3, name="conv"), lambda x: __import__("tensorflow").nn.relu(x), layers().Flatten()],
-        lambda: [layers().Conv2D(4, 3, activation="relu", name="conv"), layers().GlobalAveragePooling2D()],
+        lambda: [layers.Conv2D(4, 3, name="conv"), layers.ReLU(name="relu"), layers.Flatten()],
+        lambda: [layers.Conv2D(4, 3, name="conv"), tf.nn.relu, layers.Flatten()],
+        lambda: [layers.Conv2D(4, 3, activation="relu", name="conv"), layers.GlobalAveragePooling2D()],
         lambda: [
-            layers().Conv2D(4, 3, activation="relu", name="conv"),
-            layers().BatchNormalization(name="after"),
-            layers().Flatten(),
+            layers.Conv2D(4, 3, activation="relu", name="conv"),
+            layers.BatchNormalization(name="after"),
+            layers.Flatten(),
         ],
-        lambda: [layers().ZeroPadding2D(1), layers().Conv2D(4, 3, strides=2, activation="relu"), layers().Flatten()],
-        lambda: [layers().Conv2D(4, 3, use_bias=False), layers().BatchNormalization(), layers().ReLU(), layers().Flatten()],
+        lambda: [layers.ZeroPadding2D(1), layers.Conv2D(4, 3, strides=2, activation="relu"), layers.Flatten()],
+        lambda: [
+            layers.Conv2D(4, 3, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Flatten(),
+        ],
     ],
 )
 def test_other_ways_to_write_a_layer(middle):
@@ -125,11 +130,11 @@ def test_other_ways_to_write_a_layer(middle):
 
 
 def test_branches():
-    image = layers().Input(SPEC.image_shape, name="image")
-    one = layers().Conv2D(4, 3, padding="same", activation="relu", name="one")(image)
-    two = layers().Conv2D(4, 3, padding="same", activation="relu", name="two")(image)
-    x = layers().Concatenate()([layers().Add()([one, two]), two])
-    model = with_random_weights(keras.Model(image, layers().Dense(3)(layers().Flatten()(x))))
+    image = layers.Input(SPEC.image_shape, name="image")
+    one = layers.Conv2D(4, 3, padding="same", activation="relu", name="one")(image)
+    two = layers.Conv2D(4, 3, padding="same", activation="relu", name="two")(image)
+    x = layers.Concatenate()([layers.Add()([one, two]), two])
+    model = with_random_weights(keras.Model(image, layers.Dense(3)(layers.Flatten()(x))))
     np.testing.assert_allclose(
         rate_outputs(model, NengoDLConverter(neuron=RATE)), model(images()), rtol=1e-5, atol=1e-5
     )
@@ -141,7 +146,7 @@ def test_branches():
 
 def test_a_sequential_model():
     model = keras.Sequential(
-        [layers().Input(SPEC.image_shape), layers().Flatten(), layers().Dense(5, activation="relu"), layers().Dense(3)]
+        [layers.Input(SPEC.image_shape), layers.Flatten(), layers.Dense(5, activation="relu"), layers.Dense(3)]
     )
     np.testing.assert_allclose(
         rate_outputs(with_random_weights(model), NengoDLConverter(neuron=RATE)), model(images()), rtol=1e-5, atol=1e-5
@@ -149,8 +154,12 @@ def test_a_sequential_model():
 
 
 def test_max_pooling_needs_a_choice():
-    model = build(layers().Conv2D(4, 3, activation="relu", name="conv"), layers().MaxPooling2D(name="pool"), layers().Flatten())
-    with pytest.raises(ConversionError, match=r"'pool'.*conversion.max_to_avg_pool=true.*conversion.allow_fallback=true"):
+    model = build(
+        layers.Conv2D(4, 3, activation="relu", name="conv"), layers.MaxPooling2D(name="pool"), layers.Flatten()
+    )
+    with pytest.raises(
+        ConversionError, match=r"'pool'.*conversion.max_to_avg_pool=true.*conversion.allow_fallback=true"
+    ):
         NengoDLConverter(neuron=SPIKING).convert(model, seed=0)
     averaged = NengoDLConverter(neuron=RATE, max_to_avg_pool=True)
     assert {p.name: p.becomes for p in averaged.explain(model).layers}["pool"] == "average pooling"
@@ -163,10 +172,10 @@ def test_max_pooling_needs_a_choice():
 @pytest.mark.parametrize(
     ("middle", "says"),
     [
-        (lambda: [layers().DepthwiseConv2D(3, name="odd"), layers().Flatten()], "DepthwiseConv2D"),
-        (lambda: [layers().Conv2D(4, 3, activation="elu", name="odd"), layers().Flatten()], "'elu'"),
-        (lambda: [layers().AveragePooling2D(3, padding="same", name="odd"), layers().Flatten()], "padding"),
-        (lambda: [layers().Flatten(), keras.Sequential([layers().Dense(4)], name="odd")], "a model inside a model"),
+        (lambda: [layers.DepthwiseConv2D(3, name="odd"), layers.Flatten()], "DepthwiseConv2D"),
+        (lambda: [layers.Conv2D(4, 3, activation="elu", name="odd"), layers.Flatten()], "'elu'"),
+        (lambda: [layers.AveragePooling2D(3, padding="same", name="odd"), layers.Flatten()], "padding"),
+        (lambda: [layers.Flatten(), keras.Sequential([layers.Dense(4)], name="odd")], "a model inside a model"),
     ],
 )
 def test_a_layer_that_cannot_be_converted_is_named(middle, says):
@@ -177,8 +186,8 @@ def test_a_layer_that_cannot_be_converted_is_named(middle, says):
 
 
 def test_a_layer_that_is_applied_twice_is_named():
-    twice = layers().Dense(64, activation="relu", name="twice")
-    plan = NengoDLConverter(neuron=SPIKING).explain(build(layers().Flatten(), twice, twice))
+    twice = layers.Dense(64, activation="relu", name="twice")
+    plan = NengoDLConverter(neuron=SPIKING).explain(build(layers.Flatten(), twice, twice))
     assert [layer.name for layer in plan.unsupported] == ["twice"]
 
 
@@ -238,11 +247,11 @@ def test_converting_does_not_change_the_model():
 
 def test_fan_out_and_macs_by_hand():
     # 4x4x1 image, 3x3 same convolution to 2 channels, 2x2 pooling to 2x2x2, dense 5 of neurons, 3 logits
-    image = layers().Input((4, 4, 1))
-    x = layers().Conv2D(2, 3, padding="same", activation="relu", name="conv")(image)
-    x = layers().Flatten()(layers().AveragePooling2D(2)(x))
-    x = layers().Dense(5, activation="relu", name="dense")(x)
-    model = keras.Model(image, layers().Dense(3, name="logits")(x))
+    image = layers.Input((4, 4, 1))
+    x = layers.Conv2D(2, 3, padding="same", activation="relu", name="conv")(image)
+    x = layers.Flatten()(layers.AveragePooling2D(2)(x))
+    x = layers.Dense(5, activation="relu", name="dense")(x)
+    model = keras.Model(image, layers.Dense(3, name="logits")(x))
     found = fan_out(model)
     assert set(found["conv"]) == {5}  # one pooled cell, which drives 5 neurons
     assert set(found["dense"]) == {3}
@@ -251,16 +260,16 @@ def test_fan_out_and_macs_by_hand():
 
 
 def test_positions_that_pooling_cuts_off_drive_nothing():
-    image = layers().Input((5, 5, 1))
-    x = layers().Conv2D(1, 1, activation="relu", name="conv")(image)
-    model = keras.Model(image, layers().Dense(7)(layers().Flatten()(layers().AveragePooling2D(2)(x))))
+    image = layers.Input((5, 5, 1))
+    x = layers.Conv2D(1, 1, activation="relu", name="conv")(image)
+    model = keras.Model(image, layers.Dense(7)(layers.Flatten()(layers.AveragePooling2D(2)(x))))
     found = fan_out(model)["conv"].reshape(5, 5)
     assert set(found[:4, :4].ravel()) == {7}
     assert not found[4].any() and not found[:, 4].any()
 
 
 def test_a_zero_weight_is_no_synapse():
-    model = build(layers().Flatten(), layers().Dense(4, activation="relu", name="dense"))
+    model = build(layers.Flatten(), layers.Dense(4, activation="relu", name="dense"))
     kernel = np.ones((4, 3))
     kernel[0] = 0
     model.get_layer("logits").set_weights([kernel, np.zeros(3)])

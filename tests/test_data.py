@@ -22,7 +22,12 @@ def labels_of(dataset) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"validation_share": 0.0}, {"train_split": "train[:100]", "validation_split": "train[100:150]"}, {"shuffle": False}],
+    [
+        {},
+        {"validation_share": 0.0},
+        {"train_split": "train[:100]", "validation_split": "train[100:150]"},
+        {"shuffle": False},
+    ],
 )
 def test_contract(data_dir, settings):
     check_data_module(TfdsDataModule("digits", data_dir=str(data_dir), batch_size=32, **settings))
@@ -95,10 +100,15 @@ def test_split_expressions(digits):
 )
 def test_what_cannot_be_had_is_said(data_dir, settings, says):
     data = TfdsDataModule(**{"name": "digits", "data_dir": str(data_dir), **settings})
-    with pytest.raises(DataError, match="(?s)^[^\n]*$") as error:
+
+    def prepare_and_set_up():
         data.prepare_data()
         data.setup()
+
+    with pytest.raises(DataError) as error:
+        prepare_and_set_up()
     assert says in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_all_wrong_settings_are_named_at_once():

@@ -73,12 +73,12 @@ def test_the_base_knows_no_part_above_it(module):
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--version"]])
 def test_answers_without_a_run_load_nothing_heavy(arguments):
     program = (
-        "import sys; sys.argv[1:] = {!r}\n"
+        f"import sys; sys.argv[1:] = {arguments!r}\n"
         "from snnpipe.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {{'tensorflow', 'nengo', 'nengo_dl', 'mlflow', 'matplotlib', 'sklearn', 'pandas', 'pydantic'}}\n"
+        "heavy = {'tensorflow', 'nengo', 'nengo_dl', 'mlflow', 'matplotlib', 'sklearn', 'pandas', 'pydantic'}\n"
         "print('LOADED', sorted(heavy & set(sys.modules)))"
-    ).format(arguments)
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED []"
 

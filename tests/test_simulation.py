@@ -36,7 +36,8 @@ def simulate(net, images=IMAGES, n_steps=20, batch_size=4, encoder=None, **setti
     counts = {layer.name: sum(c.layers[layer.name].counts_bn for c in chunks) for layer in net.layers}
     events = {
         layer.name: np.concatenate(
-            [np.stack([e.image, e.step, e.neuron, e.count]) for c in chunks for e in [c.layers[layer.name].events]], axis=1
+            [np.stack([e.image, e.step, e.neuron, e.count]) for c in chunks for e in [c.layers[layer.name].events]],
+            axis=1,
         )
         for layer in net.layers
     }
@@ -131,7 +132,9 @@ def test_neurons_at_the_output_are_counted():
 
     image = keras.Input(SPEC.image_shape)
     model = keras.Model(image, keras.layers.Dense(3, activation="relu", name="out")(keras.layers.Flatten()(image)))
-    net = NengoDLConverter(neuron=NEURONS["SpikingRectifiedLinear"], scale_firing_rates=50.0, synapse=0.01).convert(model, 0)
+    net = NengoDLConverter(neuron=NEURONS["SpikingRectifiedLinear"], scale_firing_rates=50.0, synapse=0.01).convert(
+        model, 0
+    )
     assert net.output_layer == "out"
     assert net.output.synapse.tau == 0.01
     with NengoDLSimulator(n_steps=20, batch_size=4).open(net) as simulator:

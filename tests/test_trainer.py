@@ -203,7 +203,12 @@ class Fails(Callback):
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(RuntimeError("boom"), "FAILED"), (UserError("wrong"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")],
+    [
+        (RuntimeError("boom"), "FAILED"),
+        (UserError("wrong"), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (SystemExit(143), "KILLED"),
+    ],
 )
 @pytest.mark.parametrize("hook", ["on_fit_end", "on_simulation_batch_end"])
 def test_a_run_that_ends_badly_says_so(digits, tmp_path, error, status, hook):
@@ -245,7 +250,9 @@ def test_a_model_of_the_wrong_shape_is_named(digits, tmp_path):
 
     class Wrong:
         def build(self, spec):
-            return keras.Sequential([keras.layers.Input(spec.image_shape), keras.layers.Flatten(), keras.layers.Dense(3)])
+            return keras.Sequential(
+                [keras.layers.Input(spec.image_shape), keras.layers.Flatten(), keras.layers.Dense(3)]
+            )
 
     with pytest.raises(ModelError, match=r"\(None, 3\).*\(None, 10\)"):
         make_trainer(digits(), tmp_path, architecture=Wrong()).run()
@@ -302,13 +309,18 @@ def test_poisson_input_and_mean_readout(digits, tmp_path):
     )
     result = trainer.run()
     assert len(result.accuracy_at_step) == 10
-    assert result.accuracy_at_step == make_trainer(
-        digits(max_train_images=64, max_test_images=20),
-        tmp_path,
-        encoder=PoissonEncoder(max_rate_hz=300.0),
-        simulator=NengoDLSimulator(n_steps=10, batch_size=9, readout="mean", readout_steps=5),
-        loggers=[],
-    ).run().accuracy_at_step
+    assert (
+        result.accuracy_at_step
+        == make_trainer(
+            digits(max_train_images=64, max_test_images=20),
+            tmp_path,
+            encoder=PoissonEncoder(max_rate_hz=300.0),
+            simulator=NengoDLSimulator(n_steps=10, batch_size=9, readout="mean", readout_steps=5),
+            loggers=[],
+        )
+        .run()
+        .accuracy_at_step
+    )
 
 
 # ---------------------------------------------------------------------- callbacks and loggers
@@ -380,5 +392,9 @@ def test_flatten_keeps_layer_patterns_together():
 
 
 def test_run_names_say_what_a_run_is():
-    config = {"data": {"name": "mnist"}, "conversion": {"scale_firing_rates": 25.0, "synapse": 0.005}, "simulator": {"n_steps": 60}}
+    config = {
+        "data": {"name": "mnist"},
+        "conversion": {"scale_firing_rates": 25.0, "synapse": 0.005},
+        "simulator": {"n_steps": 60},
+    }
     assert run_name(config) == "mnist-rate-x25-5ms-60steps"

@@ -81,7 +81,9 @@ def test_loss_curves_agree_over_20_steps(digits, name):
     np.testing.assert_allclose(nengo_dl.losses, keras.losses, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", [SMALL, Mlp(units=[16]), Mlp(units=[16], use_bias=False), KerasToSnn(filters=[4, 6])])
+@pytest.mark.parametrize(
+    "architecture", [SMALL, Mlp(units=[16]), Mlp(units=[16], use_bias=False), KerasToSnn(filters=[4, 6])]
+)
 def test_both_paths_bring_back_the_same_weights(digits, architecture):
     # 100 images in batches of 32: the last batch has 4, which NengoDL gets padded
     data = digits(max_train_images=100, validation_share=0.0)

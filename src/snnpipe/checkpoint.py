@@ -73,7 +73,8 @@ class Checkpoint:
         """Write the checkpoint to a folder, which is made if it is missing, and return the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         with replace_file(folder / _WEIGHTS) as file:
-            np.savez(file, **{f"{i:04d}": v for i, v in enumerate(self.weights.values())})
+            arrays: dict[str, Any] = {f"{i:04d}": v for i, v in enumerate(self.weights.values())}
+            np.savez(file, **arrays)
         description = {
             "format": FORMAT,
             "epochs": self.epochs,

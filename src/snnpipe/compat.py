@@ -23,7 +23,7 @@ TESTED = {"tensorflow": "2.21", "tf-keras": "2.21", "nengo": "4.1", "nengo-dl": 
 
 
 @cache
-def import_tensorflow() -> types.ModuleType:
+def import_tensorflow() -> Any:
     """Import TensorFlow with Keras 2 behind ``tf.keras`` and return it.
 
     Raises
@@ -47,14 +47,14 @@ def import_tensorflow() -> types.ModuleType:
     return tf
 
 
-def import_tf_keras() -> types.ModuleType:
+def import_tf_keras() -> Any:
     """Import TensorFlow as NengoDL needs it, and return ``tf_keras``."""
     import_tensorflow()
     return importlib.import_module("tf_keras")
 
 
 @cache
-def import_nengo_dl() -> types.ModuleType:
+def import_nengo_dl() -> Any:
     """Import NengoDL and return it."""
     tf = import_tensorflow()
     level = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
@@ -67,10 +67,15 @@ def import_nengo_dl() -> types.ModuleType:
 
 
 @contextmanager
-def without_gpu_note() -> Iterator[None]:
-    """Silence NengoDL's note, at each start of a simulator, that there is no GPU."""
+def without_build_notes() -> Iterator[None]:
+    """Silence what building a NengoDL simulator says of things that do not matter here.
+
+    That there is no GPU, and that a LIF's ``max_rates``, which nothing uses, cannot be derived from its gain.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No GPU support detected")
+        warnings.filterwarnings("ignore", message="Non-finite values detected in `(max_rates|intercepts)`")
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"nengo\.neurons")
         yield
 
 
@@ -90,9 +95,9 @@ def _keras_as_nengo_dl_knows_it() -> Iterator[None]:
     """Let ``keras.engine.functional`` and ``keras.layers`` be tf_keras's, as before Keras 3."""
     functional = importlib.import_module("tf_keras.src.engine.functional")
     normalization = "tf_keras.src.layers.normalization"
-    names: dict[str, Any] = {
-        name: types.ModuleType(name) for name in ("keras", "keras.engine", "keras.layers")
-    } | {"keras.engine.functional": functional}
+    names: dict[str, Any] = {name: types.ModuleType(name) for name in ("keras", "keras.engine", "keras.layers")} | {
+        "keras.engine.functional": functional
+    }
     names["keras.layers"].BatchNormalizationV1 = importlib.import_module(
         f"{normalization}.batch_normalization_v1"
     ).BatchNormalization
@@ -122,7 +127,7 @@ def _gpu_looked_for_in_process(tf: types.ModuleType) -> Iterator[None]:
                 return int(not tf.config.list_physical_devices("GPU"))
         return call(command, *args, **kwargs)
 
-    subprocess.call = answer
+    subprocess.call = answer  # type: ignore[assignment]  # takes what NengoDL passes
     try:
         yield
     finally:

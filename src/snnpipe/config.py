@@ -179,7 +179,9 @@ def _locate(path: Any) -> Callable[..., Any]:
             found = getattr(found, attribute)
     except AttributeError:
         names = [n for n, v in vars(found).items() if callable(v) and not n.startswith("_")]
-        raise ConfigError(f"got {path!r}: {attribute!r} is not in {found.__name__}; {did_you_mean(name, names)}") from None
+        raise ConfigError(
+            f"got {path!r}: {attribute!r} is not in {found.__name__}; {did_you_mean(name, names)}"
+        ) from None
     if not (inspect.isclass(found) or callable(found)):
         raise ConfigError(f"got {path!r}: that is no class or function")
     return found  # type: ignore[no-any-return]

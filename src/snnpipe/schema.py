@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Collection, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -18,7 +18,7 @@ from snnpipe.errors import ConfigError, did_you_mean
 _CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation, config=_CONFIG)
 
@@ -82,9 +82,8 @@ def call_problems(
         if name not in named:
             if not open_ended:
                 problems.append(f"{key}.{name}: no such key; {did_you_mean(name, named)}")
-        elif name in hints and not _is_node(value):
-            if problem := value_problem(f"{key}.{name}", value, hints[name]):
-                problems.append(problem)
+        elif name in hints and not _is_node(value) and (found := value_problem(f"{key}.{name}", value, hints[name])):
+            problems.append(found)
     for name, parameter in named.items():
         if parameter.default is parameter.empty and name not in values:
             problems.append(f"{key}.{name}: missing, and {_name(target)} needs it")
@@ -107,7 +106,7 @@ def check_fields(instance: Any, key: str) -> None:
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     function = target
     if inspect.isclass(target) and not dataclasses.is_dataclass(target):
-        function = target.__init__  # type: ignore[misc]  # the class's own, whatever it is
+        function = target.__init__
     try:
         return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError):

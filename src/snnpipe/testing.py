@@ -66,7 +66,9 @@ def check_data_module(data: protocols.DataModule) -> None:
         seen = 0
         for images, labels in dataset.as_numpy_iterator() if dataset is not None else ():
             assert images.dtype == np.float32, f"{name}: images are {images.dtype}, not float32"
-            assert images.shape[1:] == spec.image_shape, f"{name}: images are {images.shape[1:]}, not {spec.image_shape}"
+            assert images.shape[1:] == spec.image_shape, (
+                f"{name}: images are {images.shape[1:]}, not {spec.image_shape}"
+            )
             assert labels.dtype == np.int64, f"{name}: labels are {labels.dtype}, not int64"
             assert labels.min() >= 0 and labels.max() < spec.n_classes, f"{name}: a label is no class"
             seen += len(labels)
@@ -168,7 +170,9 @@ def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> 
             activity = chunk.layers[layer.name]
             assert activity.counts_bn.shape == (len(images), layer.size)
             if layer.spiking:
-                assert activity.events.count.sum() == activity.counts_bn.sum(), f"{layer.name}: events are not all spikes"
+                assert activity.events.count.sum() == activity.counts_bn.sum(), (
+                    f"{layer.name}: events are not all spikes"
+                )
     assert step == simulator.n_steps, f"{step} steps were simulated, not {simulator.n_steps}"
     for one, other in zip(first, again, strict=True):
         assert np.array_equal(one.outputs_btc, other.outputs_btc), "a batch does not begin from the initial state"

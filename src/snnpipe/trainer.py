@@ -258,8 +258,8 @@ class Trainer:
         seconds, done = 0.0, 0
         batches = self.data.test_dataset(self.simulator.batch_size).as_numpy_iterator()
         with self.simulator.open(self.network) as simulator:
-            for images, labels in batches:
-                images, labels = images[: wanted - done], labels[: wanted - done]
+            for batch_images, batch_labels in batches:
+                images, labels = batch_images[: wanted - done], batch_labels[: wanted - done]
                 ids = range(done, done + len(images))
                 ann_classes = np.argmax(self.model.predict_on_batch(images), axis=-1)
                 record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
@@ -293,7 +293,14 @@ class Trainer:
         header = ("step", "time_ms", "accuracy", "agreement")
         self._log_artifact(write_csv(self.output_dir / "tables" / "accuracy_over_time.csv", header, rows), "tables")
         path = self.output_dir / "plots" / "accuracy_over_time.png"
-        accuracy_over_time(path, accuracy.tolist(), agreement.tolist(), evaluation.ann_accuracy, evaluation.images, dt)
+        accuracy_over_time(
+            path,
+            accuracy=accuracy.tolist(),
+            agreement=agreement.tolist(),
+            ann_accuracy=evaluation.ann_accuracy,
+            images=evaluation.images,
+            dt=dt,
+        )
         self._log_artifact(path, "plots")
 
     # ------------------------------------------------------------------ logging

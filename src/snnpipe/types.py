@@ -6,7 +6,7 @@ Axes: b = image of the batch, t = simulation step, n = neuron (flattened), c = c
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,7 +187,7 @@ class SpikingNetwork:
 class ImageEncoder(Protocol):
     """The part of an encoder that a stimulus needs."""
 
-    constant: bool
+    constant: ClassVar[bool]
 
     def encode(
         self, images: NDArray[np.float32], image_ids: Sequence[int], first_step: int, n_steps: int
@@ -250,10 +250,7 @@ class SpikeEvents:
         if not parts:
             return cls(*(np.empty(0, np.int32) for _ in range(4)))
         return cls(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("image", "step", "neuron", "count")
-            )
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("image", "step", "neuron", "count"))
         )
 
 

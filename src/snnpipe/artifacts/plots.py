@@ -20,7 +20,7 @@ _DPI = 120
 
 
 def accuracy_over_time(
-    path: Path, accuracy: Sequence[float], agreement: Sequence[float], ann_accuracy: float, images: int, dt: float
+    path: Path, *, accuracy: Sequence[float], agreement: Sequence[float], ann_accuracy: float, images: int, dt: float
 ) -> Path:
     """Draw the SNN's accuracy (with its 95 % interval) and agreement after each step, and the ANN's accuracy."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
@@ -44,6 +44,7 @@ def accuracy_over_time(
 
 def spike_raster(
     path: Path,
+    *,
     layer: str,
     events: SpikeEvents,
     images: Sequence[int],
@@ -76,6 +77,7 @@ def spike_raster(
 
 def class_scores(
     path: Path,
+    *,
     scores_btc: NDArray[np.float64],
     images: Sequence[int],
     labels: Sequence[int],
@@ -99,9 +101,12 @@ def class_scores(
         axes.set_xlabel("time (ms)")
     for axes in grid[:, 0]:
         axes.set_ylabel("class score")
-    kinds = [("true class", BLUE, "-"), ("strongest other class at the end", ORANGE, "--"), ("others", GREY, "-")]
-    lines = [Line2D([], [], color=color, linestyle=style) for _, color, style in kinds]
-    figure.legend(lines, [name for name, _, _ in kinds], loc="outside lower center", ncols=3, frameon=False)
+    lines = [
+        Line2D([], [], color=BLUE, linewidth=2.2, label="true class"),
+        Line2D([], [], color=ORANGE, linestyle="--", label="strongest other class at the end"),
+        Line2D([], [], color=GREY, linewidth=0.8, label="others"),
+    ]
+    figure.legend(handles=lines, loc="outside lower center", ncols=3, frameon=False)
     return _save(figure, path)
 
 
@@ -114,7 +119,7 @@ def _draw_scores(axes: Axes, time_ms: NDArray[np.float64], scores_tc: NDArray[np
 
 
 def _time_ms(n_steps: int, dt: float) -> NDArray[np.float64]:
-    return (np.arange(n_steps) + 1) * dt * 1000
+    return (np.arange(n_steps, dtype=np.float64) + 1) * dt * 1000
 
 
 def _save(figure: Figure, path: Path) -> Path:

@@ -25,9 +25,7 @@ class Progress(Callback):
         self._close()
         if sys.stderr.isatty():
             width = len(str(progress.epochs))
-            found = "  ".join(
-                f"{name.removeprefix('fit/')} {value:.4g}" for name, value in progress.metrics.items()
-            )
+            found = "  ".join(f"{name.removeprefix('fit/')} {value:.4g}" for name, value in progress.metrics.items())
             tqdm.write(f"epoch {progress.epoch:{width}d}/{progress.epochs}  {found}", file=sys.stderr)
 
     def on_simulation_start(self, state: RunState, images: int) -> None:

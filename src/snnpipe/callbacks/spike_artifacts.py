@@ -76,15 +76,28 @@ class SpikeArtifacts(Callback):
                 continue
             events = SpikeEvents.concatenate(self._events[layer.name])
             file = re.sub(r"[^\w.-]", "_", layer.name)
-            state.log_artifact(write_spikes(folder / "spikes" / f"{file}.npz", events, layer.shape, n_steps, dt), "spikes")
+            state.log_artifact(
+                write_spikes(folder / "spikes" / f"{file}.npz", events, layer.shape, n_steps, dt), "spikes"
+            )
             neurons = self._choose(layer.size, state.seed)
             path = folder / "plots" / f"raster_{file}.png"
             names = [class_names[self._labels[i]] for i in shown]
-            spike_raster(path, layer.name, events, shown, names, neurons, n_steps, dt)
+            spike_raster(
+                path,
+                layer=layer.name,
+                events=events,
+                images=shown,
+                labels=names,
+                neurons=neurons,
+                n_steps=n_steps,
+                dt=dt,
+            )
             state.log_artifact(path, "plots")
         scores = np.concatenate(self._scores)
         path = folder / "plots" / "class_scores.png"
-        class_scores(path, scores, range(len(scores)), self._labels, class_names, dt)
+        class_scores(
+            path, scores_btc=scores, images=range(len(scores)), labels=self._labels, class_names=class_names, dt=dt
+        )
         state.log_artifact(path, "plots")
 
     def _choose(self, size: int, seed: int) -> NDArray[np.int64]:

@@ -144,7 +144,7 @@ class NengoDLConverter:
         if not ok:
             return False, str(why)
         activation = getattr(layer, "activation", None)
-        known = [function for function in LayerConverter.activation_map]
+        known = list(LayerConverter.activation_map)
         if layer.name != changes.softmax and activation is not None and activation not in known:
             return False, f"Nengo has no neurons for the activation {activation_name(layer)!r}"
         return True, ""
@@ -155,7 +155,7 @@ class NengoDLConverter:
         scales = per_layer(self.scale_firing_rates, names, 1.0, "conversion.scale_firing_rates")
         synapses: dict[str, float | None] = per_layer(self.synapse, names, None, "conversion.synapse")
         neurons: dict[str, Any] = per_layer(self.neuron, names, None, "neuron")
-        return {name: _LayerSettings(scales[name], synapses[name], neurons[name]) for name in names}
+        return {name: _LayerSettings(name, scales[name], synapses[name], neurons[name]) for name in names}
 
     # ------------------------------------------------------------------ the network
 
@@ -191,7 +191,7 @@ class NengoDLConverter:
         output = converter.outputs[ready.outputs[0]]
         synapses, cost = fan_out(ready), macs(ready)
         layers = tuple(
-            _configure(converter.net, converter.layers[ready.get_layer(name).output], ready, name, own, synapses[name])
+            _configure(converter.net, converter.layers[ready.get_layer(name).output], ready, own, synapses[name])
             for name, own in settings.items()
         )
         output_layer = next((layer.name for layer in layers if layer.neurons is output.target), None)
@@ -211,6 +211,7 @@ class NengoDLConverter:
 
 @dataclass(frozen=True)
 class _LayerSettings:
+    name: str
     scale: float
     synapse: float | None
     neuron: Any
@@ -228,20 +229,19 @@ def _configure(
     network: "nengo.Network",
     neurons: "nengo.ensemble.Neurons",
     model: "tf_keras.Model",
-    name: str,
     own: _LayerSettings,
     fan_out_n: np.ndarray,
 ) -> NeuronLayer:
     """Give a layer of neurons its type and synapse; NengoDL has given it its scale."""
     if own.neuron is not None:
-        neurons.ensemble.neuron_type = with_amplitude(own.neuron, own.scale, name)
+        neurons.ensemble.neuron_type = with_amplitude(own.neuron, own.scale, own.name)
     if own.synapse is not None:
         for connection in network.all_connections:
             if connection.pre_obj is neurons:
                 connection.synapse = own.synapse
     return NeuronLayer(
-        name=name,
-        shape=tuple(model.get_layer(name).output_shape[1:]),
+        name=own.name,
+        shape=tuple(model.get_layer(own.name).output_shape[1:]),
         neurons=neurons,
         neuron_type=neurons.ensemble.neuron_type,
         scale_firing_rates=own.scale,

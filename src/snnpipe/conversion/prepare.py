@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnpipe.compat import import_tf_keras
-from snnpipe.keras_graph import activation_name, functional, is_relu_op, nodes
+from snnpipe.keras_graph import activation_name, is_relu_op, nodes
 
 if TYPE_CHECKING:
     import tf_keras
@@ -154,9 +154,7 @@ def _folded(weights: list[np.ndarray], normalization: Any) -> list[np.ndarray]:
     """
     kernel = weights[0].astype(np.float64)
     bias = weights[1].astype(np.float64) if len(weights) > 1 else 0.0
-    mean, variance = (
-        np.asarray(v, np.float64) for v in (normalization.moving_mean, normalization.moving_variance)
-    )
+    mean, variance = (np.asarray(v, np.float64) for v in (normalization.moving_mean, normalization.moving_variance))
     gamma = np.asarray(normalization.gamma, np.float64) if normalization.scale else 1.0
     beta = np.asarray(normalization.beta, np.float64) if normalization.center else 0.0
     factor = gamma / np.sqrt(variance + normalization.epsilon)

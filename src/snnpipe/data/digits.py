@@ -4,7 +4,7 @@ Importing this module registers the builder under the name ``digits``.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -16,7 +16,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     """1,797 handwritten digits of 8x8 pixels, 1,438 to train and 359 to test."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "As scikit-learn carries them; every fifth image is for testing."}
+    RELEASE_NOTES: ClassVar = {"1.0.0": "As scikit-learn carries them; every fifth image is for testing."}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

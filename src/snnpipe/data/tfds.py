@@ -1,8 +1,12 @@
 """Any image-classification dataset of tensorflow-datasets, streamed."""
 
+import io
+import logging
 import os
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -98,9 +102,11 @@ class TfdsDataModule:
         folder = self._writable_folder()
         builder = self._builder(folder)
         self._check_downloadable(builder)
-        tfds.disable_progress_bar()
+        if not sys.stderr.isatty():
+            tfds.disable_progress_bar()
         try:
-            builder.download_and_prepare()
+            with _quiet(silent=self.name in _OURS):
+                builder.download_and_prepare()
         except Exception as error:
             raise DataError(self._not_available(f"preparing it failed: {one_line(error)}")) from error
 
@@ -210,7 +216,8 @@ class TfdsDataModule:
             import_module(module)
         name = f"{self.name}:{self.version}" if self.version else self.name
         try:
-            return tfds.builder(name, data_dir=str(folder), try_gcs=False)
+            with _quiet(silent=False):
+                return tfds.builder(name, data_dir=str(folder), try_gcs=False)
         except tfds.core.DatasetNotFoundError:
             known = tfds.list_builders(with_community_datasets=False)
             close = did_you_mean(self.name, known).split("known:")[0]
@@ -224,13 +231,11 @@ class TfdsDataModule:
     def _check_downloadable(self, builder: Any) -> None:
         """Fail at once where the dataset's hosts cannot be reached; tfds would retry for minutes."""
         hosts = dict.fromkeys(urlsplit(str(url)).hostname for url in builder.url_infos or ())
-        proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+        port, proxy = 443, os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
         if proxy:
             parts = urlsplit(proxy)
-            addresses = [(parts.hostname, parts.port or 443)]
-        else:
-            addresses = [(host, 443) for host in hosts if host][:1]
-        for host, port in addresses:
+            hosts, port = {parts.hostname: None}, parts.port or 443
+        for host in [host for host in hosts if host][:1]:
             try:
                 socket.create_connection((host, port), timeout=_HOST_TIMEOUT_S).close()
             except OSError as error:
@@ -361,6 +366,19 @@ def _shuffled(examples: "tf.data.Dataset", buffer: int, seed: int, epoch: int) -
         reshuffle_each_iteration=False,
     )
     return tf.data.experimental.from_variant(variant, examples.element_spec)
+
+
+@contextmanager
+def _quiet(silent: bool) -> Iterator[None]:
+    """Keep tfds's warning of a folder that is not there yet, and where ``silent`` all it prints, to itself."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()) if silent else nullcontext():
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _import_tensorflow() -> Any:

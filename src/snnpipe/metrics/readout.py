@@ -52,7 +52,7 @@ class ReadoutState:
 
 def classes(scores: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the class with the highest score over the last axis; the lowest number where two are equal."""
-    return np.argmax(scores, axis=-1)
+    return np.asarray(np.argmax(scores, axis=-1), np.int64)
 
 
 def latency_steps(accuracy_at_step: Sequence[float], reference: float, points: float) -> int | None:

@@ -78,7 +78,11 @@ class Cnn2d:
             x = layers.AveragePooling2D(2, name=f"{conv_name(i)}_pool")(x)
         x = layers.Flatten(name="flatten")(x)
         x = layers.Dense(
-            self.dense, activation="relu", kernel_initializer=self.initializer, kernel_regularizer=penalty, name=dense_name(0)
+            self.dense,
+            activation="relu",
+            kernel_initializer=self.initializer,
+            kernel_regularizer=penalty,
+            name=dense_name(0),
         )(x)
         if self.dropout:
             x = layers.Dropout(self.dropout, name="dropout")(x)

@@ -1,12 +1,12 @@
 """What the built-in architectures share: Keras itself, layer names and checks."""
 
-from types import ModuleType
+from typing import Any
 
 from snnpipe.compat import import_tf_keras
 from snnpipe.errors import ModelError
 
 
-def keras() -> ModuleType:
+def keras() -> Any:
     """Return ``tf_keras``."""
     return import_tf_keras()
 

@@ -42,7 +42,11 @@ class Mlp:
         x = layers.Flatten(name="flatten")(image)
         for i, units in enumerate(self.units):
             x = layers.Dense(
-                units, activation="relu", use_bias=self.use_bias, kernel_initializer=self.initializer, name=dense_name(i)
+                units,
+                activation="relu",
+                use_bias=self.use_bias,
+                kernel_initializer=self.initializer,
+                name=dense_name(i),
             )(x)
         logits = layers.Dense(spec.n_classes, use_bias=self.use_bias, name="logits")(x)
         return keras().Model(image, logits, name="mlp")

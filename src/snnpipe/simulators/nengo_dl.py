@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from snnpipe.compat import import_nengo_dl, without_gpu_note
+from snnpipe.compat import import_nengo_dl, without_build_notes
 from snnpipe.schema import check_fields
 from snnpipe.types import (
     LayerActivity,
@@ -62,7 +62,7 @@ class OpenNengoDL:
             self._spikes = {layer.name: nengo.Probe(layer.neurons) for layer in self._network.layers}
         for probe in self._spikes.values():  # the network is left as it was found
             self._resources.callback(network.probes.remove, probe)
-        with without_gpu_note():
+        with without_build_notes():
             simulator = nengo_dl.Simulator(
                 network, dt=settings.dt, minibatch_size=settings.batch_size, progress_bar=False
             )
@@ -109,7 +109,7 @@ class OpenNengoDL:
 
     def _default_chunk_steps(self) -> int:
         values = sum(layer.size for layer in self._network.layers) + self._network.input.size_out
-        return max(1, _CHUNK_BYTES // (8 * values * self._settings.batch_size))
+        return int(max(1, _CHUNK_BYTES // (8 * values * self._settings.batch_size)))
 
 
 def _events(counts_btn: np.ndarray, stimulus: Stimulus, first_step: int) -> SpikeEvents:
@@ -118,7 +118,7 @@ def _events(counts_btn: np.ndarray, stimulus: Stimulus, first_step: int) -> Spik
     ids = np.asarray([stimulus.image_ids[r] for r in rows], np.int32)
     count = counts_btn[rows][row, step, neuron]
     return SpikeEvents(
-        ids[row] if len(rows) else row.astype(np.int32),
+        ids[row] if rows else row.astype(np.int32),
         (step + first_step).astype(np.int32),
         neuron.astype(np.int32),
         np.rint(count).astype(np.int32),

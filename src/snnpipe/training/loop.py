@@ -43,7 +43,7 @@ class FitSettings:
     """
 
     epochs: PositiveInt = 20
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 2e-3
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
     optimizer_options: dict[str, Any] = field(default_factory=dict)
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
@@ -92,9 +92,9 @@ def steps_per_epoch(data: DataModule) -> int:
 
 def logits_loss(kind: str, n_classes: int) -> "tf_keras.losses.Loss":
     """Return the loss of an image's logits; logits over time count at their last step."""
-    tf, keras = import_tensorflow(), import_tf_keras()
+    tf = import_tensorflow()
 
-    class LogitsLoss(keras.losses.Loss):
+    class LogitsLoss(import_tf_keras().losses.Loss):  # type: ignore[misc]  # Keras comes in at run time
         def call(self, labels: Any, logits: Any) -> Any:
             labels, logits = _flat(labels), _last_step(logits)
             if kind == "cross_entropy":
@@ -106,9 +106,9 @@ def logits_loss(kind: str, n_classes: int) -> "tf_keras.losses.Loss":
 
 def rate_penalty(regularizer: Regularizer, scale: float) -> "tf_keras.losses.Loss":
     """Return a layer's penalty as a loss on its activation; the target is not looked at."""
-    tf, keras = import_tensorflow(), import_tf_keras()
+    tf = import_tensorflow()
 
-    class RatePenalty(keras.losses.Loss):
+    class RatePenalty(import_tf_keras().losses.Loss):  # type: ignore[misc]
         def call(self, _: Any, activation: Any) -> Any:
             return regularizer.penalty(scale * tf.reshape(activation, (tf.shape(activation)[0], -1)))
 
@@ -117,9 +117,9 @@ def rate_penalty(regularizer: Regularizer, scale: float) -> "tf_keras.losses.Los
 
 def accuracy() -> "tf_keras.metrics.Metric":
     """Return the share of images classified rightly; an image with weight 0 is padding."""
-    tf, keras = import_tensorflow(), import_tf_keras()
+    tf = import_tensorflow()
 
-    class Accuracy(keras.metrics.Mean):
+    class Accuracy(import_tf_keras().metrics.Mean):  # type: ignore[misc]
         def update_state(self, labels: Any, logits: Any, sample_weight: Any = None) -> Any:
             right = tf.argmax(_last_step(logits), axis=-1) == _flat(labels)
             real = None if sample_weight is None else tf.cast(tf.reshape(sample_weight, (-1,)) > 0, tf.float32)

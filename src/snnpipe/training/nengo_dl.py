@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.compat import import_nengo_dl, import_tensorflow, without_gpu_note
+from snnpipe.compat import import_nengo_dl, import_tensorflow, without_build_notes
 from snnpipe.errors import TrainingError
 from snnpipe.keras_graph import functional, neuron_layers, nodes
 from snnpipe.layer_values import per_layer
@@ -54,7 +54,9 @@ class NengoDLTraining(FitSettings):
         settings = _Settings()
         for layer in (node.layer for node in nodes(model)):
             converter = Converter.converters.get(type(layer))
-            ok, why = (False, "NengoDL does not know it") if converter is None else converter.convertible(layer, settings)
+            ok, why = (
+                (False, "NengoDL does not know it") if converter is None else converter.convertible(layer, settings)
+            )
             if not ok:
                 raise TrainingError(
                     f"training=nengo_dl cannot train layer {layer.name!r} ({type(layer).__name__}): {why}; "
@@ -92,9 +94,10 @@ class NengoDLTraining(FitSettings):
             rates = {name: nengo.Probe(converter.layers[layers[name].output]) for name in penalised}
 
         steps = steps_per_epoch(data)
-        with without_gpu_note(), nengo_dl.Simulator(
-            converter.net, minibatch_size=data.batch_size, progress_bar=False
-        ) as simulator:
+        with (
+            without_build_notes(),
+            nengo_dl.Simulator(converter.net, minibatch_size=data.batch_size, progress_bar=False) as simulator,
+        ):
             logits = simulator.get_name(output)
             outputs = {simulator.get_name(probe): penalised[name] for name, probe in rates.items()}
             losses = {logits: logits_loss(self.loss, data.spec.n_classes)}
@@ -106,7 +109,9 @@ class NengoDLTraining(FitSettings):
                 weighted_metrics={logits: [accuracy()]},
             )
             image = simulator.get_name(converter.inputs[graph.inputs[0]])
-            constants = {simulator.get_name(n): n.size_out for n in simulator.node_inputs if simulator.get_name(n) != image}
+            constants = {
+                simulator.get_name(n): n.size_out for n in simulator.node_inputs if simulator.get_name(n) != image
+            }
 
             def batches(stream: "tf.data.Dataset") -> "tf.data.Dataset":
                 return stream.map(_for_nengo_dl(data.batch_size, image, constants, list(losses)))

@@ -1,0 +1,53 @@
+"""The README's examples are run, and its commands composed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from snnpipe.config import check, resolve
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = sorted(
+    {
+        line.split("python -m snnpipe", 1)[1].partition("#")[0].strip()
+        for page in PAGES
+        for block in re.findall(r"```(?:sh|text|)\n(.*?)```", page.read_text(), re.DOTALL)
+        for line in block.replace("\\\n", " ").splitlines()
+        if "python -m snnpipe" in line
+    }
+)
+
+
+def python_blocks():
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def test_python_examples_run(tmp_path, data_dir, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
+    blocks = python_blocks()
+    assert blocks
+    space: dict = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), space)
+    assert "%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_compose(command):
+    words = [w for w in shlex.split(command) if w not in ("-m", "--multirun")]
+    if any(w.startswith("-") for w in words):
+        pytest.skip("prints something and runs nothing: tests/test_import_rules.py runs these")
+    overrides = [w.split(",")[0] if re.fullmatch(r"[\w.]+=[^\[{]*,.*", w) else w for w in words]
+    with initialize_config_module("snnpipe.conf", version_base="1.3"):
+        check(resolve(compose("config", overrides=overrides)))
+
+
+def test_links_lead_to_files():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
