@@ -130,6 +130,31 @@ WRONG = {
     "setting that a neuron refuses": (["neuron=lif", "neuron.tau_rc=-1"], "tau_rc", "-1"),
     "folder that cannot be written": (["paths.output_dir=/proc/nowhere"], "paths.output_dir", "/proc/nowhere"),
     "store that cannot be opened": (["logger.tracking_uri=nonsense://x"], "logger.tracking_uri", "nonsense"),
+    "null for a group": (["model=null"], "model=null", "one of its options"),
+    "callback that was not chosen": (["+callbacks.early_stopping.patience=3"], "callbacks.early_stopping", "_target_"),
+    "unknown key of the logger": (["+logger.trackinguri=x"], "logger.trackinguri", "no such logger"),
+    "regularizer by a bare name": (["training.regularizer=foo"], "training.regularizer", "training/regularizer="),
+    "neuron by a bare name": (["conversion.neuron=lif"], "conversion.neuron", "neuron="),
+    "no neuron but a synapse": (
+        ["neuron._target_=nengo.Lowpass", "+neuron.tau=1"],
+        "conversion.neuron",
+        "Lowpass",
+    ),
+    "nothing to convert": (["model=mlp", "model.units=[]"], "model", "ReLU"),
+    "counting spikes of a linear output": (["simulator.readout=spike_count"], "simulator.readout", "'last' or 'mean'"),
+    "option that the optimizer lacks": (["training.optimizer_options={mass: 3}"], "training.optimizer_options", "adam"),
+    "stopping early without validation": (
+        ["callbacks=early_stopping", "data.validation_share=0"],
+        "callbacks.early_stopping.monitor",
+        "data.validation_share",
+    ),
+    "spikes of a layer that is not there": (
+        ["callbacks.spike_artifacts.layers=[conv9]"],
+        "callbacks.spike_artifacts.layers",
+        "conv2d_1",
+    ),
+    "brackets without quotes": (["data.train_split=train[:50]"], "mismatched", "quoted twice"),
+    "experiment that is not there": (["experiment=foo"], "experiment", "--config-dir"),
     "not an override": (["data.batch_size"], "data.batch_size", "key=value"),
 }
 

@@ -269,9 +269,8 @@ def test_stages_in_the_wrong_order_are_named(digits, tmp_path):
 def test_spike_count_needs_spiking_outputs(digits, tmp_path):
     simulator = NengoDLSimulator(n_steps=3, readout="spike_count")
     trainer = make_trainer(digits(max_train_images=64), tmp_path, simulator=simulator, loggers=[])
-    trainer.fit()
     with pytest.raises(ConfigError, match="simulator.readout"):
-        trainer.convert()
+        trainer.fit()
 
 
 def test_hooks_come_in_their_order(digits, tmp_path):
@@ -287,6 +286,7 @@ def test_hooks_come_in_their_order(digits, tmp_path):
     make_trainer(data, tmp_path, callbacks=[Spy()], loggers=[]).run()
     epoch = ["on_train_batch_end"] * 2 + ["on_epoch_end"]
     assert seen == [
+        "on_prepare_end",
         "on_fit_start",
         *epoch,
         *epoch,
@@ -323,6 +323,68 @@ def test_poisson_input_and_mean_readout(digits, tmp_path):
     )
 
 
+def test_stages_can_be_repeated(digits, tmp_path):
+    from snnpipe import EarlyStopping
+
+    spikes = SpikeArtifacts(sample_images=5)
+    trainer = make_trainer(
+        digits(max_train_images=64, max_test_images=20),
+        tmp_path,
+        callbacks=[EarlyStopping(monitor="fit/images_per_s", mode="min", patience=2, min_delta=1e12), spikes],
+        training=KerasTraining(epochs=5),
+        loggers=[],
+    )
+    assert trainer.fit().epochs == trainer.fit().epochs == 3
+    trainer.convert()
+    assert trainer.evaluate().metrics["snn/test_accuracy"] == trainer.evaluate().metrics["snn/test_accuracy"]
+    assert len(spikes._labels) == 5
+
+
+def test_a_model_that_gives_probabilities_is_refused(digits, tmp_path):
+    import tf_keras as keras
+
+    class Probabilities:
+        def build(self, spec):
+            layers = keras.layers
+            end = layers.Dense(spec.n_classes, activation="softmax")
+            hidden = layers.Dense(4, activation="relu")
+            return keras.Sequential([layers.Input(spec.image_shape), layers.Flatten(), hidden, end])
+
+    with pytest.raises(ModelError, match="softmax"):
+        make_trainer(digits(), tmp_path, architecture=Probabilities()).run()
+
+
+def test_an_unused_end_of_a_run_does_not_hide_its_error(digits, tmp_path):
+    class Worse(Fails):
+        def on_exception(self, state, error):
+            raise OSError("and this too")
+
+    trainer = make_trainer(digits(max_train_images=64), tmp_path, callbacks=[Worse(RuntimeError("boom"))])
+    with pytest.raises(RuntimeError, match="boom") as caught:
+        trainer.run()
+    assert "and this too" in caught.value.__notes__[0]
+    assert only_run(tmp_path).info.status == "FAILED"
+
+
+def test_synops_are_left_out_where_a_layer_cannot_be_counted(digits, tmp_path):
+    import tf_keras as keras
+
+    from snnpipe.summary import closing_table
+
+    class MaxPooled:
+        def build(self, spec):
+            layers = keras.layers
+            image = [layers.Input(spec.image_shape), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D()]
+            return keras.Sequential([*image, layers.Flatten(), layers.Dense(spec.n_classes)])
+
+    converter = NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0, allow_fallback=True)
+    data = digits(max_train_images=64, max_test_images=20)
+    with pytest.warns(UserWarning, match="TensorNode"):
+        result = make_trainer(data, tmp_path, architecture=MaxPooled(), converter=converter, loggers=[]).run()
+    assert "snn/synops_per_image" not in result.metrics
+    assert "not counted" in closing_table(result)
+
+
 # ---------------------------------------------------------------------- callbacks and loggers
 
 
@@ -351,6 +413,8 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path):
     logger = MLflowLogger(tracking_uri=f"sqlite:///{tmp_path}/file/mlflow.db")
     with pytest.raises(UserError, match="cannot write"):
         logger.start("run", {}, {})
+    with pytest.raises(LoggingError, match="logger.tracking_uri"):
+        MLflowLogger(tracking_uri="http://127.0.0.1:9").start("run", {}, {})
     with pytest.raises(LoggingError, match="logger.tracking_uri"):
         MLflowLogger(tracking_uri="nonsense://store").start("run", {}, {})
 

@@ -115,6 +115,15 @@ def test_scaling_in_training_slows_the_biases_of_dense_neurons_alone(digits):
         np.testing.assert_allclose(bias_25[moved] * slowed, bias_1[moved], rtol=0.02)
 
 
+@pytest.mark.parametrize("neuron", [nengo.SpikingRectifiedLinear(), None])
+def test_validation_measures_rates_and_not_spikes(digits, neuron):
+    data = digits(max_train_images=200)
+    settings = {"neuron": neuron, "epochs": 3, "learning_rate": 1e-2}
+    _, sink = weights_after(NengoDLTraining, data, Mlp(units=[16]), **settings)
+    assert sink.epochs[-1].metrics["fit/val_accuracy"] > 0.3
+
+
+@pytest.mark.filterwarnings("ignore:training with LIF")
 def test_training_with_lif_changes_the_function(digits):
     data = digits(max_train_images=32, validation_share=0.0)
     losses = {

@@ -4,7 +4,10 @@ Exit codes: 0 the run finished; 1 a fault of the program or the machine; 2 a mis
 asked for; 130 interrupted; 143 told to end.
 """
 
+import contextlib
+import io
 import os
+import re
 import signal
 import sys
 import traceback
@@ -29,16 +32,29 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"snnpipe {__version__}")
         return
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        _print_help()
+        return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here, not to Hydra's own printer
     signal.signal(signal.SIGTERM, _terminate)
     try:
         _compose_and_run()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
+        if isinstance(error, ValueError) and "Config group override" not in str(error):
+            raise
         _report(error)
         sys.exit(_MISTAKE)
     except KeyboardInterrupt:
         print("snnpipe: interrupted", file=sys.stderr)
         sys.exit(_INTERRUPTED)
+
+
+def _print_help() -> None:
+    """Print Hydra's help without the files that are shared parts of a group and no options."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        _compose_and_run()
+    print(re.sub(r"\b_base, ", "", text.getvalue()).rstrip())
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

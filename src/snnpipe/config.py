@@ -37,6 +37,11 @@ PARTS = {
 
 _SCALARS: dict[str, Any] = {"seed": NonNegativeInt, "experiment_name": str, "run_name": str | None}
 _PATHS = {"mlruns", "output_dir"}
+_CHOSEN_WITH = {
+    ("training", "regularizer"): "training/regularizer",
+    ("training", "neuron"): "neuron@training.neuron",
+    ("conversion", "neuron"): "neuron",
+}
 _MAX_SEED = 2**31 - 1 - 10**6  # NengoDL and tf.data add to it and hold it in 32 bits
 
 
@@ -98,8 +103,15 @@ def check(config: Mapping[str, Any], interpolated: Collection[str] = ()) -> None
             problems.append(f"{group}: got {node!r}: needs a _target_ to build; choose a config of the group {group}=")
         else:
             problems += _node_problems(node, group)
-    for group in ("neuron", "callbacks", "logger"):
-        problems += _node_problems(config.get(group), group)
+    problems += _node_problems(config.get("neuron"), "neuron")
+    for group in ("callbacks", "logger"):
+        problems += _collection_problems(config.get(group), group)
+    for group, key in (("training", "regularizer"), ("training", "neuron"), ("conversion", "neuron")):
+        value = (config.get(group) or {}).get(key)
+        if value is not None and not isinstance(value, Mapping):
+            problems.append(
+                f"{group}.{key}: got {value!r}: takes a config; choose one with {_CHOSEN_WITH[group, key]}="
+            )
     if not problems:
         problems += _cross_problems(config)
     if problems:
@@ -128,6 +140,25 @@ def _root_problems(config: Mapping[str, Any]) -> list[str]:
     for key in sorted(_PATHS):
         if not isinstance(paths.get(key), str) or not paths[key]:
             problems.append(f"paths.{key}: got {paths.get(key)!r}: should be the path of a folder")
+    return problems
+
+
+def _collection_problems(nodes: Any, group: str) -> list[str]:
+    """Return the mistakes of a group that holds any number of plugins by name; null is none."""
+    if nodes is not None and not isinstance(nodes, Mapping):
+        return [f"{group}: got {nodes!r}: takes plugins by name; choose a config with {group}="]
+    problems = []
+    for name, node in (nodes or {}).items():
+        if (group, name) == ("logger", "tracking_uri"):
+            if problem := value_problem("logger.tracking_uri", node, str | None):
+                problems.append(problem)
+        elif node is not None and not (isinstance(node, Mapping) and "_target_" in node):
+            known = "; choose callbacks=early_stopping first" if name == "early_stopping" else ""
+            problems.append(
+                f"{group}.{name}: got {node!r}: no such {group.rstrip('s')}, and no _target_ to build{known}"
+            )
+        else:
+            problems += _node_problems(node, f"{group}.{name}")
     return problems
 
 

@@ -1,7 +1,8 @@
 """How an image becomes a signal over time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -47,7 +48,7 @@ class PoissonEncoder:
 
     max_rate_hz: PositiveFloat = 100.0
     dt: PositiveFloat = 0.001
-    seed: int = 0
+    seed: int = field(default=0, init=False)
 
     constant: ClassVar[bool] = False
 
@@ -56,7 +57,9 @@ class PoissonEncoder:
 
     def seeded(self, seed: int) -> "PoissonEncoder":
         """Return this encoder with the run's seed."""
-        return replace(self, seed=seed)
+        seeded = copy(self)
+        object.__setattr__(seeded, "seed", seed)
+        return seeded
 
     def encode(
         self, images: NDArray[np.float32], image_ids: Sequence[int], first_step: int, n_steps: int

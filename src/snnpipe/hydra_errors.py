@@ -23,9 +23,18 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         key = match[1]
         if "No match in the defaults list" in text:
             return f"{key}: no such config group; --help lists those there are"
-        return f"{key}: no such key; {did_you_mean(key.rpartition('.')[2], _keys_beside(key, overrides))}"
-    if text.startswith("Error parsing override") or "no viable alternative" in text:
-        return f"{text.split(' See https')[0]}: an override is written key=value"
+        found = did_you_mean(key.rpartition(".")[2], _keys_beside(key, overrides))
+        if "." not in key:
+            return f"{key}: no such key or config group; {found} (--config-dir adds configs of your own)"
+        return f"{key}: no such key; {found}"
+    if text.startswith(("Error parsing override", "mismatched input", "extraneous input", "no viable alternative")):
+        return (
+            f"{text.split(' See https')[0].strip()}: an override is written key=value, and a value with brackets is "
+            "quoted twice: 'data.train_split=\"train[:5000]\"'"
+        )
+    if "Config group override must be" in text:
+        group = text.partition(" ")[0] if "=" in text else next((o for o in overrides if o.endswith("=null")), "null")
+        return f"{group}: a config group takes one of its options, and --help lists them"
     return text.split(" Set the environment variable HYDRA_FULL_ERROR")[0]
 
 
@@ -34,6 +43,8 @@ def _missing_option(error: MissingConfigException) -> str:
     options = sorted(o for o in error.options or [] if not o.startswith("_"))
     if not group:
         return f"there is no config {name!r}"
+    if not options:
+        return f"{group}: there is no config {name!r}, nor any other in this group; --config-dir adds a folder of yours"
     close = get_close_matches(name, options, n=1)
     hint = f"did you mean {group}={close[0]}? " if close else ""
     return f"{group}: there is no config {name!r}; {hint}it takes {', '.join(options)}"
@@ -41,7 +52,8 @@ def _missing_option(error: MissingConfigException) -> str:
 
 def _keys_beside(key: str, overrides: Sequence[str]) -> list[str]:
     """Return the keys that stand where ``key`` was looked for, with the chosen config groups."""
-    choices = [o for o in overrides if re.fullmatch(r"[\w/@.]+=\w+", o) and "." not in o.split("@")[0].split("=")[0]]
+    others = [o for o in overrides if o.partition("=")[0] != key]
+    choices = [o for o in others if re.fullmatch(r"[\w/@.]+=\w+", o) and "." not in o.split("@")[0].split("=")[0]]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("snnpipe.conf", version_base="1.3"):

@@ -29,7 +29,9 @@ def closing_table(result: RunResult) -> str:
         ("mean firing rate", f"{m['snn/mean_rate_hz']:.3g} Hz  (busiest neuron {m['snn/max_rate_hz']:.3g} Hz)"),
         (
             "SynOps per image",
-            f"{m['snn/synops_per_image']:,.0f}"
+            "not counted: a layer runs as a TensorNode"
+            if "snn/synops_per_image" not in m
+            else f"{m['snn/synops_per_image']:,.0f}"
             + ("" if per_mac is None else f"  ({per_mac:.2f} per multiply-accumulate of the ANN)"),
         ),
         ("simulated", f"{m['simulate/images_per_s']:,.1f} images/s, {m['simulate/peak_memory_mb']:,.0f} MiB at most"),

@@ -4,6 +4,7 @@ Each check raises `AssertionError` with a sentence that says what the plugin lac
 data and a plugin's public methods only.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from snnpipe.types import (
     FitProgress,
     RunState,
     SimulatedBatch,
+    SimulationSettings,
     SpikeEvents,
     SpikingNetwork,
     Stimulus,
@@ -130,7 +132,9 @@ def check_converter(converter: protocols.Converter, architecture: protocols.Arch
     planned = {layer.name: layer.neurons for layer in plan.layers if layer.neurons}
     assert {layer.name: layer.size for layer in network.layers} == planned, "the network is not what was planned"
     for layer in network.layers:
-        assert layer.fan_out_n.shape == (layer.size,), f"{layer.name}: a neuron has no fan-out"
+        assert layer.fan_out_n is not None and layer.fan_out_n.shape == (layer.size,), (
+            f"{layer.name}: a neuron has no fan-out"
+        )
     return network
 
 
@@ -183,11 +187,11 @@ def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> 
 def check_callback(callback: protocols.Callback, folder: Path, network: SpikingNetwork) -> None:
     """Check that a callback bears every hook, in the order of a run, twice."""
     assert isinstance(callback, protocols.Callback), "a callback lacks a hook: derive it from callbacks.base.Callback"
+    spec = dataclasses.replace(SPEC, n_validation=2)
     for _ in range(2):
-        state = RunState(0, str(folder), lambda path, where: None, spec=SPEC, network=network)
-        from snnpipe.types import SimulationSettings
-
+        state = RunState(0, str(folder), lambda path, where: None, spec=spec, network=network)
         state.settings = SimulationSettings(n_steps=4)
+        callback.on_prepare_end(state)
         callback.on_fit_start(state)
         callback.on_train_batch_end(state, 0, 0, 1, 20)
         metrics = {"fit/loss": 1.0, "fit/accuracy": 0.5, "fit/val_loss": 1.0, "fit/val_accuracy": 0.5}

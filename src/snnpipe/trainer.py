@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +17,9 @@ from snnpipe.artifacts.tables import write_csv, write_json, write_plan, write_te
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, flatten, run_name, to_yaml
-from snnpipe.errors import ConfigError, ModelError, UserError, one_line
+from snnpipe.errors import ConfigError, ConversionError, ModelError, UserError, one_line
 from snnpipe.files import make_folder
+from snnpipe.keras_graph import activation_name
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
 from snnpipe.protocols import (
@@ -157,7 +158,15 @@ class Trainer:
         _check_output(self.model, spec.n_classes)
         plan = self._state.plan = self.converter.explain(self.model)
         plan.require_convertible()
+        if not any(layer.neurons for layer in plan.layers):
+            raise ConversionError("model: none of its layers becomes neurons: give it a layer with a ReLU")
+        if self.simulator.readout == "spike_count" and not plan.spiking_output:
+            raise ConfigError(
+                "simulator.readout: got 'spike_count', but the output of this network is linear and does not spike: "
+                "take 'last' or 'mean'"
+            )
         self.training.check(self.model)
+        self._tell("on_prepare_end", self._state)
         return self.model
 
     def fit(self) -> Checkpoint:
@@ -170,6 +179,7 @@ class Trainer:
         """
         model = self.model or self.prepare()
         state = self._state
+        state.stop_training = False
         self._stage("fit")
         self._tell("on_fit_start", state)
         checkpoint = self.training.fit(model, self.data, _Sink(self))
@@ -192,11 +202,6 @@ class Trainer:
             raise UserError("Trainer.convert: there is no model yet: call fit() first")
         self._stage("convert")
         self.network = self._state.network = self.converter.convert(self.model, self.seed)
-        if self.simulator.readout == "spike_count" and self.network.output_layer is None:
-            raise ConfigError(
-                "simulator.readout: got 'spike_count', but the output of this network is linear and does not spike: "
-                "take 'last' or 'mean'"
-            )
         self._tell("on_convert_end", self._state)
         return self.network
 
@@ -211,6 +216,8 @@ class Trainer:
         if self.model is None or self.network is None:
             raise UserError("Trainer.evaluate: there is no spiking network yet: call convert() first")
         self._stage("evaluate")
+        fitted = {name: v for name, v in self._state.results.items() if name.startswith(("fit/", "ann/"))}
+        self._state.results = fitted
         simulator = self.simulator
         evaluation = Evaluation(
             self.network, simulator.n_steps, simulator.dt, simulator.readout, simulator.readout_steps
@@ -314,8 +321,8 @@ class Trainer:
             tags["git.commit"] = commit
         try:
             for logger in self.loggers:
-                logger.start(self.name, flatten(self.config), tags)
                 self._started.append(logger)
+                logger.start(self.name, flatten(self.config), tags)
             self._log_setup()
         except BaseException as error:
             self._finalize(error)
@@ -343,27 +350,25 @@ class Trainer:
         if error is not None:
             status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
             self._tell_exception(error)
-        failures = []
+        failures: list[Exception] = []
         for logger in self._started:
-            try:
-                if error is not None:
-                    logger.set_tag("error", f"{type(error).__name__}: {one_line(error)}"[:5000])
-                logger.finalize(status)
-            except Exception as failure:  # the other loggers must be closed too
-                failures.append(failure)
+            if error is not None:
+                reason = f"{type(error).__name__}: {one_line(error)}"[:5000]
+                _attempt(failures, logger.set_tag, "error", reason)
+            _attempt(failures, logger.finalize, status)
         self._started = []
         if failures and error is None:
             raise failures[0]
 
     def _tell_exception(self, error: BaseException) -> None:
+        failures: list[Exception] = []
         for callback in self.callbacks:
-            callback.on_exception(self._state, error)
+            _attempt(failures, callback.on_exception, self._state, error)
         if isinstance(error, Exception) and not isinstance(error, UserError) and self._started:
             text = "".join(traceback.format_exception(error))
-            try:
-                self._log_artifact(write_text(self.output_dir / "traceback.txt", text), "")
-            except Exception as second:  # the first error is the one to report
-                error.add_note(f"its traceback could not be kept: {one_line(second)}")
+            _attempt(failures, lambda: self._log_artifact(write_text(self.output_dir / "traceback.txt", text), ""))
+        for failure in failures:  # the first error is the one to report
+            error.add_note(f"and while the run was being ended: {type(failure).__name__}: {one_line(failure)}")
 
     def _stage(self, stage: str) -> None:
         for logger in self._started:
@@ -401,9 +406,19 @@ class _Sink:
         self._trainer._tell("on_train_batch_end", self._trainer._state, epoch, batch, n_batches, images)
 
 
+def _attempt(failures: list[Exception], step: Callable[..., None], *arguments: Any) -> None:
+    """Do one step of ending a run; where it fails, the other steps are done all the same."""
+    try:
+        step(*arguments)
+    except Exception as failure:
+        failures.append(failure)
+
+
 def _check_output(model: "tf_keras.Model", n_classes: int) -> None:
     shape = getattr(model, "output_shape", None)
     if shape != (None, n_classes):
         raise ModelError(
             f"model: its output has shape {shape}, and this dataset needs (None, {n_classes}): one raw logit per class"
         )
+    if activation_name(model.layers[-1]) == "softmax":
+        raise ModelError(f"model: its output {model.layers[-1].name!r} is a softmax: leave it out and give raw logits")

@@ -98,6 +98,11 @@ class ConversionPlan:
         """The layers that cannot be converted."""
         return tuple(layer for layer in self.layers if layer.status == "unsupported")
 
+    @property
+    def spiking_output(self) -> bool:
+        """Whether the output is read from neurons."""
+        return any(layer.neurons for layer in self.layers[-1:])
+
     def require_convertible(self) -> None:
         """Raise `ConversionError` where layers cannot be converted, naming each and the cure."""
         if self.unsupported:
@@ -128,7 +133,8 @@ class NeuronLayer:
     synapse
         Time constant, s, of the low-pass filter on the output; None for no filter.
     fan_out_n
-        Synapses that a spike of each neuron drives.
+        Synapses that a spike of each neuron drives; None where a layer runs as a TensorNode, whose
+        synapses cannot be counted.
     """
 
     name: str
@@ -137,7 +143,7 @@ class NeuronLayer:
     neuron_type: "nengo.neurons.NeuronType"
     scale_firing_rates: float
     synapse: float | None
-    fan_out_n: NDArray[np.int64]
+    fan_out_n: NDArray[np.int64] | None
 
     @property
     def size(self) -> int:

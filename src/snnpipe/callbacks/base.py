@@ -1,6 +1,6 @@
 """The fixed points of a run at which callbacks are told, in this order:
 
-``on_fit_start``, (``on_train_batch_end`` ..., ``on_epoch_end``) ..., ``on_fit_end``,
+``on_prepare_end``, ``on_fit_start``, (``on_train_batch_end`` ..., ``on_epoch_end``) ..., ``on_fit_end``,
 ``on_convert_end``, ``on_simulation_start``, ``on_simulation_batch_end`` ..., ``on_evaluate_end``;
 and ``on_exception`` once, where the run fails or is stopped.
 """
@@ -18,6 +18,9 @@ class Callback:
     """
 
     sample_images: int = 0
+
+    def on_prepare_end(self, state: RunState) -> None:
+        """Dataset, model and plan are known and nothing is logged yet: the point to refuse what cannot work."""
 
     def on_fit_start(self, state: RunState) -> None:
         """Training is about to begin."""

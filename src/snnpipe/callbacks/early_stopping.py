@@ -34,6 +34,14 @@ class EarlyStopping(Callback):
     def __post_init__(self) -> None:
         check_fields(self, "callbacks.early_stopping")
 
+    def on_prepare_end(self, state: RunState) -> None:
+        """Look whether there is validation where it is needed."""
+        if state.spec is not None and state.spec.n_validation == 0 and self.monitor.startswith("fit/val_"):
+            raise TrainingError(
+                f"callbacks.early_stopping.monitor: got {self.monitor!r}, but no images are held out for validation: "
+                "set data.validation_share, or monitor fit/loss"
+            )
+
     def on_fit_start(self, state: RunState) -> None:
         """Forget an earlier training."""
         self._best, self._waited = math.inf, 0

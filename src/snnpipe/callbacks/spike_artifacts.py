@@ -37,7 +37,13 @@ class SpikeArtifacts(Callback):
     def __post_init__(self) -> None:
         check_fields(self, "callbacks.spike_artifacts")
 
-    def on_convert_end(self, state: RunState) -> None:
+    def on_prepare_end(self, state: RunState) -> None:
+        """Look whether the layers are there, before anything is trained."""
+        if state.plan is not None:
+            names = [layer.name for layer in state.plan.layers if layer.neurons]
+            matching(self.layers, names, "callbacks.spike_artifacts.layers")
+
+    def on_simulation_start(self, state: RunState, images: int) -> None:
         """Choose the layers, and forget an earlier simulation."""
         assert state.network is not None
         names = [layer.name for layer in state.network.layers if layer.spiking]

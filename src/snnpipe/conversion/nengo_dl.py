@@ -42,10 +42,11 @@ class NengoDLConverter:
         None keeps them rate neurons (``nengo.RectifiedLinear``).
     scale_firing_rates
         Factor on the neurons' input current, its inverse on their output: more spikes, the same
-        output. One number, or one per layer by name or pattern.
+        output. One number, or one per layer by name or pattern; layers that a mapping does not name
+        get 1 (``"*"`` names all).
     synapse
         Time constant, s, of the low-pass filter on the neurons' output; None for no filter. One, or
-        one per layer.
+        one per layer; layers that a mapping does not name get none.
     allow_fallback
         Whether a layer that Nengo has no objects for may run as a TensorNode, in NengoDL only.
     max_to_avg_pool
@@ -155,6 +156,8 @@ class NengoDLConverter:
         scales = per_layer(self.scale_firing_rates, names, 1.0, "conversion.scale_firing_rates")
         synapses: dict[str, float | None] = per_layer(self.synapse, names, None, "conversion.synapse")
         neurons: dict[str, Any] = per_layer(self.neuron, names, None, "neuron")
+        for name, neuron in neurons.items():
+            _check_neuron(neuron, scales[name], name)
         return {name: _LayerSettings(name, scales[name], synapses[name], neurons[name]) for name in names}
 
     # ------------------------------------------------------------------ the network
@@ -176,7 +179,8 @@ class NengoDLConverter:
         ConfigError
             If a per-layer setting names no layer of neurons, or does not fit the neuron type.
         """
-        self.explain(model).require_convertible()
+        plan = self.explain(model)
+        plan.require_convertible()
         nengo_dl = import_nengo_dl()
         graph = functional(model)
         settings = self._settings(graph)
@@ -189,7 +193,10 @@ class NengoDLConverter:
         )
         converter.net.seed = seed
         output = converter.outputs[ready.outputs[0]]
-        synapses, cost = fan_out(ready), macs(ready)
+        if any(layer.status == "fallback" for layer in plan.layers):
+            synapses, cost = dict.fromkeys(settings), {}
+        else:
+            synapses, cost = dict(fan_out(ready)), macs(ready)
         layers = tuple(
             _configure(converter.net, converter.layers[ready.get_layer(name).output], ready, own, synapses[name])
             for name, own in settings.items()
@@ -204,7 +211,7 @@ class NengoDLConverter:
             layers=layers,
             keras_model=ready,
             output_layer=output_layer,
-            first_layer_macs=sum(cost[name] for name in first_layers(ready)),
+            first_layer_macs=sum(cost.get(name, 0) for name in first_layers(ready)),
             dense_macs=sum(cost.values()),
         )
 
@@ -230,11 +237,11 @@ def _configure(
     neurons: "nengo.ensemble.Neurons",
     model: "tf_keras.Model",
     own: _LayerSettings,
-    fan_out_n: np.ndarray,
+    fan_out_n: np.ndarray | None,
 ) -> NeuronLayer:
     """Give a layer of neurons its type and synapse; NengoDL has given it its scale."""
     if own.neuron is not None:
-        neurons.ensemble.neuron_type = with_amplitude(own.neuron, own.scale, own.name)
+        neurons.ensemble.neuron_type = with_amplitude(own.neuron, own.scale)
     if own.synapse is not None:
         for connection in network.all_connections:
             if connection.pre_obj is neurons:
@@ -250,21 +257,27 @@ def _configure(
     )
 
 
-def with_amplitude(neuron: "nengo.neurons.NeuronType", scale: float, layer: str) -> "nengo.neurons.NeuronType":
-    """Return a neuron type whose output is divided by ``scale``.
+def _check_neuron(neuron: Any, scale: float, layer: str) -> None:
+    """Raise `ConfigError` where a layer's neuron is none, or cannot be scaled."""
+    from nengo.neurons import NeuronType
 
-    Raises
-    ------
-    ConfigError
-        If the type has no amplitude, so that scaling would change the output.
-    """
-    if scale == 1:
-        return neuron
-    if not hasattr(neuron, "amplitude"):
+    if neuron is None:
+        return
+    if not isinstance(neuron, NeuronType):
+        raise ConfigError(
+            f"conversion.neuron: got {neuron!r} for layer {layer!r}: takes Nengo neuron types; choose one with neuron="
+        )
+    if scale != 1 and not hasattr(neuron, "amplitude"):
         raise ConfigError(
             f"conversion.scale_firing_rates: got {scale} for layer {layer!r}, but {type(neuron).__name__} has no "
             "amplitude to undo it with: take 1, or another neuron"
         )
+
+
+def with_amplitude(neuron: "nengo.neurons.NeuronType", scale: float) -> "nengo.neurons.NeuronType":
+    """Return a neuron type whose output is divided by ``scale``."""
+    if scale == 1:
+        return neuron
     scaled = copy.copy(neuron)
     # Nengo's neuron types are frozen; this is how NengoDL itself sets the amplitude of a copy
     type(scaled).amplitude.data[scaled] = neuron.amplitude / scale

@@ -230,16 +230,15 @@ class TfdsDataModule:
 
     def _check_downloadable(self, builder: Any) -> None:
         """Fail at once where the dataset's hosts cannot be reached; tfds would retry for minutes."""
-        hosts = dict.fromkeys(urlsplit(str(url)).hostname for url in builder.url_infos or ())
-        port, proxy = 443, os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
-        if proxy:
-            parts = urlsplit(proxy)
-            hosts, port = {parts.hostname: None}, parts.port or 443
-        for host in [host for host in hosts if host][:1]:
+        urls = [urlsplit(str(url)) for url in builder.url_infos or ()]
+        proxies = [os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")]
+        urls = [urlsplit(proxy) for proxy in proxies if proxy] or urls
+        for url in [url for url in urls if url.hostname][:1]:
             try:
-                socket.create_connection((host, port), timeout=_HOST_TIMEOUT_S).close()
+                port = url.port or {"http": 80, "ftp": 21}.get(url.scheme, 443)
+                socket.create_connection((url.hostname, port), timeout=_HOST_TIMEOUT_S).close()
             except OSError as error:
-                raise DataError(self._not_available(f"{host} cannot be reached ({one_line(error)})")) from None
+                raise DataError(self._not_available(f"{url.hostname} cannot be reached ({one_line(error)})")) from None
 
     def _not_available(self, why: str) -> str:
         looked = " and ".join(str(folder) for folder in self._folders())

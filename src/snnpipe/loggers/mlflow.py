@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from snnpipe.types import DataSpec
 _BATCH = {"params": 100, "metrics": 1000}
 _PARAM_LENGTH = 6000
 _SQLITE = "sqlite:///"
+_ANSWER_TIMEOUT_S = 5.0
 
 
 @dataclass
@@ -140,6 +142,7 @@ class MLflowLogger:
             logging.getLogger(name).setLevel(logging.WARNING)
         uri = self._uri()
         try:
+            _check_answers(uri)
             with self._first_use(uri):
                 self._client = MlflowClient(tracking_uri=uri)
                 self._experiment_id = self._find_or_create_experiment(uri)
@@ -175,6 +178,15 @@ class MLflowLogger:
         if uri.startswith(_SQLITE):
             artifacts = (Path(uri.removeprefix(_SQLITE)).parent / "artifacts").resolve().as_uri()
         return str(self._client.create_experiment(self.experiment_name, artifact_location=artifacts))
+
+
+def _check_answers(uri: str) -> None:
+    """Raise `OSError` at once where nothing listens at a server's address; MLflow would retry for minutes."""
+    url = urlsplit(uri)
+    proxied = any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"))
+    if url.scheme in ("http", "https") and url.hostname and not proxied:
+        port = url.port or (80 if url.scheme == "http" else 443)
+        socket.create_connection((url.hostname, port), timeout=_ANSWER_TIMEOUT_S).close()
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -89,7 +89,6 @@ class Evaluation:
         images = max(self.images, 1)
         accuracy = float(self.accuracy_at_step[-1])
         low, high = wilson_interval(int(self.right_t[-1]), self.images)
-        synops = sum(layer.synops for layer in self.layers.values()) / images
         found = {
             "snn/test_accuracy": accuracy,
             "snn/accuracy_ci_low": low,
@@ -97,11 +96,13 @@ class Evaluation:
             "snn/agreement": float(self.agreement_at_step[-1]),
             "snn/accuracy_drop": self.ann_accuracy - accuracy,
             "snn/test_images": float(self.images),
-            "snn/synops_per_image": synops,
-            "snn/first_layer_macs": float(self.network.first_layer_macs),
         }
-        if self.network.dense_macs:
-            found["snn/synops_per_dense_mac"] = synops / self.network.dense_macs
+        if all(layer.fan_out_n is not None for layer in self.network.layers):
+            synops = sum(layer.synops for layer in self.layers.values()) / images
+            found["snn/synops_per_image"] = synops
+            found["snn/first_layer_macs"] = float(self.network.first_layer_macs)
+            if self.network.dense_macs:
+                found["snn/synops_per_dense_mac"] = synops / self.network.dense_macs
         latency = latency_steps(list(self.accuracy_at_step), self.ann_accuracy, points=1)
         if latency is not None:
             found["snn/latency_ms_to_1pt"] = latency * self.dt * 1000
@@ -142,6 +143,6 @@ class BatchEvaluation:
             spikes_n = chunk.layers[layer.name].counts_bn.sum(axis=0, dtype=np.float64)
             totals = self.total.layers[layer.name]
             totals.spikes_n += spikes_n
-            if layer.spiking:
+            if layer.spiking and layer.fan_out_n is not None:
                 totals.synops += float(spikes_n @ layer.fan_out_n)
         return scores

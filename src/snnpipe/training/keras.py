@@ -25,7 +25,8 @@ class KerasTraining(FitSettings):
     """Compile and fit the model on the stream of batches. Parameters as for `FitSettings`."""
 
     def check(self, model: "tf_keras.Model") -> None:
-        """Raise `ConfigError` where the regularizer names a layer that the model lacks."""
+        """Raise `ConfigError` where optimizer or regularizer do not fit."""
+        self.make_optimizer(steps=1)
         penalised_layers(self.regularizer, model)
 
     def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: CallbackSink) -> Checkpoint:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from snnpipe.compat import import_tensorflow, import_tf_keras
@@ -45,7 +45,7 @@ class FitSettings:
     epochs: PositiveInt = 20
     learning_rate: PositiveFloat = 2e-3
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
-    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    optimizer_options: dict[str, Any] | None = None
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
     schedule_end: PositiveFloat = 0.01
     loss: Literal["cross_entropy", "mean_squared_error"] = "cross_entropy"
@@ -70,7 +70,9 @@ class FitSettings:
             rate = keras.optimizers.schedules.ExponentialDecay(rate, steps, self.schedule_end)
         names = {"adam": "Adam", "adamw": "AdamW", "nadam": "Nadam", "rmsprop": "RMSprop", "sgd": "SGD"}
         try:
-            return getattr(keras.optimizers, names[self.optimizer])(learning_rate=rate, **self.optimizer_options)
+            return getattr(keras.optimizers, names[self.optimizer])(
+                learning_rate=rate, **(self.optimizer_options or {})
+            )
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"training.optimizer_options: got {self.optimizer_options!r}, which {self.optimizer} does not "

@@ -1,5 +1,6 @@
 """Training in NengoDL, with ``scale_firing_rates`` and a neuron type's own rate curve."""
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ class NengoDLTraining(FitSettings):
         names = [layer.name for layer in neuron_layers(model)]
         per_layer(self.scale_firing_rates, names, 1.0, "training.scale_firing_rates")
         penalised_layers(self.regularizer, model)
+        self.make_optimizer(steps=1)
 
     def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: CallbackSink) -> Checkpoint:
         """Train ``model`` in place and return its weights.
@@ -78,6 +80,12 @@ class NengoDLTraining(FitSettings):
         nengo_dl = import_nengo_dl()
         import nengo
 
+        if self.neuron and not isinstance(self.neuron, nengo.RectifiedLinear):
+            warnings.warn(
+                f"training with {type(self.neuron).__name__}: the ANN that the spiking network is compared with still "
+                "has ReLUs, which its weights were not trained for: compare with fit/accuracy instead",
+                stacklevel=2,
+            )
         graph = functional(model)
         layers = {layer.name: layer for layer in neuron_layers(graph)}
         scales = per_layer(self.scale_firing_rates, list(layers), 1.0, "training.scale_firing_rates")
@@ -91,6 +99,8 @@ class NengoDLTraining(FitSettings):
         converter.net.seed = data.spec.n_train  # any: the initial weights are the Keras model's
         output = converter.outputs[graph.outputs[0]]
         with converter.net:
+            # validation too measures the rates that are trained, and not one step of spikes
+            nengo_dl.configure_settings(learning_phase=True)
             rates = {name: nengo.Probe(converter.layers[layers[name].output]) for name in penalised}
 
         steps = steps_per_epoch(data)
