@@ -196,8 +196,12 @@ class TfdsDataModule:
 
     def _find_prepared(self) -> Path | None:
         for folder in self._folders():
-            if folder.is_dir() and self._builder(folder).is_prepared():
-                return folder
+            if folder.is_dir():
+                builder = self._builder(folder)
+                with _quiet(silent=False):
+                    prepared = builder.is_prepared()
+                if prepared:
+                    return folder
         return None
 
     def _writable_folder(self) -> Path:
