@@ -92,6 +92,3 @@ def _report(error: Exception) -> None:
     error._reported_by_snnpipe = True  # type: ignore[attr-defined]  # carried by the exception through Hydra
     for problem in getattr(error, "problems", None) or [explain(error, sys.argv[1:])]:
         print(f"snnpipe: error: {' '.join(str(problem).split())}", file=sys.stderr)
-
-
-__all__ = ["main"]

@@ -106,12 +106,10 @@ def check(config: Mapping[str, Any], interpolated: Collection[str] = ()) -> None
     problems += _node_problems(config.get("neuron"), "neuron")
     for group in ("callbacks", "logger"):
         problems += _collection_problems(config.get(group), group)
-    for group, key in (("training", "regularizer"), ("training", "neuron"), ("conversion", "neuron")):
+    for (group, key), choice in _CHOSEN_WITH.items():
         value = (config.get(group) or {}).get(key)
         if value is not None and not isinstance(value, Mapping):
-            problems.append(
-                f"{group}.{key}: got {value!r}: takes a config; choose one with {_CHOSEN_WITH[group, key]}="
-            )
+            problems.append(f"{group}.{key}: got {value!r}: takes a config; choose one with {choice}=")
     if not problems:
         problems += _cross_problems(config)
     if problems:

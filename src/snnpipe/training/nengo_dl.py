@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class NengoDLTraining(FitSettings):
         from nengo_dl.converter import Converter
 
         model = functional(model)
-        settings = _Settings()
+        settings = SimpleNamespace(inference_only=False, max_to_avg_pool=False)
         for layer in (node.layer for node in nodes(model)):
             converter = Converter.converters.get(type(layer))
             ok, why = (
@@ -132,13 +133,6 @@ class NengoDLTraining(FitSettings):
             if layer.name in trained:
                 layer.set_weights(trained[layer.name])
         return Checkpoint.of(model, epochs, metrics)
-
-
-class _Settings:
-    """The settings of a NengoDL converter that its layers ask for when told to be trainable."""
-
-    inference_only = False
-    max_to_avg_pool = False
 
 
 def _for_nengo_dl(batch_size: int, image: str, constants: dict[str, int], outputs: list[str]) -> Any:
