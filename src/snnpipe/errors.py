@@ -58,6 +58,10 @@ class LoggingError(UserError):
     """A run cannot be logged where it was to be logged."""
 
 
+class VerificationError(SnnPipeError):
+    """A simulator does not give what its reference gives."""
+
+
 def one_line(error: BaseException) -> str:
     """Return what an exception says, on one line."""
     text = " ".join(str(error).split())

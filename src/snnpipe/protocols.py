@@ -14,6 +14,7 @@ from snnpipe.types import (
     DataSpec,
     FitProgress,
     ImageEncoder,
+    Precision,
     Readout,
     RunState,
     SimulatedBatch,
@@ -112,6 +113,10 @@ class Encoder(ImageEncoder, Protocol):
 class OpenSimulator(Protocol):
     """A network loaded for simulation."""
 
+    @property
+    def used(self) -> str:
+        """Which simulator runs it, and why where there was a choice."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -132,9 +137,17 @@ class Simulator(Protocol):
     max_images: int | None
     readout: Readout
     readout_steps: int
+    verify_images: int
+    precision: Precision
 
     def open(self, network: SpikingNetwork) -> OpenSimulator:
-        """Load a network: a context manager, so that what it holds is released."""
+        """Load a network: a context manager, so that what it holds is released.
+
+        It is called on the untrained network, too, to learn before training whether it can be simulated.
+        """
+
+    def reference(self) -> "Simulator":
+        """Return the simulator that the first ``verify_images`` images are held against."""
 
 
 @runtime_checkable

@@ -1,5 +1,7 @@
 """The closing table: the answer, what it cost, and where to look."""
 
+from collections.abc import Mapping
+
 from snnpipe.trainer import RunResult
 
 WIDTH = 100
@@ -35,12 +37,31 @@ def closing_table(result: RunResult) -> str:
             + ("" if per_mac is None else f"  ({per_mac:.2f} per multiply-accumulate of the ANN)"),
         ),
         ("simulated", f"{m['simulate/images_per_s']:,.1f} images/s, {m['simulate/peak_memory_mb']:,.0f} MiB at most"),
+        *_simulator(result.simulator),
+        *_verified(m),
         *result.address.items(),
     ]
     label_width = max(len(label) for label, _ in rows)
     lines = [f"  {label:<{label_width}}  {value}" for label, value in rows]
     rule = "-" * min(WIDTH, max(map(len, lines)) + 2)
     return "\n".join([rule, *lines, rule])
+
+
+def _simulator(used: str) -> list[tuple[str, str]]:
+    name, _, why = used.partition(" (auto: ")
+    return [("simulator", f"{name}: {why.removesuffix(')')}" if why else name)] if used else []
+
+
+def _verified(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    if "verify/images" not in metrics:
+        return []
+    return [
+        (
+            "verified",
+            f"{metrics['verify/images']:,.0f} images against nengo_dl: {metrics['verify/moved_spike_share']:.2g} of "
+            f"the spikes moved, {_percent(metrics['verify/same_class'])} same class",
+        )
+    ]
 
 
 def _percent(share: float) -> str:

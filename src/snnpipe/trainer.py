@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,11 +17,20 @@ from snnpipe.artifacts.tables import write_csv, write_json, write_plan, write_te
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, flatten, run_name, to_yaml
-from snnpipe.errors import ConfigError, ConversionError, ModelError, UserError, one_line
+from snnpipe.errors import (
+    ConfigError,
+    ConversionError,
+    ModelError,
+    SimulationError,
+    UserError,
+    VerificationError,
+    one_line,
+)
 from snnpipe.files import make_folder
 from snnpipe.keras_graph import activation_name
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
+from snnpipe.metrics.verification import TOLERANCE, Verification
 from snnpipe.protocols import (
     Architecture,
     Callback,
@@ -49,6 +58,8 @@ class RunResult:
         Every metric without a step, by its name in MLflow.
     accuracy_at_step, agreement_at_step
         After each simulation step.
+    simulator
+        Which simulator was used, and why where there was a choice.
     address
         What a person needs to find the run again, by label.
     """
@@ -56,6 +67,7 @@ class RunResult:
     metrics: Mapping[str, float]
     accuracy_at_step: Sequence[float]
     agreement_at_step: Sequence[float]
+    simulator: str = ""
     address: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -166,6 +178,7 @@ class Trainer:
                 "take 'last' or 'mean'"
             )
         self.training.check(self.model)
+        self._check_simulator(self.converter.convert(self.model, self.seed))
         self._tell("on_prepare_end", self._state)
         return self.model
 
@@ -224,7 +237,8 @@ class Trainer:
         )
         wanted = min(self.data.spec.n_test, simulator.max_images or self.data.spec.n_test)
         self._tell("on_simulation_start", self._state, wanted)
-        seconds = self._simulate(evaluation, wanted)
+        self._verify()
+        seconds, used = self._simulate(evaluation, wanted)
         metrics = evaluation.metrics() | {
             "simulate/images_per_s": evaluation.images / max(seconds, 1e-9),
             "simulate/peak_memory_mb": peak_memory_mb(),
@@ -232,6 +246,7 @@ class Trainer:
         self._record(metrics)
         accuracy, agreement = evaluation.accuracy_at_step, evaluation.agreement_at_step
         for logger in self._started:
+            logger.set_tag("simulator.used", used)
             logger.log_series("snn/accuracy_at_step", accuracy.tolist())
             logger.log_series("snn/agreement_at_step", agreement.tolist())
         if self._started:
@@ -240,7 +255,7 @@ class Trainer:
         self._stage("done")
         address = {"run": self.name} if self._started else {}
         address |= {k: v for logger in self._started for k, v in logger.address.items()}
-        return RunResult(dict(self._state.results), accuracy.tolist(), agreement.tolist(), address)
+        return RunResult(dict(self._state.results), accuracy.tolist(), agreement.tolist(), used, address)
 
     # ------------------------------------------------------------------ its parts
 
@@ -257,8 +272,49 @@ class Trainer:
             images += len(labels)
         return {"ann/test_accuracy": right / images, "ann/test_loss": loss / images}
 
-    def _simulate(self, evaluation: Evaluation, wanted: int) -> float:
-        """Simulate test images until ``wanted`` are done, and return the seconds that simulating took."""
+    def _check_simulator(self, network: SpikingNetwork) -> None:
+        """Raise `SimulationError` where the untrained network shows that simulating will not work."""
+        self.simulator.open(network)
+        drawn = [layer.name for layer in network.layers if layer.random]
+        if self.simulator.verify_images and drawn:
+            raise SimulationError(
+                f"simulator.verify_images: got {self.simulator.verify_images}, but the neurons of layer {drawn[0]!r} "
+                "draw their spikes, which no two simulators do alike: take 0, or neurons without randomness"
+            )
+
+    def _verify(self) -> None:
+        """Hold the first images' spikes against the reference simulator's.
+
+        Raises
+        ------
+        VerificationError
+            If more of them are moved than rounding can explain.
+        """
+        wanted = min(self.simulator.verify_images, self.data.spec.n_test)
+        if not wanted:
+            return
+        assert self.network is not None
+        encoder, verification, done = self.encoder.seeded(self.seed), Verification(), 0
+        size = min(wanted, self.simulator.batch_size)
+        reference = replace(self.simulator.reference(), batch_size=size)  # type: ignore[type-var]  # a dataclass
+        with self.simulator.open(self.network) as ours, reference.open(self.network) as theirs:
+            for images, _ in self.data.test_dataset(size).as_numpy_iterator():
+                batch = images[: wanted - done]
+                ids = range(done, done + len(batch))
+                stimulus = Stimulus(batch, ids, encoder, record=tuple(range(len(batch))))
+                verification.add(ours.run(stimulus), theirs.run(stimulus))
+                done += len(batch)
+                if done >= wanted:
+                    break
+        self._record(verification.metrics())
+        if problem := verification.problem(TOLERANCE[self.simulator.precision]):
+            raise VerificationError(
+                f"simulator.verify_images={wanted}: {problem}. Take simulator=nengo_dl for figures to rely on; "
+                "simulator.precision=float64 tells rounding from a mistake in the simulator"
+            )
+
+    def _simulate(self, evaluation: Evaluation, wanted: int) -> tuple[float, str]:
+        """Simulate test images until ``wanted`` are done; returns the seconds that it took, and the simulator used."""
         assert self.model is not None and self.network is not None
         encoder = self.encoder.seeded(self.seed)
         sampled = max((callback.sample_images for callback in self.callbacks), default=0)
@@ -285,7 +341,7 @@ class Trainer:
                 self._tell("on_simulation_batch_end", self._state, simulated)
                 if done >= wanted:
                     break
-        return seconds
+            return seconds, simulator.used
 
     def _write_curves(
         self, accuracy: NDArray[np.float64], agreement: NDArray[np.float64], evaluation: Evaluation

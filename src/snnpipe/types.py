@@ -6,11 +6,12 @@ Axes: b = image of the batch, t = simulation step, n = neuron (flattened), c = c
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from snnpipe.errors import ConversionError
 from snnpipe.schema import check_fields
@@ -26,7 +27,17 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Scale = PositiveFloat | dict[str, PositiveFloat]
 
+
+def _is_filter(value: Any) -> Any:
+    if not hasattr(value, "make_step"):
+        raise PydanticCustomError("synapse_type", "should be a time constant in s, a Nengo synapse, or null")
+    return value
+
+
+Synapse = PositiveFloat | Annotated[Any, AfterValidator(_is_filter)] | None
+
 Readout = Literal["last", "mean", "spike_count"]
+Precision = Literal["float32", "float64"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ class PlannedLayer:
     shape: tuple[int, ...] = ()
     neurons: int = 0
     scale_firing_rates: float | None = None
-    synapse: float | None = None
+    synapse: "float | nengo.synapses.LinearFilter | None" = None
 
 
 @dataclass(frozen=True)
@@ -131,10 +142,14 @@ class NeuronLayer:
     scale_firing_rates
         Factor on the input current, its inverse on the output.
     synapse
-        Time constant, s, of the low-pass filter on the output; None for no filter.
+        Time constant, s, of the low-pass filter on the output, or the Nengo synapse that filters it; None
+        for no filter.
     fan_out_n
         Synapses that a spike of each neuron drives; None where a layer runs as a TensorNode, whose
         synapses cannot be counted.
+    initial_state
+        Each state variable of the neuron type (``voltage``, ``refractory_time``) before the first step,
+        one value per neuron.
     """
 
     name: str
@@ -142,8 +157,9 @@ class NeuronLayer:
     neurons: "nengo.ensemble.Neurons"
     neuron_type: "nengo.neurons.NeuronType"
     scale_firing_rates: float
-    synapse: float | None
+    synapse: "float | nengo.synapses.LinearFilter | None"
     fan_out_n: NDArray[np.int64] | None
+    initial_state: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -154,6 +170,11 @@ class NeuronLayer:
     def spiking(self) -> bool:
         """Whether the neurons spike (a rate neuron's output is its rate)."""
         return bool(self.neuron_type.spiking)
+
+    @property
+    def random(self) -> bool:
+        """Whether the neurons draw their spikes, so that two simulators agree in distribution only."""
+        return type(self.neuron_type).__name__ in ("PoissonSpiking", "StochasticSpiking")
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,6 +338,13 @@ class SimulationSettings:
         ``readout_steps``, or ``spike_count`` of output neurons since the first step.
     readout_steps
         Steps that ``mean`` averages over.
+    verify_images
+        Simulate the first so many images in NengoDL too, before the run, and compare; 0 for none.
+    precision
+        Of all numbers. ``float64`` tells differences by rounding from mistakes; it is slower.
+    chunk_steps
+        Steps handed on at a time; None for all of them, or as many as an input that changes fits into
+        64 MiB. The result does not depend on it.
     """
 
     n_steps: PositiveInt = 60
@@ -325,6 +353,9 @@ class SimulationSettings:
     max_images: PositiveInt | None = None
     readout: Readout = "last"
     readout_steps: PositiveInt = 10
+    verify_images: NonNegativeInt = 0
+    precision: Precision = "float32"
+    chunk_steps: PositiveInt | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "simulator")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from snnpipe.files import replace_file
-from snnpipe.types import ConversionPlan, SpikeEvents
+from snnpipe.types import ConversionPlan, PlannedLayer, SpikeEvents
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -48,7 +48,7 @@ def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
             "x".join(map(str, layer.shape)),
             f"{layer.neurons:,}" if layer.neurons else "",
             "" if layer.scale_firing_rates is None else f"{layer.scale_firing_rates:g}",
-            "" if layer.synapse is None else f"{1000 * layer.synapse:g}",
+            _synapse(layer.synapse),
             layer.reason,
         ]
         for layer in plan.layers
@@ -56,9 +56,22 @@ def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
     lines = ["# Conversion plan", "", _markdown_row(header), _markdown_row(["---"] * len(header))]
     lines += [_markdown_row(row) for row in rows]
     return [
-        write_json(folder / "plan.json", [asdict(layer) for layer in plan.layers]),
+        write_json(folder / "plan.json", [_plain(layer) for layer in plan.layers]),
         write_text(folder / "plan.md", "\n".join(lines) + "\n"),
     ]
+
+
+def _plain(layer: PlannedLayer) -> dict[str, Any]:
+    own = asdict(layer)
+    if not isinstance(layer.synapse, (float, int, type(None))):
+        own["synapse"] = repr(layer.synapse)
+    return own
+
+
+def _synapse(synapse: Any) -> str:
+    if synapse is None:
+        return ""
+    return f"{1000 * synapse:g}" if isinstance(synapse, (float, int)) else repr(synapse)
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnpipe.compat import import_nengo_dl
+from snnpipe.compat import import_nengo_dl, without_build_notes
 from snnpipe.conversion.prepare import Changes, find_changes, prepare
 from snnpipe.conversion.synapses import fan_out, first_layers, macs
 from snnpipe.errors import ConfigError
@@ -19,9 +19,9 @@ from snnpipe.types import (
     ConversionPlan,
     NeuronLayer,
     PlannedLayer,
-    PositiveFloat,
     Scale,
     SpikingNetwork,
+    Synapse,
 )
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ class NengoDLConverter:
         output. One number, or one per layer by name or pattern; layers that a mapping does not name
         get 1 (``"*"`` names all).
     synapse
-        Time constant, s, of the low-pass filter on the neurons' output; None for no filter. One, or
-        one per layer; layers that a mapping does not name get none.
+        Time constant, s, of the low-pass filter on the neurons' output, or a Nengo synapse
+        (``nengo.Lowpass``, ``nengo.Alpha``); None for no filter. One, or one per layer; layers that a
+        mapping does not name get none.
     allow_fallback
         Whether a layer that Nengo has no objects for may run as a TensorNode, in NengoDL only.
     max_to_avg_pool
@@ -55,7 +56,7 @@ class NengoDLConverter:
 
     neuron: Any = None
     scale_firing_rates: Scale = 1.0
-    synapse: PositiveFloat | dict[str, PositiveFloat | None] | None = None
+    synapse: Synapse | dict[str, Synapse] = None
     allow_fallback: bool = False
     max_to_avg_pool: bool = False
 
@@ -154,11 +155,11 @@ class NengoDLConverter:
         """Return the settings of each layer of neurons."""
         names = [layer.name for layer in neuron_layers(model)]
         scales = per_layer(self.scale_firing_rates, names, 1.0, "conversion.scale_firing_rates")
-        synapses: dict[str, float | None] = per_layer(self.synapse, names, None, "conversion.synapse")
+        synapses: dict[str, Any] = per_layer(self.synapse, names, None, "conversion.synapse")
         neurons: dict[str, Any] = per_layer(self.neuron, names, None, "neuron")
         for name, neuron in neurons.items():
             _check_neuron(neuron, scales[name], name)
-        return {name: _LayerSettings(name, scales[name], synapses[name], neurons[name]) for name in names}
+        return {name: _LayerSettings(name, scales[name], _filter(synapses[name]), neurons[name]) for name in names}
 
     # ------------------------------------------------------------------ the network
 
@@ -197,13 +198,26 @@ class NengoDLConverter:
             synapses, cost = dict.fromkeys(settings), {}
         else:
             synapses, cost = dict(fan_out(ready)), macs(ready)
-        layers = tuple(
-            _configure(converter.net, converter.layers[ready.get_layer(name).output], ready, own, synapses[name])
-            for name, own in settings.items()
-        )
-        output_layer = next((layer.name for layer in layers if layer.neurons is output.target), None)
+        neurons = {name: converter.layers[ready.get_layer(name).output] for name in settings}
+        for name, own in settings.items():
+            _configure(converter.net, neurons[name], own)
+        output_layer = next((name for name in settings if neurons[name] is output.target), None)
         if output_layer is not None:
             output.synapse = settings[output_layer].synapse
+        initial = _initial_states(converter.net, neurons)
+        layers = tuple(
+            NeuronLayer(
+                name=name,
+                shape=tuple(ready.get_layer(name).output_shape[1:]),
+                neurons=neurons[name],
+                neuron_type=neurons[name].ensemble.neuron_type,
+                scale_firing_rates=own.scale,
+                synapse=own.synapse,
+                fan_out_n=synapses[name],
+                initial_state=initial[name],
+            )
+            for name, own in settings.items()
+        )
         return SpikingNetwork(
             network=converter.net,
             input=converter.inputs[ready.inputs[0]],
@@ -220,7 +234,7 @@ class NengoDLConverter:
 class _LayerSettings:
     name: str
     scale: float
-    synapse: float | None
+    synapse: "float | nengo.synapses.LinearFilter | None"
     neuron: Any
 
     @property
@@ -232,13 +246,7 @@ class _LayerSettings:
         return f"{name}({type(base).__name__})" if base is not None else name
 
 
-def _configure(
-    network: "nengo.Network",
-    neurons: "nengo.ensemble.Neurons",
-    model: "tf_keras.Model",
-    own: _LayerSettings,
-    fan_out_n: np.ndarray | None,
-) -> NeuronLayer:
+def _configure(network: "nengo.Network", neurons: "nengo.ensemble.Neurons", own: _LayerSettings) -> None:
     """Give a layer of neurons its type and synapse; NengoDL has given it its scale."""
     if own.neuron is not None:
         neurons.ensemble.neuron_type = with_amplitude(own.neuron, own.scale)
@@ -246,15 +254,41 @@ def _configure(
         for connection in network.all_connections:
             if connection.pre_obj is neurons:
                 connection.synapse = own.synapse
-    return NeuronLayer(
-        name=own.name,
-        shape=tuple(model.get_layer(own.name).output_shape[1:]),
-        neurons=neurons,
-        neuron_type=neurons.ensemble.neuron_type,
-        scale_firing_rates=own.scale,
-        synapse=own.synapse,
-        fan_out_n=fan_out_n,
-    )
+
+
+def _initial_states(
+    network: "nengo.Network", layers: "Mapping[str, nengo.ensemble.Neurons]"
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return what Nengo draws for each layer's state variables, as any simulator of the network has them."""
+    from nengo.builder import Model
+
+    with without_build_notes():
+        model = Model()
+        model.build(network)
+    return {
+        name: {
+            key: np.array(signal.initial_value, np.float64)
+            for key, signal in model.sig[neurons].items()
+            if key in neurons.ensemble.neuron_type.state
+        }
+        for name, neurons in layers.items()
+    }
+
+
+def _filter(synapse: Any) -> "float | nengo.synapses.LinearFilter | None":
+    """Return a low-pass synapse as its time constant, any other as it is."""
+    from nengo.synapses import LinearFilter, Lowpass
+
+    if synapse is None or isinstance(synapse, (int, float)):
+        return synapse
+    if isinstance(synapse, Lowpass):
+        return float(synapse.tau)
+    if not isinstance(synapse, LinearFilter):
+        raise ConfigError(
+            f"conversion.synapse: got {synapse!r}: takes a time constant in s, nengo.Lowpass, nengo.Alpha or another "
+            "nengo.LinearFilter"
+        )
+    return synapse
 
 
 def _check_neuron(neuron: Any, scale: float, layer: str) -> None:

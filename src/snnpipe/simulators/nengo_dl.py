@@ -1,44 +1,33 @@
-"""The reference: the network in NengoDL's own simulator, in chunks of steps with carried state."""
+"""The reference: the network in NengoDL's own simulator, a step at a time with carried state.
+
+Axes: b = image of the batch, t = step, n = neuron, c = class.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snnpipe.compat import import_nengo_dl, without_build_notes
-from snnpipe.schema import check_fields
+from snnpipe.simulators.base import BuiltInSimulator
+from snnpipe.simulators.chunks import EventRecorder, chunks
 from snnpipe.types import (
     LayerActivity,
     NeuronLayer,
-    PositiveInt,
     SimulationChunk,
     SimulationSettings,
-    SpikeEvents,
     SpikingNetwork,
     Stimulus,
 )
 
-_CHUNK_BYTES = 256 * 2**20
-
 
 @dataclass(frozen=True)
-class NengoDLSimulator(SimulationSettings):
-    """Run the network as NengoDL does. Other parameters as for `SimulationSettings`.
-
-    Parameters
-    ----------
-    chunk_steps
-        Steps simulated at a time, which bounds memory; None takes as many as fit 256 MiB. The result
-        does not depend on it.
-    """
-
-    chunk_steps: PositiveInt | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self, "simulator")
+class NengoDLSimulator(BuiltInSimulator):
+    """Run the network as NengoDL does: slow, and what every other simulator is held against."""
 
     def open(self, network: SpikingNetwork) -> "OpenNengoDL":
         """Build the network's simulator."""
@@ -48,7 +37,9 @@ class NengoDLSimulator(SimulationSettings):
 class OpenNengoDL:
     """A network loaded in NengoDL's simulator, one batch size for all batches."""
 
-    def __init__(self, network: SpikingNetwork, settings: NengoDLSimulator):
+    used = "nengo_dl"
+
+    def __init__(self, network: SpikingNetwork, settings: SimulationSettings):
         self._network = network
         self._settings = settings
         self._resources = ExitStack()
@@ -59,6 +50,7 @@ class OpenNengoDL:
 
         network, settings = self._network.network, self._settings
         with network:
+            nengo_dl.configure_settings(dtype=settings.precision)
             self._spikes = {layer.name: nengo.Probe(layer.neurons) for layer in self._network.layers}
         for probe in self._spikes.values():  # the network is left as it was found
             self._resources.callback(network.probes.remove, probe)
@@ -76,50 +68,43 @@ class OpenNengoDL:
 
     def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
         """Simulate a batch from the network's initial state; a short batch is padded and cut again."""
-        settings, real = self._settings, len(stimulus)
         self._simulator.reset(include_trainable=False, include_probes=False, include_processes=False)
-        chunk_steps = min(settings.n_steps, settings.chunk_steps or self._default_chunk_steps())
-        for first in range(0, settings.n_steps, chunk_steps):
-            n_steps = min(chunk_steps, settings.n_steps - first)
-            signal = stimulus.steps(first, n_steps)
-            padding = [(0, settings.batch_size - real), (0, 0), (0, 0)]
-            if real < settings.batch_size:
-                signal = np.pad(signal, padding)
-            probed = self._simulator.predict_on_batch({self._network.input: signal}, n_steps=n_steps, stateful=True)
-            spikes = {
-                layer.name: self._in_spikes(probed[self._spikes[layer.name]][:real], layer)
-                for layer in self._network.layers
-            }
-            output_layer = self._network.output_layer
-            yield SimulationChunk(
-                first_step=first,
-                outputs_btc=probed[self._network.output][:real],
-                layers={
-                    name: LayerActivity(counts.sum(axis=1), _events(counts, stimulus, first))
-                    for name, counts in spikes.items()
-                },
-                output_spikes_btc=None if output_layer is None else spikes[output_layer],
-            )
+        for first, n_steps in chunks(self._settings, stimulus):
+            yield self._chunk(stimulus, first, n_steps)
 
-    def _in_spikes(self, output_btn: np.ndarray, layer: NeuronLayer) -> np.ndarray:
+    def _chunk(self, stimulus: Stimulus, first: int, n_steps: int) -> SimulationChunk:
+        network, b = self._network, len(stimulus)
+        signal_btn = stimulus.steps(first, n_steps)
+        counts = {layer.name: np.zeros((b, layer.size), np.float32) for layer in network.layers}
+        events = {layer.name: EventRecorder(stimulus) for layer in network.layers}
+        outputs, output_spikes = [], []
+        for t in range(n_steps):
+            probed = self._step(signal_btn[:, t : t + 1])
+            outputs.append(probed[network.output][:b, 0])
+            for layer in network.layers:
+                spikes_bn = self._in_spikes(probed[self._spikes[layer.name]][:b, 0], layer)
+                counts[layer.name] += spikes_bn
+                if layer.spiking:
+                    events[layer.name].add(first + t, spikes_bn)
+                if layer.name == network.output_layer:
+                    output_spikes.append(spikes_bn)
+        return SimulationChunk(
+            first_step=first,
+            outputs_btc=np.stack(outputs, axis=1),
+            layers={name: LayerActivity(counts[name], events[name].events()) for name in counts},
+            output_spikes_btc=np.stack(output_spikes, axis=1) if output_spikes else None,
+        )
+
+    def _step(self, signal_b1n: NDArray[np.float32]) -> dict[Any, NDArray[np.floating[Any]]]:
+        padding = self._settings.batch_size - len(signal_b1n)
+        signal = np.pad(signal_b1n, [(0, padding), (0, 0), (0, 0)])
+        probed: dict[Any, NDArray[np.floating[Any]]] = self._simulator.predict_on_batch(
+            {self._network.input: signal}, n_steps=1, stateful=True
+        )
+        return probed
+
+    def _in_spikes(self, output_bn: NDArray[np.floating[Any]], layer: NeuronLayer) -> NDArray[np.floating[Any]]:
         """Return spikes per step from a neuron's output, amplitude / dt a spike; for a rate neuron, rate times dt."""
         amplitude = getattr(layer.neuron_type, "amplitude", 1.0)
-        counts = output_btn * (self._settings.dt / amplitude)
+        counts = output_bn * (self._settings.dt / amplitude)
         return np.rint(counts) if layer.spiking else counts
-
-    def _default_chunk_steps(self) -> int:
-        values = sum(layer.size for layer in self._network.layers) + self._network.input.size_out
-        return int(max(1, _CHUNK_BYTES // (8 * values * self._settings.batch_size)))
-
-
-def _events(counts_btn: np.ndarray, stimulus: Stimulus, first_step: int) -> SpikeEvents:
-    rows = list(stimulus.record)
-    row, step, neuron = np.nonzero(counts_btn[rows])
-    ids = np.asarray([stimulus.image_ids[r] for r in rows], np.int32)
-    count = counts_btn[rows][row, step, neuron]
-    return SpikeEvents(
-        ids[row] if rows else row.astype(np.int32),
-        (step + first_step).astype(np.int32),
-        neuron.astype(np.int32),
-        np.rint(count).astype(np.int32),
-    )

@@ -1,0 +1,86 @@
+"""How far a simulator's spikes and outputs are from its reference's, on the same images."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from snnpipe.types import SimulationChunk, SpikeEvents
+
+TOLERANCE = {"float32": 1e-3, "float64": 1e-6}
+"""Share of spikes that may be moved to another step. By rounding alone it was 1e-4 at most (docs/simulators.md)."""
+
+_ALWAYS_ALLOWED = 3
+"""Moved spikes that are never an error: a short run of few neurons may have more than the share by chance."""
+
+
+@dataclass
+class Verification:
+    """Differences between two runs of the same images.
+
+    Attributes
+    ----------
+    images
+        How many were compared.
+    spikes
+        Of the reference, by layer.
+    moved
+        Spikes that come in another step, or in one of the runs only, by layer.
+    output_difference, output_range
+        Largest difference of the outputs at any step, and the largest output of the reference.
+    same_class
+        Images of which both runs give the same class after the last step.
+    """
+
+    images: int = 0
+    spikes: dict[str, int] = field(default_factory=dict)
+    moved: dict[str, int] = field(default_factory=dict)
+    output_difference: float = 0.0
+    output_range: float = 0.0
+    same_class: int = 0
+
+    def add(self, found: Iterable[SimulationChunk], reference: Iterable[SimulationChunk]) -> None:
+        """Compare two runs of a batch, all of whose images were recorded."""
+        ours, theirs = list(found), list(reference)
+        a, b = (np.concatenate([chunk.outputs_btc for chunk in run], axis=1) for run in (ours, theirs))
+        self.images += len(b)
+        self.output_difference = max(self.output_difference, float(np.abs(a.astype(np.float64) - b).max()))
+        self.output_range = max(self.output_range, float(np.abs(b).max()))
+        self.same_class += int(np.sum(a[:, -1].argmax(axis=-1) == b[:, -1].argmax(axis=-1)))
+        for name in theirs[0].layers:
+            events, expected = (SpikeEvents.concatenate([c.layers[name].events for c in run]) for run in (ours, theirs))
+            self.spikes[name] = self.spikes.get(name, 0) + int(expected.count.sum())
+            self.moved[name] = self.moved.get(name, 0) + _moved(events, expected)
+
+    @property
+    def moved_share(self) -> float:
+        """Moved spikes per spike, over all layers."""
+        return sum(self.moved.values()) / max(1, sum(self.spikes.values()))
+
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics of the run's schema."""
+        return {
+            "verify/images": float(self.images),
+            "verify/moved_spike_share": self.moved_share,
+            "verify/output_difference": self.output_difference / max(self.output_range, 1e-30),
+            "verify/same_class": self.same_class / max(1, self.images),
+        }
+
+    def problem(self, tolerance: float) -> str | None:
+        """Return what is beyond tolerance, the worst layer first, or None."""
+        if sum(self.moved.values()) <= max(_ALWAYS_ALLOWED, tolerance * sum(self.spikes.values())):
+            return None
+        name = max(self.moved, key=lambda layer: self.moved[layer] / max(1, self.spikes[layer]))
+        return (
+            f"{self.moved_share:.2g} of the spikes of {self.images} images are not where the reference has them "
+            f"(at most {tolerance:g} may be moved by rounding), most of them in layer {name!r}: "
+            f"{self.moved[name]:,} of {self.spikes[name]:,}"
+        )
+
+
+def _moved(events: SpikeEvents, expected: SpikeEvents) -> int:
+    """Return how many spikes of either list have no partner in the other; a spike that moved counts once."""
+    places = [np.stack([e.image, e.step, e.neuron], axis=1) for e in (events, expected)]
+    _, number = np.unique(np.concatenate(places), axis=0, return_inverse=True)
+    surplus = np.bincount(number.ravel(), weights=np.concatenate([events.count, -expected.count]))
+    return int(max(surplus[surplus > 0].sum(), -surplus[surplus < 0].sum()))

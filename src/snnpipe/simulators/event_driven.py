@@ -1,0 +1,253 @@
+"""Follows the spikes: the network as events, in Numba, on all cores.
+
+Axes: b = image of the batch, t = step, n = neuron, c = class.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.errors import SimulationError
+from snnpipe.simulators.base import BuiltInSimulator
+from snnpipe.simulators.chunks import chunks
+from snnpipe.simulators.event_kernel import OUTPUT, Program, Workspace, aligned, run_images
+from snnpipe.simulators.event_program import Compiled, compile_program
+from snnpipe.simulators.graph import build_graph
+from snnpipe.simulators.neurons import equation, spike_unit
+from snnpipe.types import (
+    LayerActivity,
+    PositiveInt,
+    SimulationChunk,
+    SpikeEvents,
+    SpikingNetwork,
+    Stimulus,
+)
+
+_BLOCK_STEPS = 64
+_EVENT_BYTES = 64 * 2**20
+"""Room for the events of one thread, where every neuron spikes in every step."""
+
+
+@dataclass(frozen=True)
+class EventDrivenSimulator(BuiltInSimulator):
+    """Run the network by its spikes. Other parameters as for `SimulationSettings`.
+
+    Parameters
+    ----------
+    threads
+        Cores to use; None for all that this process may use. The result does not depend on it.
+    """
+
+    threads: PositiveInt | None = None
+
+    def open(self, network: SpikingNetwork) -> "OpenEventDriven":
+        """Lay the network out for the kernel.
+
+        Raises
+        ------
+        SimulationError
+            If it has a layer, a neuron type or a synapse that only another simulator knows, by its name.
+        """
+        return OpenEventDriven(network, self)
+
+
+class OpenEventDriven:
+    """A network laid out as rows of weights."""
+
+    used = "event_driven"
+
+    def __init__(self, network: SpikingNetwork, settings: EventDrivenSimulator):
+        if network.keras_model is None:
+            raise SimulationError(
+                "simulator=event_driven runs networks that were converted from a Keras model, and this one is native "
+                "Nengo: take simulator=nengo_dl"
+            )
+        self._network = network
+        self._settings = settings
+        self._graph = build_graph(
+            network,
+            settings.precision,
+            current_factor=lambda layer: equation(layer, settings.dt).current_factor,
+            spike_unit=lambda layer: spike_unit(layer, settings.dt),
+        )
+        self._compiled: dict[bool, Compiled] = {}
+        self._spare: list[Workspace] = []
+        self._threads = settings.threads or _cores()
+        self._program(True)
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="snnpipe-events")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._spare.clear()
+
+    def adds_per_spike(self) -> dict[str, float]:
+        """Return how many weights a spike of each layer adds somewhere, on average."""
+        return dict(self._program(True).adds_per_spike)
+
+    def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
+        """Simulate a batch from the network's initial state."""
+        compiled = self._program(stimulus.encoder.constant)
+        spans = list(chunks(self._settings, stimulus))
+        base = self._base(compiled, stimulus)
+        program = compiled.program
+        carried = len(spans) > 1
+        n_state = program.voltage.size + program.refractory.size + int(program.buffer_at[-1])
+        state_bn = np.empty((len(stimulus) if carried else 0, n_state), self._settings.precision)
+        for first, n_steps in spans:
+            yield self._chunk(compiled, stimulus, base, state_bn, first, n_steps)
+
+    def _program(self, constant: bool) -> Compiled:
+        if constant not in self._compiled:
+            self._spare.clear()
+            self._compiled[constant] = compile_program(
+                self._graph, constant, self._settings.precision, self._settings.dt
+            )
+        return self._compiled[constant]
+
+    def _base(self, compiled: Compiled, stimulus: Stimulus) -> NDArray[Any]:
+        """Return the currents that the images alone cause, shape ``(b, n)``."""
+        images = stimulus.images.astype(self._settings.precision, copy=False)
+        values = self._graph.evaluate({self._graph.image: images}, [tensor for tensor, _ in compiled.seen])
+        parts = [
+            _times(np.asarray(value).reshape(len(images), -1), factor)
+            for value, (_, factor) in zip(values, compiled.seen, strict=True)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([np.empty((len(images), 0), images.dtype), *parts], axis=1)
+
+    def _chunk(
+        self,
+        compiled: Compiled,
+        stimulus: Stimulus,
+        base_bn: NDArray[Any],
+        state_bn: NDArray[Any],
+        first: int,
+        n_steps: int,
+    ) -> SimulationChunk:
+        network, b, precision = self._network, len(stimulus), self._settings.precision
+        program, sizes = compiled.program, {layer.name: layer.size for layer in network.layers}
+        n_classes = int(program.size[-1])
+        output_btc = np.zeros((b, n_steps, n_classes), precision)
+        spikes_btc = np.zeros((b, n_steps, n_classes if compiled.output_layer >= 0 else 0), np.float32)
+        counts_bn = np.zeros((b, program.voltage.size), np.float32)
+        signal_btn = np.zeros((b, n_steps, 0), precision)
+        if not stimulus.encoder.constant:
+            signal_btn = np.ascontiguousarray(stimulus.steps(first, n_steps), precision)
+        events: dict[str, list[SpikeEvents]] = {name: [] for name in sizes}
+        block = self._block_steps(program)
+
+        def run(
+            rows: Sequence[int] | NDArray[np.int64], t: int, n: int, state: NDArray[Any], harvest: bool = False
+        ) -> None:
+            workspace = self._spare.pop() if self._spare else _workspace(program, block)
+            run_images(
+                program,
+                workspace,
+                block,
+                base_bn,
+                signal_btn[:, t : t + n],
+                state,
+                first + t == 0,
+                first + t,
+                n,
+                np.asarray(rows, np.int64),
+                output_btc[:, t : t + n],
+                compiled.output_layer,
+                spikes_btc[:, t : t + n],
+                counts_bn,
+            )
+            if harvest:
+                for name, number in compiled.layers.items():
+                    events[name].append(_events(workspace, number, stimulus.image_ids[rows[0]], first + t, n))
+            self._spare.append(workspace)
+
+        def record(row: int) -> None:
+            # an image that is recorded runs block by block, so that each block's events can be taken
+            state = state_bn if len(state_bn) else np.empty((row + 1, state_bn.shape[1]), precision)
+            for t in range(0, n_steps, block):
+                run([row], t, min(block, n_steps - t), state, harvest=True)
+
+        for row in stimulus.record:
+            record(row)
+        others = np.setdiff1d(np.arange(b), stimulus.record)
+        tasks = np.array_split(others, min(len(others), 4 * self._threads)) if len(others) else []
+        for done in [self._pool.submit(run, rows, 0, n_steps, state_bn) for rows in tasks]:
+            done.result()
+        layers, at = {}, 0
+        for name in compiled.layers:
+            layers[name] = LayerActivity(counts_bn[:, at : at + sizes[name]], SpikeEvents.concatenate(events[name]))
+            at += sizes[name]
+        return SimulationChunk(
+            first_step=first,
+            outputs_btc=output_btc,
+            layers=layers,
+            output_spikes_btc=spikes_btc if compiled.output_layer >= 0 else None,
+        )
+
+    def _block_steps(self, program: Program) -> int:
+        bytes_per_step = int(program.size.sum()) * (4 + np.dtype(self._settings.precision).itemsize)
+        return max(1, min(_BLOCK_STEPS, self._settings.n_steps, _EVENT_BYTES // bytes_per_step))
+
+
+def _times(values: NDArray[Any], factor: float) -> NDArray[Any]:
+    return values if factor == 1 else values * values.dtype.type(factor)
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _workspace(program: Program, block: int) -> Workspace:
+    dtype = program.weights.dtype
+    sizes = np.where(program.kind == OUTPUT, 0, program.size) * block
+    widest = int(program.size.max(initial=1))
+    line = (widest + 7) // 8 * 8
+    words = np.zeros(line // 8, np.uint64)
+    without_connections = (program.connections[1:] == program.connections[:-1]) & (program.kind < OUTPUT)
+    still = int(program.size[without_connections].max(initial=0))
+    return Workspace(
+        voltage=aligned(program.voltage),
+        refractory=np.empty_like(program.refractory),
+        currents=aligned(np.zeros(int(program.buffer_at[-1]), dtype)),
+        event_neuron=np.empty(int(sizes.sum()) + line, np.int32),
+        event_count=np.empty(int(sizes.sum()) + line, dtype),
+        events_at=np.concatenate([[0], np.cumsum(sizes)[:-1]]),
+        events=np.zeros((len(sizes), block + 1), np.int64),
+        flags=words.view(np.uint8),
+        words=words,
+        current=np.empty(line, dtype),
+        now=np.empty(line, dtype),
+        active=np.empty(still, np.int32),
+        active_current=np.empty(still, dtype),
+        active_voltage=np.empty(still, dtype),
+        active_refractory=np.empty(still, dtype),
+        found_step=np.empty(still * block, np.int32),
+        found_neuron=np.empty(still * block, np.int32),
+        found_count=np.empty(still * block, dtype),
+    )
+
+
+def _events(workspace: Workspace, layer: int, image_id: int, first: int, n_steps: int) -> SpikeEvents:
+    """Return a layer's events of a block of steps."""
+    at = workspace.events[layer, : n_steps + 1]
+    here = slice(int(at[0]), int(at[-1]))
+    neuron = workspace.event_neuron[here].copy()
+    return SpikeEvents(
+        np.full(len(neuron), image_id, np.int32),
+        np.repeat(np.arange(first, first + n_steps, dtype=np.int32), np.diff(at)),
+        neuron,
+        np.rint(workspace.event_count[here]).astype(np.int32),
+    )

@@ -1,0 +1,606 @@
+"""The event-driven simulation of one image, in Numba: what a `Program` says, step by step.
+
+A layer runs over all steps of a block before the next layer does; between them stands the list of its
+events, ``(neuron, spikes)`` for each step. A synapse's decay sits on the current, so an event only adds a
+row of weights, and Nengo's delay of one step is the order "update the neurons, then scatter".
+
+Everything here is compiled once, cached, and runs without Python's lock.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT = range(5)
+"""Kinds of layers: a changing input, spiking rectified linear neurons, LIF, integrated LIF rates, the output."""
+
+_DIRECT_BELOW = 0.1
+"""Spikes per neuron and step of a constant current below which spike times are computed, not stepped to."""
+
+MANY = 255
+"""Flag of a neuron that spikes so often in a step, or more often: its count is taken from its voltage."""
+
+_LINE_BYTES = 64
+_NOTHING = 1e-30
+"""A current below this is made 0: decaying on, it would become a subnormal number, which is slow."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _compiled(function: F) -> F:
+    # "contract" lets a product and a sum become one instruction; nothing may be reordered
+    return cast(
+        F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nnan", "nsz"})(function)
+    )
+
+
+def aligned(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy that begins on a cache line, so that vectors of a row do not straddle two."""
+    room = np.empty(array.nbytes + _LINE_BYTES, np.uint8)
+    first = -room.ctypes.data % _LINE_BYTES
+    copy = room[first : first + array.nbytes].view(array.dtype)
+    copy[:] = array
+    return copy
+
+
+class Program(NamedTuple):
+    """A network as flat arrays.
+
+    Attributes
+    ----------
+    kind, parameters
+        Of each layer: its equation, and that equation's constants.
+    first, size
+        Of each layer: its first neuron among all, and how many it has.
+    n_lines, line_length
+        Of each layer: it is updated line by line, a line being consecutive neurons whose currents are.
+    order
+        Of each neuron of a layer without connections into it: the order in which its events are listed.
+    base_at, base_stride, base_from_image
+        Of each layer: where its current without any spike begins, the stride between lines (0: all lines
+        are alike), and whether it depends on the image.
+    buffers
+        Of each layer, and one behind: its first buffer of currents.
+    lines_at
+        Of each buffer, and one behind: its first line in ``line_at``.
+    line_at
+        Of each line of each buffer: where it stands among the currents.
+    buffer_at
+        Of each buffer, and one behind: where it begins among the currents.
+    decay, instant
+        Of each buffer: what is left of it a step later, and whether it acts in the step of the spike.
+    connections
+        Of each layer, and one behind: its first connection.
+    source, table, one_class, into
+        Of each connection: the layer it comes from, where that layer's neurons begin in ``start``, the
+        class of all its neurons or -1, and its buffer.
+    start, weight_at, classes
+        Of each neuron of each connection: where among the currents its rows begin (-1: it has none), where
+        its weights begin, and its class.
+    rows
+        Of each class, and one behind: its first row.
+    row_at, row_weight, row_length
+        Of each row: where it stands, relative to the neuron's start and weights, and how long it is.
+    weights, base, voltage, refractory
+        Weights, currents without any spike, and initial states.
+    """
+
+    kind: NDArray[np.int64]
+    parameters: NDArray[Any]
+    first: NDArray[np.int64]
+    size: NDArray[np.int64]
+    n_lines: NDArray[np.int64]
+    line_length: NDArray[np.int64]
+    order: NDArray[np.int32]
+    base_at: NDArray[np.int64]
+    base_stride: NDArray[np.int64]
+    base_from_image: NDArray[np.bool_]
+    buffers: NDArray[np.int64]
+    lines_at: NDArray[np.int64]
+    line_at: NDArray[np.int64]
+    buffer_at: NDArray[np.int64]
+    decay: NDArray[Any]
+    instant: NDArray[np.bool_]
+    connections: NDArray[np.int64]
+    source: NDArray[np.int64]
+    table: NDArray[np.int64]
+    one_class: NDArray[np.int64]
+    into: NDArray[np.int64]
+    start: NDArray[np.int32]
+    weight_at: NDArray[np.int32]
+    classes: NDArray[np.int32]
+    rows: NDArray[np.int64]
+    row_at: NDArray[np.int32]
+    row_weight: NDArray[np.int32]
+    row_length: NDArray[np.int32]
+    weights: NDArray[Any]
+    base: NDArray[Any]
+    voltage: NDArray[Any]
+    refractory: NDArray[Any]
+
+
+class Workspace(NamedTuple):
+    """What one thread works on: an image's state, and the events of a block of steps.
+
+    Attributes
+    ----------
+    voltage, refractory, currents
+        State of the image: of each neuron, and of each current.
+    event_neuron, event_count
+        Events of all layers; a layer's room begins at its entry in ``events_at``.
+    events_at
+        Of each layer: where its room begins.
+    events
+        Of each layer and step of the block: where its events begin; one column behind is their end.
+    flags, words
+        Of a line: how often each neuron spikes, and the same memory eight at a time.
+    current, now
+        Of a line: the sum of several buffers, and currents within a step.
+    active, active_current, active_voltage, active_refractory
+        Neurons of a constant current that may spike, packed.
+    found_step, found_neuron, found_count
+        Spikes found neuron by neuron, before they are sorted by step.
+    """
+
+    voltage: NDArray[Any]
+    refractory: NDArray[Any]
+    currents: NDArray[Any]
+    event_neuron: NDArray[np.int32]
+    event_count: NDArray[Any]
+    events_at: NDArray[np.int64]
+    events: NDArray[np.int64]
+    flags: NDArray[np.uint8]
+    words: NDArray[np.uint64]
+    current: NDArray[Any]
+    now: NDArray[Any]
+    active: NDArray[np.int32]
+    active_current: NDArray[Any]
+    active_voltage: NDArray[Any]
+    active_refractory: NDArray[Any]
+    found_step: NDArray[np.int32]
+    found_neuron: NDArray[np.int32]
+    found_count: NDArray[Any]
+
+
+# ---------------------------------------------------------------------- neurons, a line at a time
+
+
+@_compiled
+def _integrate(v, current, base, decay, flags):
+    """Spiking rectified linear neurons: v += max(J, 0); n = floor(v); v -= n."""
+    zero, many = v.dtype.type(0), v.dtype.type(MANY)
+    for i in range(v.shape[0]):
+        now = current[i]
+        x = v[i] + max(now + base[i], zero)
+        current[i] = now * decay
+        n = np.floor(x)
+        v[i] = x - n if n < many else x
+        flags[i] = np.uint8(min(n, many))
+
+
+@_compiled
+def _integrate_lif_rate(v, current, base, decay, flags, parameters):
+    """Integrate the rate of a LIF neuron: 1 / (tau_ref + tau_rc log(1 + 1 / (J - 1)))."""
+    tau_rc, tau_ref, step = parameters[0], parameters[1], parameters[2]
+    one, many = v.dtype.type(1), v.dtype.type(MANY)
+    for i in range(v.shape[0]):
+        now = current[i] + base[i]
+        current[i] *= decay
+        flags[i] = 0
+        if now > one:
+            x = v[i] + step / (tau_ref + tau_rc * np.log1p(one / (now - one)))
+            n = np.floor(x)
+            v[i] = x - n if n < many else x
+            flags[i] = np.uint8(min(n, many))
+
+
+@_compiled
+def _lif(v, refractory, current, base, decay, flags, now, parameters):
+    """LIF neurons: those that neither spike nor rest all at once, then the others one by one."""
+    tau_rc, tau_ref, dt, min_voltage, leak = parameters[0], parameters[1], parameters[2], parameters[3], parameters[4]
+    zero, one = v.dtype.type(0), v.dtype.type(1)
+    for i in range(v.shape[0]):
+        now[i] = current[i] + base[i]
+        current[i] *= decay
+        x = v[i] + (v[i] - now[i]) * leak
+        special = (x > one) | (refractory[i] > zero)
+        flags[i] = np.uint8(special)
+        v[i] = v[i] if special else max(x, min_voltage)
+    for i in range(v.shape[0]):
+        if flags[i] != 0:
+            time = min(max(dt - refractory[i], zero), dt)
+            x = v[i] + (v[i] - now[i]) * np.expm1(-time / tau_rc)
+            if x > one:
+                refractory[i] = tau_ref + tau_rc * np.log1p((one - x) / (now[i] - one))
+                v[i] = zero
+            else:
+                refractory[i] -= dt
+                v[i] = max(x, min_voltage)
+                flags[i] = 0
+
+
+@_compiled
+def _step(kind, v, refractory, current, base, decay, flags, now, parameters):
+    """Update a line of neurons; ``flags`` says how often each spiked, ``now`` is room for their currents."""
+    if kind == INTEGRATE:
+        _integrate(v, current, base, decay, flags)
+    elif kind == LIF:
+        _lif(v, refractory, current, base, decay, flags, now, parameters)
+    else:
+        _integrate_lif_rate(v, current, base, decay, flags, parameters)
+
+
+@_compiled
+def _collect(flags, words, v, first, neuron, count, m):
+    """List the neurons of a line that spiked, behind ``m`` events; returns how many there are now."""
+    size = flags.shape[0]
+    for word in range((size + 7) // 8):
+        if words[word] != 0:
+            for i in range(word * 8, min(word * 8 + 8, size)):
+                k = flags[i]
+                if k != 0:
+                    neuron[m] = first + i
+                    count[m] = k
+                    if k == MANY:  # what does not fit a flag still stands in the voltage
+                        n = np.floor(v[i])
+                        count[m] = n
+                        v[i] -= n
+                    m += 1
+    return m
+
+
+# ---------------------------------------------------------------------- connections
+
+
+@_compiled
+def _scatter(
+    neuron, count, start, weight_at, classes, one_class, rows, row_at, row_weight, row_length, weights, currents
+):
+    """Add the rows of weights of events to the currents of a connection.
+
+    Events in a row whose rows begin in the same place are added up to three at once, which spares the currents traffic.
+    """
+    end = neuron.shape[0]
+    e = 0
+    while e < end:
+        i = neuron[e]
+        origin = np.int64(start[i])
+        if origin < 0:
+            e += 1
+            continue
+        group = one_class if one_class >= 0 else np.int64(classes[i])
+        k, w = count[e], np.int64(weight_at[i])
+        if e + 1 < end and start[neuron[e + 1]] == origin and (one_class >= 0 or classes[neuron[e + 1]] == group):
+            k2, w2 = count[e + 1], np.int64(weight_at[neuron[e + 1]])
+            if e + 2 < end and start[neuron[e + 2]] == origin and (one_class >= 0 or classes[neuron[e + 2]] == group):
+                k3, w3 = count[e + 2], np.int64(weight_at[neuron[e + 2]])
+                for r in range(rows[group], rows[group + 1]):
+                    at, of_row, n = origin + row_at[r], np.int64(row_weight[r]), np.int64(row_length[r])
+                    to, one = currents[at : at + n], weights[w + of_row : w + of_row + n]
+                    other, third = weights[w2 + of_row : w2 + of_row + n], weights[w3 + of_row : w3 + of_row + n]
+                    for j in range(n):
+                        to[j] = ((to[j] + k * one[j]) + k2 * other[j]) + k3 * third[j]
+                e += 3
+                continue
+            for r in range(rows[group], rows[group + 1]):
+                at, of_row, n = origin + row_at[r], np.int64(row_weight[r]), np.int64(row_length[r])
+                to, one, other = (
+                    currents[at : at + n],
+                    weights[w + of_row : w + of_row + n],
+                    weights[w2 + of_row : w2 + of_row + n],
+                )
+                for j in range(n):
+                    to[j] = (to[j] + k * one[j]) + k2 * other[j]
+            e += 2
+        else:
+            for r in range(rows[group], rows[group + 1]):
+                at, of_row, n = origin + row_at[r], np.int64(row_weight[r]), np.int64(row_length[r])
+                to, one = currents[at : at + n], weights[w + of_row : w + of_row + n]
+                for j in range(n):
+                    to[j] += k * one[j]
+            e += 1
+
+
+# ---------------------------------------------------------------------- layers
+
+
+@_compiled
+def _input_layer(p, w, layer, signal_tn):
+    """List the values of a changing input that are not zero."""
+    m = w.events_at[layer]
+    for t in range(signal_tn.shape[0]):
+        w.events[layer, t] = m
+        for i in range(signal_tn.shape[1]):
+            if signal_tn[t, i] != 0:
+                w.event_neuron[m] = i
+                w.event_count[m] = signal_tn[t, i]
+                m += 1
+    w.events[layer, signal_tn.shape[0]] = m
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _drive(base):
+    """Return how many neurons a constant current makes spike in a step, about."""
+    total, zero, one = base.dtype.type(0), base.dtype.type(0), base.dtype.type(1)
+    for i in range(base.shape[0]):
+        total += min(max(base[i], zero), one)
+    return total
+
+
+@_compiled
+def _direct(p, w, layer, base, step, n_steps):
+    """List the spikes that a constant current causes: step t ends with N(t) = floor(v0 + (t + 1) J) of them so far.
+
+    Times are computed in double precision for each neuron, then sorted by step.
+    """
+    first, size = p.first[layer], p.size[layer]
+    m, last = 0, step + n_steps
+    for t in range(n_steps + 1):
+        w.events[layer, t] = 0
+    for o in range(first, first + size):
+        i = p.order[o]
+        current = np.float64(base[i])
+        if current <= 0:
+            continue
+        v = np.float64(p.voltage[first + i])
+        if v + last * current < 1:
+            continue
+        so_far = np.floor(v + step * current)
+        if current < 0.5:
+            k, period = so_far + 1, 1 / current
+            t = np.int64(np.ceil((k - v) * period))
+            while True:
+                while v + t * current < k:
+                    t += 1
+                while v + (t - 1) * current >= k:
+                    t -= 1
+                if t > last:
+                    break
+                w.found_step[m] = t - 1 - step
+                w.found_neuron[m] = i
+                w.found_count[m] = 1
+                w.events[layer, t - step] += 1
+                m += 1
+                k += 1
+                t = np.int64(np.ceil((k - v) * period))
+        else:
+            for t in range(n_steps):
+                now = np.floor(v + (step + t + 1) * current)
+                if now > so_far:
+                    w.found_step[m] = t
+                    w.found_neuron[m] = i
+                    w.found_count[m] = now - so_far
+                    w.events[layer, t + 1] += 1
+                    m += 1
+                    so_far = now
+    w.events[layer, 0] = w.events_at[layer]
+    for t in range(n_steps):
+        w.events[layer, t + 1] += w.events[layer, t]
+    for e in range(m):
+        at = w.events[layer, w.found_step[e]]
+        w.event_neuron[at] = w.found_neuron[e]
+        w.event_count[at] = w.found_count[e]
+        w.events[layer, w.found_step[e]] = at + 1
+    for t in range(n_steps, 0, -1):
+        w.events[layer, t] = w.events[layer, t - 1]
+    w.events[layer, 0] = w.events_at[layer]
+
+
+@_compiled
+def _constant_layer(p, w, layer, base, n_steps):
+    """Run a layer whose current is constant: of its neurons, those whose current can make them spike."""
+    kind, first = p.kind[layer], p.first[layer]
+    threshold = 0 if kind == INTEGRATE else 1
+    n = 0
+    for o in range(first, first + p.size[layer]):
+        i = p.order[o]
+        if base[i] > threshold:
+            w.active[n] = i
+            w.active_current[n] = base[i]
+            w.active_voltage[n] = w.voltage[first + i]
+            w.active_refractory[n] = w.refractory[first + i]
+            n += 1
+    v, refractory, base_line = w.active_voltage[:n], w.active_refractory[:n], w.active_current[:n]
+    none = w.current[:n]
+    none[:] = 0
+    flags, zero = w.flags[:n], none.dtype.type(0)
+    for i in range(n, (n + 7) // 8 * 8):
+        w.flags[i] = 0
+    m = w.events_at[layer]
+    for t in range(n_steps):
+        w.events[layer, t] = m
+        _step(kind, v, refractory, none, base_line, zero, flags, w.now, p.parameters[layer])
+        m = _collect(flags, w.words, v, 0, w.event_neuron, w.event_count, m)
+    w.events[layer, n_steps] = m
+    for e in range(w.events_at[layer], m):
+        w.event_neuron[e] = w.active[w.event_neuron[e]]
+    for a in range(n):
+        w.voltage[first + w.active[a]] = v[a]
+        w.refractory[first + w.active[a]] = refractory[a]
+
+
+@_compiled
+def _layer(p, w, layer, base, n_steps, output_tc):
+    """Run a layer that events reach: neurons, or the output, which is only read."""
+    kind, first, length = p.kind[layer], p.first[layer], p.line_length[layer]
+    buffers = range(p.buffers[layer], p.buffers[layer + 1])
+    one_buffer = p.buffers[layer + 1] - p.buffers[layer] == 1
+    m = w.events_at[layer]
+    for i in range(length, (length + 7) // 8 * 8):
+        w.flags[i] = 0
+    flags, zero = w.flags[:length], w.current.dtype.type(0)
+    for t in range(n_steps):
+        for c in range(p.connections[layer], p.connections[layer + 1]):
+            if p.instant[p.into[c]]:
+                source, table = p.source[c], p.table[c]
+                begin, end = w.events[source, t], w.events[source, t + 1]
+                _scatter(
+                    w.event_neuron[begin:end],
+                    w.event_count[begin:end],
+                    p.start[table:],
+                    p.weight_at[table:],
+                    p.classes[table:],
+                    p.one_class[c],
+                    p.rows,
+                    p.row_at,
+                    p.row_weight,
+                    p.row_length,
+                    p.weights,
+                    w.currents,
+                )
+        w.events[layer, t] = m
+        for line in range(p.n_lines[layer]):
+            at = line * length
+            base_line = base[line * p.base_stride[layer] : line * p.base_stride[layer] + length]
+            if one_buffer:
+                b = p.buffers[layer]
+                where = p.line_at[p.lines_at[b] + line]
+                current, decay = w.currents[where : where + length], p.decay[b]
+            else:
+                current, decay = w.current[:length], zero
+                current[:] = 0
+                for b in buffers:
+                    where = p.line_at[p.lines_at[b] + line]
+                    for i in range(length):
+                        current[i] += w.currents[where + i]
+                        w.currents[where + i] *= p.decay[b]
+            if kind == OUTPUT:
+                for i in range(length):
+                    output_tc[t, at + i] = current[i] + base_line[i]
+                    current[i] *= decay
+            else:
+                v = w.voltage[first + at : first + at + length]
+                refractory = w.refractory[first + at : first + at + length]
+                _step(kind, v, refractory, current, base_line, decay, flags, w.now, p.parameters[layer])
+                m = _collect(flags, w.words, v, at, w.event_neuron, w.event_count, m)
+        for c in range(p.connections[layer], p.connections[layer + 1]):
+            if not p.instant[p.into[c]]:
+                source, table = p.source[c], p.table[c]
+                begin, end = w.events[source, t], w.events[source, t + 1]
+                _scatter(
+                    w.event_neuron[begin:end],
+                    w.event_count[begin:end],
+                    p.start[table:],
+                    p.weight_at[table:],
+                    p.classes[table:],
+                    p.one_class[c],
+                    p.rows,
+                    p.row_at,
+                    p.row_weight,
+                    p.row_length,
+                    p.weights,
+                    w.currents,
+                )
+    w.events[layer, n_steps] = m
+
+
+@_compiled
+def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer, output_spikes_tc, counts_n):
+    """Run one image for a block of steps.
+
+    Parameters
+    ----------
+    p, w
+        Program and workspace; the workspace holds the image's state.
+    image_base
+        Currents without any spike of the layers that see the image.
+    signal_tn
+        A changing input, shape ``(t, n)``; of no rows where the input is constant.
+    step, n_steps
+        The block's first step, and how many it has.
+    output_tc, output_spikes_tc
+        Filled with the output of each step, and the spikes of the layer ``output_layer`` (-1: there is none).
+    counts_n
+        Spikes of each neuron are added here.
+    """
+    for layer in range(p.kind.shape[0]):
+        kind = p.kind[layer]
+        if kind == INPUT:
+            _input_layer(p, w, layer, signal_tn)
+            continue
+        at = p.base_at[layer]
+        base = image_base[at:] if p.base_from_image[layer] else p.base[at:]
+        if p.connections[layer] < p.connections[layer + 1] or kind == OUTPUT:
+            _layer(p, w, layer, base, n_steps, output_tc)
+        else:
+            direct = False
+            if kind == INTEGRATE:
+                direct = _drive(base[: p.size[layer]]) < _DIRECT_BELOW * p.size[layer]
+            if direct:
+                _direct(p, w, layer, base, step, n_steps)
+            else:
+                _constant_layer(p, w, layer, base, n_steps)
+        if kind == OUTPUT:
+            continue
+        first = p.first[layer]
+        for e in range(w.events[layer, 0], w.events[layer, n_steps]):
+            counts_n[first + w.event_neuron[e]] += w.event_count[e]
+        if layer == output_layer:
+            for t in range(n_steps):
+                for e in range(w.events[layer, t], w.events[layer, t + 1]):
+                    output_spikes_tc[t, w.event_neuron[e]] = w.event_count[e]
+    for i in range(w.currents.shape[0]):
+        w.currents[i] = w.currents[i] if abs(w.currents[i]) > _NOTHING else 0
+
+
+@_compiled
+def run_images(
+    p,
+    w,
+    block,
+    image_base_b,
+    signal_btn,
+    state_bn,
+    fresh,
+    step,
+    n_steps,
+    rows,
+    output_btc,
+    output_layer,
+    output_spikes_btc,
+    counts_bn,
+):
+    """Run images, each for all steps of a chunk, block by block.
+
+    Parameters
+    ----------
+    block
+        Steps of a block.
+    state_bn
+        State of each image between chunks; of no rows where the run is one chunk.
+    fresh
+        Whether the run begins with this chunk.
+    rows
+        The images of the batch to run.
+    """
+    n_v, n_r = w.voltage.shape[0], w.refractory.shape[0]
+    for b in rows:
+        if fresh:
+            w.voltage[:] = p.voltage
+            w.refractory[:] = p.refractory
+            w.currents[:] = 0
+        else:
+            w.voltage[:] = state_bn[b, :n_v]
+            w.refractory[:] = state_bn[b, n_v : n_v + n_r]
+            w.currents[:] = state_bn[b, n_v + n_r :]
+        for t in range(0, n_steps, block):
+            n = min(block, n_steps - t)
+            advance(
+                p,
+                w,
+                image_base_b[b],
+                signal_btn[b, t : t + n],
+                step + t,
+                n,
+                output_btc[b, t : t + n],
+                output_layer,
+                output_spikes_btc[b, t : t + n],
+                counts_bn[b],
+            )
+        if state_bn.shape[0]:
+            state_bn[b, :n_v] = w.voltage
+            state_bn[b, n_v : n_v + n_r] = w.refractory
+            state_bn[b, n_v + n_r :] = w.currents

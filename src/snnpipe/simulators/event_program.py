@@ -1,0 +1,682 @@
+"""From a converted network to the flat arrays that the event-driven kernel runs.
+
+Every connection becomes rows: a spike of neuron i adds ``count * weights[...]`` to a few runs of consecutive
+currents. A convolution's kernel is flipped, so that the outputs that a spike reaches in one line are
+consecutive, with margins around each buffer of currents for what falls outside; pooling, padding and
+reshaping before it only change where a neuron's rows begin. What has no such form becomes a sparse matrix,
+its runs of consecutive targets being the rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from snnpipe.errors import SimulationError
+from snnpipe.simulators.event_kernel import INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT, Program, aligned
+from snnpipe.simulators.filters import discrete
+from snnpipe.simulators.graph import WEIGHTED, Graph, LayerOp
+from snnpipe.simulators.linear_maps import Convolution, chained, matrix, unknown
+from snnpipe.types import NeuronLayer, Precision
+
+_MOST_SYNAPSES = 50_000_000
+"""That a connection may hold as a sparse matrix: 600 MB."""
+
+NOWHERE = -(2**30)
+"""Start of a neuron without rows."""
+
+Place = tuple[int, int, int, int]
+"""Position along z, y, x, and channel."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A program, and what is needed to feed it.
+
+    Attributes
+    ----------
+    program
+        What the kernel runs.
+    layers
+        Layers of neurons in the order of their neurons in the program, with their indices there.
+    seen
+        Tensors of the graph, each with a factor, whose flattened values make up the currents that depend
+        on the image.
+    output_layer
+        Index of the layer whose spikes are the output's, -1 where there is none.
+    adds_per_spike
+        Weights that a spike of each layer adds somewhere, on average, by layer name.
+    """
+
+    program: Program
+    layers: Mapping[str, int]
+    seen: tuple[tuple[int, float], ...]
+    output_layer: int
+    adds_per_spike: Mapping[str, float]
+
+
+@dataclass(eq=False)
+class _Rows:
+    """The rows of a connection, in coordinates of its target.
+
+    Attributes
+    ----------
+    start
+        Of each source neuron: where its rows begin, shape ``(n, 4)``, or NOWHERE; it may lie outside.
+    weight_at, classes
+        Of each source neuron.
+    rows
+        Of each class: position relative to the start, weights relative to the neuron's, length.
+    weights
+        Of all rows.
+    """
+
+    start: NDArray[np.int64]
+    weight_at: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    rows: list[list[tuple[Place, int, int]]]
+    weights: NDArray[np.float64]
+
+    def reach(self, grid: Place) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how far the rows reach before and behind the target's positions."""
+        low, high = np.zeros(3, np.int64), np.zeros(3, np.int64)
+        if self.absolute:
+            return low, high
+        for number, rows in enumerate(self.rows):
+            starts = self.start[(self.classes == number) & (self.start[:, 0] > NOWHERE)][:, :3]
+            if not len(starts):
+                continue
+            for (*place, channel), _, length in rows:
+                first = starts + place
+                last = first.max(axis=0)
+                last[2] += (channel + length - 1) // grid[3]
+                low = np.maximum(low, -first.min(axis=0))
+                high = np.maximum(high, last - np.array(grid[:3]) + 1)
+        return low, high
+
+    @property
+    def absolute(self) -> bool:
+        """Whether every row's position is that within the target itself."""
+        return not np.any(self.start[self.start[:, 0] > NOWHERE])
+
+    @property
+    def adds(self) -> float:
+        """Weights that a source neuron's spike meets, on average."""
+        of_class = np.array([sum(length for _, _, length in rows) for rows in self.rows])
+        return float(np.mean(np.where(self.start[:, 0] > NOWHERE, of_class[self.classes], 0)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """One way from a source to a target: layers before the weights, the layer with weights if any, layers behind."""
+
+    source: int
+    before: sparse.csr_array
+    core: LayerOp | None
+    behind: tuple[tuple[LayerOp, int], ...]
+    core_shape: tuple[int, ...]
+
+
+def compile_program(graph: Graph, constant: bool, precision: Precision, dt: float) -> Compiled:
+    """Return the program of a graph.
+
+    Parameters
+    ----------
+    graph
+        Its weights as the kernel needs them.
+    constant
+        Whether the image is shown as it is at each step; otherwise it is a source of events.
+    precision
+        Of all numbers.
+    dt
+        Seconds per step.
+
+    Raises
+    ------
+    SimulationError
+        If it has a layer, neuron type or synapse that is not known here, by its name.
+    """
+    return _Compiler(graph, constant, precision, dt).compile()
+
+
+class _Compiler:
+    def __init__(self, graph: Graph, constant: bool, precision: Precision, dt: float):
+        self._graph = graph
+        self._constant = constant
+        self._precision = precision
+        self._dt = dt
+        self._producers = {op.output: op for op in graph.ops}
+        self._out = _Arrays(precision)
+
+    def compile(self) -> Compiled:
+        graph, out = self._graph, self._out
+        sources: dict[int, int] = {}
+        if not self._constant:
+            sources[graph.image] = out.input(int(np.prod(graph.shapes[graph.image])))
+        seen: list[tuple[int, float]] = []
+        names: dict[str, int] = {}
+        adds: dict[str, float] = {}
+        still = self._still_values()
+        for op in graph.neurons:
+            kind, parameters = self._equation(op.layer)
+            incoming = self._incoming(op.current, op.factor, sources)
+            names[op.layer.name] = sources[op.output] = out.layer(
+                kind, parameters, op.layer.size, incoming, self._base(op.current, op.factor, seen, still), op.layer
+            )
+        incoming = self._incoming(graph.output, graph.output_unit, sources)
+        base = self._base(graph.output, graph.output_unit, seen, still)
+        out.layer(OUTPUT, [], int(np.prod(graph.shapes[graph.output])), incoming, base, None)
+        numbers = {number: name for name, number in names.items()}
+        for source, rows in out.connected:
+            if source in numbers:
+                adds[numbers[source]] = adds.get(numbers[source], 0.0) + rows
+        output_layer = sources.get(graph.output, -1)
+        return Compiled(out.program(), names, tuple(seen), output_layer, adds)
+
+    # ------------------------------------------------------------------ currents without spikes
+
+    def _still_values(self) -> dict[int, NDArray[np.float64]]:
+        """Return each wanted tensor's values where no neuron spikes and a changing input is 0."""
+        graph = self._graph
+        wanted = [op.current for op in graph.neurons] + [graph.output]
+        known = {
+            t: np.zeros((1, *graph.shapes[t]), self._precision)
+            for t in (graph.image, *(op.output for op in graph.neurons))
+        }
+        values = graph.evaluate(known, wanted)
+        return {t: np.asarray(v, np.float64).ravel() for t, v in zip(wanted, values, strict=True)}
+
+    def _base(
+        self, tensor: int, factor: float, seen: list[tuple[int, float]], still: Mapping[int, NDArray[np.float64]]
+    ) -> "NDArray[np.float64] | int":
+        """Return a target's current without spikes, or where it begins among those that depend on the image."""
+        if not (self._constant and self._graph.from_image[tensor]):
+            return still[tensor] * factor
+        at = sum(int(np.prod(self._graph.shapes[t])) for t, _ in seen)
+        seen.append((tensor, factor))
+        return at
+
+    # ------------------------------------------------------------------ neurons and synapses
+
+    def _equation(self, layer: NeuronLayer) -> tuple[int, list[float]]:
+        neurons, dt = layer.neuron_type, self._dt
+        kind = type(neurons).__name__
+        if kind == "RegularSpiking":
+            kind = f"RegularSpiking({type(neurons.base_type).__name__})"
+        if kind in ("SpikingRectifiedLinear", "RegularSpiking(RectifiedLinear)"):
+            return INTEGRATE, []
+        if kind == "RegularSpiking(LIFRate)":
+            base = neurons.base_type
+            return LIF_RATE, [base.tau_rc, base.tau_ref, dt * base.amplitude]
+        if kind == "LIF":
+            leak = float(np.expm1(-dt / neurons.tau_rc))
+            return LIF, [neurons.tau_rc, neurons.tau_ref, dt, neurons.min_voltage, leak]
+        raise _refused(f"layer {layer.name!r} has neurons of type {kind}")
+
+    def _decay(self, source: int) -> tuple[float, bool]:
+        """Return what is left of a source's currents a step later, and whether they act in the step of the spike."""
+        layer = self._out.neurons[source]
+        if layer is None or layer.synapse is None:
+            return 0.0, True
+        if not isinstance(layer.synapse, (int, float)):
+            raise _refused(f"layer {layer.name!r} has the synapse {layer.synapse!r}")
+        synapse = discrete(layer.synapse, self._dt)
+        assert synapse is not None
+        return float(synapse.a[0, 0]), False
+
+    # ------------------------------------------------------------------ connections
+
+    def _incoming(self, tensor: int, factor: float, sources: Mapping[int, int]) -> "list[_Incoming]":
+        """Return the connections that end in a target."""
+        found = []
+        for source, layers in self._paths(tensor, sources):
+            decay, instant = self._decay(sources[source])
+            path = self._path(source, layers)
+            own = factor * (1 if instant else 1 - decay)
+            grid, rows = self._rows(path, own, int(np.prod(self._graph.shapes[tensor])))
+            found.append(_Incoming(sources[source], decay, instant, grid, rows, path, own))
+        flat = (1, 1, 1, int(np.prod(self._graph.shapes[tensor])))
+        grid = next((i.grid for i in found if i.grid != flat), flat)
+        for i in found:
+            if i.grid != grid:
+                if not i.rows.absolute:  # a convolution of another geometry
+                    i.rows = self._as_matrix(i.path, i.factor)
+                i.rows, i.grid = _on_grid(i.rows, grid), grid
+        return found
+
+    def _paths(self, tensor: int, sources: Mapping[int, int]) -> list[tuple[int, list[tuple[LayerOp, int]]]]:
+        """Return every way from a source to a tensor, as the layers passed and which of their inputs it enters by."""
+        if tensor in sources:
+            return [(tensor, [])]
+        op = self._producers.get(tensor)
+        if op is None:  # a constant image
+            return []
+        assert isinstance(op, LayerOp)
+        found = [
+            (source, [*layers, (op, slot)])
+            for slot, t in enumerate(op.inputs)
+            for source, layers in self._paths(t, sources)
+        ]
+        if found and (why := unknown(op, self._graph.shapes)):
+            raise _refused(f"layer {op.layer.name!r} {why}")
+        return found
+
+    def _path(self, source: int, layers: Sequence[tuple[LayerOp, int]]) -> _Path:
+        shapes = self._graph.shapes
+        core = next((i for i, (op, _) in enumerate(layers) if op.kind in WEIGHTED), len(layers))
+        size = int(np.prod(shapes[source]))
+        before = chained([matrix(op, slot, shapes) for op, slot in layers[:core]], size)
+        if core == len(layers):
+            return _Path(source, before, None, (), ())
+        op = layers[core][0]
+        return _Path(source, before * op.factors[0], op, tuple(layers[core + 1 :]), shapes[op.inputs[0]])
+
+    def _rows(self, path: _Path, factor: float, size: int) -> tuple[Place, _Rows]:
+        """Return a path's rows in the form that fits it best, and the grid of positions they are on."""
+        flat = (1, 1, 1, size)
+        scale = None if path.core is None else self._behind(path)
+        if scale is None:
+            return flat, self._as_matrix(path, factor)
+        assert path.core is not None
+        if path.core.kind == "Dense":
+            kernel = np.asarray(path.core.layer.kernel, np.float64) * (factor * scale)
+            return flat, _dense_rows(kernel, path.before)
+        convolution = Convolution.of(path.core.layer, path.core_shape)
+        rows = _convolution_rows(convolution, path.before, factor * scale)
+        if rows is None:
+            return flat, self._as_matrix(path, factor)
+        z, y, x, c = convolution.output_shape
+        return (z, y, x, c), rows
+
+    def _behind(self, path: _Path) -> "NDArray[np.float64] | float | None":
+        """Return what the layers behind the weights multiply each channel with; None if they do more than that."""
+        scale: Any = 1.0
+        for op, slot in path.behind:
+            if op.kind == "BatchNormalization" and op.layer.axis == [len(self._graph.shapes[op.output])]:
+                gamma = np.asarray(op.layer.gamma, np.float64) if op.layer.scale else 1.0
+                scale = scale * gamma / np.sqrt(np.asarray(op.layer.moving_variance, np.float64) + op.layer.epsilon)
+            elif op.kind == "Average":
+                scale = scale / len(op.inputs)
+            elif op.kind not in ("Add", "Flatten", "Reshape") or (np.ndim(scale) and op.kind != "Add"):
+                return None
+            scale = scale * op.factors[slot]
+        return scale  # type: ignore[no-any-return]
+
+    def _as_matrix(self, path: _Path, factor: float) -> _Rows:
+        shapes = self._graph.shapes
+        matrices = [path.before]
+        if path.core is not None:
+            entries = int(np.prod(path.core_shape)) * int(np.prod(path.core.layer.kernel.shape)) / path.core_shape[-1]
+            if entries > _MOST_SYNAPSES:
+                raise _refused(
+                    f"layer {path.core.layer.name!r} is followed by layers that make too many synapses of it"
+                )
+            matrices += [matrix(op, slot, shapes) for op, slot in ((path.core, 0), *path.behind)]
+            matrices[1] = matrices[1] / path.core.factors[0]
+        found = chained(matrices, path.before.shape[1])
+        return _matrix_rows(sparse.csc_array(found * factor))
+
+
+@dataclass(eq=False)
+class _Incoming:
+    """A connection into a target."""
+
+    source: int
+    decay: float
+    instant: bool
+    grid: Place
+    rows: _Rows
+    path: _Path
+    factor: float
+
+
+def _refused(what: str) -> SimulationError:
+    return SimulationError(f"simulator=event_driven: {what}, which it does not know: take simulator=clock_driven")
+
+
+def _single(before: sparse.csr_array) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Return where each source goes (-1: nowhere) and its factor, or None if one goes to several places."""
+    columns = sparse.csc_array(before)
+    columns.eliminate_zeros()
+    per_source = np.diff(columns.indptr)
+    if per_source.max(initial=0) > 1:
+        return None
+    target = np.full(columns.shape[1], -1)
+    factor = np.zeros(columns.shape[1])
+    target[per_source == 1], factor[per_source == 1] = columns.indices, columns.data
+    return target, factor
+
+
+def _dense_rows(kernel: NDArray[np.float64], before: sparse.csr_array) -> _Rows:
+    n_in, n_out = kernel.shape
+    single = _single(before)
+    if single is not None:
+        target, factor = single
+        used = target >= 0
+        of_input = np.zeros(n_in)
+        of_input[target[used]] = factor[used]
+        if np.array_equal(of_input[target[used]], factor[used]):
+            start = np.where(used[:, None], 0, NOWHERE) * np.ones((1, 4), np.int64)
+            weights = kernel * of_input[:, None]
+            return _Rows(
+                start,
+                np.maximum(target, 0) * n_out,
+                np.zeros(len(target), np.int64),
+                [[((0, 0, 0, 0), 0, n_out)]],
+                weights.ravel(),
+            )
+    weights = before.T @ kernel
+    n = len(weights)
+    return _Rows(
+        np.zeros((n, 4), np.int64),
+        np.arange(n) * n_out,
+        np.zeros(n, np.int64),
+        [[((0, 0, 0, 0), 0, n_out)]],
+        np.ascontiguousarray(weights).ravel(),
+    )
+
+
+def _convolution_rows(convolution: Convolution, before: sparse.csr_array, scale: Any) -> _Rows | None:
+    """Return a convolution's rows, or None where the layers before it do not only move values and scale channels."""
+    c_in = convolution.input_shape[3]
+    columns = sparse.csc_array(before)
+    columns.eliminate_zeros()
+    of_channel = np.zeros(c_in)
+    of_channel[columns.indices % c_in] = columns.data
+    if not np.array_equal(of_channel[columns.indices % c_in], columns.data):
+        return None
+    kernel = convolution.kernel * scale
+    start, weight_at, classes, rows, weights = _convolution_table(convolution, kernel, of_channel)
+    per_source = np.diff(columns.indptr)
+    if per_source.max(initial=0) <= 1:
+        target = np.full(columns.shape[1], -1)
+        target[per_source == 1] = columns.indices
+        return _Rows(
+            np.where(target[:, None] >= 0, start[target], NOWHERE),
+            weight_at[target],
+            classes[target],
+            rows,
+            weights,
+        )
+    return _several_places(columns, start, weight_at, classes, rows, weights)
+
+
+def _convolution_table(
+    convolution: Convolution, kernel: NDArray[np.float64], of_channel: NDArray[np.float64]
+) -> tuple[
+    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[list[tuple[Place, int, int]]], NDArray[np.float64]
+]:
+    """Return start, weights and class of each of a convolution's inputs, and the classes' rows and weights."""
+    (nz, ny, nx, c_in), c_out, groups = convolution.input_shape, convolution.output_shape[3], convolution.groups
+    per_group = c_out // groups
+    patterns: list[dict[tuple[tuple[int, int], ...], int]] = []
+    kinds, firsts = [], []
+    for axis in range(3):
+        known: dict[tuple[tuple[int, int], ...], int] = {}
+        kind, first = [], []
+        for taps in convolution.taps(axis):
+            origin = taps[0][0] if taps else NOWHERE
+            kind.append(known.setdefault(tuple((o - origin, t) for o, t in taps), len(known)))
+            first.append(origin)
+        patterns.append(known)
+        kinds.append(np.array(kind))
+        firsts.append(np.array(first))
+    rows: list[list[tuple[Place, int, int]]] = []
+    weights: list[NDArray[np.float64]] = []
+    base, block = [], []
+    for z_taps, y_taps, x_taps in product(*patterns):
+        consecutive = groups == 1 and all(o == i for i, (o, _) in enumerate(x_taps))
+        found: list[tuple[Place, int, int]] = []
+        parts: list[NDArray[np.float64]] = []  # of each row: (input channel, length)
+        at = 0
+        for (dz, tz), (dy, ty) in product(z_taps, y_taps):
+            lines = [(0, [t for _, t in x_taps])] if consecutive else [(dx, [t]) for dx, t in x_taps]
+            for dx, tx in lines:
+                if not tx:
+                    continue
+                part = np.stack([_by_channel(kernel[tz, ty, t], groups, c_in) for t in tx], axis=1)
+                part = part.reshape(c_in, -1) * of_channel[:, None]
+                found.append(((dz, dy, dx, 0), at, part.shape[1]))
+                parts.append(part)
+                at += part.shape[1]
+        rows.append(found)
+        base.append(sum(w.size for w in weights))
+        block.append(at)
+        weights.append(np.concatenate(parts, axis=1).ravel() if parts else np.zeros(0))
+    z, y, x, c = (v.ravel() for v in np.meshgrid(*map(np.arange, (nz, ny, nx, c_in)), indexing="ij"))
+    classes = (kinds[0][z] * len(patterns[1]) + kinds[1][y]) * len(patterns[2]) + kinds[2][x]
+    start = np.stack([firsts[0][z], firsts[1][y], firsts[2][x], c // (c_in // groups) * per_group], axis=1)
+    start[(start == NOWHERE).any(axis=1)] = NOWHERE
+    weight_at = np.array(base)[classes] + c * np.array(block)[classes]
+    return start, weight_at, classes, rows, np.concatenate(weights)
+
+
+def _by_channel(tap: NDArray[np.float64], groups: int, c_in: int) -> NDArray[np.float64]:
+    """Return one tap's weights of each input channel to the output channels of its group."""
+    per_group = tap.shape[1] // groups
+    return np.concatenate([tap[:, g * per_group : (g + 1) * per_group] for g in range(groups)]).reshape(c_in, per_group)
+
+
+def _several_places(
+    columns: sparse.csc_array,
+    start: NDArray[np.int64],
+    weight_at: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    rows: list[list[tuple[Place, int, int]]],
+    weights: NDArray[np.float64],
+) -> _Rows:
+    """Return the rows of sources that each go to several inputs, as windows that overlap make them."""
+    known: dict[tuple[tuple[Place, int, int], ...], int] = {}
+    n = columns.shape[1]
+    new_start, new_weight, new_class = np.full((n, 4), NOWHERE), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    for i in range(n):
+        targets = [j for j in columns.indices[columns.indptr[i] : columns.indptr[i + 1]] if start[j, 0] > NOWHERE]
+        if not targets:
+            continue
+        origin = targets[0]
+        union: list[tuple[Place, int, int]] = []
+        for j in targets:
+            shift, more = start[j] - start[origin], int(weight_at[j] - weight_at[origin])
+            union += [
+                (tuple(int(v) for v in shift + place), more + w, length)  # type: ignore[misc]
+                for place, w, length in rows[classes[j]]
+            ]
+        new_start[i], new_weight[i] = start[origin], weight_at[origin]
+        new_class[i] = known.setdefault(tuple(union), len(known))
+    return _Rows(new_start, new_weight, new_class, [list(union) for union in known] or [[]], weights)
+
+
+def _matrix_rows(found: sparse.csc_array) -> _Rows:
+    """Return a matrix's columns as runs of consecutive targets."""
+    found.eliminate_zeros()
+    found.sort_indices()
+    n = found.shape[1]
+    rows: list[list[tuple[Place, int, int]]] = []
+    for i in range(n):
+        targets = found.indices[found.indptr[i] : found.indptr[i + 1]]
+        breaks = np.flatnonzero(np.diff(targets) != 1) + 1
+        edges = [0, *breaks.tolist(), len(targets)] if len(targets) else [0]
+        rows.append([((0, 0, 0, int(targets[a])), a, b - a) for a, b in pairwise(edges)])
+    start = np.where(np.diff(found.indptr)[:, None] > 0, 0, NOWHERE) * np.ones((1, 4), np.int64)
+    return _Rows(start, found.indptr[:-1].astype(np.int64), np.arange(n), rows, found.data)
+
+
+def _on_grid(flat: _Rows, grid: Place) -> _Rows:
+    """Return rows on a flat target as rows on lines of positions."""
+    line = grid[2] * grid[3]
+
+    def cut(row: tuple[Place, int, int]) -> list[tuple[Place, int, int]]:
+        (_, _, _, at), w, length = row
+        pieces = []
+        while length:
+            n = min(length, line - at % line)
+            z, y = divmod(at // line, grid[1])
+            pieces.append(((z, y, 0, at % line), w, n))
+            at, w, length = at + n, w + n, length - n
+        return pieces
+
+    rows = [[piece for row in of_class for piece in cut(row)] for of_class in flat.rows]
+    return _Rows(flat.start, flat.weight_at, flat.classes, rows, flat.weights)
+
+
+class _Arrays:
+    """Collects the flat arrays of a program, layer by layer."""
+
+    def __init__(self, precision: Precision):
+        self._precision = precision
+        self.neurons: list[NeuronLayer | None] = []
+        self.connected: list[tuple[int, float]] = []
+        self._lists: dict[str, list[Any]] = {name: [] for name in Program._fields}
+        for name in ("buffers", "lines_at", "buffer_at", "connections", "rows"):
+            self._lists[name].append(0)
+        self._n_neurons = self._n_currents = self._n_weights = self._n_tables = self._n_base = 0
+        self._first_starts: dict[int, NDArray[np.int64]] = {}
+
+    def input(self, size: int) -> int:
+        """Add a changing input; returns its number."""
+        return self._layer(INPUT, [], size, 0, 0, 1, size, None)
+
+    def layer(
+        self,
+        kind: int,
+        parameters: list[float],
+        size: int,
+        incoming: list[_Incoming],
+        base: "NDArray[np.float64] | int",
+        neurons: NeuronLayer | None,
+    ) -> int:
+        """Add a layer and the connections into it; returns its number."""
+        lists = self._lists
+        grid = incoming[0].grid if incoming else (1, 1, 1, size)
+        groups: dict[tuple[float, bool], list[_Incoming]] = {}
+        for connection in incoming:
+            groups.setdefault((connection.decay, connection.instant), []).append(connection)
+        if kind == OUTPUT and not groups:
+            groups = {(0.0, True): []}
+        margins = {}
+        for key, connections in groups.items():
+            reaches = [c.rows.reach(grid) for c in connections]
+            margins[key] = tuple(
+                np.max([r[side] for r in reaches], axis=0) if reaches else np.zeros(3, np.int64) for side in range(2)
+            )
+        flat = not any(np.any(m) for sides in margins.values() for m in sides)
+        n_lines, length = (1, size) if flat else (grid[0] * grid[1], grid[2] * grid[3])
+        number = self._layer(kind, parameters, size, base, bool(incoming), n_lines, length, neurons)
+        for (decay, instant), connections in groups.items():
+            low, high = margins[decay, instant]
+            padded = np.array(grid[:3]) + low + high
+            strides = np.array([padded[1] * padded[2] * grid[3], padded[2] * grid[3], grid[3], 1])
+            origin = self._n_currents + int(low @ strides[:3])
+            buffer = len(lists["decay"])
+            lines = (
+                [origin]
+                if flat
+                else [origin + z * strides[0] + y * strides[1] for z in range(grid[0]) for y in range(grid[1])]
+            )
+            lists["line_at"] += [int(v) for v in lines]
+            lists["lines_at"].append(len(lists["line_at"]))
+            lists["decay"].append(decay)
+            lists["instant"].append(instant)
+            self._n_currents += int(np.prod(padded)) * grid[3]
+            lists["buffer_at"].append(self._n_currents)
+            for connection in connections:
+                self._connection(connection, buffer, origin, strides)
+        lists["buffers"].append(len(lists["decay"]))
+        lists["connections"].append(len(lists["source"]))
+        return number
+
+    def _layer(
+        self,
+        kind: int,
+        parameters: list[float],
+        size: int,
+        base: "NDArray[np.float64] | int",
+        reached: bool | int,
+        n_lines: int,
+        length: int,
+        neurons: NeuronLayer | None,
+    ) -> int:
+        lists = self._lists
+        number = len(lists["kind"])
+        lists["kind"].append(kind)
+        lists["parameters"].append([*parameters, *[0.0] * (5 - len(parameters))])
+        lists["size"].append(size)
+        lists["n_lines"].append(n_lines)
+        lists["line_length"].append(length)
+        lists["base_from_image"].append(isinstance(base, int) and kind != INPUT)
+        stride = length
+        if isinstance(base, int):
+            lists["base_at"].append(base)
+        else:
+            own, lines = base, base.reshape(n_lines, length)
+            if reached and np.all(lines == lines[0]):
+                own, stride = lines[0], 0
+            lists["base_at"].append(self._n_base)
+            lists["base"].append(own)
+            self._n_base += own.size
+        lists["base_stride"].append(stride)
+        lists["first"].append(self._n_neurons)
+        if neurons is not None:
+            state = neurons.initial_state
+            lists["voltage"].append(state["voltage"])
+            lists["refractory"].append(state.get("refractory_time", np.zeros(size)))
+            self._n_neurons += size
+        self.neurons.append(neurons)
+        if kind == INPUT:
+            lists["buffers"].append(0)
+            lists["connections"].append(0)
+        return number
+
+    def _connection(self, connection: _Incoming, buffer: int, origin: int, strides: NDArray[np.int64]) -> None:
+        lists, rows = self._lists, connection.rows
+        here = rows.start[:, 0] > NOWHERE
+        start = np.where(here, origin + rows.start @ strides, -1)
+        lists["source"].append(connection.source)
+        lists["table"].append(self._n_tables)
+        lists["one_class"].append(len(lists["rows"]) - 1 if len(rows.rows) == 1 else -1)
+        lists["into"].append(buffer)
+        lists["start"].append(start)
+        lists["weight_at"].append(np.where(here, rows.weight_at + self._n_weights, 0))
+        lists["classes"].append(rows.classes + len(lists["rows"]) - 1)
+        for of_class in rows.rows:
+            for place, weight, length in of_class:
+                lists["row_at"].append(int(np.dot(place, strides)))
+                lists["row_weight"].append(weight)
+                lists["row_length"].append(length)
+            lists["rows"].append(len(lists["row_at"]))
+        lists["weights"].append(rows.weights)
+        self._n_weights += rows.weights.size
+        self._n_tables += len(start)
+        self.connected.append((connection.source, rows.adds))
+        self._first_starts.setdefault(connection.source, start)
+
+    def program(self) -> Program:
+        """Return the arrays."""
+        lists = self._lists
+        for number, neurons in enumerate(self.neurons):
+            if neurons is not None:
+                start = self._first_starts.get(number)
+                natural = np.arange(neurons.size)
+                lists["order"].append(natural if start is None else np.argsort(start, kind="stable"))
+        of_type = {"int32": ("order", "start", "weight_at", "classes", "row_at", "row_weight", "row_length")}
+        bools = ("base_from_image", "instant")
+        joined = ("order", "start", "weight_at", "classes", "weights", "base", "voltage", "refractory")
+        floats = ("parameters", "decay", "weights", "base", "voltage", "refractory")
+        arrays = {}
+        for name, values in lists.items():
+            dtype = (
+                "int32"
+                if name in of_type["int32"]
+                else "bool"
+                if name in bools
+                else self._precision
+                if name in floats
+                else "int64"
+            )
+            found = np.concatenate([np.zeros(0), *values]) if name in joined else np.asarray(values)
+            arrays[name] = aligned(np.ascontiguousarray(found, dtype)) if name == "weights" else found.astype(dtype)
+        return Program(**arrays)

@@ -1,0 +1,269 @@
+"""A converted network as linear layers and layers of neurons, with every scale folded into the weights.
+
+Inside the fast simulators a layer of neurons passes on its spikes of a step, n, not the physical output
+``amplitude / dt * n``, and takes its current in the unit that its equation needs (spikes per step for
+spiking rectified linear neurons). Each tensor has a unit, physical value = unit * tensor; units travel
+through pooling, padding and reshaping, and end in the weights of the next layer that has any.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from snnpipe.keras_graph import activation_name, is_neuron_layer, nodes
+from snnpipe.types import NeuronLayer, Precision, SpikingNetwork
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+WEIGHTED = ("Dense", "Conv1D", "Conv2D", "Conv3D")
+"""Linear layers whose weights take in a factor on their input and one on their output."""
+
+MOVING = (
+    "Flatten",
+    "Reshape",
+    "Permute",
+    *(f"{kind}{n}D" for kind in ("ZeroPadding", "Cropping", "UpSampling") for n in (1, 2, 3)),
+)
+"""Layers that move or copy values."""
+
+POOLING = tuple(f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3))
+
+HOMOGENEOUS = (*MOVING, *POOLING)
+"""Linear layers of one input without weights: a factor on the input is one on the output."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerOp:
+    """One application of a Keras layer, without the neurons in it.
+
+    Attributes
+    ----------
+    layer
+        A copy of the layer, scales folded into its weights.
+    inputs, output
+        Numbers of the tensors it takes and gives.
+    factors
+        What each input is multiplied with first.
+    """
+
+    layer: Any
+    inputs: tuple[int, ...]
+    factors: tuple[float, ...]
+    output: int
+
+    @property
+    def kind(self) -> str:
+        """The Keras layer's class."""
+        return type(self.layer).__name__
+
+    def __call__(self, values: "Sequence[tf.Tensor]") -> "tf.Tensor":
+        """Return the layer's output."""
+        scaled = [
+            v if f == 1 else v * np.asarray(f, v.dtype.as_numpy_dtype)
+            for v, f in zip(values, self.factors, strict=True)
+        ]
+        return self.layer(scaled if len(scaled) > 1 else scaled[0])
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronOp:
+    """A layer of neurons.
+
+    Attributes
+    ----------
+    layer
+        What the network says of it.
+    current, output
+        Numbers of the tensors it takes and gives.
+    factor
+        What the current is multiplied with first.
+    """
+
+    layer: NeuronLayer
+    current: int
+    factor: float
+    output: int
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network's operations in an order in which they can run.
+
+    Attributes
+    ----------
+    ops
+        Layers and layers of neurons.
+    image, output
+        Numbers of the tensors that the network takes and gives.
+    output_unit
+        Physical output = unit * output.
+    shapes
+        Shape of each tensor, without the batch.
+    from_image, from_neurons
+        Whether a tensor depends on the image other than through neurons, and on neurons.
+    """
+
+    ops: tuple[LayerOp | NeuronOp, ...]
+    image: int
+    output: int
+    output_unit: float
+    shapes: tuple[tuple[int, ...], ...]
+    from_image: tuple[bool, ...]
+    from_neurons: tuple[bool, ...]
+
+    @property
+    def neurons(self) -> tuple[NeuronOp, ...]:
+        """The layers of neurons."""
+        return tuple(op for op in self.ops if isinstance(op, NeuronOp))
+
+    def users(self, tensor: int) -> list[LayerOp | NeuronOp]:
+        """Return the operations that take a tensor."""
+        return [op for op in self.ops if tensor in (op.inputs if isinstance(op, LayerOp) else (op.current,))]
+
+    def evaluate(self, known: "Mapping[int, tf.Tensor]", wanted: Sequence[int]) -> "list[tf.Tensor]":
+        """Return tensors computed from others through linear layers, without touching neurons."""
+        values = dict(known)
+        producers = {op.output: op for op in self.ops if isinstance(op, LayerOp)}
+
+        def value(tensor: int) -> "tf.Tensor":
+            if tensor not in values:
+                op = producers[tensor]
+                values[tensor] = op([value(i) for i in op.inputs])
+            return values[tensor]
+
+        return [value(tensor) for tensor in wanted]
+
+
+def build_graph(
+    network: SpikingNetwork,
+    precision: Precision,
+    current_factor: Callable[[NeuronLayer], float],
+    spike_unit: Callable[[NeuronLayer], float],
+) -> Graph:
+    """Return the graph of a converted network.
+
+    Parameters
+    ----------
+    network
+        It must come from a Keras model.
+    precision
+        Of the copied layers.
+    current_factor
+        What a layer's physical input is multiplied with to give the current that its equation takes.
+    spike_unit
+        Physical output of a layer's neuron that spikes once in a step.
+    """
+    model: Any = network.keras_model
+    layers = {layer.name: layer for layer in network.layers}
+    builder = _Builder(precision)
+    all_nodes = list(nodes(model))
+    users: dict[int, list[Any]] = {}
+    for node in all_nodes:
+        for tensor in node.keras_inputs:
+            users.setdefault(id(tensor), []).append(node)
+    for node in all_nodes:
+        layer = node.layer
+        if type(layer).__name__ == "InputLayer":
+            builder.image(node)
+            continue
+        own = layers.get(layer.name)
+        if own is not None and type(layer).__name__ in ("ReLU", "Activation"):
+            builder.neurons(node, own, current_factor(own), spike_unit(own))
+            continue
+        fed = own or (_fed_neurons(node, users, layers) if activation_name(layer) == "linear" else None)
+        builder.layer(node, current_factor(fed) if fed is not None else 1.0)
+        if own is not None:
+            builder.neurons(node, own, current_factor(own), spike_unit(own))
+    return builder.graph(id(model.outputs[0]))
+
+
+def _fed_neurons(node: Any, users: Mapping[int, list[Any]], layers: Mapping[str, NeuronLayer]) -> NeuronLayer | None:
+    """Return the layer of neurons that takes a node's output, if that is all that takes it."""
+    then = users.get(id(node.outputs), [])
+    if len(then) == 1 and is_neuron_layer(then[0].layer) and type(then[0].layer).__name__ in ("ReLU", "Activation"):
+        return layers.get(then[0].layer.name)
+    return None
+
+
+class _Builder:
+    """Numbers the tensors of a Keras graph and works out their units."""
+
+    def __init__(self, precision: Precision):
+        self._precision = precision
+        self._ops: list[LayerOp | NeuronOp] = []
+        self._number: dict[int, int] = {}
+        self._units: list[float] = []
+        self._shapes: list[tuple[int, ...]] = []
+        self._from_image: list[bool] = []
+        self._from_neurons: list[bool] = []
+        self._image = 0
+
+    def image(self, node: Any) -> None:
+        self._image = self._number[id(node.outputs)] = self._new(node, 1.0, True, False)
+
+    def layer(self, node: Any, output_factor: float) -> None:
+        inputs = tuple(self._number[id(tensor)] for tensor in node.keras_inputs)
+        units = {self._units[i] for i in inputs}
+        kind = type(node.layer).__name__
+        factors = (1.0,) * len(inputs)
+        input_factor = 1.0
+        if kind in WEIGHTED:
+            (input_factor,) = units
+            unit = 1 / output_factor
+        elif len(units) == 1 and kind in (*HOMOGENEOUS, "Add", "Average", "Concatenate"):
+            (unit,) = units
+        else:
+            factors, unit = tuple(self._units[i] for i in inputs), 1.0
+        copied = self._copy(node.layer, kind, input_factor, 1 / unit)
+        output = self._new(
+            node, unit, any(self._from_image[i] for i in inputs), any(self._from_neurons[i] for i in inputs)
+        )
+        self._number[id(node.outputs)] = output
+        self._ops.append(LayerOp(copied, inputs, factors, output))
+
+    def neurons(self, node: Any, layer: NeuronLayer, current_factor: float, spike_unit: float) -> None:
+        """Add neurons to what the node's linear part gives, or to its input where it has none."""
+        source = id(node.outputs)
+        current = self._number[source] if source in self._number else self._number[id(node.keras_inputs[0])]
+        output = self._new(node, spike_unit, False, True)
+        self._ops.append(NeuronOp(layer, current, self._units[current] * current_factor, output))
+        self._number[source] = output
+
+    def graph(self, model_output: int) -> Graph:
+        output = self._number[model_output]
+        return Graph(
+            tuple(self._ops),
+            self._image,
+            output,
+            self._units[output],
+            tuple(self._shapes),
+            tuple(self._from_image),
+            tuple(self._from_neurons),
+        )
+
+    def _new(self, node: Any, unit: float, from_image: bool, from_neurons: bool) -> int:
+        self._units.append(unit)
+        self._shapes.append(tuple(node.outputs.shape[1:]))
+        self._from_image.append(from_image)
+        self._from_neurons.append(from_neurons)
+        return len(self._units) - 1
+
+    def _copy(self, layer: Any, kind: str, input_factor: float, output_factor: float) -> Any:
+        """Return a layer without the neurons in it, its weights multiplied with the factors."""
+        config = layer.get_config() | {"dtype": self._precision}
+        if is_neuron_layer(layer):
+            config["activation"] = "linear"
+        copied = type(layer).from_config(config)
+        inputs = layer.input
+        shapes = [t.shape for t in inputs] if isinstance(inputs, (list, tuple)) else inputs.shape
+        copied.build(shapes)
+        weights = layer.get_weights()
+        if kind in WEIGHTED:
+            scaled = [weights[0].astype(np.float64) * (input_factor * output_factor)]
+            weights = scaled + [b.astype(np.float64) * output_factor for b in weights[1:]]
+        copied.set_weights([w.astype(self._precision) for w in weights])
+        copied.trainable = False
+        return copied

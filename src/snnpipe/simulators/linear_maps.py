@@ -1,0 +1,198 @@
+"""Keras layers as linear maps between flattened tensors: sparse matrices, and convolutions as rows of weights.
+
+Tensors are flattened in C order, channels last. Axes: z, y, x = positions (of 1-D and 2-D layers the first
+ones have size 1), c = channel.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from snnpipe.keras_graph import activation_name
+from snnpipe.simulators.graph import MOVING, POOLING, WEIGHTED, LayerOp
+
+KNOWN = (*MOVING, *POOLING, *WEIGHTED, "Add", "Average", "Concatenate", "BatchNormalization")
+
+
+def unknown(op: LayerOp, shapes: Sequence[tuple[int, ...]]) -> str | None:
+    """Return why a layer is not a linear map that is known here, or None."""
+    layer, kind = op.layer, op.kind
+    if kind not in KNOWN:
+        return f"is a {kind}"
+    if activation_name(layer) != "linear":
+        return f"has the activation {activation_name(layer)!r}"
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        return "has its channels first"
+    if kind.startswith("UpSampling") and getattr(layer, "interpolation", "nearest") != "nearest":
+        return f"interpolates ({layer.interpolation})"
+    if kind in POOLING and getattr(layer, "padding", "valid") != "valid":
+        return f"pools with padding {layer.padding!r}"
+    if getattr(layer, "padding", "valid") == "causal":
+        return "pads causally"
+    if kind == "Dense" and len(shapes[op.inputs[0]]) != 1:
+        return "is a dense layer on more than one axis"
+    return None
+
+
+def matrix(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.csr_array:
+    """Return a layer as a matrix from its input number ``slot`` to its output, its constant part left out.
+
+    Parameters
+    ----------
+    op
+        A layer for which `unknown` is None.
+    slot
+        Which of its inputs.
+    shapes
+        Shapes of all tensors, by number.
+    """
+    shape, factor = shapes[op.inputs[slot]], op.factors[slot]
+    size = int(np.prod(shape))
+    layer, kind = op.layer, op.kind
+    if kind in (*MOVING, "Concatenate"):
+        found = _moved(op, slot, shapes)
+    elif kind in POOLING:
+        found = _pooled(layer, shape)
+    elif kind == "Add":
+        found = sparse.eye_array(size, format="csr")
+    elif kind == "Average":
+        found = sparse.eye_array(size, format="csr") / len(op.inputs)
+    elif kind == "BatchNormalization":
+        found = sparse.diags_array(_normalization(layer, shape), format="csr")
+    elif kind == "Dense":
+        found = sparse.csr_array(np.asarray(layer.kernel, np.float64).T)
+    else:
+        found = _convolution_matrix(Convolution.of(layer, shape))
+    return sparse.csr_array(found * factor)
+
+
+def _moved(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.csr_array:
+    """Return where a layer puts each value, found by giving it numbered ones."""
+    size = int(np.prod(shapes[op.inputs[slot]]))
+    dtype = op.layer.compute_dtype
+    numbered = [
+        np.arange(1, size + 1).reshape(1, *shapes[t]).astype(dtype) if i == slot else np.zeros((1, *shapes[t]), dtype)
+        for i, t in enumerate(op.inputs)
+    ]
+    output = np.asarray(op.layer(numbered if len(numbered) > 1 else numbered[0])).ravel().astype(np.int64)
+    rows = np.flatnonzero(output)
+    return sparse.csr_array((np.ones(len(rows)), (rows, output[rows] - 1)), shape=(len(output), size))
+
+
+def _pooled(layer: Any, shape: tuple[int, ...]) -> sparse.csr_array:
+    spatial = shape[:-1]
+    cells = _tuple(getattr(layer, "pool_size", spatial), len(spatial))
+    strides = _tuple(getattr(layer, "strides", spatial), len(spatial))
+    number = np.arange(int(np.prod(shape))).reshape(shape)
+    windows = np.lib.stride_tricks.sliding_window_view(number, cells, axis=tuple(range(len(spatial))))
+    windows = windows[tuple(slice(None, None, s) for s in strides)]
+    n = int(np.prod(cells))
+    columns = windows.reshape(-1, n)
+    rows = np.repeat(np.arange(len(columns)), n)
+    return sparse.csr_array((np.full(rows.size, 1 / n), (rows, columns.ravel())), shape=(len(columns), number.size))
+
+
+def _normalization(layer: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return what a batch normalisation multiplies each value with."""
+    factor = 1 / np.sqrt(np.asarray(layer.moving_variance, np.float64) + layer.epsilon)
+    if layer.scale:
+        factor = factor * np.asarray(layer.gamma, np.float64)
+    axis = layer.axis[0] - 1
+    along = [1] * len(shape)
+    along[axis] = shape[axis]
+    return np.broadcast_to(factor.reshape(along), shape).ravel()
+
+
+def _tuple(value: Any, n: int) -> tuple[int, ...]:
+    return (value,) * n if isinstance(value, int) else tuple(int(v) for v in value)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A convolution with three position axes.
+
+    Attributes
+    ----------
+    kernel
+        Shape ``(z, y, x, input channels of a group, output channels)``.
+    input_shape, output_shape
+        ``(z, y, x, c)``.
+    strides, dilation, before
+        Per position axis; ``before`` is how much padding stands before the input.
+    groups
+        Of channels.
+    """
+
+    kernel: NDArray[np.float64]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    before: tuple[int, ...]
+    groups: int
+
+    @classmethod
+    def of(cls, layer: Any, shape: tuple[int, ...]) -> "Convolution":
+        """Return a Keras convolution that takes inputs of a shape."""
+        missing = 4 - len(shape)
+        ones = (1,) * missing
+        kernel = np.asarray(layer.kernel, np.float64)
+        kernel = kernel.reshape(*ones, *kernel.shape)
+        strides, dilation = (ones + _tuple(v, 3 - missing) for v in (layer.strides, layer.dilation_rate))
+        input_shape = ones + tuple(shape)
+        before, output = [], []
+        for size, k, s, d in zip(input_shape[:3], kernel.shape[:3], strides, dilation, strict=True):
+            reach = (k - 1) * d + 1
+            if layer.padding == "same":
+                n = -(-size // s)
+                before.append(max((n - 1) * s + reach - size, 0) // 2)
+            else:
+                n = (size - reach) // s + 1
+                before.append(0)
+            output.append(n)
+        return cls(
+            kernel, input_shape, (*output, kernel.shape[-1]), strides, dilation, tuple(before), int(layer.groups)
+        )
+
+    def taps(self, axis: int) -> list[list[tuple[int, int]]]:
+        """Return, for each position of an axis, the outputs it reaches and with which tap, outputs ascending.
+
+        Outputs may lie outside, before 0 or behind the last one.
+        """
+        s, d, p = self.strides[axis], self.dilation[axis], self.before[axis]
+        return [
+            [((x + p - t * d) // s, t) for t in reversed(range(self.kernel.shape[axis])) if (x + p - t * d) % s == 0]
+            for x in range(self.input_shape[axis])
+        ]
+
+
+def _convolution_matrix(convolution: Convolution) -> sparse.csr_array:
+    """Return a convolution as a matrix; many entries: for small tensors, or where nothing else will do."""
+    c_in, c_out, groups = convolution.input_shape[3], convolution.output_shape[3], convolution.groups
+    inputs = np.arange(int(np.prod(convolution.input_shape))).reshape(convolution.input_shape)
+    outputs = np.arange(int(np.prod(convolution.output_shape))).reshape(convolution.output_shape)
+    pairs = [
+        [(x, o, t) for x, found in enumerate(convolution.taps(axis)) for o, t in found if 0 <= o < size]
+        for axis, size in enumerate(convolution.output_shape[:3])
+    ]
+    rows, columns, values = [], [], []
+    for (z, oz, tz), (y, oy, ty), (x, ox, tx) in product(*pairs):
+        for g in range(groups):
+            i = inputs[z, y, x, g * c_in // groups : (g + 1) * c_in // groups]
+            o = outputs[oz, oy, ox, g * c_out // groups : (g + 1) * c_out // groups]
+            rows.append(np.tile(o, len(i)))
+            columns.append(np.repeat(i, len(o)))
+            values.append(convolution.kernel[tz, ty, tx, :, g * c_out // groups : (g + 1) * c_out // groups].ravel())
+    found = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    return sparse.csr_array(found, shape=(outputs.size, inputs.size))
+
+
+def chained(matrices: Sequence[sparse.csr_array], size: int) -> sparse.csr_array:
+    """Return the product of matrices, the first one applied first to a vector of ``size``."""
+    return sparse.csr_array(reduce(lambda found, m: m @ found, matrices, sparse.eye_array(size, format="csr")))
