@@ -73,6 +73,13 @@ class _Layer:
         return self.then[-1].output if self.then else self.op.output
 
 
+class _Still(NamedTuple):
+    """What does not change while an image is shown: tensors by number, and layers' drives by their outputs."""
+
+    values: dict[int, Any]
+    drives: dict[int, Any]
+
+
 class _State(NamedTuple):
     """What a layer carries from step to step."""
 
@@ -129,7 +136,7 @@ class OpenClockDriven:
         parts = self._parts(stimulus)
         constant = stimulus.encoder.constant
         states = [self._initial_states(len(part)) for part in parts]
-        still = [self._still_values(part) if constant else None for part in parts]
+        still = [self._still_values(tf.constant(p.images, settings.precision)) if constant else None for p in parts]
         rows = [(tf.constant(p.image_ids, tf.int64), tf.constant(p.record, tf.int32)) for p in parts]
         for first, n_steps in chunks(settings, stimulus):
             signals: list[Any] = [None if constant else self._signal(part, first, n_steps) for part in parts]
@@ -190,11 +197,16 @@ class OpenClockDriven:
         leaves = [strategy.experimental_local_results(leaf) for leaf in tf.nest.flatten(results)]
         return [tf.nest.pack_sequence_as(results, [leaf[i] for leaf in leaves]) for i in range(len(arguments))]
 
-    def _still_values(self, part: Stimulus) -> list[Any]:
-        """Return the tensors that a constant image alone determines: they are computed once."""
-        images = self._tf.constant(part.images, self._settings.precision)
-        values: list[Any] = self._graph.evaluate({self._graph.image: images}, self._still)
-        return values
+    def _still_values(self, images: Any) -> _Still:
+        """Return what images alone determine, without the neurons: of a constant image it is computed once."""
+        tensors = self._graph.evaluate({self._graph.image: images}, self._still)
+        values = dict(zip(self._still, tensors, strict=True))
+        drives = {
+            layer.op.output: self._drive(layer, values[layer.op.current])
+            for layer in self._layers
+            if layer.op.current in values
+        }
+        return _Still(values, drives)
 
     def _signal(self, stimulus: Stimulus, first: int, n_steps: int) -> Any:
         """Return the input of a chunk, shape ``(t, b, height, width, channels)``."""
@@ -251,17 +263,13 @@ class OpenClockDriven:
         arrays = (steps_array(), steps_array() if self._output_layer is not None else steps_array(0), events)
 
         def block(index: Any, states: Any, arrays: Any) -> Any:
-            values = dict(zip(self._still, still, strict=True)) if still is not None else {}
-            repeat = k
+            here, repeat = still, k
             if signal is not None:
                 images = tf.reshape(signal[index * k : index * k + k], [-1, *self._graph.shapes[self._graph.image]])
-                values = dict(
-                    zip(self._still, self._graph.evaluate({self._graph.image: images}, self._still), strict=True)
-                )
-                repeat = 1
-            new_states, spikes = self._block(k, first + index * k, values, repeat, states, ids)
+                here, repeat = self._still_values(images), 1
+            new_states, spikes, output = self._block(k, first + index * k, here, repeat, states, ids)
             outputs, output_spikes, events = arrays
-            scores = _split(tf, values[self._graph.output] * _as(self._graph.output_unit, self._settings.precision), k)
+            scores = _split(tf, output * _as(self._graph.output_unit, self._settings.precision), k)
             for j in range(k):
                 t = index * k + j
                 outputs = outputs.write(t, scores[j])
@@ -285,17 +293,17 @@ class OpenClockDriven:
         )
 
     def _block(
-        self, k: int, step: Any, values: dict[int, Any], repeat: int, states: Sequence[_State], ids: Any
-    ) -> tuple[list[_State], list[list[Any]]]:
-        """Run k steps, layer by layer: fills in ``values`` and returns the new states and each layer's spikes."""
+        self, k: int, step: Any, still: _Still, repeat: int, states: Sequence[_State], ids: Any
+    ) -> tuple[list[_State], list[list[Any]], Any]:
+        """Run k steps, layer by layer; returns the new states, each layer's spikes and the output of all steps."""
         tf = self._tf
-        still = set(values)
+        values = dict(still.values)
         new_states: list[_State] = []
         spikes: list[list[Any]] = []
         layers = iter(zip(self._layers, states, strict=True))
 
         def value(tensor: int) -> Any:
-            if tensor in still and repeat > 1:
+            if tensor in still.values and repeat > 1:
                 return tf.tile(values[tensor], [repeat] + [1] * len(self._graph.shapes[tensor]))
             return values[tensor]
 
@@ -304,14 +312,15 @@ class OpenClockDriven:
                 values[op.output] = op([value(i) for i in op.inputs])
                 continue
             layer, state = next(layers)
-            current = values[op.current]
-            if op.factor != 1:
-                current = current * _as(op.factor, self._settings.precision)
-            currents = [current] * k if op.current in still and repeat == k else _split(tf, current, k)
+            if op.output in still.drives:
+                drive = still.drives[op.output]
+                drives = [drive] * k if repeat == k else _split(tf, drive, k)
+            else:
+                drives = _split(tf, self._drive(layer, values[op.current]), k)
             neurons, counts, out = state.neurons, state.counts, []
             for j in range(k):
                 seeds = self._seeds(len(new_states), ids, step + j)
-                n, neurons = layer.equation.step(currents[j], neurons, seeds)
+                n, neurons = layer.equation.step(drives[j], neurons, seeds)
                 counts += n
                 out.append(n)
             passed = tf.concat(out, 0) if k > 1 else out[0]
@@ -321,7 +330,13 @@ class OpenClockDriven:
             values[layer.output] = tf.concat(filtered, 0) if k > 1 else filtered[0]
             new_states.append(_State(neurons, carried, counts))
             spikes.append(out)
-        return new_states, spikes
+        return new_states, spikes, value(self._graph.output)
+
+    def _drive(self, layer: _Layer, current: Any) -> Any:
+        """Return what a layer's current makes of its neurons, apart from their state."""
+        if layer.op.factor != 1:
+            current = current * _as(layer.op.factor, self._settings.precision)
+        return layer.equation.drive(current)
 
     def _filtered(self, synapse: Filter | None, inputs: list[Any], state: tuple[Any, ...]) -> Any:
         """Return a filter's output of each step and its new state: it is read before the step's input arrives."""

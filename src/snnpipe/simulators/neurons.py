@@ -18,25 +18,28 @@ from snnpipe.errors import SimulationError
 from snnpipe.types import NeuronLayer
 
 Step = Callable[[Any, tuple[Any, ...], Any], tuple[Any, tuple[Any, ...]]]
-"""From current, state and what makes random seeds (one pair per image) to output and new state."""
+"""From drive, state and what makes random seeds (one pair per image) to output and new state."""
 
 
 @dataclass(frozen=True, eq=False)
 class Equation:
-    """A neuron type's step.
+    """A neuron type's step, in two parts: what depends on the current alone is computed once where that is constant.
 
     Attributes
     ----------
     current_factor
-        What the physical input current is multiplied with before the step sees it.
+        What the physical input current is multiplied with before anything else.
     state
         Names of its state variables.
+    drive
+        From current to what the step takes.
     step
-        From current, state and seeds to output and new state.
+        From drive, state and seeds to output and new state.
     """
 
     current_factor: float
     state: tuple[str, ...]
+    drive: Callable[[Any], Any]
     step: Step
 
 
@@ -55,27 +58,25 @@ def equation(layer: NeuronLayer, dt: float) -> Equation:
     """
     kind = type(layer.neuron_type).__name__
     gain = layer.scale_firing_rates
-    if kind == "RectifiedLinear":
-        return Equation(gain * dt, (), lambda c, state, seeds: (_tf().nn.relu(c), state))
-    if kind == "SpikingRectifiedLinear":
-        return Equation(gain * dt, ("voltage",), lambda c, state, seeds: _integrate(_tf().nn.relu(c), state))
     if kind == "LIF":
-        return Equation(gain, ("voltage", "refractory_time"), _lif(layer.neuron_type, dt))
+        return Equation(gain, ("voltage", "refractory_time"), lambda current: current, _lif(layer.neuron_type, dt))
+    if kind == "SpikingRectifiedLinear":
+        return Equation(gain * dt, ("voltage",), _tf().nn.relu, _integrate)
     if kind in ("RegularSpiking", "PoissonSpiking", "StochasticSpiking"):
         factor, rate = _rate(layer.neuron_type.base_type, layer, dt)
         if kind == "RegularSpiking":
-            return Equation(gain * factor, ("voltage",), lambda c, state, seeds: _integrate(rate(c), state))
+            return Equation(gain * factor, ("voltage",), rate, _integrate)
         draw = _poisson if kind == "PoissonSpiking" else _stochastic
-        return Equation(gain * factor, (), lambda c, state, seeds: (draw(rate(c), seeds()), state))
+        return Equation(gain * factor, (), rate, lambda mean, state, seeds: (draw(mean, seeds()), state))
     factor, rate = _rate(layer.neuron_type, layer, dt, by_amplitude=True)
-    return Equation(gain * factor, (), lambda c, state, seeds: (rate(c), state))
+    return Equation(gain * factor, (), rate, lambda rates, state, seeds: (rates, state))
 
 
 def _tf() -> Any:
     return import_tensorflow()
 
 
-def _integrate(spikes_per_step: Any, state: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+def _integrate(spikes_per_step: Any, state: tuple[Any, ...], seeds: Any) -> tuple[Any, tuple[Any, ...]]:
     """Integrate, spike for each whole unit and keep the rest: a reset by subtraction."""
     voltage = state[0] + spikes_per_step
     spikes = _tf().floor(voltage)
