@@ -1,11 +1,26 @@
-"""The reference simulator: chunks, batches, counts, seeds."""
+"""The simulators one by one: chunks, batches, counts, seeds, refusals, and the choice between them."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import nengo
 import numpy as np
 import pytest
 
-from snnpipe import Cnn2d, ConstantEncoder, Mlp, NengoDLConverter, NengoDLSimulator, PoissonEncoder
+from snnpipe import (
+    AutoSimulator,
+    ClockDrivenSimulator,
+    Cnn2d,
+    ConstantEncoder,
+    EventDrivenSimulator,
+    Mlp,
+    NengoDLConverter,
+    NengoDLSimulator,
+    PoissonEncoder,
+)
 from snnpipe.compat import import_nengo_dl, start_afresh
+from snnpipe.errors import SimulationError
 from snnpipe.testing import SPEC, check_encoder, check_simulator
 from snnpipe.types import Stimulus
 
@@ -27,10 +42,10 @@ def network(neuron="SpikingRectifiedLinear", synapse=0.005, scale=50.0, seed=0, 
     return converter.convert(model, seed=seed)
 
 
-def simulate(net, images=IMAGES, n_steps=20, batch_size=4, encoder=None, **settings):
+def simulate(net, images=IMAGES, n_steps=20, batch_size=4, encoder=None, kind=NengoDLSimulator, **settings):
     """Outputs of all steps, spike counts of each layer, and events of all images."""
     stimulus = Stimulus(images, range(len(images)), encoder or ConstantEncoder(), record=tuple(range(len(images))))
-    with NengoDLSimulator(n_steps=n_steps, batch_size=batch_size, **settings).open(net) as simulator:
+    with kind(n_steps=n_steps, batch_size=batch_size, **settings).open(net) as simulator:
         chunks = list(simulator.run(stimulus))
     outputs = np.concatenate([c.outputs_btc for c in chunks], axis=1)
     counts = {layer.name: sum(c.layers[layer.name].counts_bn for c in chunks) for layer in net.layers}
@@ -58,15 +73,6 @@ def test_chunks_equal_one_run(synapse, neuron, chunk_steps):
             np.testing.assert_allclose(whole[1][layer.name], chunked[1][layer.name], rtol=1e-5)
         key = np.lexsort(whole[2][layer.name]), np.lexsort(chunked[2][layer.name])
         assert np.array_equal(whole[2][layer.name][:, key[0]], chunked[2][layer.name][:, key[1]])
-
-
-def test_the_default_chunk_is_bounded_by_memory():
-    net = network()
-    settings = NengoDLSimulator(n_steps=10**6, batch_size=100_000)
-    with NengoDLSimulator(batch_size=1).open(net) as simulator:
-        simulator._settings = settings
-        neurons = sum(layer.size for layer in net.layers) + 64
-        assert simulator._default_chunk_steps() * neurons * 8 * 100_000 <= 256 * 2**20
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
@@ -142,9 +148,170 @@ def test_neurons_at_the_output_are_counted():
     assert np.array_equal(chunk.output_spikes_btc.sum(axis=1), chunk.layers["out"].counts_bn)
 
 
+@pytest.mark.parametrize("kind", [NengoDLSimulator, ClockDrivenSimulator, EventDrivenSimulator, AutoSimulator])
 @pytest.mark.parametrize("neuron", ["SpikingRectifiedLinear", "LIF", "rate"])
-def test_simulator_contract(neuron):
-    check_simulator(NengoDLSimulator(n_steps=10, batch_size=3, chunk_steps=4), network(neuron))
+def test_simulator_contract(kind, neuron):
+    if kind is EventDrivenSimulator and neuron == "rate":
+        return  # it refuses rate neurons, which is tested below
+    check_simulator(kind(n_steps=10, batch_size=3, chunk_steps=4), network(neuron))
+
+
+@pytest.mark.parametrize(
+    ("says", "settings"),
+    [
+        (r"layer 'conv2d'.*RectifiedLinear", {"neuron": "rate"}),
+        (r"layer 'conv2d'.*PoissonSpiking", {"neuron": "PoissonSpiking"}),
+        (r"layer 'conv2d'.*Alpha", {"synapse": nengo.Alpha(0.005)}),
+    ],
+)
+def test_what_events_cannot_do_is_refused_by_name(says, settings):
+    with pytest.raises(SimulationError, match=says + r".*simulator=clock_driven"):
+        EventDrivenSimulator().open(network(**settings))
+
+
+def test_a_layer_that_events_cannot_pass_is_refused_by_name():
+    import tf_keras as keras
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input(SPEC.image_shape),
+            layers.Flatten(),
+            layers.Dense(8, activation="relu"),
+            layers.Dense(8, activation="sigmoid", name="odd"),
+            layers.Dense(3),
+        ]
+    )
+    net = NengoDLConverter(neuron=NEURONS["SpikingRectifiedLinear"]).convert(model, 0)
+    with pytest.raises(SimulationError, match=r"layer 'odd'.*'sigmoid'.*simulator=clock_driven"):
+        EventDrivenSimulator().open(net)
+    found, expected = (simulate(net, kind=kind)[0] for kind in (ClockDrivenSimulator, NengoDLSimulator))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_neurons_that_only_nengo_dl_knows_are_refused_by_name():
+    net = NengoDLConverter(neuron=nengo.AdaptiveLIF()).convert(Mlp(units=[4]).build(SPEC), 0)
+    for kind in (ClockDrivenSimulator, EventDrivenSimulator):
+        with pytest.raises(SimulationError, match=r"layer 'dense'.*AdaptiveLIF.*simulator="):
+            kind().open(net)
+
+
+@pytest.mark.parametrize(
+    ("settings", "used"),
+    [
+        ({"scale": 20.0}, "event_driven (auto: "),
+        ({"synapse": nengo.Alpha(0.005)}, "clock_driven (auto: event_driven: layer 'conv2d' has the synapse Alpha"),
+        ({"neuron": "PoissonSpiking"}, "clock_driven (auto: event_driven: layer 'conv2d' has neurons of type Poisson"),
+    ],
+)
+def test_auto_takes_what_is_cheaper_or_possible_and_says_why(settings, used):
+    stimulus = Stimulus(IMAGES, range(4), ConstantEncoder())
+    with AutoSimulator(n_steps=20).open(network(**settings)) as simulator:
+        assert simulator.used == "auto"
+        list(simulator.run(stimulus))
+        assert simulator.used.startswith(used)
+
+
+def test_auto_takes_the_clock_where_spikes_are_many():
+    # a large layer in which nearly every neuron spikes at every step
+    net = network(scale=2e4, architecture=Mlp(units=[600, 600, 600]))
+    stimulus = Stimulus(IMAGES, range(4), ConstantEncoder())
+    with AutoSimulator(n_steps=10).open(net) as simulator:
+        list(simulator.run(stimulus))
+        assert simulator.used.startswith("clock_driven (auto: ")
+        assert "spikes in a step per 100 neurons" in simulator.used
+
+
+def test_auto_falls_back_to_nengo_dl():
+    net = NengoDLConverter(neuron=nengo.AdaptiveLIF()).convert(Mlp(units=[4]).build(SPEC), 0)
+    with AutoSimulator(n_steps=3, batch_size=4).open(net) as simulator:
+        list(simulator.run(Stimulus(IMAGES, range(4), ConstantEncoder())))
+        assert simulator.used.startswith("nengo_dl (auto: ")
+        assert "AdaptiveLIF" in simulator.used
+
+
+@pytest.mark.parametrize("kind", [ClockDrivenSimulator, EventDrivenSimulator])
+def test_hundreds_of_spikes_in_a_step(kind):
+    net = network(scale=1e7, synapse=0.002)
+    found, expected = (simulate(net, kind=k, precision="float64") for k in (kind, NengoDLSimulator))
+    for name, counts in expected[1].items():
+        assert counts.max() > 256 * 20
+        assert np.array_equal(found[1][name], counts)
+
+
+@pytest.mark.parametrize("kind", [ClockDrivenSimulator, EventDrivenSimulator])
+def test_input_that_ends_leaves_currents_that_fade(kind):
+    class Flash:
+        """An image for three steps, then nothing: currents decay through the smallest numbers there are."""
+
+        constant = False
+
+        def encode(self, images, image_ids, first_step, n_steps):
+            flat = images.reshape(len(images), 1, -1)
+            return flat * (np.arange(first_step, first_step + n_steps) < 3)[:, None].astype(np.float32)
+
+    net = network(scale=300.0, synapse=0.001)
+    found, expected = (
+        simulate(net, kind=k, n_steps=300, encoder=Flash(), precision="float64") for k in (kind, NengoDLSimulator)
+    )
+    for name, counts in expected[1].items():
+        assert np.array_equal(found[1][name], counts)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-9)
+
+
+def test_random_neurons_have_the_rates_that_nengo_dl_gives_them():
+    for neuron in ("PoissonSpiking", "StochasticSpiking"):
+        net = network(neuron, synapse=None, scale=200.0)
+        images = np.repeat(IMAGES, 16, axis=0)
+        means = [
+            simulate(net, images, n_steps=50, batch_size=64, kind=kind)[1]["conv2d"].mean(axis=0)
+            for kind in (ClockDrivenSimulator, NengoDLSimulator)
+        ]
+        assert np.corrcoef(*means)[0, 1] > 0.98
+        assert abs(means[0].sum() / means[1].sum() - 1) < 0.03
+
+
+def test_random_neurons_do_not_depend_on_batches():
+    net = network("PoissonSpiking")
+    together = simulate(net, kind=ClockDrivenSimulator)[1]
+    with ClockDrivenSimulator(n_steps=20).open(net) as simulator:
+        chunks = list(simulator.run(Stimulus(IMAGES[2:3], [2], ConstantEncoder())))
+    for name, counts in together.items():
+        assert np.array_equal(counts[2:3], chunks[0].layers[name].counts_bn)
+
+
+def test_several_steps_merged_into_the_batch_change_no_spike():
+    net = network()
+    one, merged = (simulate(net, kind=ClockDrivenSimulator, merge_steps=k) for k in (1, 6))
+    for name in one[1]:
+        assert np.array_equal(one[1][name], merged[1][name])
+    np.testing.assert_allclose(one[0], merged[0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_batch_is_shared_out_over_devices():
+    # two logical CPUs stand in for two GPUs, in a process of their own: devices are set once
+    program = """
+import numpy as np
+from snnpipe.compat import import_tensorflow, import_nengo_dl
+tf = import_tensorflow()
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import_nengo_dl()
+import test_simulation as t
+from snnpipe.simulators import clock_driven
+net = t.network()
+one = t.simulate(net, kind=t.ClockDrivenSimulator)
+clock_driven._gpus = lambda tf: [device.name for device in tf.config.list_logical_devices("CPU")]
+two = t.simulate(net, kind=t.ClockDrivenSimulator)
+odd = t.simulate(net, kind=t.ClockDrivenSimulator, images=t.IMAGES[:1])
+assert all(np.array_equal(one[1][name], two[1][name]) for name in one[1])
+assert all(np.array_equal(one[1][name][:1], odd[1][name]) for name in one[1])
+np.testing.assert_allclose(one[0], two[0], rtol=1e-5, atol=1e-5)
+print("SHARED")
+"""
+    folder = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["SHARED"], done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("encoder", [ConstantEncoder(), PoissonEncoder(max_rate_hz=200.0)])

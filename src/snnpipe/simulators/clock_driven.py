@@ -194,8 +194,12 @@ class OpenClockDriven:
 
         values = tf.nest.pack_sequence_as(arguments[0], [of_replica(leaf) for leaf in range(len(flat[0]))])
         results = strategy.run(function, args=values)
-        leaves = [strategy.experimental_local_results(leaf) for leaf in tf.nest.flatten(results)]
-        return [tf.nest.pack_sequence_as(results, [leaf[i] for leaf in leaves]) for i in range(len(arguments))]
+        replicas = len(arguments)
+        leaves = [
+            (None,) * replicas if leaf is None else strategy.experimental_local_results(leaf)
+            for leaf in tf.nest.flatten(results)
+        ]
+        return [tf.nest.pack_sequence_as(results, [leaf[i] for leaf in leaves]) for i in range(replicas)]
 
     def _still_values(self, images: Any) -> _Still:
         """Return what images alone determine, without the neurons: of a constant image it is computed once."""

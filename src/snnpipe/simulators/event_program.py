@@ -294,9 +294,12 @@ class _Compiler:
 
     def _behind(self, path: _Path) -> "NDArray[np.float64] | float | None":
         """Return what the layers behind the weights multiply each channel with; None if they do more than that."""
+        assert path.core is not None
         scale: Any = 1.0
+        channels = self._graph.shapes[path.core.output][-1]
         for op, slot in path.behind:
-            if op.kind == "BatchNormalization" and op.layer.axis == [len(self._graph.shapes[op.output])]:
+            shape = self._graph.shapes[op.output]
+            if op.kind == "BatchNormalization" and op.layer.axis == [len(shape)] and shape[-1] == channels:
                 gamma = np.asarray(op.layer.gamma, np.float64) if op.layer.scale else 1.0
                 scale = scale * gamma / np.sqrt(np.asarray(op.layer.moving_variance, np.float64) + op.layer.epsilon)
             elif op.kind == "Average":

@@ -61,10 +61,8 @@ class LayerOp:
 
     def __call__(self, values: "Sequence[tf.Tensor]") -> "tf.Tensor":
         """Return the layer's output."""
-        scaled = [
-            v if f == 1 else v * np.asarray(f, v.dtype.as_numpy_dtype)
-            for v, f in zip(values, self.factors, strict=True)
-        ]
+        dtype = np.dtype(self.layer.compute_dtype)
+        scaled = [v if f == 1 else v * dtype.type(f) for v, f in zip(values, self.factors, strict=True)]
         return self.layer(scaled if len(scaled) > 1 else scaled[0])
 
 
