@@ -44,6 +44,7 @@ def test_there_are_the_configs_that_users_look_for():
     assert set(GROUPS["data"]) == {"digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"}
     assert {"mlp", "cnn2d", "keras_to_snn"} <= set(GROUPS["model"])
     assert {"keras", "nengo_dl"} <= set(GROUPS["training"])
+    assert {"auto", "clock_driven", "event_driven", "nengo_dl"} == set(GROUPS["simulator"])
     assert {"spiking_relu", "lif", "regular", "poisson", "stochastic", "rate"} == set(GROUPS["neuron"])
 
 
@@ -52,7 +53,7 @@ seed experiment_name neuron encoder
 data.name data.data_dir data.batch_size data.scaling data.max_train_images data.max_test_images
 training.epochs training.learning_rate training.optimizer training.scale_firing_rates
 conversion.scale_firing_rates conversion.synapse conversion.allow_fallback
-simulator.n_steps simulator.dt simulator.batch_size simulator.max_images simulator.readout
+simulator.n_steps simulator.dt simulator.batch_size simulator.max_images simulator.readout simulator.verify_images
 logger.tracking_uri paths.output_dir
 """
 
@@ -98,6 +99,32 @@ WRONG = {
     "zero steps": (["simulator.n_steps=0"], "simulator.n_steps", "greater than or equal to 1"),
     "negative synapse": (["conversion.synapse=-0.1"], "conversion.synapse", "greater than 0"),
     "infinite scale": (["conversion.scale_firing_rates=inf"], "conversion.scale_firing_rates", "inf"),
+    "synapse by a bare name": (["conversion.synapse=alpha"], "conversion.synapse", "a Nengo synapse"),
+    "synapse that is none": (
+        ["+conversion.synapse={_target_: nengo.LIF}"],
+        "conversion.synapse",
+        "nengo.Alpha",
+    ),
+    "unknown precision": (["simulator.precision=float16"], "simulator.precision", "'float64'"),
+    "negative verification": (["simulator.verify_images=-1"], "simulator.verify_images", "greater than or equal to 0"),
+    "no thread": (["simulator.threads=0"], "simulator.threads", "greater than or equal to 1"),
+    "key of another simulator": (["simulator.merge_steps=2"], "simulator.merge_steps", "threads"),
+    "neurons that events do not know": (
+        ["simulator=event_driven", "neuron=poisson"],
+        "layer 'conv2d' has neurons of type PoissonSpiking",
+        "simulator=clock_driven",
+    ),
+    "rate neurons and events": (["simulator=event_driven", "neuron=rate"], "RectifiedLinear", "simulator=clock_driven"),
+    "synapse that events do not know": (
+        ["simulator=event_driven", "+conversion.synapse={_target_: nengo.Alpha, tau: 0.01}"],
+        "Alpha(tau=0.01)",
+        "simulator=clock_driven",
+    ),
+    "random neurons, verified": (
+        ["neuron=poisson", "simulator.verify_images=3"],
+        "simulator.verify_images",
+        "without randomness",
+    ),
     "unknown readout": (["simulator.readout=first"], "simulator.readout", "'spike_count'"),
     "unknown scaling": (["data.scaling=half"], "data.scaling", "'zero_to_one'"),
     "window longer than the run": (

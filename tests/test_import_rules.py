@@ -16,6 +16,8 @@ HOMES = {
     "nengo": {"conversion.nengo_dl", "training.nengo_dl", "simulators.nengo_dl"},
     "nengo_dl": {"conversion.nengo_dl", "training.nengo_dl", "simulators.nengo_dl"},
     "matplotlib": {"artifacts.plots"},
+    "numba": {"simulators.event_kernel"},
+    "scipy": {"simulators.event_program", "simulators.linear_maps"},
 }
 MODULES = sorted(
     str(p.relative_to(SOURCE).with_suffix("")).replace("/", ".").removesuffix(".__init__")
@@ -77,6 +79,7 @@ def test_answers_without_a_run_load_nothing_heavy(arguments):
         "from snnpipe.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'tensorflow', 'nengo', 'nengo_dl', 'mlflow', 'matplotlib', 'sklearn', 'pandas', 'pydantic'}\n"
+        "heavy |= {'numba', 'scipy'}\n"
         "print('LOADED', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -6,6 +6,7 @@ import pytest
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
+from snnpipe.metrics.verification import Verification
 from snnpipe.types import LayerActivity, NeuronLayer, SimulationChunk, SpikeEvents, SpikingNetwork
 
 NO_EVENTS = SpikeEvents.concatenate([])
@@ -102,3 +103,40 @@ def test_latency_is_left_out_where_it_is_never_reached():
     evaluation.batch(np.array([1]), ann_classes=np.array([1])).add(chunk(0, [[[1, 0]]], counts=[[0]]))
     assert "snn/latency_ms_to_1pt" not in evaluation.metrics()
     assert evaluation.metrics()["silent_fraction/layer"] == 1
+
+
+def events(*spikes):
+    """Spikes as (image, step, neuron, count)."""
+    return SpikeEvents(*(np.array([spike[i] for spike in spikes], np.int32) for i in range(4)))
+
+
+def simulated(spikes, outputs=((1.0, 0.0),)):
+    return SimulationChunk(0, np.array([outputs], np.float32), {"layer": LayerActivity(np.zeros((1, 3)), spikes)})
+
+
+def test_a_spike_that_comes_a_step_later_is_one_moved_spike():
+    verification = Verification()
+    reference = simulated(events((0, 0, 1, 1), (0, 1, 1, 1), (0, 2, 2, 2)), [[1.0, 0.0], [4.0, 2.0]])
+    found = simulated(events((0, 0, 1, 1), (0, 2, 1, 1), (0, 2, 2, 2)), [[1.0, 0.0], [3.0, 2.0]])
+    verification.add([found], [reference])
+    assert verification.metrics() == {
+        "verify/images": 1,
+        "verify/moved_spike_share": 1 / 4,
+        "verify/output_difference": 1 / 4,
+        "verify/same_class": 1,
+    }
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_lost_and_made_spikes_count_too(lost):
+    one, two = events((0, 0, 1, 1)), events((0, 0, 1, 1), (0, 3, 1, 5))
+    verification = Verification()
+    verification.add([simulated(one if lost else two)], [simulated(two if lost else one)])
+    assert verification.moved == {"layer": 5}
+    assert "layer 'layer'" in verification.problem(1e-3)
+
+
+def test_few_moved_spikes_are_no_error_in_a_short_run():
+    verification = Verification()
+    verification.add([simulated(events((0, 0, 1, 3)))], [simulated(events((0, 1, 1, 3)))])
+    assert verification.problem(1e-3) is None

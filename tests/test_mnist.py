@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from snnpipe import Cnn2d, ConstantEncoder, NengoDLConverter, NengoDLSimulator, NengoDLTraining, TfdsDataModule, Trainer
+from snnpipe import AutoSimulator, Cnn2d, ConstantEncoder, NengoDLConverter, NengoDLTraining, TfdsDataModule, Trainer
 
 FOLDER = os.environ.get("TFDS_DATA_DIR", "")
 
@@ -23,7 +23,7 @@ def test_training_in_nengo_dl_and_converting_keeps_the_accuracy(tmp_path):
         architecture=Cnn2d(),
         training=NengoDLTraining(epochs=1, scale_firing_rates=25.0),
         converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0, synapse=0.005),
-        simulator=NengoDLSimulator(n_steps=60, batch_size=100, max_images=200),
+        simulator=AutoSimulator(n_steps=60, batch_size=100, max_images=200),
         encoder=ConstantEncoder(),
         output_dir=tmp_path,
     )

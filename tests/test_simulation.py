@@ -219,7 +219,7 @@ def test_auto_takes_the_clock_where_spikes_are_many():
     with AutoSimulator(n_steps=10).open(net) as simulator:
         list(simulator.run(stimulus))
         assert simulator.used.startswith("clock_driven (auto: ")
-        assert "spikes in a step per 100 neurons" in simulator.used
+        assert "spikes a step per 100 neurons" in simulator.used
 
 
 def test_auto_falls_back_to_nengo_dl():

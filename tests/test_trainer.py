@@ -1,5 +1,6 @@
 """The main line as a whole: what a run leaves in MLflow and on disk, and how it ends."""
 
+import dataclasses
 import json
 import threading
 from pathlib import Path
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 
 from snnpipe import (
+    AutoSimulator,
     Cnn2d,
     ConstantEncoder,
     CsvLogger,
+    EventDrivenSimulator,
     KerasTraining,
     MLflowLogger,
     NengoDLConverter,
-    NengoDLSimulator,
     PoissonEncoder,
     Progress,
     SpikeArtifacts,
@@ -23,7 +25,8 @@ from snnpipe import (
 )
 from snnpipe.callbacks.base import Callback
 from snnpipe.describe import flatten, run_name
-from snnpipe.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError
+from snnpipe.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError, VerificationError
+from snnpipe.summary import closing_table
 from snnpipe.testing import check_callback, check_logger
 
 
@@ -33,7 +36,7 @@ def make_trainer(data, folder, **parts):
         "architecture": Cnn2d(filters=[4, 6], dense=16),
         "training": KerasTraining(epochs=2, learning_rate=3e-3),
         "converter": NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0, synapse=0.005),
-        "simulator": NengoDLSimulator(n_steps=20, batch_size=16),
+        "simulator": AutoSimulator(n_steps=20, batch_size=16),
         "encoder": ConstantEncoder(),
         "loggers": [MLflowLogger(folder=str(folder)), CsvLogger(folder=str(folder / "run"))],
         "output_dir": folder / "run",
@@ -182,10 +185,10 @@ def test_every_test_image_counts_whatever_the_batch(finished, digits, tmp_path):
 
     parts = {"training": Pretrained(str(folder / "run" / "checkpoint")), "loggers": []}
     data = digits(max_train_images=400, max_test_images=50)
-    other = make_trainer(data, tmp_path, simulator=NengoDLSimulator(n_steps=20, batch_size=7), **parts).run()
+    other = make_trainer(data, tmp_path, simulator=AutoSimulator(n_steps=20, batch_size=7), **parts).run()
     assert other.metrics["snn/test_images"] == 50
     assert other.accuracy_at_step == result.accuracy_at_step
-    some = make_trainer(data, tmp_path, simulator=NengoDLSimulator(n_steps=20, batch_size=16, max_images=20), **parts)
+    some = make_trainer(data, tmp_path, simulator=AutoSimulator(n_steps=20, batch_size=16, max_images=20), **parts)
     assert some.run().metrics["snn/test_images"] == 20
 
 
@@ -267,7 +270,7 @@ def test_stages_in_the_wrong_order_are_named(digits, tmp_path):
 
 
 def test_spike_count_needs_spiking_outputs(digits, tmp_path):
-    simulator = NengoDLSimulator(n_steps=3, readout="spike_count")
+    simulator = AutoSimulator(n_steps=3, readout="spike_count")
     trainer = make_trainer(digits(max_train_images=64), tmp_path, simulator=simulator, loggers=[])
     with pytest.raises(ConfigError, match="simulator.readout"):
         trainer.fit()
@@ -304,7 +307,7 @@ def test_poisson_input_and_mean_readout(digits, tmp_path):
         digits(max_train_images=64, max_test_images=20),
         tmp_path,
         encoder=PoissonEncoder(max_rate_hz=300.0),
-        simulator=NengoDLSimulator(n_steps=10, batch_size=16, readout="mean", readout_steps=5, chunk_steps=3),
+        simulator=AutoSimulator(n_steps=10, batch_size=16, readout="mean", readout_steps=5, chunk_steps=3),
         loggers=[],
     )
     result = trainer.run()
@@ -315,7 +318,7 @@ def test_poisson_input_and_mean_readout(digits, tmp_path):
             digits(max_train_images=64, max_test_images=20),
             tmp_path,
             encoder=PoissonEncoder(max_rate_hz=300.0),
-            simulator=NengoDLSimulator(n_steps=10, batch_size=9, readout="mean", readout_steps=5),
+            simulator=AutoSimulator(n_steps=10, batch_size=9, readout="mean", readout_steps=5),
             loggers=[],
         )
         .run()
@@ -462,3 +465,37 @@ def test_run_names_say_what_a_run_is():
         "simulator": {"n_steps": 60},
     }
     assert run_name(config) == "mnist-rate-x25-5ms-60steps"
+
+
+# ---------------------------------------------------------------------- verification
+
+
+def test_verified_images_end_in_metrics_and_the_closing_table(fitted, tmp_path):
+    _, data = fitted
+    simulator = AutoSimulator(n_steps=20, batch_size=16, max_images=20, verify_images=5)
+    result = make_trainer(data, tmp_path, simulator=simulator, loggers=[]).run()
+    assert result.metrics["verify/images"] == 5
+    assert result.metrics["verify/moved_spike_share"] <= 1e-3
+    assert result.metrics["verify/same_class"] == 1
+    assert result.simulator.startswith(("event_driven (auto: ", "clock_driven (auto: "))
+    table = closing_table(result)
+    assert "5 images against nengo_dl" in table
+    assert max(map(len, table.splitlines())) <= 100
+
+
+class HalfASpikeAhead(EventDrivenSimulator):
+    """A simulator with a mistake: every neuron starts half a spike ahead."""
+
+    def open(self, network):
+        ahead = [
+            dataclasses.replace(layer, initial_state={"voltage": (layer.initial_state["voltage"] + 0.5) % 1})
+            for layer in network.layers
+        ]
+        return super().open(dataclasses.replace(network, layers=tuple(ahead)))
+
+
+def test_a_simulator_with_a_mistake_fails_its_verification(fitted, tmp_path):
+    _, data = fitted
+    simulator = HalfASpikeAhead(n_steps=20, batch_size=16, verify_images=4)
+    with pytest.raises(VerificationError, match=r"simulator.verify_images=4: .* of the spikes .*layer 'conv2d"):
+        make_trainer(data, tmp_path, simulator=simulator, loggers=[]).run()

@@ -1,6 +1,7 @@
 """The closing table: the answer, what it cost, and where to look."""
 
 from collections.abc import Mapping
+from textwrap import shorten
 
 from snnpipe.trainer import RunResult
 
@@ -49,7 +50,8 @@ def closing_table(result: RunResult) -> str:
 
 def _simulator(used: str) -> list[tuple[str, str]]:
     name, _, why = used.partition(" (auto: ")
-    return [("simulator", f"{name}: {why.removesuffix(')')}" if why else name)] if used else []
+    text = f"{name}: {why.removesuffix(')')}" if why else name
+    return [("simulator", shorten(text, WIDTH - 20, placeholder=" ..."))] if used else []
 
 
 def _verified(metrics: Mapping[str, float]) -> list[tuple[str, str]]:

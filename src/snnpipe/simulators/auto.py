@@ -111,5 +111,5 @@ class OpenAuto:
         by_clock = _CLOCK_UPDATE * neurons + _CLOCK_MAC * (network.dense_macs - network.first_layer_macs)
         density = 100 * sum(spikes.values()) / steps / neurons
         ratio = by_events / by_clock
-        self._why = f"{density:.2g} spikes in a step per 100 neurons, about {ratio:.2g} x the cost of clock_driven"
+        self._why = f"{density:.2g} spikes a step per 100 neurons, about {ratio:.2g} x clock_driven's cost"
         return events if ratio <= 1 else self._resources.enter_context(self._clock.open(network))

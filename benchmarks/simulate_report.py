@@ -1,0 +1,175 @@
+"""Writes docs/benchmarks.md and its pictures from the figures that simulate.py has kept."""
+
+import json
+from pathlib import Path
+
+COLOURS = {"NengoDL": "#882255", "clock_driven": "#0077bb", "event_driven": "#ee7733", "Keras floor": "#777777"}
+NAMES = {"main": "one core", "main_2_cores": "two cores"}
+
+
+def write(store, docs):
+    """Write the page from the JSON files in ``store``; a section that was not measured is left out."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(store.glob("*.json"))}
+    lines = [(Path(__file__).parent / "simulate_head.md").read_text().rstrip(), ""]
+    for name, title in (
+        ("main", "MNIST recipe, one core"),
+        ("main_2_cores", "MNIST recipe, two cores"),
+        ("cifar10", "CIFAR-10 recipe, one core"),
+    ):
+        if name in found:
+            lines += _table(title, found[name])
+    if "density" in found:
+        _plot(docs / "images" / "cost_by_density.png", found["density"]["found"], "density")
+        lines += _sweep("Density of spikes", found["density"], "density", "images/cost_by_density.png")
+    if "duration" in found:
+        _plot(docs / "images" / "cost_by_duration.png", found["duration"]["found"], "n_steps")
+        lines += _sweep("Duration", found["duration"], "n_steps", "images/cost_by_duration.png")
+    if "batch" in found:
+        lines += _sweep("Batch size", found["batch"], "batch", None)
+    if "memory" in found:
+        lines += _memory(found["memory"])
+    if "compile" in found:
+        lines += _compile(found["compile"])
+    if "runs" in found:
+        lines += _runs(found["runs"])
+    (docs / "benchmarks.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def _row(*cells):
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _about(section):
+    return f"Measured {section['measured']} on {section['machine']}."
+
+
+def _table(title, section):
+    found, subjects = section["found"], section["found"]["subjects"]
+    reference, floor = subjects["NengoDL"]["cpu"], subjects["Keras floor"]["cpu"]
+    lines = [
+        f"## {title}",
+        "",
+        f"{found['images']} images x {found['n_steps']} steps, {100 * found['density']:.2g} spikes in a step per 100 "
+        f"neurons. Medians of CPU seconds. {_about(section)}",
+        "",
+        _row("", "CPU s", "wall s", "NengoDL / this", "this / Keras floor", "classes as NengoDL's", "rounds"),
+        _row(*["---"] * 7),
+    ]
+    for name, own in subjects.items():
+        lines.append(
+            _row(
+                name,
+                f"{own['cpu']:.2f}",
+                f"{own['wall']:.2f}",
+                f"{reference / own['cpu']:.1f}",
+                f"{own['cpu'] / floor:.2f}",
+                "-" if "floor" in name else f"{100 * own['agreement']:.1f} %",
+                own["rounds"],
+            )
+        )
+    return [*lines, ""]
+
+
+def _sweep(title, section, key, picture):
+    rows = section["found"]["rows"]
+    names = sorted({name for row in rows for name in row["subjects"]}, key=list(COLOURS).index)
+    what = {"density": "spikes in a step per 100 neurons (scale)", "n_steps": "steps", "batch": "images at once"}[key]
+    images = section["found"].get("images")
+    lines = [
+        f"## {title}",
+        "",
+        f"CPU milliseconds an image{f', {images} images at once' if images else ''}, MNIST recipe, one core. "
+        f"{_about(section)}",
+        "",
+        *([f"![Cost against {title.lower()}]({picture})", ""] if picture else []),
+        _row(what, *names),
+        _row(*["---"] * (len(names) + 1)),
+    ]
+    for row in rows:
+        n = images or row["batch"]
+        label = f"{100 * row['density']:.2g} ({row['scale']})" if key == "density" else row[key]
+        cells = [f"{1000 * row['subjects'][name]['cpu'] / n:.2f}" if name in row["subjects"] else "-" for name in names]
+        lines.append(_row(label, *cells))
+    return [*lines, ""]
+
+
+def _plot(path, found, key):
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.8), layout="constrained")
+    for name, colour in COLOURS.items():
+        rows = [row for row in found["rows"] if name in row["subjects"]]
+        x = [100 * row["density"] if key == "density" else row["n_steps"] for row in rows]
+        y = [1000 * row["subjects"][name]["cpu"] / found["images"] for row in rows]
+        if rows:
+            axes.plot(x, y, "o-", color=colour, label=name, linestyle="--" if "floor" in name else "-")
+    axes.set(xscale="log", yscale="log", ylabel="CPU ms per image")
+    axes.set_xlabel("spikes in a step per 100 neurons" if key == "density" else "steps an image is shown")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _memory(section):
+    found = section["found"]
+    nothing = found["nothing 60"]
+    lines = [
+        "## Memory",
+        "",
+        "Largest resident size of a process that simulates 200 images at once, above one that has TensorFlow loaded "
+        "and "
+        f"only predicts with the Keras model ({nothing:,.0f} MiB).",
+        _about(section),
+        "",
+        _row("", "steps", "MiB above"),
+        _row("---", "---", "---"),
+    ]
+    for key, value in found.items():
+        name, _, steps = key.rpartition(" ")
+        if name != "nothing":
+            lines.append(_row(name, f"{int(steps):,}", f"{value - nothing:,.0f}"))
+    return [*lines, ""]
+
+
+def _compile(section):
+    lines = [
+        "## Compiling",
+        "",
+        "Seconds before the first image, one core: laying the network out, and compiling (what the first image takes "
+        f"beyond what a later one does). {_about(section)}",
+        "",
+        _row("", "laid out", "compiled, first time", "compiled, from the cache"),
+        _row(*["---"] * 4),
+    ]
+    for name, own in section["found"]["first"].items():
+        cached = section["found"]["cached"][name]
+        lines.append(_row(name, f"{own['laid_out']:.2f}", f"{own['compiled']:.2f}", f"{cached['compiled']:.2f}"))
+    return [*lines, ""]
+
+
+def _runs(section):
+    lines = [
+        "## Whole runs",
+        "",
+        f"Wall seconds on two cores. {_about(section)}",
+        "",
+        _row("", "simulator", "images", "seconds", "of the whole command", "SNN accuracy"),
+        _row(*["---"] * 6),
+    ]
+    for run in section["found"]:
+        lines.append(
+            _row(
+                run["what"],
+                run["simulator"],
+                f"{run['images']:,}",
+                f"{run['simulating']:.1f}",
+                f"{run['command']:.1f}",
+                f"{100 * run['accuracy']:.2f} %",
+            )
+        )
+    return [*lines, ""]
