@@ -136,6 +136,8 @@ class NengoDLConverter:
         if is_relu_op(layer):
             return True, ""
         kind = type(layer).__name__
+        if kind == "Conv3D" and layer.groups > 1:
+            return False, "TensorFlow has no 3-D convolution with groups on a CPU, and NengoDL none at all"
         if kind in ("Sequential", "Functional", "Model"):
             return False, "a model inside a model is not supported: use its layers directly"
         converter = Converter.converters.get(type(layer))

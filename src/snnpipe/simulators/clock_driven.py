@@ -6,7 +6,7 @@ outer part, ``(k * b, ...)``.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -133,7 +133,8 @@ class OpenClockDriven:
     def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
         """Simulate a batch from the network's initial state, part by part."""
         tf, settings = self._tf, self._settings
-        parts = self._parts(stimulus)
+        rows_of_parts = self._rows(len(stimulus))
+        parts = [_part(stimulus, rows) for rows in rows_of_parts]
         constant = stimulus.encoder.constant
         states = [self._initial_states(len(part)) for part in parts]
         still = [self._still_values(tf.constant(p.images, settings.precision)) if constant else None for p in parts]
@@ -158,25 +159,21 @@ class OpenClockDriven:
                 states = [list(result[0]) for result in results]
                 for recorded, result in zip(found, results, strict=True):
                     recorded.append(result[1:])
-            yield _joined([self._chunk(part, first, *ended) for part, *ended in zip(parts, states, found, strict=True)])
+            yield _joined(
+                [
+                    _cut(self._chunk(part, first, states[i], found[i]), len(rows_of_parts[i]))
+                    for i, part in enumerate(parts)
+                ]
+            )
             states = [[s._replace(counts=tf.zeros_like(s.counts)) for s in of_part] for of_part in states]
 
-    def _parts(self, stimulus: Stimulus) -> list[Stimulus]:
-        """Return the parts of a batch: one per GPU, on a CPU as many as make a part's state fit its caches."""
+    def _rows(self, images: int) -> list[NDArray[np.int64]]:
+        """Return the rows of a batch's parts: one per GPU, on a CPU as many as make a part's state fit its caches."""
         n = len(self._gpus)
         if not n:
             neurons = sum(layer.op.layer.size for layer in self._layers)
-            n = -(-len(stimulus) * neurons // _TILE_NEURONS)
-        rows = [part for part in np.array_split(np.arange(len(stimulus)), n) if len(part)]
-        return [
-            Stimulus(
-                stimulus.images[part],
-                [stimulus.image_ids[row] for row in part],
-                stimulus.encoder,
-                tuple(row - int(part[0]) for row in stimulus.record if part[0] <= row <= part[-1]),
-            )
-            for part in rows
-        ]
+            n = min(-(-images * neurons // _TILE_NEURONS), max(1, images // 2))
+        return [rows for rows in np.array_split(np.arange(images), n) if len(rows)]
 
     def _on_devices(self, function: Any, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Call a function for each part: one after the other, or each on a GPU of its own."""
@@ -269,7 +266,8 @@ class OpenClockDriven:
         def block(index: Any, states: Any, arrays: Any) -> Any:
             here, repeat = still, k
             if signal is not None:
-                images = tf.reshape(signal[index * k : index * k + k], [-1, *self._graph.shapes[self._graph.image]])
+                batch = -1 if signal.shape[1] is None else k * signal.shape[1]
+                images = tf.reshape(signal[index * k : index * k + k], [batch, *self._graph.shapes[self._graph.image]])
                 here, repeat = self._still_values(images), 1
             new_states, spikes, output = self._block(k, first + index * k, here, repeat, states, ids)
             outputs, output_spikes, events = arrays
@@ -401,6 +399,26 @@ class OpenClockDriven:
             },
             output_spikes_btc=joined(output_spikes) if self._output_layer is not None else None,
         )
+
+
+def _part(stimulus: Stimulus, rows: NDArray[np.int64]) -> Stimulus:
+    """Return some images of a batch; a single one twice, for TensorFlow's kernels for one image round differently."""
+    record = tuple(row - int(rows[0]) for row in stimulus.record if rows[0] <= row <= rows[-1])
+    if len(rows) == 1:
+        rows = np.repeat(rows, 2)
+    ids = [stimulus.image_ids[row] for row in rows]
+    return Stimulus(stimulus.images[rows], ids, stimulus.encoder, record)
+
+
+def _cut(chunk: SimulationChunk, images: int) -> SimulationChunk:
+    """Return a chunk of the first images."""
+    spikes = chunk.output_spikes_btc
+    return replace(
+        chunk,
+        outputs_btc=chunk.outputs_btc[:images],
+        layers={name: LayerActivity(own.counts_bn[:images], own.events) for name, own in chunk.layers.items()},
+        output_spikes_btc=None if spikes is None else spikes[:images],
+    )
 
 
 def _joined(parts: Sequence[SimulationChunk]) -> SimulationChunk:

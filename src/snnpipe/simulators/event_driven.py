@@ -117,15 +117,19 @@ class OpenEventDriven:
 
     def _base(self, compiled: Compiled, stimulus: Stimulus) -> NDArray[Any]:
         """Return the currents that the images alone cause, shape ``(b, n)``."""
+        graph, b = self._graph, len(stimulus)
         images = stimulus.images.astype(self._settings.precision, copy=False)
-        values = self._graph.evaluate({self._graph.image: images}, [tensor for tensor, _ in compiled.seen])
+        if b == 1:  # TensorFlow has kernels of their own for one image, which round differently
+            images = np.repeat(images, 2, axis=0)
+        known = {op.output: np.zeros((len(images), *graph.shapes[op.output]), images.dtype) for op in graph.neurons}
+        values = graph.evaluate(known | {graph.image: images}, [tensor for tensor, _ in compiled.seen])
         parts = [
-            _times(np.asarray(value).reshape(len(images), -1), factor)
+            _times(np.asarray(value).reshape(len(images), -1)[:b], factor)
             for value, (_, factor) in zip(values, compiled.seen, strict=True)
         ]
         if len(parts) == 1:
             return parts[0]
-        return np.concatenate([np.empty((len(images), 0), images.dtype), *parts], axis=1)
+        return np.concatenate([np.empty((b, 0), images.dtype), *parts], axis=1)
 
     def _chunk(
         self,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnpipe.compat import import_tensorflow
 from snnpipe.keras_graph import activation_name, is_neuron_layer, nodes
 from snnpipe.types import NeuronLayer, Precision, SpikingNetwork
 
@@ -47,12 +48,15 @@ class LayerOp:
         Numbers of the tensors it takes and gives.
     factors
         What each input is multiplied with first.
+    apply
+        What computes the layer: itself, unless TensorFlow has no kernel for it.
     """
 
     layer: Any
     inputs: tuple[int, ...]
     factors: tuple[float, ...]
     output: int
+    apply: Callable[[Any], Any]
 
     @property
     def kind(self) -> str:
@@ -63,7 +67,7 @@ class LayerOp:
         """Return the layer's output."""
         dtype = np.dtype(self.layer.compute_dtype)
         scaled = [v if f == 1 else v * dtype.type(f) for v, f in zip(values, self.factors, strict=True)]
-        return self.layer(scaled if len(scaled) > 1 else scaled[0])
+        return self.apply(scaled if len(scaled) > 1 else scaled[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +224,10 @@ class _Builder:
             node, unit, any(self._from_image[i] for i in inputs), any(self._from_neurons[i] for i in inputs)
         )
         self._number[id(node.outputs)] = output
-        self._ops.append(LayerOp(copied, inputs, factors, output))
+        apply = copied
+        if kind == "AveragePooling3D" and self._precision == "float64":
+            apply = _pool_as_convolution(copied)
+        self._ops.append(LayerOp(copied, inputs, factors, output, apply))
 
     def neurons(self, node: Any, layer: NeuronLayer, current_factor: float, spike_unit: float) -> None:
         """Add neurons to what the node's linear part gives, or to its input where it has none."""
@@ -254,14 +261,40 @@ class _Builder:
         config = layer.get_config() | {"dtype": self._precision}
         if is_neuron_layer(layer):
             config["activation"] = "linear"
+        if kind == "BatchNormalization":  # unfused: TensorFlow may merge a fused one with a convolution, wrongly
+            config |= {"scale": True, "center": True, "epsilon": 0.0, "fused": False}
         copied = type(layer).from_config(config)
         inputs = layer.input
         shapes = [t.shape for t in inputs] if isinstance(inputs, (list, tuple)) else inputs.shape
         copied.build(shapes)
         weights = layer.get_weights()
+        if kind == "BatchNormalization":
+            weights = _as_scale_and_bias(layer)
         if kind in WEIGHTED:
             scaled = [weights[0].astype(np.float64) * (input_factor * output_factor)]
             weights = scaled + [b.astype(np.float64) * output_factor for b in weights[1:]]
         copied.set_weights([w.astype(self._precision) for w in weights])
         copied.trainable = False
         return copied
+
+
+def _as_scale_and_bias(normalization: Any) -> list[np.ndarray]:
+    """Return gamma, beta, mean 0 and variance 1 that normalise as the layer does, rounded as NengoDL rounds them."""
+    mean, variance = (np.asarray(v) for v in (normalization.moving_mean, normalization.moving_variance))
+    one, zero = np.ones_like(mean), np.zeros_like(mean)
+    gamma = np.asarray(normalization.gamma) if normalization.scale else one
+    beta = np.asarray(normalization.beta) if normalization.center else zero
+    scale = gamma / np.sqrt(variance + variance.dtype.type(normalization.epsilon))
+    return [scale, beta - scale * mean, zero, one]
+
+
+def _pool_as_convolution(layer: Any) -> Callable[[Any], Any]:
+    """Return a 3-D average pooling as a convolution: TensorFlow has no kernel for it in float64 on a CPU."""
+    tf = import_tensorflow()
+
+    def pool(x: Any) -> Any:
+        channels, cells = x.shape[-1], int(np.prod(layer.pool_size))
+        kernel = np.broadcast_to(np.eye(channels) / cells, (*layer.pool_size, channels, channels))
+        return tf.nn.conv3d(x, tf.constant(kernel, x.dtype), (1, *layer.strides, 1), layer.padding.upper())
+
+    return pool
