@@ -215,7 +215,8 @@ def test_auto_takes_what_is_cheaper_or_possible_and_says_why(settings, used):
 def test_auto_takes_the_clock_where_spikes_are_many():
     # a large layer in which nearly every neuron spikes at every step
     net = network(scale=2e4, architecture=Mlp(units=[600, 600, 600]))
-    stimulus = Stimulus(IMAGES, range(4), ConstantEncoder())
+    images = np.repeat(IMAGES, 64, axis=0)
+    stimulus = Stimulus(images, range(len(images)), ConstantEncoder())
     with AutoSimulator(n_steps=10).open(net) as simulator:
         list(simulator.run(stimulus))
         assert simulator.used.startswith("clock_driven (auto: ")

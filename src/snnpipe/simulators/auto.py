@@ -12,17 +12,19 @@ from snnpipe.compat import import_tensorflow
 from snnpipe.errors import SimulationError
 from snnpipe.protocols import OpenSimulator
 from snnpipe.simulators.base import BuiltInSimulator
-from snnpipe.simulators.clock_driven import ClockDrivenSimulator
+from snnpipe.simulators.clock_driven import TILE_NEURONS, ClockDrivenSimulator
 from snnpipe.simulators.event_driven import EventDrivenSimulator, OpenEventDriven
 from snnpipe.types import PositiveInt, SimulationChunk, SimulationSettings, SpikingNetwork, Stimulus
 
 _SAMPLE_IMAGES = 8
 
-# Nanoseconds of one core, measured (docs/benchmarks.md): only their ratios matter.
-_EVENT_UPDATE = 0.4
-_EVENT_ADD = 0.08
-_CLOCK_UPDATE = 1.0
-_CLOCK_MAC = 0.022
+# Nanoseconds of one core, fitted to docs/benchmarks.md: only their ratios matter.
+_EVENT_UPDATE = 0.45  # a neuron in a step
+_EVENT_SPIKE = 10.0
+_EVENT_ADD = 0.05  # a weight that a spike adds
+_CLOCK_UPDATE = 0.9
+_CLOCK_MAC = 0.014
+_CLOCK_STEP = 180_000.0  # TensorFlow's own cost of a step, shared by the images of a part
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,18 @@ class OpenAuto:
         spikes = dict.fromkeys((layer.name for layer in network.layers), 0.0)
         for chunk in events.run(sample):
             for name, activity in chunk.layers.items():
-                spikes[name] += float(activity.counts_bn.sum(dtype=np.float64))
+                # several spikes of a neuron in a step are one event
+                events_bn = np.minimum(activity.counts_bn, chunk.outputs_btc.shape[1])
+                spikes[name] += float(events_bn.sum(dtype=np.float64))
         steps = n * self._settings.n_steps
         neurons = sum(layer.size for layer in network.layers)
+        total = sum(spikes.values()) / steps
         adds = sum(spikes[name] * weights for name, weights in events.adds_per_spike().items()) / steps
-        by_events = _EVENT_UPDATE * neurons + _EVENT_ADD * adds
-        by_clock = _CLOCK_UPDATE * neurons + _CLOCK_MAC * (network.dense_macs - network.first_layer_macs)
-        density = 100 * sum(spikes.values()) / steps / neurons
+        by_events = _EVENT_UPDATE * neurons + _EVENT_SPIKE * total + _EVENT_ADD * adds
+        part = min(len(stimulus), max(1, TILE_NEURONS // neurons))
+        macs = network.dense_macs - network.first_layer_macs
+        by_clock = _CLOCK_UPDATE * neurons + _CLOCK_MAC * macs + _CLOCK_STEP / part
+        density = 100 * total / neurons
         ratio = by_events / by_clock
         self._why = f"{density:.2g} spikes a step per 100 neurons, about {ratio:.2g} x clock_driven's cost"
         return events if ratio <= 1 else self._resources.enter_context(self._clock.open(network))

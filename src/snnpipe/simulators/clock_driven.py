@@ -31,7 +31,7 @@ from snnpipe.types import (
     Stimulus,
 )
 
-_TILE_NEURONS = 600_000
+TILE_NEURONS = 600_000
 """Neurons that are simulated together on a CPU: what a step touches of them fits its second-level cache."""
 
 
@@ -172,7 +172,7 @@ class OpenClockDriven:
         n = len(self._gpus)
         if not n:
             neurons = sum(layer.op.layer.size for layer in self._layers)
-            n = min(-(-images * neurons // _TILE_NEURONS), max(1, images // 2))
+            n = min(-(-images * neurons // TILE_NEURONS), max(1, images // 2))
         return [rows for rows in np.array_split(np.arange(images), n) if len(rows)]
 
     def _on_devices(self, function: Any, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -10,6 +10,7 @@ Everything here is compiled once, cached, and runs without Python's lock.
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
+import llvmlite.binding
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,20 @@ _NOTHING = 1e-30
 """A current below this is made 0: decaying on, it would become a subnormal number, which is slow."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _prefer_wide_vectors() -> None:
+    """Let LLVM use 512-bit vectors where the CPU has them: by itself it keeps to 256 bits, a fifth slower here.
+
+    It counts where Numba has compiled nothing yet in this process, and nobody has chosen a CPU for it.
+    """
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f") and not numba.config.CPU_NAME and not numba.config.CPU_FEATURES:
+        numba.config.CPU_NAME = llvmlite.binding.get_host_cpu_name()
+        numba.config.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
+
+
+_prefer_wide_vectors()
 
 
 def _compiled(function: F) -> F:
