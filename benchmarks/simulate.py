@@ -1,6 +1,6 @@
 """What simulating costs: NengoDL, the two fast simulators, a dense floor and other libraries; see docs/benchmarks.md.
 
-    python benchmarks/simulate.py                  # everything, about half an hour on two cores
+    python benchmarks/simulate.py                  # everything, about an hour on two cores, most of it NengoDL's
     python benchmarks/simulate.py main density     # some sections; the others keep their last figures
 
 It wants MNIST and CIFAR-10 prepared (TFDS_DATA_DIR), and an idle machine. Each section runs in a process of its
@@ -9,6 +9,7 @@ The two networks are trained once and kept in mlruns/benchmarks/, like the figur
 """
 
 import argparse
+import csv
 import json
 import os
 import platform
@@ -258,6 +259,43 @@ def compiling():
     return dict(zip(("first", "cached"), (json.loads(run.stdout.splitlines()[-1]) for run in runs), strict=True))
 
 
+def whole_runs():
+    """Whole commands as a user types them: the digits, and all of MNIST's test images with weights trained before."""
+    recipe("mnist", 1)  # trains where that was not done yet
+    mnist = [
+        "data=mnist",
+        "model=cnn2d",
+        "training=pretrained",
+        f"training.checkpoint={STORE / 'mnist'}",
+        f"conversion.scale_firing_rates={RECIPES['mnist']}",
+        f"conversion.synapse={SYNAPSE}",
+        "simulator.batch_size=200",
+    ]
+    jobs = [("digits", [], kind) for kind in ("nengo_dl", "auto")]
+    jobs += [("MNIST test set", mnist, kind) for kind in ("nengo_dl", "clock_driven", "auto")]
+    found = []
+    for what, overrides, kind in jobs:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "snnpipe", *overrides, f"simulator={kind}", "logger=csv"]
+            began = time.perf_counter()
+            subprocess.run([*command, f"paths.output_dir={folder}"], check=True, capture_output=True)
+            seconds = time.perf_counter() - began
+            with (Path(folder) / "metrics.csv").open(newline="") as file:
+                metrics = {row["metric"]: float(row["value"]) for row in csv.DictReader(file) if not row["step"]}
+        images = int(metrics["snn/test_images"])
+        found.append(
+            {
+                "what": what,
+                "simulator": kind,
+                "images": images,
+                "simulating": images / metrics["simulate/images_per_s"],
+                "command": seconds,
+                "accuracy": metrics["snn/test_accuracy"],
+            }
+        )
+    return found
+
+
 def first():
     network, images = recipe("mnist", 1)
     found = {}
@@ -281,6 +319,7 @@ RUN = {
     "batch": by_batch,
     "memory": memory,
     "compile": compiling,
+    "runs": whole_runs,
 }
 
 

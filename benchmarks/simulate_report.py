@@ -105,7 +105,7 @@ def _plot(path, found, key):
         x = [100 * row["density"] if key == "density" else row["n_steps"] for row in rows]
         y = [1000 * row["subjects"][name]["cpu"] / found["images"] for row in rows]
         if rows:
-            axes.plot(x, y, "o-", color=colour, label=name, linestyle="--" if "floor" in name else "-")
+            axes.plot(x, y, marker="o", color=colour, label=name, linestyle="--" if "floor" in name else "-")
     axes.set(xscale="log", yscale="log", ylabel="CPU ms per image")
     axes.set_xlabel("spikes in a step per 100 neurons" if key == "density" else "steps an image is shown")
     axes.grid(alpha=0.3, which="both")

@@ -103,7 +103,7 @@ WRONG = {
     "synapse that is none": (
         ["+conversion.synapse={_target_: nengo.LIF}"],
         "conversion.synapse",
-        "nengo.Alpha",
+        "a Nengo synapse",
     ),
     "unknown precision": (["simulator.precision=float16"], "simulator.precision", "'float64'"),
     "negative verification": (["simulator.verify_images=-1"], "simulator.verify_images", "greater than or equal to 0"),
