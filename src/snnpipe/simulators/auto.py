@@ -118,5 +118,5 @@ class OpenAuto:
         by_clock = _CLOCK_UPDATE * neurons + _CLOCK_MAC * macs + _CLOCK_STEP / part
         density = 100 * total / neurons
         ratio = by_events / by_clock
-        self._why = f"{density:.2g} spikes a step per 100 neurons, about {ratio:.2g} x clock_driven's cost"
+        self._why = f"{density:.2g} spikes a step per 100 neurons, {ratio:.2g} x clock_driven's cost"
         return events if ratio <= 1 else self._resources.enter_context(self._clock.open(network))
