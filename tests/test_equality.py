@@ -158,7 +158,7 @@ def check_networks(count, first_seed):
             return
         try:
             check_network(drawn, tally)
-        except Exception:
+        except Exception:  # whatever it is, it goes on to Hypothesis, which then shrinks the network
             tally.failed = True
             raise
         seen.add(drawn.layers)

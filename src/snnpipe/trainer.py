@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -294,18 +294,13 @@ class Trainer:
         if not wanted:
             return
         assert self.network is not None
-        encoder, verification, done = self.encoder.seeded(self.seed), Verification(), 0
+        encoder, verification = self.encoder.seeded(self.seed), Verification()
         size = min(wanted, self.simulator.batch_size)
         reference = replace(self.simulator.reference(), batch_size=size)  # type: ignore[type-var]  # a dataclass
         with self.simulator.open(self.network) as ours, reference.open(self.network) as theirs:
-            for images, _ in self.data.test_dataset(size).as_numpy_iterator():
-                batch = images[: wanted - done]
-                ids = range(done, done + len(batch))
-                stimulus = Stimulus(batch, ids, encoder, record=tuple(range(len(batch))))
+            for ids, images, _ in self._test_batches(size, wanted):
+                stimulus = Stimulus(images, ids, encoder, record=tuple(range(len(images))))
                 verification.add(ours.run(stimulus), theirs.run(stimulus))
-                done += len(batch)
-                if done >= wanted:
-                    break
         self._record(verification.metrics())
         if problem := verification.problem(TOLERANCE[self.simulator.precision]):
             raise VerificationError(
@@ -318,12 +313,9 @@ class Trainer:
         assert self.model is not None and self.network is not None
         encoder = self.encoder.seeded(self.seed)
         sampled = max((callback.sample_images for callback in self.callbacks), default=0)
-        seconds, done = 0.0, 0
-        batches = self.data.test_dataset(self.simulator.batch_size).as_numpy_iterator()
+        seconds = 0.0
         with self.simulator.open(self.network) as simulator:
-            for batch_images, batch_labels in batches:
-                images, labels = batch_images[: wanted - done], batch_labels[: wanted - done]
-                ids = range(done, done + len(images))
+            for ids, images, labels in self._test_batches(self.simulator.batch_size, wanted):
                 ann_classes = np.argmax(self.model.predict_on_batch(images), axis=-1)
                 record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
                 batch = evaluation.batch(labels, ann_classes)
@@ -335,13 +327,20 @@ class Trainer:
                     for name, activity in chunk.layers.items():
                         events[name].append(activity.events)
                 seconds += time.perf_counter() - began
-                done += len(images)
                 recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}
                 simulated = SimulatedBatch(ids, labels, ann_classes, np.concatenate(scores, axis=1), recorded)
                 self._tell("on_simulation_batch_end", self._state, simulated)
-                if done >= wanted:
-                    break
             return seconds, simulator.used
+
+    def _test_batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
+        """Yield indices, images and labels of the first ``wanted`` test images, batch by batch."""
+        done = 0
+        for images, labels in self.data.test_dataset(size).as_numpy_iterator():
+            n = min(len(images), wanted - done)
+            yield range(done, done + n), images[:n], labels[:n]
+            done += n
+            if done >= wanted:
+                break
 
     def _write_curves(
         self, accuracy: NDArray[np.float64], agreement: NDArray[np.float64], evaluation: Evaluation

@@ -77,7 +77,7 @@ class OpenEventDriven:
             spike_unit=lambda layer: spike_unit(layer, settings.dt),
         )
         self._compiled: dict[bool, Compiled] = {}
-        self._spare: list[Workspace] = []
+        self._spare: dict[bool, list[Workspace]] = {True: [], False: []}
         self._threads = settings.threads or _cores()
         self._program(True)
 
@@ -89,7 +89,8 @@ class OpenEventDriven:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
-        self._spare.clear()
+        for workspaces in self._spare.values():
+            workspaces.clear()
 
     def adds_per_spike(self) -> dict[str, float]:
         """Return how many weights a spike of each layer adds somewhere, on average."""
@@ -109,7 +110,6 @@ class OpenEventDriven:
 
     def _program(self, constant: bool) -> Compiled:
         if constant not in self._compiled:
-            self._spare.clear()
             self._compiled[constant] = compile_program(
                 self._graph, constant, self._settings.precision, self._settings.dt
             )
@@ -150,12 +150,12 @@ class OpenEventDriven:
         if not stimulus.encoder.constant:
             signal_btn = np.ascontiguousarray(stimulus.steps(first, n_steps), precision)
         events: dict[str, list[SpikeEvents]] = {name: [] for name in sizes}
-        block = self._block_steps(program)
+        block, spare = self._block_steps(program), self._spare[stimulus.encoder.constant]
 
         def run(
             rows: Sequence[int] | NDArray[np.int64], t: int, n: int, state: NDArray[Any], harvest: bool = False
         ) -> None:
-            workspace = self._spare.pop() if self._spare else _workspace(program, block)
+            workspace = spare.pop() if spare else _workspace(program, block)
             run_images(
                 program,
                 workspace,
@@ -175,7 +175,7 @@ class OpenEventDriven:
             if harvest:
                 for name, number in compiled.layers.items():
                     events[name].append(_events(workspace, number, stimulus.image_ids[rows[0]], first + t, n))
-            self._spare.append(workspace)
+            spare.append(workspace)
 
         def record(row: int) -> None:
             # an image that is recorded runs block by block, so that each block's events can be taken

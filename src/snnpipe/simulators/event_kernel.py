@@ -437,6 +437,29 @@ def _constant_layer(p, w, layer, base, n_steps):
         w.refractory[first + w.active[a]] = refractory[a]
 
 
+@numba.njit(inline="always")  # program and workspace are too large to hand on at every step
+def _scatter_step(p, w, layer, t, instant):
+    """Scatter a step's events through the connections into a layer: those that act at once, or the others."""
+    for c in range(p.connections[layer], p.connections[layer + 1]):
+        if p.instant[p.into[c]] == instant:
+            source, table = p.source[c], p.table[c]
+            begin, end = w.events[source, t], w.events[source, t + 1]
+            _scatter(
+                w.event_neuron[begin:end],
+                w.event_count[begin:end],
+                p.start[table:],
+                p.weight_at[table:],
+                p.classes[table:],
+                p.one_class[c],
+                p.rows,
+                p.row_at,
+                p.row_weight,
+                p.row_length,
+                p.weights,
+                w.currents,
+            )
+
+
 @_compiled
 def _layer(p, w, layer, base, n_steps, output_tc):
     """Run a layer that events reach: neurons, or the output, which is only read."""
@@ -448,24 +471,7 @@ def _layer(p, w, layer, base, n_steps, output_tc):
         w.flags[i] = 0
     flags, zero = w.flags[:length], w.current.dtype.type(0)
     for t in range(n_steps):
-        for c in range(p.connections[layer], p.connections[layer + 1]):
-            if p.instant[p.into[c]]:
-                source, table = p.source[c], p.table[c]
-                begin, end = w.events[source, t], w.events[source, t + 1]
-                _scatter(
-                    w.event_neuron[begin:end],
-                    w.event_count[begin:end],
-                    p.start[table:],
-                    p.weight_at[table:],
-                    p.classes[table:],
-                    p.one_class[c],
-                    p.rows,
-                    p.row_at,
-                    p.row_weight,
-                    p.row_length,
-                    p.weights,
-                    w.currents,
-                )
+        _scatter_step(p, w, layer, t, True)
         w.events[layer, t] = m
         for line in range(p.n_lines[layer]):
             at = line * length
@@ -491,24 +497,7 @@ def _layer(p, w, layer, base, n_steps, output_tc):
                 refractory = w.refractory[first + at : first + at + length]
                 _step(kind, v, refractory, current, base_line, decay, flags, w.now, p.parameters[layer])
                 m = _collect(flags, w.words, v, at, w.event_neuron, w.event_count, m)
-        for c in range(p.connections[layer], p.connections[layer + 1]):
-            if not p.instant[p.into[c]]:
-                source, table = p.source[c], p.table[c]
-                begin, end = w.events[source, t], w.events[source, t + 1]
-                _scatter(
-                    w.event_neuron[begin:end],
-                    w.event_count[begin:end],
-                    p.start[table:],
-                    p.weight_at[table:],
-                    p.classes[table:],
-                    p.one_class[c],
-                    p.rows,
-                    p.row_at,
-                    p.row_weight,
-                    p.row_length,
-                    p.weights,
-                    w.currents,
-                )
+        _scatter_step(p, w, layer, t, False)
     w.events[layer, n_steps] = m
 
 

@@ -114,7 +114,6 @@ class _Rows:
 class _Path:
     """One way from a source to a target: layers before the weights, the layer with weights if any, layers behind."""
 
-    source: int
     before: sparse.csr_array
     core: LayerOp | None
     behind: tuple[tuple[LayerOp, int], ...]
@@ -271,9 +270,9 @@ class _Compiler:
         size = int(np.prod(shapes[source]))
         before = chained([matrix(op, slot, shapes) for op, slot in layers[:core]], size)
         if core == len(layers):
-            return _Path(source, before, None, (), ())
+            return _Path(before, None, (), ())
         op = layers[core][0]
-        return _Path(source, before * op.factors[0], op, tuple(layers[core + 1 :]), shapes[op.inputs[0]])
+        return _Path(before, op, tuple(layers[core + 1 :]), shapes[op.inputs[0]])
 
     def _rows(self, path: _Path, factor: float, size: int) -> tuple[Place, _Rows]:
         """Return a path's rows in the form that fits it best, and the grid of positions they are on."""
@@ -300,8 +299,7 @@ class _Compiler:
         for op, slot in path.behind:
             shape = self._graph.shapes[op.output]
             if op.kind == "BatchNormalization" and op.layer.axis == [len(shape)] and shape[-1] == channels:
-                gamma = np.asarray(op.layer.gamma, np.float64) if op.layer.scale else 1.0
-                scale = scale * gamma / np.sqrt(np.asarray(op.layer.moving_variance, np.float64) + op.layer.epsilon)
+                scale = scale * np.asarray(op.layer.gamma, np.float64)
             elif op.kind == "Average":
                 scale = scale / len(op.inputs)
             elif op.kind not in ("Add", "Flatten", "Reshape") or (np.ndim(scale) and op.kind != "Add"):
@@ -319,7 +317,6 @@ class _Compiler:
                     f"layer {path.core.layer.name!r} is followed by layers that make too many synapses of it"
                 )
             matrices += [matrix(op, slot, shapes) for op, slot in ((path.core, 0), *path.behind)]
-            matrices[1] = matrices[1] / path.core.factors[0]
         found = chained(matrices, path.before.shape[1])
         return _matrix_rows(sparse.csc_array(found * factor))
 
@@ -341,10 +338,16 @@ def _refused(what: str) -> SimulationError:
     return SimulationError(f"simulator=event_driven: {what}, which it does not know: take simulator=clock_driven")
 
 
-def _single(before: sparse.csr_array) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Return where each source goes (-1: nowhere) and its factor, or None if one goes to several places."""
+def _columns(before: sparse.csr_array) -> sparse.csc_array:
+    """Return a matrix by its columns, what is 0 left out."""
     columns = sparse.csc_array(before)
     columns.eliminate_zeros()
+    return columns
+
+
+def _single(before: sparse.csr_array) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Return where each source goes (-1: nowhere) and its factor, or None if one goes to several places."""
+    columns = _columns(before)
     per_source = np.diff(columns.indptr)
     if per_source.max(initial=0) > 1:
         return None
@@ -386,18 +389,15 @@ def _dense_rows(kernel: NDArray[np.float64], before: sparse.csr_array) -> _Rows:
 def _convolution_rows(convolution: Convolution, before: sparse.csr_array, scale: Any) -> _Rows | None:
     """Return a convolution's rows, or None where the layers before it do not only move values and scale channels."""
     c_in = convolution.input_shape[3]
-    columns = sparse.csc_array(before)
-    columns.eliminate_zeros()
+    columns = _columns(before)
     of_channel = np.zeros(c_in)
     of_channel[columns.indices % c_in] = columns.data
     if not np.array_equal(of_channel[columns.indices % c_in], columns.data):
         return None
     kernel = convolution.kernel * scale
     start, weight_at, classes, rows, weights = _convolution_table(convolution, kernel, of_channel)
-    per_source = np.diff(columns.indptr)
-    if per_source.max(initial=0) <= 1:
-        target = np.full(columns.shape[1], -1)
-        target[per_source == 1] = columns.indices
+    if (single := _single(before)) is not None:
+        target, _ = single
         return _Rows(
             np.where(target[:, None] >= 0, start[target], NOWHERE),
             weight_at[target],

@@ -99,14 +99,11 @@ def _pooled(layer: Any, shape: tuple[int, ...]) -> sparse.csr_array:
 
 
 def _normalization(layer: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return what a batch normalisation multiplies each value with."""
-    factor = 1 / np.sqrt(np.asarray(layer.moving_variance, np.float64) + layer.epsilon)
-    if layer.scale:
-        factor = factor * np.asarray(layer.gamma, np.float64)
+    """Return what a batch normalisation multiplies each value with: in the graph's copies its gamma is all there is."""
     axis = layer.axis[0] - 1
     along = [1] * len(shape)
     along[axis] = shape[axis]
-    return np.broadcast_to(factor.reshape(along), shape).ravel()
+    return np.broadcast_to(np.asarray(layer.gamma, np.float64).reshape(along), shape).ravel()
 
 
 def _tuple(value: Any, n: int) -> tuple[int, ...]:
