@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import llvmlite.binding
 import numba
 import numpy as np
+from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT = range(5)
@@ -20,9 +21,6 @@ INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT = range(5)
 
 _DIRECT_BELOW = 0.1
 """Spikes per neuron and step of a constant current below which spike times are computed, not stepped to."""
-
-MANY = 255
-"""Flag of a neuron that spikes so often in a step, or more often: its count is taken from its voltage."""
 
 _LINE_BYTES = 64
 _NOTHING = 1e-30
@@ -46,9 +44,13 @@ _prefer_wide_vectors()
 
 
 def _compiled(function: F) -> F:
-    # "contract" lets a product and a sum become one instruction; nothing may be reordered
+    # "contract" lets a product and a sum become one instruction; nothing may be reordered. Nothing here allocates,
+    # so Numba's runtime, which counts the references to arrays, is switched off: it took a third of the time
     return cast(
-        F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nnan", "nsz"})(function)
+        F,
+        numba.njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "nnan", "nsz"})(
+            function
+        ),
     )
 
 
@@ -151,7 +153,7 @@ class Workspace(NamedTuple):
     events
         Of each layer and step of the block: where its events begin; one column behind is their end.
     flags, words
-        Of a line: how often each neuron spikes, and the same memory eight at a time.
+        Of a line: which neurons spike, a byte each, and the same memory eight at a time.
     current, now
         Of a line: the sum of several buffers, and currents within a step.
     active, active_current, active_voltage, active_refractory
@@ -180,36 +182,51 @@ class Workspace(NamedTuple):
     found_count: NDArray[Any]
 
 
+# ---------------------------------------------------------------------- what slices do where Numba may allocate
+
+
+@_compiled
+def _copy(target, source):
+    for i in range(target.shape[0]):
+        target[i] = source[i]
+
+
+@_compiled
+def _fill(target, value):
+    for i in range(target.shape[0]):
+        target[i] = value
+
+
 # ---------------------------------------------------------------------- neurons, a line at a time
 
 
 @_compiled
 def _integrate(v, current, base, decay, flags):
-    """Spiking rectified linear neurons: v += max(J, 0); n = floor(v); v -= n."""
-    zero, many = v.dtype.type(0), v.dtype.type(MANY)
+    """Spiking rectified linear neurons: v += max(J, 0); n = floor(v); v -= n. What is above a spike stays in v."""
+    zero, one = v.dtype.type(0), v.dtype.type(1)
     for i in range(v.shape[0]):
         now = current[i]
         x = v[i] + max(now + base[i], zero)
         current[i] = now * decay
-        n = np.floor(x)
-        v[i] = x - n if n < many else x
-        flags[i] = np.uint8(min(n, many))
+        spikes = x >= one
+        v[i] = x - one if spikes else x
+        flags[i] = np.uint8(spikes)
 
 
 @_compiled
 def _integrate_lif_rate(v, current, base, decay, flags, parameters):
-    """Integrate the rate of a LIF neuron: 1 / (tau_ref + tau_rc log(1 + 1 / (J - 1)))."""
+    """Integrate the rate of a LIF neuron, 1 / (tau_ref + tau_rc log(1 + 1 / (J - 1))), as `_integrate` does."""
     tau_rc, tau_ref, step = parameters[0], parameters[1], parameters[2]
-    one, many = v.dtype.type(1), v.dtype.type(MANY)
+    one = v.dtype.type(1)
     for i in range(v.shape[0]):
         now = current[i] + base[i]
         current[i] *= decay
         flags[i] = 0
         if now > one:
             x = v[i] + step / (tau_ref + tau_rc * np.log1p(one / (now - one)))
-            n = np.floor(x)
-            v[i] = x - n if n < many else x
-            flags[i] = np.uint8(min(n, many))
+            spikes = x >= one
+            v[i] = x - one if spikes else x
+            flags[i] = np.uint8(spikes)
 
 
 @_compiled
@@ -239,7 +256,7 @@ def _lif(v, refractory, current, base, decay, flags, now, parameters):
 
 @_compiled
 def _step(kind, v, refractory, current, base, decay, flags, now, parameters):
-    """Update a line of neurons; ``flags`` says how often each spiked, ``now`` is room for their currents."""
+    """Update a line of neurons; ``flags`` says which spiked, ``now`` is room for their currents."""
     if kind == INTEGRATE:
         _integrate(v, current, base, decay, flags)
     elif kind == LIF:
@@ -249,21 +266,21 @@ def _step(kind, v, refractory, current, base, decay, flags, now, parameters):
 
 
 @_compiled
-def _collect(flags, words, v, first, neuron, count, m):
+def _collect(words, v, first, neuron, count, m):
     """List the neurons of a line that spiked, behind ``m`` events; returns how many there are now."""
-    size = flags.shape[0]
-    for word in range((size + 7) // 8):
-        if words[word] != 0:
-            for i in range(word * 8, min(word * 8 + 8, size)):
-                k = flags[i]
-                if k != 0:
-                    neuron[m] = first + i
-                    count[m] = k
-                    if k == MANY:  # what does not fit a flag still stands in the voltage
-                        n = np.floor(v[i])
-                        count[m] = n
-                        v[i] -= n
-                    m += 1
+    one = v.dtype.type(1)
+    for number in range((v.shape[0] + 7) // 8):
+        word = words[number]
+        while word != 0:
+            i = number * 8 + np.int64(trailing_zeros(word) >> 3)  # the lowest byte comes first in memory
+            word &= word - np.uint64(1)
+            neuron[m] = first + i
+            count[m] = one
+            if v[i] >= one:  # it spiked more than once
+                more = np.floor(v[i])
+                count[m] += more
+                v[i] -= more
+            m += 1
     return m
 
 
@@ -281,42 +298,45 @@ def _scatter(
     end = neuron.shape[0]
     e = 0
     while e < end:
-        i = neuron[e]
-        origin = np.int64(start[i])
+        # unsigned, so that Numba does not look for indices that count from the end
+        i = np.uint32(neuron[e])
+        origin = start[i]
         if origin < 0:
             e += 1
             continue
-        group = one_class if one_class >= 0 else np.int64(classes[i])
-        k, w = count[e], np.int64(weight_at[i])
-        if e + 1 < end and start[neuron[e + 1]] == origin and (one_class >= 0 or classes[neuron[e + 1]] == group):
-            k2, w2 = count[e + 1], np.int64(weight_at[neuron[e + 1]])
-            if e + 2 < end and start[neuron[e + 2]] == origin and (one_class >= 0 or classes[neuron[e + 2]] == group):
-                k3, w3 = count[e + 2], np.int64(weight_at[neuron[e + 2]])
-                for r in range(rows[group], rows[group + 1]):
-                    at, of_row, n = origin + row_at[r], np.int64(row_weight[r]), np.int64(row_length[r])
-                    to, one = currents[at : at + n], weights[w + of_row : w + of_row + n]
-                    other, third = weights[w2 + of_row : w2 + of_row + n], weights[w3 + of_row : w3 + of_row + n]
-                    for j in range(n):
-                        to[j] = ((to[j] + k * one[j]) + k2 * other[j]) + k3 * third[j]
-                e += 3
-                continue
-            for r in range(rows[group], rows[group + 1]):
-                at, of_row, n = origin + row_at[r], np.int64(row_weight[r]), np.int64(row_length[r])
-                to, one, other = (
-                    currents[at : at + n],
-                    weights[w + of_row : w + of_row + n],
-                    weights[w2 + of_row : w2 + of_row + n],
-                )
-                for j in range(n):
-                    to[j] = (to[j] + k * one[j]) + k2 * other[j]
-            e += 2
+        group = np.uint32(one_class if one_class >= 0 else classes[i])
+        k, w = count[e], weight_at[i]
+        together, second, third = 1, i, i
+        if e + 1 < end:
+            second = np.uint32(neuron[e + 1])
+            if start[second] == origin and (one_class >= 0 or np.uint32(classes[second]) == group):
+                together = 2
+                if e + 2 < end:
+                    third = np.uint32(neuron[e + 2])
+                    if start[third] == origin and (one_class >= 0 or np.uint32(classes[third]) == group):
+                        together = 3
+        first_row, behind = np.uint32(rows[group]), np.uint32(rows[group + np.uint32(1)])
+        if together == 1:
+            for r in range(first_row, behind):
+                at, a = np.uint64(origin + row_at[r]), np.uint64(w + row_weight[r])
+                for j in range(np.uint64(row_length[r])):
+                    currents[at + j] += k * weights[a + j]
+        elif together == 2:
+            k2, w2 = count[e + 1], weight_at[second]
+            for r in range(first_row, behind):
+                at, of_row = np.uint64(origin + row_at[r]), row_weight[r]
+                a, b = np.uint64(w + of_row), np.uint64(w2 + of_row)
+                for j in range(np.uint64(row_length[r])):
+                    currents[at + j] = (currents[at + j] + k * weights[a + j]) + k2 * weights[b + j]
         else:
-            for r in range(rows[group], rows[group + 1]):
-                at, of_row, n = origin + row_at[r], np.int64(row_weight[r]), np.int64(row_length[r])
-                to, one = currents[at : at + n], weights[w + of_row : w + of_row + n]
-                for j in range(n):
-                    to[j] += k * one[j]
-            e += 1
+            k2, w2, k3, w3 = count[e + 1], weight_at[second], count[e + 2], weight_at[third]
+            for r in range(first_row, behind):
+                at, of_row = np.uint64(origin + row_at[r]), row_weight[r]
+                a, b, c = np.uint64(w + of_row), np.uint64(w2 + of_row), np.uint64(w3 + of_row)
+                for j in range(np.uint64(row_length[r])):
+                    of_two = (currents[at + j] + k * weights[a + j]) + k2 * weights[b + j]
+                    currents[at + j] = of_two + k3 * weights[c + j]
+        e += together
 
 
 # ---------------------------------------------------------------------- layers
@@ -336,7 +356,7 @@ def _input_layer(p, w, layer, signal_tn):
     w.events[layer, signal_tn.shape[0]] = m
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True, _nrt=False, fastmath=True)
 def _drive(base):
     """Return how many neurons a constant current makes spike in a step, about."""
     total, zero, one = base.dtype.type(0), base.dtype.type(0), base.dtype.type(1)
@@ -420,7 +440,7 @@ def _constant_layer(p, w, layer, base, n_steps):
             n += 1
     v, refractory, base_line = w.active_voltage[:n], w.active_refractory[:n], w.active_current[:n]
     none = w.current[:n]
-    none[:] = 0
+    _fill(none, 0)
     flags, zero = w.flags[:n], none.dtype.type(0)
     for i in range(n, (n + 7) // 8 * 8):
         w.flags[i] = 0
@@ -428,7 +448,7 @@ def _constant_layer(p, w, layer, base, n_steps):
     for t in range(n_steps):
         w.events[layer, t] = m
         _step(kind, v, refractory, none, base_line, zero, flags, w.now, p.parameters[layer])
-        m = _collect(flags, w.words, v, 0, w.event_neuron, w.event_count, m)
+        m = _collect(w.words, v, 0, w.event_neuron, w.event_count, m)
     w.events[layer, n_steps] = m
     for e in range(w.events_at[layer], m):
         w.event_neuron[e] = w.active[w.event_neuron[e]]
@@ -437,7 +457,7 @@ def _constant_layer(p, w, layer, base, n_steps):
         w.refractory[first + w.active[a]] = refractory[a]
 
 
-@numba.njit(inline="always")  # program and workspace are too large to hand on at every step
+@numba.njit(inline="always", _nrt=False)  # program and workspace are too large to hand on at every step
 def _scatter_step(p, w, layer, t, instant):
     """Scatter a step's events through the connections into a layer: those that act at once, or the others."""
     for c in range(p.connections[layer], p.connections[layer + 1]):
@@ -482,7 +502,7 @@ def _layer(p, w, layer, base, n_steps, output_tc):
                 current, decay = w.currents[where : where + length], p.decay[b]
             else:
                 current, decay = w.current[:length], zero
-                current[:] = 0
+                _fill(current, 0)
                 for b in buffers:
                     where = p.line_at[p.lines_at[b] + line]
                     for i in range(length):
@@ -496,7 +516,7 @@ def _layer(p, w, layer, base, n_steps, output_tc):
                 v = w.voltage[first + at : first + at + length]
                 refractory = w.refractory[first + at : first + at + length]
                 _step(kind, v, refractory, current, base_line, decay, flags, w.now, p.parameters[layer])
-                m = _collect(flags, w.words, v, at, w.event_neuron, w.event_count, m)
+                m = _collect(w.words, v, at, w.event_neuron, w.event_count, m)
         _scatter_step(p, w, layer, t, False)
     w.events[layer, n_steps] = m
 
@@ -583,13 +603,13 @@ def run_images(
     n_v, n_r = w.voltage.shape[0], w.refractory.shape[0]
     for b in rows:
         if fresh:
-            w.voltage[:] = p.voltage
-            w.refractory[:] = p.refractory
-            w.currents[:] = 0
+            _copy(w.voltage, p.voltage)
+            _copy(w.refractory, p.refractory)
+            _fill(w.currents, 0)
         else:
-            w.voltage[:] = state_bn[b, :n_v]
-            w.refractory[:] = state_bn[b, n_v : n_v + n_r]
-            w.currents[:] = state_bn[b, n_v + n_r :]
+            _copy(w.voltage, state_bn[b, :n_v])
+            _copy(w.refractory, state_bn[b, n_v : n_v + n_r])
+            _copy(w.currents, state_bn[b, n_v + n_r :])
         for t in range(0, n_steps, block):
             n = min(block, n_steps - t)
             advance(
@@ -605,6 +625,6 @@ def run_images(
                 counts_bn[b],
             )
         if state_bn.shape[0]:
-            state_bn[b, :n_v] = w.voltage
-            state_bn[b, n_v : n_v + n_r] = w.refractory
-            state_bn[b, n_v + n_r :] = w.currents
+            _copy(state_bn[b, :n_v], w.voltage)
+            _copy(state_bn[b, n_v : n_v + n_r], w.refractory)
+            _copy(state_bn[b, n_v + n_r :], w.currents)
