@@ -136,6 +136,20 @@ def test_lost_and_made_spikes_count_too(lost):
     assert "layer 'layer'" in verification.problem(1e-3)
 
 
+def test_outputs_that_differ_without_a_moved_spike_are_an_error():
+    verification = Verification()
+    verification.add([simulated(events((0, 0, 1, 3)), [[1.0, 0.5]])], [simulated(events((0, 0, 1, 3)), [[1.0, 0.4]])])
+    assert "outputs of 1 images differ" in verification.problem(1e-3)
+    assert verification.problem(1e-2) is None
+
+
+def test_outputs_that_are_no_numbers_are_an_error():
+    verification = Verification()
+    verification.add([simulated(events(), [[np.nan, 0.5]])], [simulated(events(), [[1.0, 0.4]])])
+    assert np.isnan(verification.metrics()["verify/output_difference"])
+    assert verification.problem(1e-2) is not None
+
+
 def test_few_moved_spikes_are_no_error_in_a_short_run():
     verification = Verification()
     verification.add([simulated(events((0, 0, 1, 3)))], [simulated(events((0, 1, 1, 3)))])

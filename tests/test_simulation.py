@@ -326,3 +326,166 @@ def test_poisson_trains_have_the_pixels_mean_and_height():
     signal = encoder.encode(image, [0], 0, 4000)[0]
     np.testing.assert_allclose(signal.mean(axis=0), [0.5, -1, 0], atol=0.1)
     assert set(np.unique(np.round(signal[:, 0] * 0.1))) <= {0, 1, 2, 3, 4}
+
+
+# ---------------------------------------------------------------------- rare networks, and wrong use
+
+
+def converted(*layers, shape=SPEC.image_shape, **settings):
+    import tf_keras as keras
+
+    start_afresh(0)
+    model = keras.Sequential([keras.layers.Input(shape), *layers])
+    return NengoDLConverter(**({"neuron": NEURONS["SpikingRectifiedLinear"], "synapse": 0.005} | settings)).convert(
+        model, 0
+    )
+
+
+def assert_same_spikes(net, kind, **settings):
+    found, expected = (simulate(net, kind=k, precision="float64", **settings) for k in (kind, NengoDLSimulator))
+    for name, counts in expected[1].items():
+        assert np.array_equal(found[1][name], counts)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-6 * np.abs(expected[0]).max())
+
+
+def test_a_convolution_that_reaches_beyond_a_target_of_one_position():
+    from tf_keras import layers
+
+    net = converted(
+        layers.Flatten(),
+        layers.Dense(6, activation="relu"),
+        layers.Reshape((1, 6)),
+        layers.ZeroPadding1D((1, 0)),
+        layers.Conv1D(5, 2, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(3),
+        scale_firing_rates=300.0,
+    )
+    assert_same_spikes(net, EventDrivenSimulator)
+
+
+@pytest.mark.parametrize("kind", [ClockDrivenSimulator, EventDrivenSimulator])
+@pytest.mark.parametrize("base", [None, nengo.RectifiedLinear(), nengo.LIFRate()])
+def test_neurons_that_begin_above_their_threshold(kind, base):
+    from tf_keras import layers
+
+    start = {"voltage": nengo.dists.Uniform(0, 3)}
+    neuron = (
+        nengo.RegularSpiking(base, initial_state=start) if base else nengo.SpikingRectifiedLinear(initial_state=start)
+    )
+    net = converted(
+        layers.Flatten(),
+        layers.Dense(9, activation="relu"),
+        layers.Dense(9, activation="relu"),
+        layers.Dense(3),
+        neuron=neuron,
+    )
+    assert max(layer.initial_state["voltage"].max() for layer in net.layers) > 2
+    assert_same_spikes(net, kind)
+
+
+@pytest.mark.parametrize("kind", [ClockDrivenSimulator, NengoDLSimulator])
+def test_a_pooling_in_three_dimensions_that_pads_is_the_mean_of_what_is_inside(kind):
+    from tf_keras import layers
+
+    net = converted(
+        layers.Reshape((2, 4, 4, 2)),
+        layers.Conv3D(3, 1, activation="relu"),
+        layers.AveragePooling3D(3, 2, padding="same"),
+        layers.Flatten(),
+        layers.Dense(3),
+        shape=(8, 8, 1),
+        allow_fallback=True,
+        neuron=None,
+        synapse=None,
+    )
+    outputs, _, _ = simulate(net, kind=kind, n_steps=2)
+    np.testing.assert_allclose(outputs[:, -1], net.keras_model.predict(IMAGES, verbose=0), rtol=1e-4, atol=1e-5)
+    if kind is ClockDrivenSimulator:
+        outputs, _, _ = simulate(net, kind=kind, n_steps=2, precision="float64")
+        np.testing.assert_allclose(outputs[:, -1], net.keras_model.predict(IMAGES, verbose=0), rtol=1e-4, atol=1e-5)
+
+
+def test_what_events_know_may_depend_on_the_input():
+    from tf_keras import layers
+
+    net = converted(
+        layers.Flatten(),
+        layers.Dense(9, activation="tanh", name="odd"),
+        layers.Dense(9, activation="relu"),
+        layers.Dense(3),
+        scale_firing_rates=100.0,
+    )
+    assert_same_spikes(net, EventDrivenSimulator)
+    with pytest.raises(SimulationError, match=r"layer 'odd'.*simulator=clock_driven"):
+        EventDrivenSimulator().open(net, constant_input=False)
+    encoder = PoissonEncoder(max_rate_hz=200.0).seeded(0)
+    with AutoSimulator(n_steps=20).open(net, constant_input=False) as simulator:
+        list(simulator.run(Stimulus(IMAGES, range(4), encoder)))
+        assert simulator.used.startswith("clock_driven (auto: event_driven: layer 'odd'")
+
+
+def test_auto_counts_the_events_of_a_changing_input():
+    encoder = PoissonEncoder(max_rate_hz=200.0).seeded(0)
+    with AutoSimulator(n_steps=20, batch_size=4).open(network(), constant_input=False) as simulator:
+        list(simulator.run(Stimulus(IMAGES, range(4), encoder)))
+        assert " x clock_driven's cost" in simulator.used
+
+
+def test_too_many_synapses_are_refused(monkeypatch):
+    from tf_keras import layers
+
+    from snnpipe.simulators import event_program
+
+    net = converted(
+        layers.Conv2D(4, 3, activation="relu"),
+        layers.Conv2D(4, 1),
+        layers.Conv2D(4, 3, activation="relu", name="c"),
+        layers.Flatten(),
+        layers.Dense(3),
+    )
+    EventDrivenSimulator().open(net)
+    monkeypatch.setattr(event_program, "_MOST_SYNAPSES", 5_000)
+    with pytest.raises(SimulationError, match=r"layer 'c'.*too many synapses.*simulator=clock_driven"):
+        EventDrivenSimulator().open(net)
+
+
+def test_a_synapse_that_neither_fast_simulator_knows_names_the_one_that_does():
+    direct = nengo.synapses.LinearFilter([0.001, 1.0], [0.002, 1.0], analog=True)
+    for kind in (EventDrivenSimulator, ClockDrivenSimulator):
+        with pytest.raises(SimulationError, match=r"LinearFilter.*simulator=nengo_dl"):
+            kind().open(network(synapse=direct))
+
+
+@pytest.mark.parametrize("kind", [NengoDLSimulator, ClockDrivenSimulator, EventDrivenSimulator])
+def test_an_encoder_that_gives_another_shape_is_told(kind):
+    class Short:
+        constant = False
+
+        def encode(self, images, image_ids, first_step, n_steps):
+            return np.zeros((len(images), n_steps - 1, images[0].size), np.float32)
+
+    with pytest.raises(SimulationError, match=r"encoder Short gave an array of shape \(4, 19, 64\).*\(4, 20, 64\)"):
+        simulate(network(), kind=kind, encoder=Short())
+
+
+def test_more_images_than_nengo_dl_was_built_for():
+    with pytest.raises(SimulationError, match=r"3 images at once and got 4: raise simulator.batch_size"):
+        simulate(network(), batch_size=3)
+
+
+@pytest.mark.parametrize("record", [(0, 0), (-1,), (4,)])
+def test_rows_to_record_are_rows(record):
+    with pytest.raises(ValueError, match=r"rows of 4 images, each once"):
+        Stimulus(IMAGES, range(4), ConstantEncoder(), record=record)
+
+
+def test_a_fault_in_a_thread_ends_the_run(monkeypatch):
+    from snnpipe.simulators import event_driven
+
+    def fail(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(event_driven, "run_images", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        simulate(network(), kind=EventDrivenSimulator)

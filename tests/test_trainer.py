@@ -486,12 +486,12 @@ def test_verified_images_end_in_metrics_and_the_closing_table(fitted, tmp_path):
 class HalfASpikeAhead(EventDrivenSimulator):
     """A simulator with a mistake: every neuron starts half a spike ahead."""
 
-    def open(self, network):
+    def open(self, network, constant_input=True):
         ahead = [
             dataclasses.replace(layer, initial_state={"voltage": (layer.initial_state["voltage"] + 0.5) % 1})
             for layer in network.layers
         ]
-        return super().open(dataclasses.replace(network, layers=tuple(ahead)))
+        return super().open(dataclasses.replace(network, layers=tuple(ahead)), constant_input)
 
 
 def test_a_simulator_with_a_mistake_fails_its_verification(fitted, tmp_path):

@@ -140,14 +140,15 @@ class Simulator(Protocol):
     verify_images: int
     precision: Precision
 
-    def open(self, network: SpikingNetwork) -> OpenSimulator:
+    def open(self, network: SpikingNetwork, constant_input: bool = True) -> OpenSimulator:
         """Load a network: a context manager, so that what it holds is released.
 
-        It is called on the untrained network, too, to learn before training whether it can be simulated.
+        It is called on the untrained network, too, to learn before training whether it can be simulated with an
+        input that is the same at each step, or changes.
         """
 
     def reference(self) -> "Simulator":
-        """Return the simulator that the first ``verify_images`` images are held against."""
+        """Return the simulator that the first ``verify_images`` images are held against, a dataclass."""
 
 
 @runtime_checkable

@@ -38,6 +38,7 @@ from snnpipe.protocols import (
     DataModule,
     Encoder,
     Logger,
+    OpenSimulator,
     Simulator,
     Status,
     TrainingPath,
@@ -46,6 +47,9 @@ from snnpipe.types import FitProgress, RunState, SimulatedBatch, SpikeEvents, Sp
 
 if TYPE_CHECKING:
     import tf_keras
+
+_VERIFIED_TOGETHER = 10
+"""Images at once while verifying, for all spikes of all of them are kept."""
 
 
 @dataclass(frozen=True)
@@ -237,8 +241,10 @@ class Trainer:
         )
         wanted = min(self.data.spec.n_test, simulator.max_images or self.data.spec.n_test)
         self._tell("on_simulation_start", self._state, wanted)
-        self._verify()
-        seconds, used = self._simulate(evaluation, wanted)
+        with self.simulator.open(self.network, self.encoder.constant) as opened:
+            self._verify(opened)
+            seconds = self._simulate(opened, evaluation, wanted)
+            used = opened.used
         metrics = evaluation.metrics() | {
             "simulate/images_per_s": evaluation.images / max(seconds, 1e-9),
             "simulate/peak_memory_mb": peak_memory_mb(),
@@ -274,7 +280,7 @@ class Trainer:
 
     def _check_simulator(self, network: SpikingNetwork) -> None:
         """Raise `SimulationError` where the untrained network shows that simulating will not work."""
-        self.simulator.open(network)
+        self.simulator.open(network, self.encoder.constant)
         drawn = [layer.name for layer in network.layers if layer.random]
         if self.simulator.verify_images and drawn:
             raise SimulationError(
@@ -282,7 +288,7 @@ class Trainer:
                 "draw their spikes, which no two simulators do alike: take 0, or neurons without randomness"
             )
 
-    def _verify(self) -> None:
+    def _verify(self, ours: OpenSimulator) -> None:
         """Hold the first images' spikes against the reference simulator's.
 
         Raises
@@ -295,9 +301,9 @@ class Trainer:
             return
         assert self.network is not None
         encoder, verification = self.encoder.seeded(self.seed), Verification()
-        size = min(wanted, self.simulator.batch_size)
+        size = min(wanted, self.simulator.batch_size, _VERIFIED_TOGETHER)
         reference = replace(self.simulator.reference(), batch_size=size)  # type: ignore[type-var]  # a dataclass
-        with self.simulator.open(self.network) as ours, reference.open(self.network) as theirs:
+        with reference.open(self.network, encoder.constant) as theirs:
             for ids, images, _ in self._test_batches(size, wanted):
                 stimulus = Stimulus(images, ids, encoder, record=tuple(range(len(images))))
                 verification.add(ours.run(stimulus), theirs.run(stimulus))
@@ -308,29 +314,28 @@ class Trainer:
                 "simulator.precision=float64 tells rounding from a mistake in the simulator"
             )
 
-    def _simulate(self, evaluation: Evaluation, wanted: int) -> tuple[float, str]:
-        """Simulate test images until ``wanted`` are done; returns the seconds that it took, and the simulator used."""
+    def _simulate(self, simulator: OpenSimulator, evaluation: Evaluation, wanted: int) -> float:
+        """Simulate test images until ``wanted`` are done; returns the seconds that it took."""
         assert self.model is not None and self.network is not None
         encoder = self.encoder.seeded(self.seed)
         sampled = max((callback.sample_images for callback in self.callbacks), default=0)
         seconds = 0.0
-        with self.simulator.open(self.network) as simulator:
-            for ids, images, labels in self._test_batches(self.simulator.batch_size, wanted):
-                ann_classes = np.argmax(self.model.predict_on_batch(images), axis=-1)
-                record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
-                batch = evaluation.batch(labels, ann_classes)
-                scores: list[NDArray[np.float64]] = []
-                events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
-                began = time.perf_counter()
-                for chunk in simulator.run(Stimulus(images, ids, encoder, record)):
-                    scores.append(batch.add(chunk))
-                    for name, activity in chunk.layers.items():
-                        events[name].append(activity.events)
-                seconds += time.perf_counter() - began
-                recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}
-                simulated = SimulatedBatch(ids, labels, ann_classes, np.concatenate(scores, axis=1), recorded)
-                self._tell("on_simulation_batch_end", self._state, simulated)
-            return seconds, simulator.used
+        for ids, images, labels in self._test_batches(self.simulator.batch_size, wanted):
+            ann_classes = np.argmax(self.model.predict_on_batch(images), axis=-1)
+            record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
+            batch = evaluation.batch(labels, ann_classes)
+            scores: list[NDArray[np.float64]] = []
+            events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
+            began = time.perf_counter()
+            for chunk in simulator.run(Stimulus(images, ids, encoder, record)):
+                scores.append(batch.add(chunk))
+                for name, activity in chunk.layers.items():
+                    events[name].append(activity.events)
+            seconds += time.perf_counter() - began
+            recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}
+            simulated = SimulatedBatch(ids, labels, ann_classes, np.concatenate(scores, axis=1), recorded)
+            self._tell("on_simulation_batch_end", self._state, simulated)
+        return seconds
 
     def _test_batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
         """Yield indices, images and labels of the first ``wanted`` test images, batch by batch."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from snnpipe.errors import ConversionError
+from snnpipe.errors import ConversionError, SimulationError
 from snnpipe.schema import check_fields
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class PlannedLayer:
     - ``native``: becomes Nengo objects (neurons, or a linear connection);
     - ``folded``: merged into the layer before it, or dropped where it does not change the class;
     - ``passthrough``: reorders or passes on values, costs nothing;
-    - ``fallback``: runs as a TensorNode in NengoDL only (``conversion.allow_fallback=true``);
+    - ``fallback``: runs as a TensorNode in software only (``conversion.allow_fallback=true``);
     - ``unsupported``: cannot be converted; ``reason`` says why and the cure.
     """
 
@@ -243,12 +243,29 @@ class Stimulus:
     encoder: ImageEncoder
     record: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        if len(set(self.record)) < len(self.record) or not all(0 <= row < len(self) for row in self.record):
+            raise ValueError(f"record names rows of {len(self)} images, each once: got {self.record}")
+
     def __len__(self) -> int:
         return len(self.images)
 
     def steps(self, first_step: int, n_steps: int) -> NDArray[np.float32]:
-        """Return the input of steps ``first_step`` and on, shape ``(b, n_steps, n)``."""
-        return self.encoder.encode(self.images, self.image_ids, first_step, n_steps)
+        """Return the input of steps ``first_step`` and on, shape ``(b, n_steps, n)``.
+
+        Raises
+        ------
+        SimulationError
+            If the encoder returns an array of another shape.
+        """
+        found = self.encoder.encode(self.images, self.image_ids, first_step, n_steps)
+        expected = (len(self), n_steps, self.images[0].size)
+        if np.shape(found) != expected:
+            raise SimulationError(
+                f"encoder {type(self.encoder).__name__} gave an array of shape {np.shape(found)} for {n_steps} steps: "
+                f"it must be {expected} (images, steps, values)"
+            )
+        return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ class NengoDLConverter:
         (``nengo.Lowpass``, ``nengo.Alpha``); None for no filter. One, or one per layer; layers that a
         mapping does not name get none.
     allow_fallback
-        Whether a layer that Nengo has no objects for may run as a TensorNode, in NengoDL only.
+        Whether a layer that Nengo has no objects for may run as a TensorNode, in software only.
     max_to_avg_pool
         Whether max pooling becomes average pooling. It changes what the network computes.
     """
@@ -107,13 +107,13 @@ class NengoDLConverter:
                 "-",
                 "spiking neurons have no maximum: choose average pooling in the model, "
                 "conversion.max_to_avg_pool=true (which changes what it computes), or "
-                "conversion.allow_fallback=true (which runs it in NengoDL only)",
+                "conversion.allow_fallback=true (which runs it in software only)",
             )
         convertible, why = self._native(layer, changes)
         if not convertible:
             if self.allow_fallback:
                 return planned("fallback", "TensorNode", why)
-            return planned("unsupported", "-", f"{why}; conversion.allow_fallback=true runs it in NengoDL only")
+            return planned("unsupported", "-", f"{why}; conversion.allow_fallback=true runs it in software only")
         if is_neuron_layer(layer):
             own = settings[name]
             return planned(

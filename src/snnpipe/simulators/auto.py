@@ -17,11 +17,12 @@ from snnpipe.simulators.event_driven import EventDrivenSimulator, OpenEventDrive
 from snnpipe.types import PositiveInt, SimulationChunk, SimulationSettings, SpikingNetwork, Stimulus
 
 _SAMPLE_IMAGES = 8
+_SAMPLE_STEPS = 50  # of an input that changes
 
 # Nanoseconds of one core, fitted to docs/benchmarks.md: only their ratios matter.
-_EVENT_UPDATE = 0.45  # a neuron in a step
-_EVENT_SPIKE = 10.0
-_EVENT_ADD = 0.05  # a weight that a spike adds
+_EVENT_UPDATE = 0.3  # a neuron in a step
+_EVENT_SPIKE = 7.0
+_EVENT_ADD = 0.035  # a weight that a spike adds
 _CLOCK_UPDATE = 0.9
 _CLOCK_MAC = 0.014
 _CLOCK_STEP = 180_000.0  # TensorFlow's own cost of a step, shared by the images of a part
@@ -32,8 +33,8 @@ class AutoSimulator(BuiltInSimulator):
     """Take the event-driven simulator where spikes are few, the clock-driven one where they are many.
 
     The first images are simulated by events; their spikes and the network's size give an estimate of what
-    either simulator costs. The choice depends on the network and the images alone, never on a clock. What
-    neither knows runs in NengoDL. Other parameters as for `SimulationSettings`.
+    either simulator costs. The choice depends on the network, the images and the settings alone, never on a
+    clock. What neither knows runs in NengoDL. Other parameters as for `SimulationSettings`.
 
     Parameters
     ----------
@@ -43,15 +44,15 @@ class AutoSimulator(BuiltInSimulator):
 
     threads: PositiveInt | None = None
 
-    def open(self, network: SpikingNetwork) -> "OpenAuto":
+    def open(self, network: SpikingNetwork, constant_input: bool = True) -> "OpenAuto":
         """Find out which simulators know the network."""
-        return OpenAuto(network, self)
+        return OpenAuto(network, self, constant_input)
 
 
 class OpenAuto:
     """A network whose simulator is chosen when the first batch is seen."""
 
-    def __init__(self, network: SpikingNetwork, settings: AutoSimulator):
+    def __init__(self, network: SpikingNetwork, settings: AutoSimulator, constant_input: bool):
         self._network = network
         self._settings = settings
         self._resources = ExitStack()
@@ -63,7 +64,7 @@ class OpenAuto:
         refusals = []
         for simulator in (EventDrivenSimulator(**shared, threads=settings.threads), self._clock, settings.reference()):
             try:
-                self._candidate = simulator.open(network)
+                self._candidate = simulator.open(network, constant_input)
                 break
             except SimulationError as refusal:
                 refusals.append(str(refusal).removeprefix("simulator=").partition(": take ")[0])
@@ -89,34 +90,43 @@ class OpenAuto:
         """Simulate a batch; the first one decides by which simulator."""
         if self._chosen is None:
             assert self._candidate is not None, "NengoDL takes every network"
-            chosen = self._resources.enter_context(self._candidate)
-            if isinstance(chosen, OpenEventDriven):
-                chosen = self._by_density(chosen, stimulus)
-            self._chosen = chosen
+            chosen = self._candidate
+            if isinstance(chosen, OpenEventDriven) and not self._events_are_cheaper(chosen, stimulus):
+                chosen = self._clock.open(self._network, stimulus.encoder.constant)
+            self._chosen, self._candidate = self._resources.enter_context(chosen), None
         return self._chosen.run(stimulus)
 
-    def _by_density(self, events: OpenEventDriven, stimulus: Stimulus) -> OpenSimulator:
-        network = self._network
+    def _events_are_cheaper(self, events: OpenEventDriven, stimulus: Stimulus) -> bool:
+        network, settings, constant = self._network, self._settings, stimulus.encoder.constant
         if import_tensorflow().config.list_physical_devices("GPU"):
             self._why = "there is a GPU"
-            return self._resources.enter_context(self._clock.open(network))
+            return False
+        if not network.dense_macs:
+            self._why = "what its layers outside Nengo's objects cost at each step is not known"
+            return True
         n = min(_SAMPLE_IMAGES, len(stimulus))
         sample = replace(stimulus, images=stimulus.images[:n], image_ids=list(stimulus.image_ids)[:n], record=())
         spikes = dict.fromkeys((layer.name for layer in network.layers), 0.0)
-        for chunk in events.run(sample):
-            for name, activity in chunk.layers.items():
-                # several spikes of a neuron in a step are one event
-                events_bn = np.minimum(activity.counts_bn, chunk.outputs_btc.shape[1])
-                spikes[name] += float(events_bn.sum(dtype=np.float64))
-        steps = n * self._settings.n_steps
+        with events:
+            for chunk in events.run(sample):
+                for name, activity in chunk.layers.items():
+                    # several spikes of a neuron in a step are one event
+                    events_bn = np.minimum(activity.counts_bn, chunk.outputs_btc.shape[1])
+                    spikes[name] += float(events_bn.sum(dtype=np.float64))
+        steps = n * settings.n_steps
+        per_step: dict[str | None, float] = {name: count / steps for name, count in spikes.items()}
         neurons = sum(layer.size for layer in network.layers)
-        total = sum(spikes.values()) / steps
-        adds = sum(spikes[name] * weights for name, weights in events.adds_per_spike().items()) / steps
-        by_events = _EVENT_UPDATE * neurons + _EVENT_SPIKE * total + _EVENT_ADD * adds
-        part = min(len(stimulus), max(1, TILE_NEURONS // neurons))
-        macs = network.dense_macs - network.first_layer_macs
+        density = 100 * sum(per_step.values()) / neurons
+        macs = network.dense_macs
+        if constant:
+            macs -= network.first_layer_macs
+        else:
+            shown = sample.steps(0, min(settings.n_steps, _SAMPLE_STEPS))
+            per_step[None] = np.count_nonzero(shown) / (n * shown.shape[1])
+        weights = events.adds_per_spike(constant)
+        adds = sum(count * weights.get(name, 0.0) for name, count in per_step.items())
+        by_events = _EVENT_UPDATE * neurons + _EVENT_SPIKE * sum(per_step.values()) + _EVENT_ADD * adds
+        part = min(settings.batch_size, max(1, TILE_NEURONS // neurons))
         by_clock = _CLOCK_UPDATE * neurons + _CLOCK_MAC * macs + _CLOCK_STEP / part
-        density = 100 * total / neurons
-        ratio = by_events / by_clock
-        self._why = f"{density:.2g} spikes a step per 100 neurons, {ratio:.2g} x clock_driven's cost"
-        return events if ratio <= 1 else self._resources.enter_context(self._clock.open(network))
+        self._why = f"{density:.2g} spikes a step per 100 neurons, {by_events / by_clock:.2g} x clock_driven's cost"
+        return by_events <= by_clock

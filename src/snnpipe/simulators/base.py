@@ -3,8 +3,9 @@
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from snnpipe.errors import SimulationError
 from snnpipe.schema import check_fields
-from snnpipe.types import SimulationSettings
+from snnpipe.types import SimulationSettings, SpikingNetwork
 
 if TYPE_CHECKING:
     from snnpipe.simulators.nengo_dl import NengoDLSimulator
@@ -22,3 +23,12 @@ class BuiltInSimulator(SimulationSettings):
         from snnpipe.simulators.nengo_dl import NengoDLSimulator
 
         return NengoDLSimulator(**{f.name: getattr(self, f.name) for f in fields(SimulationSettings)})
+
+
+def require_converted(network: SpikingNetwork, simulator: str) -> None:
+    """Raise `SimulationError` where a network was not converted from a Keras model."""
+    if network.keras_model is None:
+        raise SimulationError(
+            f"simulator={simulator} runs networks that were converted from a Keras model, and this one is native "
+            "Nengo: take simulator=nengo_dl"
+        )

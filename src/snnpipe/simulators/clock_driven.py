@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from snnpipe.compat import import_tensorflow
 from snnpipe.errors import SimulationError
-from snnpipe.simulators.base import BuiltInSimulator
+from snnpipe.simulators.base import BuiltInSimulator, require_converted
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.filters import Filter, discrete
 from snnpipe.simulators.graph import HOMOGENEOUS, Graph, LayerOp, NeuronOp, build_graph
@@ -48,7 +48,7 @@ class ClockDrivenSimulator(BuiltInSimulator):
 
     merge_steps: PositiveInt = 1
 
-    def open(self, network: SpikingNetwork) -> "OpenClockDriven":
+    def open(self, network: SpikingNetwork, constant_input: bool = True) -> "OpenClockDriven":
         """Compile the network.
 
         Raises
@@ -94,11 +94,7 @@ class OpenClockDriven:
     used = "clock_driven"
 
     def __init__(self, network: SpikingNetwork, settings: ClockDrivenSimulator):
-        if network.keras_model is None:
-            raise SimulationError(
-                "simulator=clock_driven runs networks that were converted from a Keras model, and this one is native "
-                "Nengo: take simulator=nengo_dl"
-            )
+        require_converted(network, "clock_driven")
         self._network = network
         self._settings = settings
         self._tf = import_tensorflow()

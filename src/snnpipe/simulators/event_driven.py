@@ -5,7 +5,7 @@ Axes: b = image of the batch, t = step, n = neuron, c = class.
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -13,10 +13,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.errors import SimulationError
-from snnpipe.simulators.base import BuiltInSimulator
+from snnpipe.simulators.base import BuiltInSimulator, require_converted
 from snnpipe.simulators.chunks import chunks
-from snnpipe.simulators.event_kernel import OUTPUT, Program, Workspace, aligned, run_images
+from snnpipe.simulators.event_kernel import INPUT, OUTPUT, Program, Workspace, aligned, run_images
 from snnpipe.simulators.event_program import Compiled, compile_program
 from snnpipe.simulators.graph import build_graph
 from snnpipe.simulators.neurons import equation, spike_unit
@@ -46,7 +45,7 @@ class EventDrivenSimulator(BuiltInSimulator):
 
     threads: PositiveInt | None = None
 
-    def open(self, network: SpikingNetwork) -> "OpenEventDriven":
+    def open(self, network: SpikingNetwork, constant_input: bool = True) -> "OpenEventDriven":
         """Lay the network out for the kernel.
 
         Raises
@@ -54,7 +53,7 @@ class EventDrivenSimulator(BuiltInSimulator):
         SimulationError
             If it has a layer, a neuron type or a synapse that only another simulator knows, by its name.
         """
-        return OpenEventDriven(network, self)
+        return OpenEventDriven(network, self, constant_input)
 
 
 class OpenEventDriven:
@@ -62,12 +61,8 @@ class OpenEventDriven:
 
     used = "event_driven"
 
-    def __init__(self, network: SpikingNetwork, settings: EventDrivenSimulator):
-        if network.keras_model is None:
-            raise SimulationError(
-                "simulator=event_driven runs networks that were converted from a Keras model, and this one is native "
-                "Nengo: take simulator=nengo_dl"
-            )
+    def __init__(self, network: SpikingNetwork, settings: EventDrivenSimulator, constant_input: bool):
+        require_converted(network, "event_driven")
         self._network = network
         self._settings = settings
         self._graph = build_graph(
@@ -79,7 +74,7 @@ class OpenEventDriven:
         self._compiled: dict[bool, Compiled] = {}
         self._spare: dict[bool, list[Workspace]] = {True: [], False: []}
         self._threads = settings.threads or _cores()
-        self._program(True)
+        self._program(constant_input)
 
     def __enter__(self) -> Self:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="snnpipe-events")
@@ -92,9 +87,9 @@ class OpenEventDriven:
         for workspaces in self._spare.values():
             workspaces.clear()
 
-    def adds_per_spike(self) -> dict[str, float]:
-        """Return how many weights a spike of each layer adds somewhere, on average."""
-        return dict(self._program(True).adds_per_spike)
+    def adds_per_spike(self, constant_input: bool) -> dict[str | None, float]:
+        """Return how many weights a spike of each layer adds somewhere, on average; of a changing input under None."""
+        return dict(self._program(constant_input).adds_per_spike)
 
     def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
         """Simulate a batch from the network's initial state."""
@@ -149,13 +144,15 @@ class OpenEventDriven:
         signal_btn = np.zeros((b, n_steps, 0), precision)
         if not stimulus.encoder.constant:
             signal_btn = np.ascontiguousarray(stimulus.steps(first, n_steps), precision)
-        events: dict[str, list[SpikeEvents]] = {name: [] for name in sizes}
         block, spare = self._block_steps(program), self._spare[stimulus.encoder.constant]
 
         def run(
             rows: Sequence[int] | NDArray[np.int64], t: int, n: int, state: NDArray[Any], harvest: bool = False
-        ) -> None:
-            workspace = spare.pop() if spare else _workspace(program, block)
+        ) -> dict[str, SpikeEvents]:
+            try:
+                workspace = spare.pop()
+            except IndexError:
+                workspace = _workspace(program, block)
             run_images(
                 program,
                 workspace,
@@ -172,26 +169,27 @@ class OpenEventDriven:
                 spikes_btc[:, t : t + n],
                 counts_bn,
             )
+            found = {}
             if harvest:
                 for name, number in compiled.layers.items():
-                    events[name].append(_events(workspace, number, stimulus.image_ids[rows[0]], first + t, n))
+                    found[name] = _events(workspace, number, stimulus.image_ids[rows[0]], first + t, n)
             spare.append(workspace)
+            return found
 
-        def record(row: int) -> None:
+        def record(row: int) -> list[dict[str, SpikeEvents]]:
             # an image that is recorded runs block by block, so that each block's events can be taken
             state = state_bn if len(state_bn) else np.empty((row + 1, state_bn.shape[1]), precision)
-            for t in range(0, n_steps, block):
-                run([row], t, min(block, n_steps - t), state, harvest=True)
+            return [run([row], t, min(block, n_steps - t), state, harvest=True) for t in range(0, n_steps, block)]
 
-        for row in stimulus.record:
-            record(row)
         others = np.setdiff1d(np.arange(b), stimulus.record)
         tasks = np.array_split(others, min(len(others), 4 * self._threads)) if len(others) else []
-        for done in [self._pool.submit(run, rows, 0, n_steps, state_bn) for rows in tasks]:
-            done.result()
+        recorded = [self._pool.submit(record, row) for row in stimulus.record]
+        _finish([*recorded, *(self._pool.submit(run, rows, 0, n_steps, state_bn) for rows in tasks)])
+        events = [of_block for done in recorded for of_block in done.result()]
         layers, at = {}, 0
         for name in compiled.layers:
-            layers[name] = LayerActivity(counts_bn[:, at : at + sizes[name]], SpikeEvents.concatenate(events[name]))
+            here = slice(at, at + sizes[name])
+            layers[name] = LayerActivity(counts_bn[:, here], SpikeEvents.concatenate([found[name] for found in events]))
             at += sizes[name]
         return SimulationChunk(
             first_step=first,
@@ -203,6 +201,18 @@ class OpenEventDriven:
     def _block_steps(self, program: Program) -> int:
         bytes_per_step = int(program.size.sum()) * (4 + np.dtype(self._settings.precision).itemsize)
         return max(1, min(_BLOCK_STEPS, self._settings.n_steps, _EVENT_BYTES // bytes_per_step))
+
+
+def _finish(tasks: Sequence[Future[Any]]) -> None:
+    """Wait for all tasks; where one fails, those that have not begun are dropped."""
+    try:
+        for task in tasks:
+            task.result()
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        wait(tasks)
+        raise
 
 
 def _times(values: NDArray[Any], factor: float) -> NDArray[Any]:
@@ -221,13 +231,14 @@ def _workspace(program: Program, block: int) -> Workspace:
     line = (widest + 7) // 8 * 8
     words = np.zeros(line // 8, np.uint64)
     without_connections = (program.connections[1:] == program.connections[:-1]) & (program.kind < OUTPUT)
+    without_connections &= program.kind != INPUT
     still = int(program.size[without_connections].max(initial=0))
     return Workspace(
         voltage=aligned(program.voltage),
         refractory=np.empty_like(program.refractory),
         currents=aligned(np.zeros(int(program.buffer_at[-1]), dtype)),
-        event_neuron=np.empty(int(sizes.sum()) + line, np.int32),
-        event_count=np.empty(int(sizes.sum()) + line, dtype),
+        event_neuron=np.empty(int(sizes.sum()), np.int32),
+        event_count=np.empty(int(sizes.sum()), dtype),
         events_at=np.concatenate([[0], np.cumsum(sizes)[:-1]]),
         events=np.zeros((len(sizes), block + 1), np.int64),
         flags=words.view(np.uint8),

@@ -26,6 +26,9 @@ _LINE_BYTES = 64
 _NOTHING = 1e-30
 """A current below this is made 0: decaying on, it would become a subnormal number, which is slow."""
 
+_NOTHING_EVERY = 16
+"""Steps of a run between two such looks at the currents."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -46,12 +49,11 @@ _prefer_wide_vectors()
 def _compiled(function: F) -> F:
     # "contract" lets a product and a sum become one instruction; nothing may be reordered. Nothing here allocates,
     # so Numba's runtime, which counts the references to arrays, is switched off: it took a third of the time
-    return cast(
-        F,
-        numba.njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "nnan", "nsz"})(
-            function
-        ),
-    )
+    options = {"nogil": True, "_nrt": False, "error_model": "numpy", "fastmath": {"contract", "nnan", "nsz"}}
+    try:
+        return cast(F, numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return cast(F, numba.njit(**options)(function))
 
 
 def aligned(array: NDArray[Any]) -> NDArray[Any]:
@@ -197,6 +199,12 @@ def _fill(target, value):
         target[i] = value
 
 
+@_compiled
+def _drop_nothing(currents):
+    for i in range(currents.shape[0]):
+        currents[i] = currents[i] if abs(currents[i]) > _NOTHING else 0
+
+
 # ---------------------------------------------------------------------- neurons, a line at a time
 
 
@@ -221,12 +229,12 @@ def _integrate_lif_rate(v, current, base, decay, flags, parameters):
     for i in range(v.shape[0]):
         now = current[i] + base[i]
         current[i] *= decay
-        flags[i] = 0
+        x = v[i]
         if now > one:
-            x = v[i] + step / (tau_ref + tau_rc * np.log1p(one / (now - one)))
-            spikes = x >= one
-            v[i] = x - one if spikes else x
-            flags[i] = np.uint8(spikes)
+            x += step / (tau_ref + tau_rc * np.log1p(one / (now - one)))
+        spikes = x >= one
+        v[i] = x - one if spikes else x
+        flags[i] = np.uint8(spikes)
 
 
 @_compiled
@@ -432,7 +440,7 @@ def _constant_layer(p, w, layer, base, n_steps):
     n = 0
     for o in range(first, first + p.size[layer]):
         i = p.order[o]
-        if base[i] > threshold:
+        if base[i] > threshold or w.voltage[first + i] >= 1:
             w.active[n] = i
             w.active_current[n] = base[i]
             w.active_voltage[n] = w.voltage[first + i]
@@ -481,7 +489,7 @@ def _scatter_step(p, w, layer, t, instant):
 
 
 @_compiled
-def _layer(p, w, layer, base, n_steps, output_tc):
+def _layer(p, w, layer, base, step, n_steps, output_tc):
     """Run a layer that events reach: neurons, or the output, which is only read."""
     kind, first, length = p.kind[layer], p.first[layer], p.line_length[layer]
     buffers = range(p.buffers[layer], p.buffers[layer + 1])
@@ -518,6 +526,9 @@ def _layer(p, w, layer, base, n_steps, output_tc):
                 _step(kind, v, refractory, current, base_line, decay, flags, w.now, p.parameters[layer])
                 m = _collect(w.words, v, at, w.event_neuron, w.event_count, m)
         _scatter_step(p, w, layer, t, False)
+        if (step + t) % _NOTHING_EVERY == 0:
+            for b in buffers:
+                _drop_nothing(w.currents[p.buffer_at[b] : p.buffer_at[b + 1]])
     w.events[layer, n_steps] = m
 
 
@@ -548,10 +559,10 @@ def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer,
         at = p.base_at[layer]
         base = image_base[at:] if p.base_from_image[layer] else p.base[at:]
         if p.connections[layer] < p.connections[layer + 1] or kind == OUTPUT:
-            _layer(p, w, layer, base, n_steps, output_tc)
+            _layer(p, w, layer, base, step, n_steps, output_tc)
         else:
             direct = False
-            if kind == INTEGRATE:
+            if kind == INTEGRATE and p.parameters[layer, 0] == 0:
                 direct = _drive(base[: p.size[layer]]) < _DIRECT_BELOW * p.size[layer]
             if direct:
                 _direct(p, w, layer, base, step, n_steps)
@@ -566,8 +577,6 @@ def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer,
             for t in range(n_steps):
                 for e in range(w.events[layer, t], w.events[layer, t + 1]):
                     output_spikes_tc[t, w.event_neuron[e]] = w.event_count[e]
-    for i in range(w.currents.shape[0]):
-        w.currents[i] = w.currents[i] if abs(w.currents[i]) > _NOTHING else 0
 
 
 @_compiled

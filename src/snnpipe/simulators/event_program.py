@@ -26,6 +26,9 @@ from snnpipe.types import NeuronLayer, Precision
 _MOST_SYNAPSES = 50_000_000
 """That a connection may hold as a sparse matrix: 600 MB."""
 
+_MOST_VALUES = 2**24
+"""That a layer may have: they are numbered in single precision."""
+
 NOWHERE = -(2**30)
 """Start of a neuron without rows."""
 
@@ -49,14 +52,14 @@ class Compiled:
     output_layer
         Index of the layer whose spikes are the output's, -1 where there is none.
     adds_per_spike
-        Weights that a spike of each layer adds somewhere, on average, by layer name.
+        Weights that a spike of each layer adds somewhere, on average, by layer name; None is a changing input.
     """
 
     program: Program
     layers: Mapping[str, int]
     seen: tuple[tuple[int, float], ...]
     output_layer: int
-    adds_per_spike: Mapping[str, float]
+    adds_per_spike: Mapping[str | None, float]
 
 
 @dataclass(eq=False)
@@ -73,6 +76,8 @@ class _Rows:
         Of each class: position relative to the start, weights relative to the neuron's, length.
     weights
         Of all rows.
+    absolute
+        Whether every row's position is that within the target itself, all of it inside.
     """
 
     start: NDArray[np.int64]
@@ -80,6 +85,7 @@ class _Rows:
     classes: NDArray[np.int64]
     rows: list[list[tuple[Place, int, int]]]
     weights: NDArray[np.float64]
+    absolute: bool = False
 
     def reach(self, grid: Place) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return how far the rows reach before and behind the target's positions."""
@@ -97,11 +103,6 @@ class _Rows:
                 low = np.maximum(low, -first.min(axis=0))
                 high = np.maximum(high, last - np.array(grid[:3]) + 1)
         return low, high
-
-    @property
-    def absolute(self) -> bool:
-        """Whether every row's position is that within the target itself."""
-        return not np.any(self.start[self.start[:, 0] > NOWHERE])
 
     @property
     def adds(self) -> float:
@@ -153,12 +154,14 @@ class _Compiler:
 
     def compile(self) -> Compiled:
         graph, out = self._graph, self._out
+        if (most := max(int(np.prod(shape)) for shape in graph.shapes)) > _MOST_VALUES:
+            raise _refused(f"a layer has {most:,} values")
         sources: dict[int, int] = {}
         if not self._constant:
             sources[graph.image] = out.input(int(np.prod(graph.shapes[graph.image])))
         seen: list[tuple[int, float]] = []
         names: dict[str, int] = {}
-        adds: dict[str, float] = {}
+        adds: dict[str | None, float] = {}
         still = self._still_values()
         for op in graph.neurons:
             kind, parameters = self._equation(op.layer)
@@ -171,8 +174,8 @@ class _Compiler:
         out.layer(OUTPUT, [], int(np.prod(graph.shapes[graph.output])), incoming, base, None)
         numbers = {number: name for name, number in names.items()}
         for source, rows in out.connected:
-            if source in numbers:
-                adds[numbers[source]] = adds.get(numbers[source], 0.0) + rows
+            name = numbers.get(source)
+            adds[name] = adds.get(name, 0.0) + rows
         output_layer = sources.get(graph.output, -1)
         return Compiled(out.program(), names, tuple(seen), output_layer, adds)
 
@@ -207,7 +210,8 @@ class _Compiler:
         if kind == "RegularSpiking":
             kind = f"RegularSpiking({type(neurons.base_type).__name__})"
         if kind in ("SpikingRectifiedLinear", "RegularSpiking(RectifiedLinear)"):
-            return INTEGRATE, []
+            begins_above = np.any(layer.initial_state["voltage"].astype(self._precision) >= 1)
+            return INTEGRATE, [float(begins_above)]
         if kind == "RegularSpiking(LIFRate)":
             base = neurons.base_type
             return LIF_RATE, [base.tau_rc, base.tau_ref, dt * base.amplitude]
@@ -221,9 +225,12 @@ class _Compiler:
         layer = self._out.neurons[source]
         if layer is None or layer.synapse is None:
             return 0.0, True
+        try:
+            synapse = discrete(layer.synapse, self._dt)
+        except ValueError:
+            raise _refused(f"layer {layer.name!r} has the synapse {layer.synapse!r}", "nengo_dl") from None
         if not isinstance(layer.synapse, (int, float)):
             raise _refused(f"layer {layer.name!r} has the synapse {layer.synapse!r}")
-        synapse = discrete(layer.synapse, self._dt)
         assert synapse is not None
         return float(synapse.a[0, 0]), False
 
@@ -282,6 +289,8 @@ class _Compiler:
             return flat, self._as_matrix(path, factor)
         assert path.core is not None
         if path.core.kind == "Dense":
+            if path.before.shape[1] * path.core.layer.units > _MOST_SYNAPSES and _single(path.before) is None:
+                raise _refused(f"layer {path.core.layer.name!r} would have too many synapses")
             kernel = np.asarray(path.core.layer.kernel, np.float64) * (factor * scale)
             return flat, _dense_rows(kernel, path.before)
         convolution = Convolution.of(path.core.layer, path.core_shape)
@@ -309,16 +318,24 @@ class _Compiler:
 
     def _as_matrix(self, path: _Path, factor: float) -> _Rows:
         shapes = self._graph.shapes
-        matrices = [path.before]
+        found = path.before
         if path.core is not None:
-            entries = int(np.prod(path.core_shape)) * int(np.prod(path.core.layer.kernel.shape)) / path.core_shape[-1]
-            if entries > _MOST_SYNAPSES:
-                raise _refused(
-                    f"layer {path.core.layer.name!r} is followed by layers that make too many synapses of it"
-                )
-            matrices += [matrix(op, slot, shapes) for op, slot in ((path.core, 0), *path.behind)]
-        found = chained(matrices, path.before.shape[1])
+            for op, slot in ((path.core, 0), *path.behind):
+                if _entries(op, shapes, found) > _MOST_SYNAPSES:
+                    raise _refused(f"layer {op.layer.name!r} stands where too many synapses have to be made of it")
+                found = matrix(op, slot, shapes) @ found
         return _matrix_rows(sparse.csc_array(found * factor))
+
+
+def _entries(op: LayerOp, shapes: Sequence[tuple[int, ...]], before: sparse.csr_array) -> int:
+    """Return at most how many entries a layer's matrix has, or its product with what stands before it."""
+    if op.kind not in WEIGHTED:
+        return 0
+    n_in, n_out = int(np.prod(shapes[op.inputs[0]])), int(np.prod(shapes[op.output]))
+    per_input = int(np.prod(op.layer.kernel.shape)) // shapes[op.inputs[0]][-1]
+    if op.kind == "Dense":
+        per_input = n_out
+    return max(n_in * per_input, min(before.nnz * per_input, before.shape[1] * n_out))
 
 
 @dataclass(eq=False)
@@ -334,8 +351,8 @@ class _Incoming:
     factor: float
 
 
-def _refused(what: str) -> SimulationError:
-    return SimulationError(f"simulator=event_driven: {what}, which it does not know: take simulator=clock_driven")
+def _refused(what: str, cure: str = "clock_driven") -> SimulationError:
+    return SimulationError(f"simulator=event_driven: {what}, which it does not know: take simulator={cure}")
 
 
 def _columns(before: sparse.csr_array) -> sparse.csc_array:
@@ -374,6 +391,7 @@ def _dense_rows(kernel: NDArray[np.float64], before: sparse.csr_array) -> _Rows:
                 np.zeros(len(target), np.int64),
                 [[((0, 0, 0, 0), 0, n_out)]],
                 weights.ravel(),
+                absolute=True,
             )
     weights = before.T @ kernel
     n = len(weights)
@@ -383,6 +401,7 @@ def _dense_rows(kernel: NDArray[np.float64], before: sparse.csr_array) -> _Rows:
         np.zeros(n, np.int64),
         [[((0, 0, 0, 0), 0, n_out)]],
         np.ascontiguousarray(weights).ravel(),
+        absolute=True,
     )
 
 
@@ -505,7 +524,7 @@ def _matrix_rows(found: sparse.csc_array) -> _Rows:
         edges = [0, *breaks.tolist(), len(targets)] if len(targets) else [0]
         rows.append([((0, 0, 0, int(targets[a])), a, b - a) for a, b in pairwise(edges)])
     start = np.where(np.diff(found.indptr)[:, None] > 0, 0, NOWHERE) * np.ones((1, 4), np.int64)
-    return _Rows(start, found.indptr[:-1].astype(np.int64), np.arange(n), rows, found.data)
+    return _Rows(start, found.indptr[:-1].astype(np.int64), np.arange(n), rows, found.data, absolute=True)
 
 
 def _on_grid(flat: _Rows, grid: Place) -> _Rows:
@@ -523,7 +542,7 @@ def _on_grid(flat: _Rows, grid: Place) -> _Rows:
         return pieces
 
     rows = [[piece for row in of_class for piece in cut(row)] for of_class in flat.rows]
-    return _Rows(flat.start, flat.weight_at, flat.classes, rows, flat.weights)
+    return _Rows(flat.start, flat.weight_at, flat.classes, rows, flat.weights, absolute=True)
 
 
 class _Arrays:
@@ -638,6 +657,14 @@ class _Arrays:
         lists, rows = self._lists, connection.rows
         here = rows.start[:, 0] > NOWHERE
         start = np.where(here, origin + rows.start @ strides, -1)
+        ends = [
+            [(int(np.dot(p, strides)), int(np.dot(p, strides)) + n) for p, _, n in r] or [(0, 0)] for r in rows.rows
+        ]
+        low, high = (np.array([f(e[i] for e in of_class) for of_class in ends]) for i, f in ((0, min), (1, max)))
+        of_class = rows.classes[here]
+        inside = start[here] + low[of_class] >= lists["buffer_at"][buffer]
+        inside &= start[here] + high[of_class] <= self._n_currents
+        assert inside.all(), "rows end inside their buffer, for the kernel does not look"
         lists["source"].append(connection.source)
         lists["table"].append(self._n_tables)
         lists["one_class"].append(len(lists["rows"]) - 1 if len(rows.rows) == 1 else -1)
@@ -681,5 +708,7 @@ class _Arrays:
                 else "int64"
             )
             found = np.concatenate([np.zeros(0), *values]) if name in joined else np.asarray(values)
+            if dtype == "int32" and found.max(initial=0) > np.iinfo(np.int32).max:
+                raise _refused(f"the network has {self._n_weights:,} weights and {self._n_currents:,} currents")
             arrays[name] = aligned(np.ascontiguousarray(found, dtype)) if name == "weights" else found.astype(dtype)
         return Program(**arrays)

@@ -295,6 +295,12 @@ def _pool_as_convolution(layer: Any) -> Callable[[Any], Any]:
     def pool(x: Any) -> Any:
         channels, cells = x.shape[-1], int(np.prod(layer.pool_size))
         kernel = np.broadcast_to(np.eye(channels) / cells, (*layer.pool_size, channels, channels))
-        return tf.nn.conv3d(x, tf.constant(kernel, x.dtype), (1, *layer.strides, 1), layer.padding.upper())
+
+        def means(values: Any) -> Any:
+            return tf.nn.conv3d(values, tf.constant(kernel, x.dtype), (1, *layer.strides, 1), layer.padding.upper())
+
+        if layer.padding == "valid":
+            return means(x)
+        return means(x) / means(tf.ones_like(x[:1]))  # a window at the border is the mean of the cells inside
 
     return pool

@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.compat import import_nengo_dl, without_build_notes
+from snnpipe.errors import SimulationError
 from snnpipe.simulators.base import BuiltInSimulator
-from snnpipe.simulators.chunks import EventRecorder, chunks
+from snnpipe.simulators.chunks import chunks
 from snnpipe.types import (
     LayerActivity,
     NeuronLayer,
     SimulationChunk,
     SimulationSettings,
+    SpikeEvents,
     SpikingNetwork,
     Stimulus,
 )
@@ -29,7 +31,7 @@ from snnpipe.types import (
 class NengoDLSimulator(BuiltInSimulator):
     """Run the network as NengoDL does: slow, and what every other simulator is held against."""
 
-    def open(self, network: SpikingNetwork) -> "OpenNengoDL":
+    def open(self, network: SpikingNetwork, constant_input: bool = True) -> "OpenNengoDL":
         """Build the network's simulator."""
         return OpenNengoDL(network, self)
 
@@ -67,7 +69,20 @@ class OpenNengoDL:
         self._resources.close()
 
     def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
-        """Simulate a batch from the network's initial state; a short batch is padded and cut again."""
+        """Simulate a batch from the network's initial state; a short batch is padded and cut again.
+
+        One run at a time: the state is the simulator's.
+
+        Raises
+        ------
+        SimulationError
+            If the batch has more images than ``batch_size``, for which the simulator was built.
+        """
+        if len(stimulus) > self._settings.batch_size:
+            raise SimulationError(
+                f"simulator=nengo_dl was built for {self._settings.batch_size} images at once and got {len(stimulus)}: "
+                "raise simulator.batch_size"
+            )
         self._simulator.reset(include_trainable=False, include_probes=False, include_processes=False)
         for first, n_steps in chunks(self._settings, stimulus):
             yield self._chunk(stimulus, first, n_steps)
@@ -76,7 +91,7 @@ class OpenNengoDL:
         network, b = self._network, len(stimulus)
         signal_btn = stimulus.steps(first, n_steps)
         counts = {layer.name: np.zeros((b, layer.size), np.float32) for layer in network.layers}
-        events = {layer.name: EventRecorder(stimulus) for layer in network.layers}
+        events = {layer.name: _EventRecorder(stimulus) for layer in network.layers}
         outputs, output_spikes = [], []
         for t in range(n_steps):
             probed = self._step(signal_btn[:, t : t + 1])
@@ -108,3 +123,30 @@ class OpenNengoDL:
         amplitude = getattr(layer.neuron_type, "amplitude", 1.0)
         counts = output_bn * (self._settings.dt / amplitude)
         return np.rint(counts) if layer.spiking else counts
+
+
+class _EventRecorder:
+    """Collects the spikes of a stimulus's recorded images, step by step, for one layer."""
+
+    def __init__(self, stimulus: Stimulus):
+        self._rows = list(stimulus.record)
+        self._ids = np.asarray([stimulus.image_ids[row] for row in self._rows], np.int32)
+        self._parts: list[SpikeEvents] = []
+
+    def add(self, step: int, spikes_bn: NDArray[np.floating[Any]]) -> None:
+        """Keep the spikes of one step, given those of all images of the batch."""
+        if self._rows:
+            spikes = spikes_bn[self._rows]
+            row, neuron = np.nonzero(spikes)
+            self._parts.append(
+                SpikeEvents(
+                    self._ids[row],
+                    np.full(len(row), step, np.int32),
+                    neuron.astype(np.int32),
+                    np.rint(spikes[row, neuron]).astype(np.int32),
+                )
+            )
+
+    def events(self) -> SpikeEvents:
+        """Return what was collected."""
+        return SpikeEvents.concatenate(self._parts)
