@@ -80,11 +80,12 @@ class Verification:
     def problem(self, tolerance: float) -> str | None:
         """Return what is beyond tolerance, spikes before outputs, or None.
 
-        A spike that moves takes the outputs along for a while, so these may differ by ten times the share
-        of moved spikes, or ten times the tolerance where that is more.
+        A spike that moves takes the outputs along for a while, each one by chance: these may differ by five
+        times the square root of the share of moved spikes (1.5 to 2.3 times were measured on the recipes of
+        MNIST and CIFAR-10), or ten times the tolerance where that is more.
         """
         if sum(self.moved.values()) <= max(_ALWAYS_ALLOWED, tolerance * sum(self.spikes.values())):
-            allowed = 10 * max(tolerance, self.moved_share)
+            allowed = max(10 * tolerance, 5 * self.moved_share**0.5)
             if self.output_rms <= allowed:
                 return None
             return (

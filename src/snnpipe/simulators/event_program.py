@@ -335,7 +335,7 @@ def _entries(op: LayerOp, shapes: Sequence[tuple[int, ...]], before: sparse.csr_
     per_input = int(np.prod(op.layer.kernel.shape)) // shapes[op.inputs[0]][-1]
     if op.kind == "Dense":
         per_input = n_out
-    return max(n_in * per_input, min(before.nnz * per_input, before.shape[1] * n_out))
+    return max(n_in * per_input, min(int(before.nnz) * per_input, int(before.shape[1]) * n_out))
 
 
 @dataclass(eq=False)
@@ -661,9 +661,9 @@ class _Arrays:
             [(int(np.dot(p, strides)), int(np.dot(p, strides)) + n) for p, _, n in r] or [(0, 0)] for r in rows.rows
         ]
         low, high = (np.array([f(e[i] for e in of_class) for of_class in ends]) for i, f in ((0, min), (1, max)))
-        of_class = rows.classes[here]
-        inside = start[here] + low[of_class] >= lists["buffer_at"][buffer]
-        inside &= start[here] + high[of_class] <= self._n_currents
+        numbers = rows.classes[here]
+        inside = start[here] + low[numbers] >= lists["buffer_at"][buffer]
+        inside &= start[here] + high[numbers] <= self._n_currents
         assert inside.all(), "rows end inside their buffer, for the kernel does not look"
         lists["source"].append(connection.source)
         lists["table"].append(self._n_tables)
