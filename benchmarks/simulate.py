@@ -1,6 +1,6 @@
 """What simulating costs: NengoDL, the two fast simulators, a dense floor and other libraries; see docs/benchmarks.md.
 
-    python benchmarks/simulate.py                  # everything, about an hour on two cores, most of it NengoDL's
+    python benchmarks/simulate.py                  # everything, an hour and a half on two cores, most of it NengoDL's
     python benchmarks/simulate.py main density     # some sections; the others keep their last figures
 
 It wants MNIST and CIFAR-10 prepared (TFDS_DATA_DIR), and an idle machine. Each section runs in a process of its
@@ -38,6 +38,9 @@ SECTIONS = {
     "batch": 1,
     "memory": 1,
     "compile": 1,
+    "parts": 1,
+    "rounding": 2,
+    "runs": 2,
 }
 """Section and the cores it may use."""
 
@@ -68,13 +71,17 @@ def recipe(name, images, scale=None):
     return converter.convert(model, seed=0), found
 
 
-def ours(name, network, n_steps, batch):
+def ours(name, network, n_steps, batch, precision="float32"):
     """Return a function from images to logits: one of snnpipe's simulators, as the trainer uses it."""
     import snnpipe
     from snnpipe.types import Stimulus
 
-    kinds = {"clock_driven": snnpipe.ClockDrivenSimulator, "event_driven": snnpipe.EventDrivenSimulator}
-    opened = kinds[name](n_steps=n_steps, batch_size=batch, dt=DT).open(network).__enter__()
+    kinds = {
+        "clock_driven": snnpipe.ClockDrivenSimulator,
+        "event_driven": snnpipe.EventDrivenSimulator,
+        "nengo_dl": snnpipe.NengoDLSimulator,
+    }
+    opened = kinds[name](n_steps=n_steps, batch_size=batch, dt=DT, precision=precision).open(network).__enter__()
 
     def simulate(images):
         chunks = list(opened.run(Stimulus(images, range(len(images)), snnpipe.ConstantEncoder())))
@@ -115,7 +122,6 @@ def floor(network, n_steps):
 
 def peers(network, scale, n_steps):
     """Return the other libraries that are installed, as functions from images to logits."""
-    sys.path.insert(0, str(HERE))
     import peers as module
 
     model = network.keras_model
@@ -259,11 +265,48 @@ def compiling():
     return dict(zip(("first", "cached"), (json.loads(run.stdout.splitlines()[-1]) for run in runs), strict=True))
 
 
+def parts():
+    """Seconds of CPU by what is done."""
+    import parts as module
+
+    network, images = recipe("mnist", 200)
+    return {
+        "images": 200,
+        "n_steps": 60,
+        "clock_driven": module.clock_driven(network, images, 60),
+        "event_driven": module.event_driven(network, images, 60),
+    }
+
+
+def rounding(n_images=100, n_steps=60):
+    """Classes of each simulator in either precision, against NengoDL's in double precision."""
+    found = {}
+    for name in RECIPES:
+        network, images = recipe(name, n_images)
+        logits = {
+            (kind, precision): ours(kind, network, n_steps, n_images, precision)(images)
+            for kind in ("nengo_dl", *OURS)
+            for precision in ("float64", "float32")
+        }
+        reference = logits["nengo_dl", "float64"]
+        found[name] = [
+            {
+                "simulator": kind,
+                "precision": precision,
+                "agreement": float(np.mean(own.argmax(axis=-1) == reference.argmax(axis=-1))),
+                "difference": float(np.max(np.abs(own - reference)) / np.max(np.abs(reference))),
+            }
+            for (kind, precision), own in logits.items()
+        ]
+    return {"images": n_images, "n_steps": n_steps, "recipes": found}
+
+
 def whole_runs():
     """Whole commands as a user types them: the digits, and all of MNIST's test images with weights trained before."""
     recipe("mnist", 1)  # trains where that was not done yet
     mnist = [
         "data=mnist",
+        "data.scaling=minus_one_to_one",
         "model=cnn2d",
         "training=pretrained",
         f"training.checkpoint={STORE / 'mnist'}",
@@ -319,6 +362,8 @@ RUN = {
     "batch": by_batch,
     "memory": memory,
     "compile": compiling,
+    "parts": parts,
+    "rounding": rounding,
     "runs": whole_runs,
 }
 
@@ -327,6 +372,7 @@ def run_section(name):
     """Run a section in this process and keep its figures."""
     from snnpipe.compat import import_nengo_dl, import_tensorflow
 
+    sys.path.insert(0, str(HERE))
     threads = len(os.sched_getaffinity(0))
     tf = import_tensorflow()
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -4,20 +4,19 @@ import json
 from pathlib import Path
 
 COLOURS = {"NengoDL": "#882255", "clock_driven": "#0077bb", "event_driven": "#ee7733", "Keras floor": "#777777"}
-NAMES = {"main": "one core", "main_2_cores": "two cores"}
 
 
 def write(store, docs):
     """Write the page from the JSON files in ``store``; a section that was not measured is left out."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(store.glob("*.json"))}
     lines = [(Path(__file__).parent / "simulate_head.md").read_text().rstrip(), ""]
-    for name, title in (
-        ("main", "MNIST recipe, one core"),
-        ("main_2_cores", "MNIST recipe, two cores"),
-        ("cifar10", "CIFAR-10 recipe, one core"),
+    for name, title, by in (
+        ("main", "MNIST recipe, one core", "cpu"),
+        ("main_2_cores", "MNIST recipe, two cores", "wall"),
+        ("cifar10", "CIFAR-10 recipe, one core", "cpu"),
     ):
         if name in found:
-            lines += _table(title, found[name])
+            lines += _table(title, found[name], by)
     if "density" in found:
         _plot(docs / "images" / "cost_by_density.png", found["density"]["found"], "density")
         lines += _sweep("Density of spikes", found["density"], "density", "images/cost_by_density.png")
@@ -30,6 +29,10 @@ def write(store, docs):
         lines += _memory(found["memory"])
     if "compile" in found:
         lines += _compile(found["compile"])
+    if "parts" in found:
+        lines += _parts(found["parts"])
+    if "rounding" in found:
+        lines += _rounding(found["rounding"])
     if "runs" in found:
         lines += _runs(found["runs"])
     (docs / "benchmarks.md").write_text("\n".join(lines).rstrip() + "\n")
@@ -43,14 +46,14 @@ def _about(section):
     return f"Measured {section['measured']} on {section['machine']}."
 
 
-def _table(title, section):
+def _table(title, section, by):
     found, subjects = section["found"], section["found"]["subjects"]
-    reference, floor = subjects["NengoDL"]["cpu"], subjects["Keras floor"]["cpu"]
+    reference, floor = subjects["NengoDL"][by], subjects["Keras floor"][by]
     lines = [
         f"## {title}",
         "",
         f"{found['images']} images x {found['n_steps']} steps, {100 * found['density']:.2g} spikes in a step per 100 "
-        f"neurons. Medians of CPU seconds. {_about(section)}",
+        f"neurons. Medians; ratios of {'CPU' if by == 'cpu' else 'wall'} seconds. {_about(section)}",
         "",
         _row("", "CPU s", "wall s", "NengoDL / this", "this / Keras floor", "classes as NengoDL's", "rounds"),
         _row(*["---"] * 7),
@@ -61,8 +64,8 @@ def _table(title, section):
                 name,
                 f"{own['cpu']:.2f}",
                 f"{own['wall']:.2f}",
-                f"{reference / own['cpu']:.1f}",
-                f"{own['cpu'] / floor:.2f}",
+                f"{reference / own[by]:.1f}",
+                f"{own[by] / floor:.2f}",
                 "-" if "floor" in name else f"{100 * own['agreement']:.1f} %",
                 own["rounds"],
             )
@@ -149,6 +152,51 @@ def _compile(section):
     for name, own in section["found"]["first"].items():
         cached = section["found"]["cached"][name]
         lines.append(_row(name, f"{own['laid_out']:.2f}", f"{own['compiled']:.2f}", f"{cached['compiled']:.2f}"))
+    return [*lines, ""]
+
+
+def _parts(section):
+    found = section["found"]
+    lines = [
+        "## Where the time goes, and the next factor",
+        "",
+        f"CPU seconds, {found['images']} images x {found['n_steps']} steps of the MNIST recipe, one core, the best of "
+        f"several rounds. {_about(section)}",
+        "",
+        _row("simulator", "part", "CPU s", "share"),
+        _row(*["---"] * 4),
+    ]
+    for name in ("clock_driven", "event_driven"):
+        total = sum(found[name].values())
+        for part, seconds in found[name].items():
+            lines.append(_row(name, part, f"{seconds:.3f}", f"{100 * seconds / total:.0f} %"))
+    return [*lines, "", (Path(__file__).parent / "simulate_next.md").read_text().rstrip(), ""]
+
+
+def _rounding(section):
+    found = section["found"]
+    lines = [
+        "## Rounding",
+        "",
+        f"The last step's classes and logits of {found['images']} images after {found['n_steps']} steps, against those "
+        f"of NengoDL in double precision. {_about(section)}",
+        "",
+        _row(
+            "recipe", "simulator", "precision", "classes alike", "largest difference of a logit, of the largest logit"
+        ),
+        _row(*["---"] * 5),
+    ]
+    for recipe, rows in found["recipes"].items():
+        for row in rows:
+            lines.append(
+                _row(
+                    recipe,
+                    row["simulator"],
+                    row["precision"],
+                    f"{100 * row['agreement']:.1f} %",
+                    f"{row['difference']:.1e}",
+                )
+            )
     return [*lines, ""]
 
 
