@@ -1,15 +1,11 @@
 """From a converted network to the flat arrays that the event-driven kernel runs.
 
-Every connection becomes rows: a spike of neuron i adds ``count * weights[...]`` to a few runs of consecutive
-currents. A convolution's kernel is flipped, so that the outputs that a spike reaches in one line are
-consecutive, with margins around each buffer of currents for what falls outside; pooling, padding and
-reshaping before it only change where a neuron's rows begin. What has no such form becomes a sparse matrix,
-its runs of consecutive targets being the rows.
+Every connection becomes rows (`event_rows`): a spike of neuron i adds ``count * weights[...]`` to a few runs of
+consecutive currents, with margins around each buffer of currents for what falls outside.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -18,6 +14,16 @@ from scipy import sparse
 
 from snnpipe.errors import SimulationError
 from snnpipe.simulators.event_kernel import INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT, Program, aligned
+from snnpipe.simulators.event_rows import (
+    NOWHERE,
+    Place,
+    Rows,
+    convolution_rows,
+    dense_rows,
+    matrix_rows,
+    on_grid,
+    one_place,
+)
 from snnpipe.simulators.filters import discrete
 from snnpipe.simulators.graph import WEIGHTED, Graph, LayerOp
 from snnpipe.simulators.linear_maps import Convolution, chained, matrix, unknown
@@ -28,12 +34,6 @@ _MOST_SYNAPSES = 50_000_000
 
 _MOST_VALUES = 2**24
 """That a layer may have: they are numbered in single precision."""
-
-NOWHERE = -(2**30)
-"""Start of a neuron without rows."""
-
-Place = tuple[int, int, int, int]
-"""Position along z, y, x, and channel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,55 +60,6 @@ class Compiled:
     seen: tuple[tuple[int, float], ...]
     output_layer: int
     adds_per_spike: Mapping[str | None, float]
-
-
-@dataclass(eq=False)
-class _Rows:
-    """The rows of a connection, in coordinates of its target.
-
-    Attributes
-    ----------
-    start
-        Of each source neuron: where its rows begin, shape ``(n, 4)``, or NOWHERE; it may lie outside.
-    weight_at, classes
-        Of each source neuron.
-    rows
-        Of each class: position relative to the start, weights relative to the neuron's, length.
-    weights
-        Of all rows.
-    absolute
-        Whether every row's position is that within the target itself, all of it inside.
-    """
-
-    start: NDArray[np.int64]
-    weight_at: NDArray[np.int64]
-    classes: NDArray[np.int64]
-    rows: list[list[tuple[Place, int, int]]]
-    weights: NDArray[np.float64]
-    absolute: bool = False
-
-    def reach(self, grid: Place) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return how far the rows reach before and behind the target's positions."""
-        low, high = np.zeros(3, np.int64), np.zeros(3, np.int64)
-        if self.absolute:
-            return low, high
-        for number, rows in enumerate(self.rows):
-            starts = self.start[(self.classes == number) & (self.start[:, 0] > NOWHERE)][:, :3]
-            if not len(starts):
-                continue
-            for (*place, channel), _, length in rows:
-                first = starts + place
-                last = first.max(axis=0)
-                last[2] += (channel + length - 1) // grid[3]
-                low = np.maximum(low, -first.min(axis=0))
-                high = np.maximum(high, last - np.array(grid[:3]) + 1)
-        return low, high
-
-    @property
-    def adds(self) -> float:
-        """Weights that a source neuron's spike meets, on average."""
-        of_class = np.array([sum(length for _, _, length in rows) for rows in self.rows])
-        return float(np.mean(np.where(self.start[:, 0] > NOWHERE, of_class[self.classes], 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +202,7 @@ class _Compiler:
             if i.grid != grid:
                 if not i.rows.absolute:  # a convolution of another geometry
                     i.rows = self._as_matrix(i.path, i.factor)
-                i.rows, i.grid = _on_grid(i.rows, grid), grid
+                i.rows, i.grid = on_grid(i.rows, grid), grid
         return found
 
     def _paths(self, tensor: int, sources: Mapping[int, int]) -> list[tuple[int, list[tuple[LayerOp, int]]]]:
@@ -281,7 +232,7 @@ class _Compiler:
         op = layers[core][0]
         return _Path(before, op, tuple(layers[core + 1 :]), shapes[op.inputs[0]])
 
-    def _rows(self, path: _Path, factor: float, size: int) -> tuple[Place, _Rows]:
+    def _rows(self, path: _Path, factor: float, size: int) -> tuple[Place, Rows]:
         """Return a path's rows in the form that fits it best, and the grid of positions they are on."""
         flat = (1, 1, 1, size)
         scale = None if path.core is None else self._behind(path)
@@ -289,12 +240,12 @@ class _Compiler:
             return flat, self._as_matrix(path, factor)
         assert path.core is not None
         if path.core.kind == "Dense":
-            if path.before.shape[1] * path.core.layer.units > _MOST_SYNAPSES and _single(path.before) is None:
+            if path.before.shape[1] * path.core.layer.units > _MOST_SYNAPSES and one_place(path.before) is None:
                 raise _refused(f"layer {path.core.layer.name!r} would have too many synapses")
             kernel = np.asarray(path.core.layer.kernel, np.float64) * (factor * scale)
-            return flat, _dense_rows(kernel, path.before)
+            return flat, dense_rows(kernel, path.before)
         convolution = Convolution.of(path.core.layer, path.core_shape)
-        rows = _convolution_rows(convolution, path.before, factor * scale)
+        rows = convolution_rows(convolution, path.before, factor * scale)
         if rows is None:
             return flat, self._as_matrix(path, factor)
         z, y, x, c = convolution.output_shape
@@ -316,7 +267,7 @@ class _Compiler:
             scale = scale * op.factors[slot]
         return scale  # type: ignore[no-any-return]
 
-    def _as_matrix(self, path: _Path, factor: float) -> _Rows:
+    def _as_matrix(self, path: _Path, factor: float) -> Rows:
         shapes = self._graph.shapes
         found = path.before
         if path.core is not None:
@@ -324,7 +275,7 @@ class _Compiler:
                 if _entries(op, shapes, found) > _MOST_SYNAPSES:
                     raise _refused(f"layer {op.layer.name!r} stands where too many synapses have to be made of it")
                 found = matrix(op, slot, shapes) @ found
-        return _matrix_rows(sparse.csc_array(found * factor))
+        return matrix_rows(sparse.csc_array(found * factor))
 
 
 def _entries(op: LayerOp, shapes: Sequence[tuple[int, ...]], before: sparse.csr_array) -> int:
@@ -346,203 +297,13 @@ class _Incoming:
     decay: float
     instant: bool
     grid: Place
-    rows: _Rows
+    rows: Rows
     path: _Path
     factor: float
 
 
 def _refused(what: str, cure: str = "clock_driven") -> SimulationError:
     return SimulationError(f"simulator=event_driven: {what}, which it does not know: take simulator={cure}")
-
-
-def _columns(before: sparse.csr_array) -> sparse.csc_array:
-    """Return a matrix by its columns, what is 0 left out."""
-    columns = sparse.csc_array(before)
-    columns.eliminate_zeros()
-    return columns
-
-
-def _single(before: sparse.csr_array) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Return where each source goes (-1: nowhere) and its factor, or None if one goes to several places."""
-    columns = _columns(before)
-    per_source = np.diff(columns.indptr)
-    if per_source.max(initial=0) > 1:
-        return None
-    target = np.full(columns.shape[1], -1)
-    factor = np.zeros(columns.shape[1])
-    target[per_source == 1], factor[per_source == 1] = columns.indices, columns.data
-    return target, factor
-
-
-def _dense_rows(kernel: NDArray[np.float64], before: sparse.csr_array) -> _Rows:
-    n_in, n_out = kernel.shape
-    single = _single(before)
-    if single is not None:
-        target, factor = single
-        used = target >= 0
-        of_input = np.zeros(n_in)
-        of_input[target[used]] = factor[used]
-        if np.array_equal(of_input[target[used]], factor[used]):
-            start = np.where(used[:, None], 0, NOWHERE) * np.ones((1, 4), np.int64)
-            weights = kernel * of_input[:, None]
-            return _Rows(
-                start,
-                np.maximum(target, 0) * n_out,
-                np.zeros(len(target), np.int64),
-                [[((0, 0, 0, 0), 0, n_out)]],
-                weights.ravel(),
-                absolute=True,
-            )
-    weights = before.T @ kernel
-    n = len(weights)
-    return _Rows(
-        np.zeros((n, 4), np.int64),
-        np.arange(n) * n_out,
-        np.zeros(n, np.int64),
-        [[((0, 0, 0, 0), 0, n_out)]],
-        np.ascontiguousarray(weights).ravel(),
-        absolute=True,
-    )
-
-
-def _convolution_rows(convolution: Convolution, before: sparse.csr_array, scale: Any) -> _Rows | None:
-    """Return a convolution's rows, or None where the layers before it do not only move values and scale channels."""
-    c_in = convolution.input_shape[3]
-    columns = _columns(before)
-    of_channel = np.zeros(c_in)
-    of_channel[columns.indices % c_in] = columns.data
-    if not np.array_equal(of_channel[columns.indices % c_in], columns.data):
-        return None
-    kernel = convolution.kernel * scale
-    start, weight_at, classes, rows, weights = _convolution_table(convolution, kernel, of_channel)
-    if (single := _single(before)) is not None:
-        target, _ = single
-        return _Rows(
-            np.where(target[:, None] >= 0, start[target], NOWHERE),
-            weight_at[target],
-            classes[target],
-            rows,
-            weights,
-        )
-    return _several_places(columns, start, weight_at, classes, rows, weights)
-
-
-def _convolution_table(
-    convolution: Convolution, kernel: NDArray[np.float64], of_channel: NDArray[np.float64]
-) -> tuple[
-    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[list[tuple[Place, int, int]]], NDArray[np.float64]
-]:
-    """Return start, weights and class of each of a convolution's inputs, and the classes' rows and weights."""
-    (nz, ny, nx, c_in), c_out, groups = convolution.input_shape, convolution.output_shape[3], convolution.groups
-    per_group = c_out // groups
-    patterns: list[dict[tuple[tuple[int, int], ...], int]] = []
-    kinds, firsts = [], []
-    for axis in range(3):
-        known: dict[tuple[tuple[int, int], ...], int] = {}
-        kind, first = [], []
-        for taps in convolution.taps(axis):
-            origin = taps[0][0] if taps else NOWHERE
-            kind.append(known.setdefault(tuple((o - origin, t) for o, t in taps), len(known)))
-            first.append(origin)
-        patterns.append(known)
-        kinds.append(np.array(kind))
-        firsts.append(np.array(first))
-    rows: list[list[tuple[Place, int, int]]] = []
-    weights: list[NDArray[np.float64]] = []
-    base, block = [], []
-    for z_taps, y_taps, x_taps in product(*patterns):
-        consecutive = groups == 1 and all(o == i for i, (o, _) in enumerate(x_taps))
-        found: list[tuple[Place, int, int]] = []
-        parts: list[NDArray[np.float64]] = []  # of each row: (input channel, length)
-        at = 0
-        for (dz, tz), (dy, ty) in product(z_taps, y_taps):
-            lines = [(0, [t for _, t in x_taps])] if consecutive else [(dx, [t]) for dx, t in x_taps]
-            for dx, tx in lines:
-                if not tx:
-                    continue
-                part = np.stack([_by_channel(kernel[tz, ty, t], groups, c_in) for t in tx], axis=1)
-                part = part.reshape(c_in, -1) * of_channel[:, None]
-                found.append(((dz, dy, dx, 0), at, part.shape[1]))
-                parts.append(part)
-                at += part.shape[1]
-        rows.append(found)
-        base.append(sum(w.size for w in weights))
-        block.append(at)
-        weights.append(np.concatenate(parts, axis=1).ravel() if parts else np.zeros(0))
-    z, y, x, c = (v.ravel() for v in np.meshgrid(*map(np.arange, (nz, ny, nx, c_in)), indexing="ij"))
-    classes = (kinds[0][z] * len(patterns[1]) + kinds[1][y]) * len(patterns[2]) + kinds[2][x]
-    start = np.stack([firsts[0][z], firsts[1][y], firsts[2][x], c // (c_in // groups) * per_group], axis=1)
-    start[(start == NOWHERE).any(axis=1)] = NOWHERE
-    weight_at = np.array(base)[classes] + c * np.array(block)[classes]
-    return start, weight_at, classes, rows, np.concatenate(weights)
-
-
-def _by_channel(tap: NDArray[np.float64], groups: int, c_in: int) -> NDArray[np.float64]:
-    """Return one tap's weights of each input channel to the output channels of its group."""
-    per_group = tap.shape[1] // groups
-    return np.concatenate([tap[:, g * per_group : (g + 1) * per_group] for g in range(groups)]).reshape(c_in, per_group)
-
-
-def _several_places(
-    columns: sparse.csc_array,
-    start: NDArray[np.int64],
-    weight_at: NDArray[np.int64],
-    classes: NDArray[np.int64],
-    rows: list[list[tuple[Place, int, int]]],
-    weights: NDArray[np.float64],
-) -> _Rows:
-    """Return the rows of sources that each go to several inputs, as windows that overlap make them."""
-    known: dict[tuple[tuple[Place, int, int], ...], int] = {}
-    n = columns.shape[1]
-    new_start, new_weight, new_class = np.full((n, 4), NOWHERE), np.zeros(n, np.int64), np.zeros(n, np.int64)
-    for i in range(n):
-        targets = [j for j in columns.indices[columns.indptr[i] : columns.indptr[i + 1]] if start[j, 0] > NOWHERE]
-        if not targets:
-            continue
-        origin = targets[0]
-        union: list[tuple[Place, int, int]] = []
-        for j in targets:
-            shift, more = start[j] - start[origin], int(weight_at[j] - weight_at[origin])
-            union += [
-                (tuple(int(v) for v in shift + place), more + w, length)  # type: ignore[misc]
-                for place, w, length in rows[classes[j]]
-            ]
-        new_start[i], new_weight[i] = start[origin], weight_at[origin]
-        new_class[i] = known.setdefault(tuple(union), len(known))
-    return _Rows(new_start, new_weight, new_class, [list(union) for union in known] or [[]], weights)
-
-
-def _matrix_rows(found: sparse.csc_array) -> _Rows:
-    """Return a matrix's columns as runs of consecutive targets."""
-    found.eliminate_zeros()
-    found.sort_indices()
-    n = found.shape[1]
-    rows: list[list[tuple[Place, int, int]]] = []
-    for i in range(n):
-        targets = found.indices[found.indptr[i] : found.indptr[i + 1]]
-        breaks = np.flatnonzero(np.diff(targets) != 1) + 1
-        edges = [0, *breaks.tolist(), len(targets)] if len(targets) else [0]
-        rows.append([((0, 0, 0, int(targets[a])), a, b - a) for a, b in pairwise(edges)])
-    start = np.where(np.diff(found.indptr)[:, None] > 0, 0, NOWHERE) * np.ones((1, 4), np.int64)
-    return _Rows(start, found.indptr[:-1].astype(np.int64), np.arange(n), rows, found.data, absolute=True)
-
-
-def _on_grid(flat: _Rows, grid: Place) -> _Rows:
-    """Return rows on a flat target as rows on lines of positions."""
-    line = grid[2] * grid[3]
-
-    def cut(row: tuple[Place, int, int]) -> list[tuple[Place, int, int]]:
-        (_, _, _, at), w, length = row
-        pieces = []
-        while length:
-            n = min(length, line - at % line)
-            z, y = divmod(at // line, grid[1])
-            pieces.append(((z, y, 0, at % line), w, n))
-            at, w, length = at + n, w + n, length - n
-        return pieces
-
-    rows = [[piece for row in of_class for piece in cut(row)] for of_class in flat.rows]
-    return _Rows(flat.start, flat.weight_at, flat.classes, rows, flat.weights, absolute=True)
 
 
 class _Arrays:

@@ -1,0 +1,262 @@
+"""The rows of a connection: what a spike of each neuron adds, and where, in coordinates of the target.
+
+A convolution's kernel is flipped, so that the outputs that a spike reaches in one line are consecutive; pooling,
+padding and reshaping before it only change where a neuron's rows begin. What has no such form becomes a sparse
+matrix, its runs of consecutive targets being the rows.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from snnpipe.simulators.linear_maps import Convolution
+
+NOWHERE = -(2**30)
+"""Start of a neuron without rows."""
+
+Place = tuple[int, int, int, int]
+"""Position along z, y, x, and channel."""
+
+
+@dataclass(eq=False)
+class Rows:
+    """The rows of a connection, in coordinates of its target.
+
+    Attributes
+    ----------
+    start
+        Of each source neuron: where its rows begin, shape ``(n, 4)``, or NOWHERE; it may lie outside.
+    weight_at, classes
+        Of each source neuron.
+    rows
+        Of each class: position relative to the start, weights relative to the neuron's, length.
+    weights
+        Of all rows.
+    absolute
+        Whether every row's position is that within the target itself, all of it inside.
+    """
+
+    start: NDArray[np.int64]
+    weight_at: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    rows: list[list[tuple[Place, int, int]]]
+    weights: NDArray[np.float64]
+    absolute: bool = False
+
+    def reach(self, grid: Place) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how far the rows reach before and behind the target's positions."""
+        low, high = np.zeros(3, np.int64), np.zeros(3, np.int64)
+        if self.absolute:
+            return low, high
+        for number, rows in enumerate(self.rows):
+            starts = self.start[(self.classes == number) & (self.start[:, 0] > NOWHERE)][:, :3]
+            if not len(starts):
+                continue
+            for (*place, channel), _, length in rows:
+                first = starts + place
+                last = first.max(axis=0)
+                last[2] += (channel + length - 1) // grid[3]
+                low = np.maximum(low, -first.min(axis=0))
+                high = np.maximum(high, last - np.array(grid[:3]) + 1)
+        return low, high
+
+    @property
+    def adds(self) -> float:
+        """Weights that a source neuron's spike meets, on average."""
+        of_class = np.array([sum(length for _, _, length in rows) for rows in self.rows])
+        return float(np.mean(np.where(self.start[:, 0] > NOWHERE, of_class[self.classes], 0)))
+
+
+def _columns(before: sparse.csr_array) -> sparse.csc_array:
+    """Return a matrix by its columns, what is 0 left out."""
+    columns = sparse.csc_array(before)
+    columns.eliminate_zeros()
+    return columns
+
+
+def one_place(before: sparse.csr_array) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Return where each source goes (-1: nowhere) and its factor, or None if one goes to several places."""
+    columns = _columns(before)
+    per_source = np.diff(columns.indptr)
+    if per_source.max(initial=0) > 1:
+        return None
+    target = np.full(columns.shape[1], -1)
+    factor = np.zeros(columns.shape[1])
+    target[per_source == 1], factor[per_source == 1] = columns.indices, columns.data
+    return target, factor
+
+
+def dense_rows(kernel: NDArray[np.float64], before: sparse.csr_array) -> Rows:
+    """Return a dense layer's rows, one for each source."""
+    n_in, n_out = kernel.shape
+    single = one_place(before)
+    if single is not None:
+        target, factor = single
+        used = target >= 0
+        of_input = np.zeros(n_in)
+        of_input[target[used]] = factor[used]
+        if np.array_equal(of_input[target[used]], factor[used]):
+            start = np.where(used[:, None], 0, NOWHERE) * np.ones((1, 4), np.int64)
+            weights = kernel * of_input[:, None]
+            return Rows(
+                start,
+                np.maximum(target, 0) * n_out,
+                np.zeros(len(target), np.int64),
+                [[((0, 0, 0, 0), 0, n_out)]],
+                weights.ravel(),
+                absolute=True,
+            )
+    weights = before.T @ kernel
+    n = len(weights)
+    return Rows(
+        np.zeros((n, 4), np.int64),
+        np.arange(n) * n_out,
+        np.zeros(n, np.int64),
+        [[((0, 0, 0, 0), 0, n_out)]],
+        np.ascontiguousarray(weights).ravel(),
+        absolute=True,
+    )
+
+
+def convolution_rows(convolution: Convolution, before: sparse.csr_array, scale: Any) -> Rows | None:
+    """Return a convolution's rows, or None where the layers before it do not only move values and scale channels."""
+    c_in = convolution.input_shape[3]
+    columns = _columns(before)
+    of_channel = np.zeros(c_in)
+    of_channel[columns.indices % c_in] = columns.data
+    if not np.array_equal(of_channel[columns.indices % c_in], columns.data):
+        return None
+    kernel = convolution.kernel * scale
+    start, weight_at, classes, rows, weights = _convolution_table(convolution, kernel, of_channel)
+    if (single := one_place(before)) is not None:
+        target, _ = single
+        return Rows(
+            np.where(target[:, None] >= 0, start[target], NOWHERE),
+            weight_at[target],
+            classes[target],
+            rows,
+            weights,
+        )
+    return _several_places(columns, start, weight_at, classes, rows, weights)
+
+
+def _convolution_table(
+    convolution: Convolution, kernel: NDArray[np.float64], of_channel: NDArray[np.float64]
+) -> tuple[
+    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[list[tuple[Place, int, int]]], NDArray[np.float64]
+]:
+    """Return start, weights and class of each of a convolution's inputs, and the classes' rows and weights."""
+    (nz, ny, nx, c_in), c_out, groups = convolution.input_shape, convolution.output_shape[3], convolution.groups
+    per_group = c_out // groups
+    patterns: list[dict[tuple[tuple[int, int], ...], int]] = []
+    kinds, firsts = [], []
+    for axis in range(3):
+        known: dict[tuple[tuple[int, int], ...], int] = {}
+        kind, first = [], []
+        for taps in convolution.taps(axis):
+            origin = taps[0][0] if taps else NOWHERE
+            kind.append(known.setdefault(tuple((o - origin, t) for o, t in taps), len(known)))
+            first.append(origin)
+        patterns.append(known)
+        kinds.append(np.array(kind))
+        firsts.append(np.array(first))
+    rows: list[list[tuple[Place, int, int]]] = []
+    weights: list[NDArray[np.float64]] = []
+    base, block = [], []
+    for z_taps, y_taps, x_taps in product(*patterns):
+        consecutive = groups == 1 and all(o == i for i, (o, _) in enumerate(x_taps))
+        found: list[tuple[Place, int, int]] = []
+        parts: list[NDArray[np.float64]] = []  # of each row: (input channel, length)
+        at = 0
+        for (dz, tz), (dy, ty) in product(z_taps, y_taps):
+            lines = [(0, [t for _, t in x_taps])] if consecutive else [(dx, [t]) for dx, t in x_taps]
+            for dx, tx in lines:
+                if not tx:
+                    continue
+                part = np.stack([_by_channel(kernel[tz, ty, t], groups, c_in) for t in tx], axis=1)
+                part = part.reshape(c_in, -1) * of_channel[:, None]
+                found.append(((dz, dy, dx, 0), at, part.shape[1]))
+                parts.append(part)
+                at += part.shape[1]
+        rows.append(found)
+        base.append(sum(w.size for w in weights))
+        block.append(at)
+        weights.append(np.concatenate(parts, axis=1).ravel() if parts else np.zeros(0))
+    z, y, x, c = (v.ravel() for v in np.meshgrid(*map(np.arange, (nz, ny, nx, c_in)), indexing="ij"))
+    classes = (kinds[0][z] * len(patterns[1]) + kinds[1][y]) * len(patterns[2]) + kinds[2][x]
+    start = np.stack([firsts[0][z], firsts[1][y], firsts[2][x], c // (c_in // groups) * per_group], axis=1)
+    start[(start == NOWHERE).any(axis=1)] = NOWHERE
+    weight_at = np.array(base)[classes] + c * np.array(block)[classes]
+    return start, weight_at, classes, rows, np.concatenate(weights)
+
+
+def _by_channel(tap: NDArray[np.float64], groups: int, c_in: int) -> NDArray[np.float64]:
+    """Return one tap's weights of each input channel to the output channels of its group."""
+    per_group = tap.shape[1] // groups
+    return np.concatenate([tap[:, g * per_group : (g + 1) * per_group] for g in range(groups)]).reshape(c_in, per_group)
+
+
+def _several_places(
+    columns: sparse.csc_array,
+    start: NDArray[np.int64],
+    weight_at: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    rows: list[list[tuple[Place, int, int]]],
+    weights: NDArray[np.float64],
+) -> Rows:
+    """Return the rows of sources that each go to several inputs, as windows that overlap make them."""
+    known: dict[tuple[tuple[Place, int, int], ...], int] = {}
+    n = columns.shape[1]
+    new_start, new_weight, new_class = np.full((n, 4), NOWHERE), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    for i in range(n):
+        targets = [j for j in columns.indices[columns.indptr[i] : columns.indptr[i + 1]] if start[j, 0] > NOWHERE]
+        if not targets:
+            continue
+        origin = targets[0]
+        union: list[tuple[Place, int, int]] = []
+        for j in targets:
+            shift, more = start[j] - start[origin], int(weight_at[j] - weight_at[origin])
+            union += [
+                (tuple(int(v) for v in shift + place), more + w, length)  # type: ignore[misc]
+                for place, w, length in rows[classes[j]]
+            ]
+        new_start[i], new_weight[i] = start[origin], weight_at[origin]
+        new_class[i] = known.setdefault(tuple(union), len(known))
+    return Rows(new_start, new_weight, new_class, [list(union) for union in known] or [[]], weights)
+
+
+def matrix_rows(found: sparse.csc_array) -> Rows:
+    """Return a matrix's columns as runs of consecutive targets."""
+    found.eliminate_zeros()
+    found.sort_indices()
+    n = found.shape[1]
+    rows: list[list[tuple[Place, int, int]]] = []
+    for i in range(n):
+        targets = found.indices[found.indptr[i] : found.indptr[i + 1]]
+        breaks = np.flatnonzero(np.diff(targets) != 1) + 1
+        edges = [0, *breaks.tolist(), len(targets)] if len(targets) else [0]
+        rows.append([((0, 0, 0, int(targets[a])), a, b - a) for a, b in pairwise(edges)])
+    start = np.where(np.diff(found.indptr)[:, None] > 0, 0, NOWHERE) * np.ones((1, 4), np.int64)
+    return Rows(start, found.indptr[:-1].astype(np.int64), np.arange(n), rows, found.data, absolute=True)
+
+
+def on_grid(flat: Rows, grid: Place) -> Rows:
+    """Return rows on a flat target as rows on lines of positions."""
+    line = grid[2] * grid[3]
+
+    def cut(row: tuple[Place, int, int]) -> list[tuple[Place, int, int]]:
+        (_, _, _, at), w, length = row
+        pieces = []
+        while length:
+            n = min(length, line - at % line)
+            z, y = divmod(at // line, grid[1])
+            pieces.append(((z, y, 0, at % line), w, n))
+            at, w, length = at + n, w + n, length - n
+        return pieces
+
+    rows = [[piece for row in of_class for piece in cut(row)] for of_class in flat.rows]
+    return Rows(flat.start, flat.weight_at, flat.classes, rows, flat.weights, absolute=True)
