@@ -17,6 +17,10 @@ ROOT = Path(__file__).parent.parent
 # TensorFlow is imported once, before a test imports tensorflow_datasets or a plugin by itself.
 compat.import_nengo_dl()
 
+# Tests that a shell started in the background ignore Ctrl-C, and so would the processes that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
