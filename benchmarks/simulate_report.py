@@ -34,7 +34,7 @@ def write(store, docs):
     if "rounding" in found:
         lines += _rounding(found["rounding"])
     if "runs" in found:
-        lines += _runs(found["runs"])
+        lines += _runs(found["runs"], found.get("runs_nengo_dl"))
     (docs / "benchmarks.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
@@ -200,7 +200,7 @@ def _rounding(section):
     return [*lines, ""]
 
 
-def _runs(section):
+def _runs(section, with_nengo_dl):
     lines = [
         "## Whole runs",
         "",
@@ -209,7 +209,7 @@ def _runs(section):
         _row("", "simulator", "images", "seconds", "of the whole command", "SNN accuracy"),
         _row(*["---"] * 6),
     ]
-    for run in section["found"]:
+    for run in section["found"] + (with_nengo_dl["found"] if with_nengo_dl else []):
         lines.append(
             _row(
                 run["what"],
