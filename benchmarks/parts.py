@@ -28,7 +28,7 @@ def _run(p, w, base_bn, n_layers, n_steps, scatter, output_tc):
                 if not scatter:
                     w.events[layer] = 0
             else:
-                event_kernel._layer(p, w, layer, base, n_steps, output_tc)
+                event_kernel._layer(p, w, layer, base, 0, n_steps, output_tc)
                 if not scatter:
                     w.events[layer] = 0
 

@@ -9,6 +9,7 @@ The two networks are trained once and kept in mlruns/benchmarks/, like the figur
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -373,6 +374,9 @@ RUN = {
 
 def run_section(name):
     """Run a section in this process and keep its figures."""
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401  before TensorFlow: the other way round, its own LLVM ends the process
+
     from snnpipe.compat import import_nengo_dl, import_tensorflow
 
     sys.path.insert(0, str(HERE))
