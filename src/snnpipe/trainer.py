@@ -31,6 +31,7 @@ from snnpipe.keras_graph import activation_name
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
 from snnpipe.metrics.verification import TOLERANCE, Verification
+from snnpipe.native import NativeNetwork
 from snnpipe.protocols import (
     Architecture,
     Callback,
@@ -43,7 +44,7 @@ from snnpipe.protocols import (
     Status,
     TrainingPath,
 )
-from snnpipe.types import FitProgress, RunState, SimulatedBatch, SpikeEvents, SpikingNetwork, Stimulus
+from snnpipe.types import DataSpec, FitProgress, RunState, SimulatedBatch, SpikeEvents, SpikingNetwork, Stimulus
 
 if TYPE_CHECKING:
     import tf_keras
@@ -133,7 +134,7 @@ class Trainer:
         }
         self.config = dict(config) if config is not None else {"seed": seed} | describe(parts)
         self.name = name or run_name(self.config)
-        self.model: tf_keras.Model | None = None
+        self.model: tf_keras.Model | NativeNetwork | None = None
         self.network: SpikingNetwork | None = None
         self._state = RunState(seed, str(self.output_dir), self._log_artifact, settings=simulator)  # type: ignore[arg-type]  # a simulator has the settings' attributes
         self._started: list[Logger] = []
@@ -153,7 +154,7 @@ class Trainer:
             self.convert()
             return self.evaluate()
 
-    def prepare(self) -> "tf_keras.Model":
+    def prepare(self) -> "tf_keras.Model | NativeNetwork":
         """Make the data available, build the model and the conversion plan, and check that all will work.
 
         Returns
@@ -171,7 +172,7 @@ class Trainer:
         spec = self._state.spec = self.data.spec
         start_afresh(self.seed)
         self.model = self.architecture.build(spec)
-        _check_output(self.model, spec.n_classes)
+        _check_shapes(self.model, spec)
         plan = self._state.plan = self.converter.explain(self.model)
         plan.require_convertible()
         if not any(layer.neurons for layer in plan.layers):
@@ -265,7 +266,7 @@ class Trainer:
 
     # ------------------------------------------------------------------ its parts
 
-    def _test_ann(self, model: "tf_keras.Model") -> dict[str, float]:
+    def _test_ann(self, model: "tf_keras.Model | NativeNetwork") -> dict[str, float]:
         """Return accuracy and cross-entropy of the model over every test image."""
         right = images = 0
         loss = 0.0
@@ -474,11 +475,18 @@ def _attempt(failures: list[Exception], step: Callable[..., None], *arguments: A
         failures.append(failure)
 
 
-def _check_output(model: "tf_keras.Model", n_classes: int) -> None:
+def _check_shapes(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> None:
     shape = getattr(model, "output_shape", None)
-    if shape != (None, n_classes):
+    if shape != (None, spec.n_classes):
         raise ModelError(
-            f"model: its output has shape {shape}, and this dataset needs (None, {n_classes}): one raw logit per class"
+            f"model: its output has shape {shape}, and this dataset needs (None, {spec.n_classes}): one raw logit per "
+            "class"
         )
-    if activation_name(model.layers[-1]) == "softmax":
+    if isinstance(model, NativeNetwork):
+        if model.input_shape[1] != np.prod(spec.image_shape):
+            raise ModelError(
+                f"model: its input node has {model.input_shape[1]} values, and an image of {spec.name} has "
+                f"{np.prod(spec.image_shape)}"
+            )
+    elif activation_name(model.layers[-1]) == "softmax":
         raise ModelError(f"model: its output {model.layers[-1].name!r} is a softmax: leave it out and give raw logits")

@@ -192,9 +192,15 @@ class SpikingNetwork:
     layers
         Its layers of neurons, from input to output.
     keras_model
-        The model it came from, ready for conversion; None for a native network.
+        Its layers as a Keras model, with a ReLU where the neurons are: the model that was converted, or what was
+        read from a native network. None for a native network that cannot be read as layers.
+    unreadable
+        Why there is no ``keras_model``.
     output_layer
         Name of the layer of neurons that the output is read from, None where the output is linear.
+    output_synapse
+        Time constant, s, of the low-pass filter on a linear output, or the Nengo synapse that filters it; None
+        for no filter.
     first_layer_macs
         Multiply-accumulates of the connections that carry the input image, once.
     dense_macs
@@ -206,7 +212,9 @@ class SpikingNetwork:
     output: "nengo.Probe"
     layers: tuple[NeuronLayer, ...]
     keras_model: "tf_keras.Model | None" = None
+    unreadable: str = ""
     output_layer: str | None = None
+    output_synapse: "float | nengo.synapses.LinearFilter | None" = None
     first_layer_macs: int = 0
     dense_macs: int = 0
 

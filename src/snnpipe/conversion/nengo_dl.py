@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnpipe.compat import import_nengo_dl, without_build_notes
+from snnpipe.compat import import_nengo_dl
+from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
 from snnpipe.conversion.prepare import Changes, find_changes, prepare
 from snnpipe.conversion.synapses import fan_out, first_layers, macs
-from snnpipe.errors import ConfigError
+from snnpipe.errors import ConfigError, ConversionError
 from snnpipe.keras_graph import activation_name, functional, is_neuron_layer, is_relu_op, neuron_layers, nodes
 from snnpipe.layer_values import per_layer
+from snnpipe.native import NativeNetwork
 from snnpipe.schema import check_fields
 from snnpipe.types import (
     ConversionPlan,
@@ -74,6 +76,11 @@ class NengoDLConverter:
             If a per-layer setting names no layer of neurons.
         """
         import_nengo_dl()
+        if isinstance(model, NativeNetwork):
+            raise ConversionError(
+                "conversion=nengo_dl converts Keras models, and this network is written in Nengo: take "
+                "conversion=identity"
+            )
         model = functional(model)
         changes = find_changes(model, self.max_to_avg_pool)
         settings = self._settings(model)
@@ -206,7 +213,7 @@ class NengoDLConverter:
         output_layer = next((name for name in settings if neurons[name] is output.target), None)
         if output_layer is not None:
             output.synapse = settings[output_layer].synapse
-        initial = _initial_states(converter.net, neurons)
+        initial = initial_states(built(converter.net), neurons)
         layers = tuple(
             NeuronLayer(
                 name=name,
@@ -258,39 +265,14 @@ def _configure(network: "nengo.Network", neurons: "nengo.ensemble.Neurons", own:
                 connection.synapse = own.synapse
 
 
-def _initial_states(
-    network: "nengo.Network", layers: "Mapping[str, nengo.ensemble.Neurons]"
-) -> dict[str, dict[str, np.ndarray]]:
-    """Return what Nengo draws for each layer's state variables, as any simulator of the network has them."""
-    from nengo.builder import Model
-
-    with without_build_notes():
-        model = Model()
-        model.build(network)
-    return {
-        name: {
-            key: np.array(signal.initial_value, np.float64)
-            for key, signal in model.sig[neurons].items()
-            if key in neurons.ensemble.neuron_type.state
-        }
-        for name, neurons in layers.items()
-    }
-
-
 def _filter(synapse: Any) -> "float | nengo.synapses.LinearFilter | None":
-    """Return a low-pass synapse as its time constant, any other as it is."""
-    from nengo.synapses import LinearFilter, Lowpass
-
-    if synapse is None or isinstance(synapse, (int, float)):
-        return synapse
-    if isinstance(synapse, Lowpass):
-        return float(synapse.tau)
-    if not isinstance(synapse, LinearFilter):
+    try:
+        return time_constant(synapse)
+    except TypeError:
         raise ConfigError(
             f"conversion.synapse: got {synapse!r}: takes a time constant in s, nengo.Lowpass, nengo.Alpha or another "
             "nengo.LinearFilter"
-        )
-    return synapse
+        ) from None
 
 
 def _check_neuron(neuron: Any, scale: float, layer: str) -> None:

@@ -77,9 +77,9 @@ def _count(layer: Any, values: list[Any]) -> Any:
         return tf.matmul(x, present) if kind == "Dense" else layer.convolution_op(x, present)
     if "Pooling" in kind:
         cells = np.prod(getattr(layer, "pool_size", x.shape[1:-1]))
-        return layer(x) * float(cells)
+        return tf.cast(layer(x), x.dtype) * float(cells)
     if kind in ("Add", "Average"):
         return tf.add_n(values)
     if kind in ("BatchNormalization", "Activation", "ReLU", "LeakyReLU"):
         return x
-    return layer(values if len(values) > 1 else x)
+    return tf.cast(layer(values if len(values) > 1 else x), x.dtype)

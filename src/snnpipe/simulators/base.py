@@ -1,11 +1,15 @@
 """What every built-in simulator has besides its settings."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from snnpipe.errors import SimulationError
 from snnpipe.schema import check_fields
-from snnpipe.types import SimulationSettings, SpikingNetwork
+from snnpipe.simulators.filters import Filter, discrete
+from snnpipe.types import SimulationChunk, SimulationSettings, SpikingNetwork
 
 if TYPE_CHECKING:
     from snnpipe.simulators.nengo_dl import NengoDLSimulator
@@ -25,10 +29,40 @@ class BuiltInSimulator(SimulationSettings):
         return NengoDLSimulator(**{f.name: getattr(self, f.name) for f in fields(SimulationSettings)})
 
 
-def require_converted(network: SpikingNetwork, simulator: str) -> None:
-    """Raise `SimulationError` where a network was not converted from a Keras model."""
+def require_layers(network: SpikingNetwork, simulator: str) -> None:
+    """Raise `SimulationError` where a network is known as Nengo objects only, not as layers."""
     if network.keras_model is None:
         raise SimulationError(
-            f"simulator={simulator} runs networks that were converted from a Keras model, and this one is native "
-            "Nengo: take simulator=nengo_dl"
+            f"simulator={simulator} runs layers of neurons, and this native Nengo network cannot be read as layers: "
+            f"{network.unreadable}: take simulator=nengo_dl"
         )
+
+
+def output_filter(network: SpikingNetwork, dt: float) -> Filter | None:
+    """Return the filter on a linear output, None for none.
+
+    Raises
+    ------
+    SimulationError
+        If it is one that only NengoDL knows.
+    """
+    try:
+        return discrete(network.output_synapse, dt)
+    except ValueError as error:
+        raise SimulationError(
+            f"the output has the synapse {network.output_synapse!r}, which {error}: take another synapse, or "
+            "simulator=nengo_dl"
+        ) from None
+
+
+def filtered(chunks: Iterable[SimulationChunk], synapse: Filter | None) -> Iterator[SimulationChunk]:
+    """Yield the chunks of a run with their outputs filtered."""
+    state = None
+    for chunk in chunks:
+        if synapse is None:
+            yield chunk
+            continue
+        outputs = chunk.outputs_btc
+        if state is None:
+            state = np.zeros((len(outputs), outputs.shape[2], synapse.order), outputs.dtype)
+        yield replace(chunk, outputs_btc=synapse.over(outputs, state))

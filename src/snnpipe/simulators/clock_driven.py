@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from snnpipe.compat import import_tensorflow
 from snnpipe.errors import SimulationError
-from snnpipe.simulators.base import BuiltInSimulator, require_converted
+from snnpipe.simulators.base import BuiltInSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.filters import Filter, discrete
 from snnpipe.simulators.graph import HOMOGENEOUS, Graph, LayerOp, NeuronOp, build_graph
@@ -94,7 +94,7 @@ class OpenClockDriven:
     used = "clock_driven"
 
     def __init__(self, network: SpikingNetwork, settings: ClockDrivenSimulator):
-        require_converted(network, "clock_driven")
+        require_layers(network, "clock_driven")
         self._network = network
         self._settings = settings
         self._tf = import_tensorflow()
@@ -117,6 +117,7 @@ class OpenClockDriven:
         taken = {t for op in self._moving for t in (op.inputs if isinstance(op, LayerOp) else (op.current,))}
         self._still = sorted(t for t in taken | {graph.output} if not graph.from_neurons[t])
         self._functions: dict[tuple[int, bool], Any] = {}
+        self._output_filter = output_filter(network, settings.dt)
 
     def __enter__(self) -> Self:
         return self
@@ -128,12 +129,15 @@ class OpenClockDriven:
 
     def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
         """Simulate a batch from the network's initial state, part by part."""
+        return filtered(self._chunks(stimulus), self._output_filter)
+
+    def _chunks(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
         tf, settings = self._tf, self._settings
         rows_of_parts = self._rows(len(stimulus))
         parts = [_part(stimulus, rows) for rows in rows_of_parts]
         constant = stimulus.encoder.constant
         states = [self._initial_states(len(part)) for part in parts]
-        still = [self._still_values(tf.constant(p.images, settings.precision)) if constant else None for p in parts]
+        still = [self._still_values(self._images(p)) if constant else None for p in parts]
         rows = [(tf.constant(p.image_ids, tf.int64), tf.constant(p.record, tf.int32)) for p in parts]
         for first, n_steps in chunks(settings, stimulus):
             signals: list[Any] = [None if constant else self._signal(part, first, n_steps) for part in parts]
@@ -194,6 +198,10 @@ class OpenClockDriven:
         ]
         return [tf.nest.pack_sequence_as(results, [leaf[i] for leaf in leaves]) for i in range(replicas)]
 
+    def _images(self, stimulus: Stimulus) -> Any:
+        shape = (len(stimulus), *self._graph.shapes[self._graph.image])
+        return self._tf.constant(stimulus.images.reshape(shape), self._settings.precision)
+
     def _still_values(self, images: Any) -> _Still:
         """Return what images alone determine, without the neurons: of a constant image it is computed once."""
         tensors = self._graph.evaluate({self._graph.image: images}, self._still)
@@ -206,9 +214,9 @@ class OpenClockDriven:
         return _Still(values, drives)
 
     def _signal(self, stimulus: Stimulus, first: int, n_steps: int) -> Any:
-        """Return the input of a chunk, shape ``(t, b, height, width, channels)``."""
+        """Return the input of a chunk, shape ``(t, b, ...)`` with an image's shape."""
         signal_btn = stimulus.steps(first, n_steps)
-        shape = (n_steps, *stimulus.images.shape)
+        shape = (n_steps, len(stimulus), *self._graph.shapes[self._graph.image])
         return self._tf.constant(signal_btn.transpose(1, 0, 2).reshape(shape), self._settings.precision)
 
     def _initial_states(self, images: int) -> list[_State]:

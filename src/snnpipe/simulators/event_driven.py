@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.simulators.base import BuiltInSimulator, require_converted
+from snnpipe.simulators.base import BuiltInSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.event_kernel import INPUT, OUTPUT, Program, Workspace, aligned, run_images
 from snnpipe.simulators.event_program import Compiled, compile_program
@@ -62,7 +62,7 @@ class OpenEventDriven:
     used = "event_driven"
 
     def __init__(self, network: SpikingNetwork, settings: EventDrivenSimulator, constant_input: bool):
-        require_converted(network, "event_driven")
+        require_layers(network, "event_driven")
         self._network = network
         self._settings = settings
         self._graph = build_graph(
@@ -74,6 +74,7 @@ class OpenEventDriven:
         self._compiled: dict[bool, Compiled] = {}
         self._spare: dict[bool, list[Workspace]] = {True: [], False: []}
         self._threads = settings.threads or _cores()
+        self._output_filter = output_filter(network, settings.dt)
         self._program(constant_input)
 
     def __enter__(self) -> Self:
@@ -93,6 +94,9 @@ class OpenEventDriven:
 
     def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
         """Simulate a batch from the network's initial state."""
+        return filtered(self._chunks(stimulus), self._output_filter)
+
+    def _chunks(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
         compiled = self._program(stimulus.encoder.constant)
         spans = list(chunks(self._settings, stimulus))
         base = self._base(compiled, stimulus)
@@ -113,7 +117,7 @@ class OpenEventDriven:
     def _base(self, compiled: Compiled, stimulus: Stimulus) -> NDArray[Any]:
         """Return the currents that the images alone cause, shape ``(b, n)``."""
         graph, b = self._graph, len(stimulus)
-        images = stimulus.images.astype(self._settings.precision, copy=False)
+        images = stimulus.images.astype(self._settings.precision, copy=False).reshape(b, *graph.shapes[graph.image])
         if b == 1:  # TensorFlow has kernels of their own for one image, which round differently
             images = np.repeat(images, 2, axis=0)
         known = {op.output: np.zeros((len(images), *graph.shapes[op.output]), images.dtype) for op in graph.neurons}

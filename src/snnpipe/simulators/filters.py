@@ -34,6 +34,15 @@ class Filter:
         """Number of state variables."""
         return len(self.b)
 
+    def over(self, inputs_btn: NDArray[Any], state_bno: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs of consecutive steps, shape ``(b, t, n)``, and leave the state (o = order) after them."""
+        outputs = np.empty_like(inputs_btn)
+        a, b, c = (values.astype(state_bno.dtype) for values in (self.a.T, self.b, self.c))
+        for t in range(inputs_btn.shape[1]):
+            outputs[:, t] = state_bno @ c
+            state_bno[...] = state_bno @ a + inputs_btn[:, t, :, None] * b
+        return outputs
+
 
 def discrete(synapse: Any, dt: float) -> Filter | None:
     """Return a layer's synapse as a filter for steps of ``dt`` s, None for none.

@@ -100,9 +100,7 @@ def _pooled(layer: Any, shape: tuple[int, ...]) -> sparse.csr_array:
 
 def _normalization(layer: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return what a batch normalisation multiplies each value with: in the graph's copies its gamma is all there is."""
-    axis = layer.axis[0] - 1
-    along = [1] * len(shape)
-    along[axis] = shape[axis]
+    along = [size if axis + 1 in layer.axis else 1 for axis, size in enumerate(shape)]
     return np.broadcast_to(np.asarray(layer.gamma, np.float64).reshape(along), shape).ravel()
 
 

@@ -60,7 +60,9 @@ class OpenNengoDL:
             simulator = nengo_dl.Simulator(
                 network, dt=settings.dt, minibatch_size=settings.batch_size, progress_bar=False
             )
-        self._simulator = self._resources.enter_context(simulator)
+        # its own context would have to be left before one that was entered earlier; it is of no use here
+        self._resources.callback(simulator.close)
+        self._simulator = simulator
         return self
 
     def __exit__(

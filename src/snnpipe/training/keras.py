@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.compat import import_tensorflow, import_tf_keras
+from snnpipe.errors import TrainingError
+from snnpipe.native import NativeNetwork
 from snnpipe.protocols import CallbackSink, DataModule
 from snnpipe.training.loop import (
     FitSettings,
@@ -24,8 +26,12 @@ if TYPE_CHECKING:
 class KerasTraining(FitSettings):
     """Compile and fit the model on the stream of batches. Parameters as for `FitSettings`."""
 
-    def check(self, model: "tf_keras.Model") -> None:
-        """Raise `ConfigError` where optimizer or regularizer do not fit."""
+    def check(self, model: "tf_keras.Model | NativeNetwork") -> None:
+        """Raise `ConfigError` where optimizer or regularizer do not fit, `TrainingError` for a native network."""
+        if isinstance(model, NativeNetwork):
+            raise TrainingError(
+                "training=keras trains Keras models, and this network is written in Nengo: take training=nengo_dl"
+            )
         self.make_optimizer(steps=1)
         penalised_layers(self.regularizer, model)
 

@@ -1,4 +1,4 @@
-"""Training in NengoDL, with ``scale_firing_rates`` and a neuron type's own rate curve."""
+"""Training in NengoDL, with ``scale_firing_rates`` and a neuron type's own rate curve, or of a native network."""
 
 import warnings
 from dataclasses import dataclass
@@ -6,12 +6,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.compat import import_nengo_dl, import_tensorflow, without_build_notes
-from snnpipe.errors import TrainingError
+from snnpipe.errors import ConfigError, TrainingError
 from snnpipe.keras_graph import functional, neuron_layers, nodes
 from snnpipe.layer_values import per_layer
+from snnpipe.native import NativeNetwork
 from snnpipe.protocols import CallbackSink, DataModule
 from snnpipe.training.loop import (
     FitSettings,
@@ -31,9 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NengoDLTraining(FitSettings):
-    """Convert the model with NengoDL, train it there, and bring the weights back.
+    """Convert the model with NengoDL, train it there, and bring the weights back; or train a native network.
 
-    Other parameters as for `FitSettings`.
+    A native network is trained by its rate approximation: it keeps its own neurons, and takes none of the
+    parameters below nor a regularizer. Other parameters as for `FitSettings`.
 
     Parameters
     ----------
@@ -47,9 +50,13 @@ class NengoDLTraining(FitSettings):
     scale_firing_rates: Scale = 1.0
     neuron: Any = None
 
-    def check(self, model: "tf_keras.Model") -> None:
+    def check(self, model: "tf_keras.Model | NativeNetwork") -> None:
         """Raise `TrainingError` where NengoDL cannot train one of the model's layers, naming it."""
         import_nengo_dl()
+        if isinstance(model, NativeNetwork):
+            self._check_native()
+            self.make_optimizer(steps=1)
+            return
         from nengo_dl.converter import Converter
 
         model = functional(model)
@@ -69,7 +76,29 @@ class NengoDLTraining(FitSettings):
         penalised_layers(self.regularizer, model)
         self.make_optimizer(steps=1)
 
-    def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: CallbackSink) -> Checkpoint:
+    def _check_native(self) -> None:
+        import nengo
+
+        problems = []
+        if self.scale_firing_rates != 1:
+            problems.append(
+                f"training.scale_firing_rates: got {self.scale_firing_rates}, but a native network has gains of its "
+                "own: take 1"
+            )
+        if self.neuron and type(self.neuron) is not nengo.RectifiedLinear:
+            problems.append(
+                f"training.neuron: got {type(self.neuron).__name__}, but a native network is trained with the neurons "
+                "that are in it: take null"
+            )
+        if self.regularizer:
+            problems.append(
+                f"training.regularizer: got {type(self.regularizer).__name__}, which a native network does not take: "
+                "take none"
+            )
+        if problems:
+            raise ConfigError(*problems)
+
+    def fit(self, model: "tf_keras.Model | NativeNetwork", data: DataModule, callbacks: CallbackSink) -> Checkpoint:
         """Train ``model`` in place and return its weights.
 
         Raises
@@ -78,6 +107,8 @@ class NengoDLTraining(FitSettings):
             If NengoDL cannot train one of the layers, or the loss becomes infinite or undefined.
         """
         self.check(model)
+        if isinstance(model, NativeNetwork):
+            return self._fit_native(model, data, callbacks)
         nengo_dl = import_nengo_dl()
         import nengo
 
@@ -104,38 +135,61 @@ class NengoDLTraining(FitSettings):
             nengo_dl.configure_settings(learning_phase=True)
             rates = {name: nengo.Probe(converter.layers[layers[name].output]) for name in penalised}
 
-        steps = steps_per_epoch(data)
         with (
             without_build_notes(),
             nengo_dl.Simulator(converter.net, minibatch_size=data.batch_size, progress_bar=False) as simulator,
         ):
-            logits = simulator.get_name(output)
-            outputs = {simulator.get_name(probe): penalised[name] for name, probe in rates.items()}
-            losses = {logits: logits_loss(self.loss, data.spec.n_classes)}
-            losses |= {name: rate_penalty(self.regularizer, scale) for name, scale in outputs.items()}
-            simulator.compile(
-                optimizer=self.make_optimizer(steps * self.epochs),
-                loss=losses,
-                loss_weights={name: 1.0 if name == logits else self.regularizer.weight for name in losses},
-                weighted_metrics={logits: [accuracy()]},
-            )
             image = simulator.get_name(converter.inputs[graph.inputs[0]])
-            constants = {
-                simulator.get_name(n): n.size_out for n in simulator.node_inputs if simulator.get_name(n) != image
+            biases = {
+                simulator.get_name(n): np.ones(n.size_out, np.float32)
+                for n in simulator.node_inputs
+                if simulator.get_name(n) != image
             }
-
-            def batches(stream: "tf.data.Dataset") -> "tf.data.Dataset":
-                return stream.map(_for_nengo_dl(data.batch_size, image, constants, list(losses)))
-
-            epochs, metrics = fit_epochs(simulator.fit, data, batches, self.epochs, callbacks)
+            rates_of = {simulator.get_name(probe): penalised[name] for name, probe in rates.items()}
+            epochs, metrics = self._train(
+                simulator, image, biases, simulator.get_name(output), rates_of, data, callbacks
+            )
             trained = _trained_weights(simulator, converter, graph, scales)
         for layer in graph.layers:
             if layer.name in trained:
                 layer.set_weights(trained[layer.name])
         return Checkpoint.of(model, epochs, metrics)
 
+    def _fit_native(self, model: NativeNetwork, data: DataModule, callbacks: CallbackSink) -> Checkpoint:
+        with model.rates(data.batch_size) as rates:
+            epochs, metrics = self._train(
+                rates.simulator, rates.image, rates.constants, rates.logits, {}, data, callbacks
+            )
+            model.keep(rates)
+        return Checkpoint.of(model, epochs, metrics)
 
-def _for_nengo_dl(batch_size: int, image: str, constants: dict[str, int], outputs: list[str]) -> Any:
+    def _train(
+        self,
+        simulator: Any,
+        image: str,
+        constants: dict[str, NDArray[np.float32]],
+        logits: str,
+        penalised: dict[str, float],
+        data: DataModule,
+        callbacks: CallbackSink,
+    ) -> tuple[int, dict[str, float]]:
+        """Train what a simulator holds; inputs and outputs by their names there."""
+        losses = {logits: logits_loss(self.loss, data.spec.n_classes)}
+        losses |= {name: rate_penalty(self.regularizer, scale) for name, scale in penalised.items()}
+        simulator.compile(
+            optimizer=self.make_optimizer(steps_per_epoch(data) * self.epochs),
+            loss=losses,
+            loss_weights={name: 1.0 if name == logits else self.regularizer.weight for name in losses},
+            weighted_metrics={logits: [accuracy()]},
+        )
+
+        def batches(stream: "tf.data.Dataset") -> "tf.data.Dataset":
+            return stream.map(_for_nengo_dl(data.batch_size, image, constants, list(losses)))
+
+        return fit_epochs(simulator.fit, data, batches, self.epochs, callbacks)
+
+
+def _for_nengo_dl(batch_size: int, image: str, constants: dict[str, NDArray[np.float32]], outputs: list[str]) -> Any:
     """Return what makes a batch ``(images, labels)`` one that NengoDL's Keras model takes.
 
     NengoDL wants one time step, its constant inputs (a bias is a weight on a constant 1), and the same
@@ -149,7 +203,7 @@ def _for_nengo_dl(batch_size: int, image: str, constants: dict[str, int], output
         missing = batch_size - real
         flat = tf.reshape(images, (real, int(np.prod(images.shape[1:]))))
         inputs = {image: tf.ensure_shape(tf.pad(flat, [[0, missing], [0, 0]])[:, None], (batch_size, 1, flat.shape[1]))}
-        inputs |= {name: tf.ones((batch_size, 1, size)) for name, size in constants.items()}
+        inputs |= {name: tf.tile(value[None, None], (batch_size, 1, 1)) for name, value in constants.items()}
         inputs["n_steps"] = tf.ones((batch_size, 1), tf.int32)
         labels = tf.ensure_shape(tf.pad(labels, [[0, missing]])[:, None, None], (batch_size, 1, 1))
         weight = tf.fill((real,), batch_size / real)

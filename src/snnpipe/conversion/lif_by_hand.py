@@ -1,0 +1,137 @@
+"""A Keras MLP's weights put by hand into a Nengo network of LIF neurons, from the image's spikes to output spikes."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from snnpipe.compat import import_nengo_dl
+from snnpipe.conversion.native import spiking_network
+from snnpipe.errors import ConversionError
+from snnpipe.keras_graph import activation_name, functional, nodes
+from snnpipe.layer_values import per_layer
+from snnpipe.native import NativeNetwork
+from snnpipe.schema import check_fields
+from snnpipe.types import ConversionPlan, NonNegativeFloat, PlannedLayer, PositiveFloat, Scale, SpikingNetwork
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+@dataclass(frozen=True, kw_only=True)
+class LifByHand:
+    """Connect the image to LIF neurons, these to the next ones, with the weights of a Keras MLP without biases.
+
+    The output neurons spike too. Where ``gains`` is ``nengo`` or ``input_neurons`` is set, the network is what
+    Nengo makes of it when nothing is said of gains and biases: kept to show what that costs (docs/recipes.md).
+
+    Parameters
+    ----------
+    scale_firing_rates
+        Gain of the neurons, the factor on their input current; one number, or one per layer.
+    amplitude
+        What a neuron's rate in Hz is multiplied with; None takes ``1 / scale_firing_rates``, which makes it an
+        activation again. 1 is Nengo's own: spikes of height ``1 / dt``.
+    synapse
+        Time constant, s, of the low-pass filter on the hidden neurons' output; None for none.
+    tau_rc, tau_ref
+        Membrane time constant and refractory period of the neurons, s.
+    gains
+        ``given`` by ``scale_firing_rates`` with biases of 0, or ``nengo``: gains and biases for ``max_rates`` drawn
+        from 200 to 400 Hz and ``intercepts`` from -1 to 0.9.
+    input_neurons
+        Whether the pixels drive Poisson neurons with gains of Nengo's choosing, whose spikes go on; then the encoder
+        is best ``constant``.
+    """
+
+    scale_firing_rates: Scale = 1.0
+    amplitude: PositiveFloat | None = None
+    synapse: PositiveFloat | None = None
+    tau_rc: PositiveFloat = 0.02
+    tau_ref: NonNegativeFloat = 0.002
+    gains: Literal["given", "nengo"] = "given"
+    input_neurons: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "conversion")
+
+    def explain(self, model: "tf_keras.Model") -> ConversionPlan:
+        """Return what each layer of a model will become.
+
+        Raises
+        ------
+        ConversionError
+            If it is a native network.
+        """
+        if isinstance(model, NativeNetwork):
+            raise ConversionError(
+                "conversion=lif_by_hand takes the weights of Keras models, and this network is written in Nengo: take "
+                "conversion=identity"
+            )
+        layers = [node.layer for node in nodes(functional(model))]
+        scales = self._scales(layers)
+        return ConversionPlan(tuple(self._explain(layer, layers, scales) for layer in layers))
+
+    def _explain(self, layer: Any, layers: list[Any], scales: dict[str, float]) -> PlannedLayer:
+        name, kind, shape = layer.name, type(layer).__name__, tuple(layer.output.shape[1:])
+        if kind in ("InputLayer", "Flatten"):
+            becomes = "input node" if kind == "InputLayer" else "the same values, reordered"
+            return PlannedLayer(name, kind, "passthrough", becomes, shape=shape)
+        last = layer is layers[-1]
+        wanted = "linear" if last else "relu"
+        if kind != "Dense":
+            reason = "only dense layers are put in by hand"
+        elif layer.use_bias:
+            reason = "it has biases: take model.use_bias=false"
+        elif activation_name(layer) != wanted:
+            reason = f"its activation is {activation_name(layer)!r} and not {wanted!r}"
+        else:
+            return PlannedLayer(
+                name,
+                kind,
+                "native",
+                "LIF",
+                shape=shape,
+                neurons=shape[0],
+                scale_firing_rates=scales[name],
+                synapse=None if last else self.synapse,
+            )
+        return PlannedLayer(name, kind, "unsupported", "-", f"{reason}; conversion=nengo_dl converts it", shape)
+
+    def _scales(self, layers: list[Any]) -> dict[str, float]:
+        names = [layer.name for layer in layers if type(layer).__name__ == "Dense"]
+        return per_layer(self.scale_firing_rates, names, 1.0, "conversion.scale_firing_rates")
+
+    def convert(self, model: "tf_keras.Model", seed: int) -> SpikingNetwork:
+        """Return the network of LIF neurons; ``seed`` determines initial voltages and what Nengo draws.
+
+        Raises
+        ------
+        ConversionError
+            If the model is no MLP without biases.
+        """
+        self.explain(model).require_convertible()
+        import_nengo_dl()
+        import nengo
+
+        layers = [node.layer for node in nodes(functional(model)) if type(node.layer).__name__ == "Dense"]
+        scales = self._scales(layers)
+        with nengo.Network(label="lif_by_hand", seed=seed) as network:
+            image = source = nengo.Node(np.zeros(int(np.prod(model.input_shape[1:]))), label="image")
+            synapse = None
+            if self.input_neurons:
+                poisson = nengo.PoissonSpiking(nengo.RectifiedLinear())
+                source = nengo.Ensemble(image.size_out, 1, neuron_type=poisson, label="input").neurons
+                nengo.Connection(image, source, synapse=None)
+            for layer in layers:
+                gain = scales[layer.name]
+                amplitude = 1 / gain if self.amplitude is None else self.amplitude
+                neurons = nengo.LIF(tau_rc=self.tau_rc, tau_ref=self.tau_ref, amplitude=amplitude)
+                own = (
+                    {} if self.gains == "nengo" else {"gain": np.full(layer.units, gain), "bias": np.zeros(layer.units)}
+                )
+                target = nengo.Ensemble(layer.units, 1, neuron_type=neurons, label=layer.name, **own).neurons
+                nengo.Connection(source, target, transform=layer.get_weights()[0].T, synapse=synapse)
+                source, synapse = target, self.synapse
+            output = nengo.Probe(source)
+        return spiking_network(network, image, output)

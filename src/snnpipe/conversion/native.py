@@ -1,0 +1,130 @@
+"""A network written in Nengo, taken as it is; and read as layers where it is made of them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from snnpipe.conversion.native_layers import UnreadableError, neuron_names, read_layers
+from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
+from snnpipe.conversion.synapses import fan_out, first_layers, macs
+from snnpipe.errors import ConversionError
+from snnpipe.keras_graph import nodes
+from snnpipe.native import NativeNetwork
+from snnpipe.types import ConversionPlan, NeuronLayer, PlannedLayer, SpikingNetwork
+
+if TYPE_CHECKING:
+    import nengo
+
+
+@dataclass(frozen=True)
+class IdentityConverter:
+    """Take a native network as it is.
+
+    It is simulated by its own neurons, synapses, gains and biases. Where it can be read as layers, any simulator
+    runs it and synapses are counted; where it cannot, NengoDL runs it.
+    """
+
+    def explain(self, model: NativeNetwork) -> ConversionPlan:
+        """Return the layers of a native network.
+
+        Raises
+        ------
+        ConversionError
+            If it is a Keras model.
+        """
+        network = _read(model)
+        own = {layer.name: layer for layer in network.layers}
+        if network.keras_model is None:
+            return ConversionPlan(tuple(_planned(layer) for layer in network.layers))
+        return ConversionPlan(
+            tuple(
+                _planned(own[node.layer.name])
+                if node.layer.name in own
+                else PlannedLayer(
+                    node.layer.name,
+                    type(node.layer).__name__,
+                    "native",
+                    "input node" if type(node.layer).__name__ == "InputLayer" else "as it is",
+                    shape=tuple(node.outputs.shape[1:]),
+                )
+                for node in nodes(network.keras_model)
+            )
+        )
+
+    def convert(self, model: NativeNetwork, seed: int) -> SpikingNetwork:
+        """Return the network with what simulators need to know of it; it has its own seed.
+
+        Raises
+        ------
+        ConversionError
+            If it is a Keras model.
+        """
+        return _read(model)
+
+
+def spiking_network(network: "nengo.Network", input: "nengo.Node", output: "nengo.Probe") -> SpikingNetwork:
+    """Return a Nengo network as simulators see it.
+
+    Parameters
+    ----------
+    network, input, output
+        As for `snnpipe.native.NativeNetwork`.
+    """
+    model = built(network)
+    names = neuron_names(network)
+    try:
+        read = read_layers(network, input, output, model)
+    except UnreadableError as reason:
+        read, why = None, str(reason)
+    else:
+        why = ""
+    initial = initial_states(model, {name: neurons for neurons, name in names.items()})
+    keras_model = None if read is None else read.model
+    synapses = {} if keras_model is None else fan_out(keras_model)
+    cost = {} if keras_model is None else macs(keras_model)
+    layers = tuple(
+        NeuronLayer(
+            name=name,
+            shape=(neurons.size_out,) if read is None else read.shapes[name],
+            neurons=neurons,
+            neuron_type=neurons.ensemble.neuron_type,
+            scale_firing_rates=1.0,
+            synapse=None if read is None else read.synapses[name],
+            fan_out_n=synapses.get(name),
+            initial_state=initial[name],
+        )
+        for neurons, name in names.items()
+    )
+    output_layer = names.get(output.target)
+    return SpikingNetwork(
+        network=network,
+        input=input,
+        output=output,
+        layers=layers,
+        keras_model=keras_model,
+        unreadable=why,
+        output_layer=output_layer,
+        output_synapse=time_constant(output.synapse) if keras_model is not None and output_layer is None else None,
+        first_layer_macs=0 if keras_model is None else sum(cost.get(name, 0) for name in first_layers(keras_model)),
+        dense_macs=sum(cost.values()),
+    )
+
+
+def _read(model: Any) -> SpikingNetwork:
+    if not isinstance(model, NativeNetwork):
+        raise ConversionError(
+            "conversion=identity takes networks written in Nengo, and this is a Keras model: take conversion=nengo_dl"
+        )
+    return spiking_network(model.network, model.input, model.output)
+
+
+def _planned(layer: NeuronLayer) -> PlannedLayer:
+    kind = type(layer.neuron_type).__name__
+    return PlannedLayer(
+        layer.name,
+        "Ensemble",
+        "native",
+        kind,
+        shape=layer.shape,
+        neurons=layer.size,
+        synapse=layer.synapse,
+    )

@@ -1,0 +1,55 @@
+"""What is read off Nengo's own objects, for converted and native networks alike."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.compat import without_build_notes
+
+if TYPE_CHECKING:
+    import nengo
+
+
+def built(network: "nengo.Network") -> "nengo.builder.Model":
+    """Return a network built by Nengo, with everything drawn that its seeds determine."""
+    from nengo.builder import Model
+
+    with without_build_notes():
+        model = Model()
+        model.build(network)
+    return model
+
+
+def initial_states(
+    model: "nengo.builder.Model", layers: "Mapping[str, nengo.ensemble.Neurons]"
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Return each layer's state variables before the first step, as any simulator of the network has them."""
+    return {
+        name: {
+            key: np.array(signal.initial_value, np.float64)
+            for key, signal in model.sig[neurons].items()
+            if key in neurons.ensemble.neuron_type.state
+        }
+        for name, neurons in layers.items()
+    }
+
+
+def time_constant(synapse: Any) -> "float | nengo.synapses.LinearFilter | None":
+    """Return a low-pass synapse as its time constant in s, any other linear filter as it is.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    from nengo.synapses import LinearFilter, Lowpass
+
+    if synapse is None or isinstance(synapse, (int, float)):
+        return synapse
+    if isinstance(synapse, Lowpass):
+        return float(synapse.tau)
+    if not isinstance(synapse, LinearFilter):
+        raise TypeError(f"not a linear filter: {synapse!r}")
+    return synapse

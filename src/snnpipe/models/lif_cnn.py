@@ -1,0 +1,100 @@
+"""The network of NengoDL's spiking MNIST example: written in Nengo, with Keras layers in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from snnpipe.errors import ModelError
+from snnpipe.schema import check_fields
+from snnpipe.types import DataSpec, PositiveFloat, PositiveInt
+
+if TYPE_CHECKING:
+    from snnpipe.native import NativeNetwork
+
+
+@dataclass(frozen=True)
+class LifCnn:
+    """3x3 convolutions (``valid``) with LIF neurons, average pooling of 2 after each but the first; logits.
+
+    Nengo's own objects (gains, biases) are not trained. Synapses: none inside, a low-pass on the output.
+
+    Parameters
+    ----------
+    filters
+        Filters of each convolution.
+    amplitude
+        Of the neurons: what a firing rate in Hz is multiplied with.
+    max_rates
+        Firing rate, Hz, at an input of 1.
+    intercepts
+        Input at which the neurons begin to fire.
+    tau_rc, tau_ref
+        Membrane time constant and refractory period of the neurons, s.
+    output_synapse
+        Time constant, s, of the filter on the output while the network spikes; None for none.
+    """
+
+    filters: Annotated[Sequence[PositiveInt], Field(min_length=1)] = (32, 64, 128)
+    amplitude: PositiveFloat = 0.01
+    max_rates: PositiveFloat = 100.0
+    intercepts: Annotated[float, Field(lt=1, allow_inf_nan=False)] = 0.0
+    tau_rc: PositiveFloat = 0.02
+    tau_ref: PositiveFloat = 0.002
+    output_synapse: PositiveFloat | None = 0.1
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model")
+        if self.max_rates * self.tau_ref >= 1:
+            raise ModelError(
+                f"model.max_rates: got {self.max_rates}: with model.tau_ref={self.tau_ref} a neuron fires below "
+                f"{1 / self.tau_ref:g} Hz"
+            )
+
+    def build(self, spec: DataSpec) -> "NativeNetwork":
+        """Return the network for a dataset's images and classes.
+
+        Raises
+        ------
+        ModelError
+            If the images are too small.
+        """
+        from snnpipe.compat import import_nengo_dl
+        from snnpipe.models.layers import conv_name, keras
+        from snnpipe.native import NativeNetwork
+
+        nengo_dl = import_nengo_dl()
+        import nengo
+        import numpy as np
+
+        layers = keras().layers
+        neurons = nengo.LIF(tau_rc=self.tau_rc, tau_ref=self.tau_ref, amplitude=self.amplitude)
+        with nengo.Network(label="lif_cnn") as network:
+            network.config[nengo.Ensemble].max_rates = nengo.dists.Choice([self.max_rates])
+            network.config[nengo.Ensemble].intercepts = nengo.dists.Choice([self.intercepts])
+            network.config[nengo.Connection].synapse = None
+            nengo_dl.configure_settings(trainable=False)
+            image = x = nengo.Node(np.zeros(int(np.prod(spec.image_shape))), label="image")
+            shape = spec.image_shape
+            for i, filters in enumerate(self.filters):
+                name = conv_name(i)
+                if min(shape[:2]) < 3:
+                    raise ModelError(
+                        f"model.filters: {spec.name}'s images of {min(spec.image_shape[:2])} pixels are too small for "
+                        f"{len(self.filters)} convolutions without padding: give fewer filters"
+                    )
+                x = nengo_dl.Layer(layers.Conv2D(filters, 3, name=name))(x, shape_in=shape)
+                x = nengo_dl.Layer(neurons)(x, label=f"{name}_lif")
+                shape = (shape[0] - 2, shape[1] - 2, filters)
+                if i:
+                    if min(shape[:2]) < 2:
+                        raise ModelError(
+                            f"model.filters: after {i + 1} convolutions nothing is left to pool of {spec.name}'s "
+                            f"images of {min(spec.image_shape[:2])} pixels: give fewer filters"
+                        )
+                    x = nengo_dl.Layer(layers.AveragePooling2D(2, name=f"{name}_pool"))(x, shape_in=shape)
+                    shape = (shape[0] // 2, shape[1] // 2, filters)
+            logits = nengo_dl.Layer(layers.Dense(spec.n_classes, name="logits"))(x)
+            output = nengo.Probe(logits, synapse=self.output_synapse)
+        return NativeNetwork(network, image, output)
