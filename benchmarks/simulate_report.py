@@ -101,6 +101,7 @@ def _plot(path, found, key):
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib import ticker
 
     figure, axes = plt.subplots(figsize=(6, 3.8), layout="constrained")
     for name, colour in COLOURS.items():
@@ -111,7 +112,11 @@ def _plot(path, found, key):
             axes.plot(x, y, marker="o", color=colour, label=name, linestyle="--" if "floor" in name else "-")
     axes.set(xscale="log", yscale="log", ylabel="CPU ms per image")
     axes.set_xlabel("spikes in a step per 100 neurons" if key == "density" else "steps an image is shown")
-    axes.grid(alpha=0.3, which="both")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(ticker.NullFormatter())
+    axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
