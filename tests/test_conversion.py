@@ -74,6 +74,19 @@ def test_contract(name):
     check_converter(NengoDLConverter(neuron=SPIKING, scale_firing_rates=20.0, synapse=0.005), ARCHITECTURES[name])
 
 
+def test_noise_on_the_relus_is_for_training_only():
+    start_afresh(0)
+    plain, noisy = (Cnn2d(filters=[4, 4], dense=8, activation_noise=noise).build(SPEC) for noise in (0.0, 5.0))
+    noisy.set_weights(plain.get_weights())
+    x = images()
+    assert not np.allclose(noisy(x, training=True), plain(x, training=True))
+    np.testing.assert_array_equal(noisy.predict_on_batch(x), plain.predict_on_batch(x))
+    plan = {layer.name: layer.status for layer in NengoDLConverter().explain(noisy).layers}
+    assert [plan[name] for name in ("conv2d_noise", "conv2d_1_noise", "dense_noise")] == ["folded"] * 3
+    found = [rate_outputs(model, NengoDLConverter()) for model in (noisy, plain)]
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
+
+
 def test_what_preparing_changes_is_in_the_plan():
     plan = NengoDLConverter(neuron=SPIKING).explain(ARCHITECTURES["cnn2d with everything"].build(SPEC))
     status = {layer.name: (layer.status, layer.becomes) for layer in plan.layers}

@@ -10,8 +10,8 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "snnpipe"
 FAMILIES = {"data", "models", "training", "conversion", "simulators", "encoders", "callbacks", "loggers"}
 HOMES = {
-    "hydra": {"cli", "config", "hydra_errors"},
-    "omegaconf": {"cli", "config", "hydra_errors"},
+    "hydra": {"cli", "config", "hydra_errors", "sweeps"},
+    "omegaconf": {"cli", "config", "hydra_errors", "sweeps"},
     "mlflow": {"loggers.mlflow"},
     "nengo": {
         *("native", "models.lif_cnn", "training.nengo_dl", "simulators.nengo_dl"),

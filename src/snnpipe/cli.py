@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import FrameType
 
 import hydra
@@ -65,14 +66,18 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _compose_and_run(composed: DictConfig) -> None:
     from snnpipe.config import build, check, interpolated_keys, resolve
     from snnpipe.summary import closing_table
+    from snnpipe.sweeps import keep_result
 
+    job = HydraConfig.get()
+    many = job.mode is RunMode.MULTIRUN
     try:
         config = resolve(composed)
         check(config, interpolated_keys(composed))
         result = build(config).run()
     except Exception as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:  # Hydra goes on, and raises the first error at the end
-            print(f"snnpipe: job {' '.join(HydraConfig.get().overrides.task)} failed", file=sys.stderr)
+        if many:  # Hydra goes on, and raises the first error at the end
+            print(f"snnpipe: job {' '.join(job.overrides.task)} failed", file=sys.stderr)
+            keep_result(Path(job.runtime.output_dir), job.overrides.task, None)
             _report(error)
             raise
         if not isinstance(error, UserError):
@@ -81,6 +86,8 @@ def _compose_and_run(composed: DictConfig) -> None:
         _report(error)
         sys.exit(_MISTAKE)
     print(closing_table(result), flush=True)
+    if many:
+        keep_result(Path(job.runtime.output_dir), job.overrides.task, result.metrics)
 
 
 def _report(error: Exception) -> None:

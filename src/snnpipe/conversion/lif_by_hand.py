@@ -23,7 +23,7 @@ class LifByHand:
     """Connect the image to LIF neurons, these to the next ones, with the weights of a Keras MLP without biases.
 
     The output neurons spike too. Where ``gains`` is ``nengo`` or ``input_neurons`` is set, the network is what
-    Nengo makes of it when nothing is said of gains and biases: kept to show what that costs (docs/recipes.md).
+    Nengo makes of it when nothing is said of gains and biases: kept to show what that costs.
 
     Parameters
     ----------

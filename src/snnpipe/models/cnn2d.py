@@ -28,6 +28,9 @@ class Cnn2d:
         Whether the convolutions are batch-normalised (before their ReLU).
     dropout
         Share of the dense layer's outputs that training drops.
+    activation_noise
+        Standard deviation of the Gaussian noise that training adds to each ReLU's output, in units of the
+        activation: a spike of a neuron with scale g and step dt is ``1 / (g dt)`` of them.
     initializer
         Keras name of the kernels' initialiser.
     """
@@ -37,6 +40,7 @@ class Cnn2d:
     kernel_regularizer: NonNegativeFloat = 0.0
     batch_normalization: bool = False
     dropout: Share = 0.0
+    activation_noise: NonNegativeFloat = 0.0
     initializer: str = "he_uniform"
 
     def __post_init__(self) -> None:
@@ -75,6 +79,8 @@ class Cnn2d:
             if self.batch_normalization:
                 x = layers.BatchNormalization(name=f"{conv_name(i)}_bn")(x)
                 x = layers.ReLU(name=f"{conv_name(i)}_relu")(x)
+            if self.activation_noise:
+                x = layers.GaussianNoise(self.activation_noise, name=f"{conv_name(i)}_noise")(x)
             x = layers.AveragePooling2D(2, name=f"{conv_name(i)}_pool")(x)
         x = layers.Flatten(name="flatten")(x)
         x = layers.Dense(
@@ -84,6 +90,8 @@ class Cnn2d:
             kernel_regularizer=penalty,
             name=dense_name(0),
         )(x)
+        if self.activation_noise:
+            x = layers.GaussianNoise(self.activation_noise, name=f"{dense_name(0)}_noise")(x)
         if self.dropout:
             x = layers.Dropout(self.dropout, name="dropout")(x)
         logits = layers.Dense(spec.n_classes, name="logits")(x)

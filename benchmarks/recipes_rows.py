@@ -1,0 +1,72 @@
+"""The rows of the published recipes: what is run, and what the page that it comes from has."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of a recipe.
+
+    Attributes
+    ----------
+    name
+        Of the row; where ``experiment`` is set, of the experiment's file too.
+    what
+        For the table.
+    published
+        Accuracy on the page, in percent, and of how many images; None where the page has none.
+    experiment
+        Whether the row has an experiment file of its own.
+    settings
+        Further overrides.
+    seeds
+        How many.
+    """
+
+    name: str
+    what: str
+    published: tuple[float, int | None] | None = None
+    experiment: bool = True
+    settings: tuple[str, ...] = ()
+    seeds: int = 1
+
+    def overrides(self, recipe: str) -> list[str]:
+        """Return what follows ``python -m snnpipe``."""
+        own = f"/{self.name}" if self.experiment and self.name != recipe else ""
+        return [f"experiment={recipe}{own}", *self.settings]
+
+
+def _plain(name, what, *settings, published=None, seeds=1):
+    return Row(name, what, published, False, settings, seeds)
+
+
+RECIPES = {
+    "mnist_nengo_dl": [
+        Row("mnist_nengo_dl", "as published", (97.93, None)),
+        _plain("keras", "trained by Keras", "training=keras", "~training.scale_firing_rates", seeds=3),
+        _plain("nengo_dl_1", "trained by NengoDL, scale 1", "training.scale_firing_rates=1.0", seeds=3),
+        _plain("nengo_dl_25", "trained by NengoDL, scale 25", seeds=3),
+    ],
+    "cifar10_keras": [
+        Row("cifar10_keras", "as published", (61.71, None)),
+    ],
+    "mnist_lif_native": [
+        Row("mnist_lif_native", "as published", (99.25, 400)),
+    ],
+    "mnist_poisson_lif": [
+        Row("mnist_poisson_lif", "gains and biases given", (45.0, None)),
+    ],
+    "mnist_keras_to_snn": [
+        Row("rate", "rate neurons", (98.25, 400), seeds=3),
+        Row("naive", "spiking, nothing else", (20.75, 400), seeds=3),
+        Row("synapse_1ms", "synapse 1 ms, 60 steps", (23.0, 400), seeds=3),
+        Row("synapse_5ms", "synapse 5 ms, 60 steps", (52.25, 400), seeds=3),
+        Row("synapse_10ms", "synapse 10 ms, 60 steps", (71.75, 400), seeds=3),
+        Row("scale_2", "synapse 10 ms, scale 2, 30 steps", (80.25, 400), seeds=3),
+        Row("scale_5", "synapse 10 ms, scale 5, 30 steps", (96.0, 400), seeds=3),
+        Row("scale_10", "synapse 10 ms, scale 10, 30 steps", (98.25, 400), seeds=3),
+        Row("scale_1000", "no synapse, scale 1000, 10 steps", (98.25, 400), seeds=3),
+        Row("regularized_rate", "rates regularised to 250 Hz, rate neurons", (98.5, 400), seeds=3),
+        Row("regularized", "rates regularised to 250 Hz, spiking, synapse 10 ms", (98.25, 400), seeds=3),
+    ],
+}
