@@ -40,6 +40,13 @@ def _plain(name, what, *settings, published=None, seeds=1):
     return Row(name, what, published, False, settings, seeds)
 
 
+_SCALE_100 = "conversion.scale_firing_rates=100"
+_SYNAPSE_10MS = ("conversion.synapse=0.01", "simulator.n_steps=60")
+_MEAN = "simulator.readout=mean"
+_NOISE = "model.activation_noise=5.0"
+_SCALED = "data.scaling=minus_one_to_one"
+_INPUT_NEURONS = ("conversion.input_neurons=true", "encoder=constant", "~encoder.max_rate_hz")
+
 RECIPES = {
     "mnist_nengo_dl": [
         Row("mnist_nengo_dl", "as published", (97.93, None)),
@@ -49,12 +56,33 @@ RECIPES = {
     ],
     "cifar10_keras": [
         Row("cifar10_keras", "as published", (61.71, None)),
+        _plain("scale_100", "scale 100", _SCALE_100),
+        _plain("synapse_10ms", "synapse 10 ms, 60 steps", *_SYNAPSE_10MS),
+        _plain("synapse_20ms", "synapse 20 ms, 120 steps", "conversion.synapse=0.02", "simulator.n_steps=120"),
+        _plain("mean", "mean of the last 10 steps", _MEAN),
+        _plain("together", "scale 100, synapse 10 ms, 60 steps, mean", _SCALE_100, *_SYNAPSE_10MS, _MEAN),
+        _plain("noise", "trained with noise of 5 on the ReLUs", _NOISE),
+        _plain("noise_together", "the same, and the three together", _NOISE, _SCALE_100, *_SYNAPSE_10MS, _MEAN),
+        _plain("regularizer", "trained with a kernel regularizer of 1e-3", "model.kernel_regularizer=0.001"),
+        _plain("scaled", "images as [-1, 1]", _SCALED),
+        _plain("scaled_together", "the same, and the three together", _SCALED, _SCALE_100, *_SYNAPSE_10MS, _MEAN),
     ],
     "mnist_lif_native": [
-        Row("mnist_lif_native", "as published", (99.25, 400)),
+        Row("mnist_lif_native", "after training", (99.25, 400)),
+        _plain("untrained", "before training", "training.epochs=0", published=(7.0, 400)),
     ],
     "mnist_poisson_lif": [
-        Row("mnist_poisson_lif", "gains and biases given", (45.0, None)),
+        Row("mnist_poisson_lif", "gains and biases given", (97.0, None)),
+        _plain("nengo_gains", "gains and biases that Nengo draws", "conversion.gains=nengo"),
+        _plain("input_neurons", "input neurons with gains that Nengo draws", *_INPUT_NEURONS),
+        _plain("pixels", "pixels of 0 to 255 as rates", "encoder.max_rate_hz=127500"),
+        _plain("height", "spikes of height 1 / dt", "conversion.amplitude=1.0"),
+        _plain(
+            "published",
+            "all four, as published",
+            *("conversion.gains=nengo", *_INPUT_NEURONS, "data.scaling=none", "conversion.amplitude=1.0"),
+            published=(45.0, None),
+        ),
     ],
     "mnist_keras_to_snn": [
         Row("rate", "rate neurons", (98.25, 400), seeds=3),

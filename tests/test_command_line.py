@@ -32,7 +32,8 @@ def composed(*overrides):
     ("group", "option"), [(group, option) for group, options in GROUPS.items() for option in options]
 )
 def test_every_config_composes_and_checks(group, option):
-    choices = [f"{group}={option}"]
+    group, *inner = group.split("/", 1) if group.startswith("experiment/") else [group]
+    choices = [f"{group}={'/'.join([*inner, option])}"]
     if option == "pretrained":
         choices.append("training.checkpoint=somewhere")
     if group == "debug":
@@ -193,7 +194,8 @@ WRONG = {
         "conv2d_1",
     ),
     "brackets without quotes": (["data.train_split=train[:50]"], "mismatched", "quoted twice"),
-    "experiment that is not there": (["experiment=foo"], "experiment", "--config-dir"),
+    "experiment that is not there": (["experiment=mnist_nengodl"], "experiment", "did you mean", "mnist_nengo_dl"),
+    "sweep that is not there": (["sweep=foo"], "sweep", "mnist_keras_to_snn"),
     "not an override": (["data.batch_size"], "data.batch_size", "key=value"),
 }
 
@@ -214,7 +216,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(command, name):
 
 
 def test_all_mistakes_are_told_at_once(command):
-    result = command("training.epochs=0", "simulator.n_steps=0", "data.batch_size=0", "seed=-1")
+    result = command("training.epochs=-1", "simulator.n_steps=0", "data.batch_size=0", "seed=-1")
     assert len(result.error_lines) == 4
 
 
@@ -311,7 +313,7 @@ def test_several_runs(command):
 
 
 def test_a_job_that_fails_does_not_stop_the_others(command):
-    result = command("-m", *FAST, "logger=csv", "model=mlp", "training.epochs=1,0,1", "model.units=[4]")
+    result = command("-m", *FAST, "logger=csv", "model=mlp", "training.epochs=1,-1,1", "model.units=[4]")
     assert result.code == 2
     assert len(result.error_lines) == 1
     assert result.out.count("SNN accuracy") == 2
@@ -346,7 +348,7 @@ def test_a_process_tells_how_it_ended(process):
     done = process(*FAST, "model=mlp", "logger=csv")
     out, err = done.communicate(timeout=120)
     assert (done.returncode, err) == (0, "")
-    wrong = process("training.epochs=0")
+    wrong = process("training.epochs=-1")
     out, err = wrong.communicate(timeout=60)
     assert (wrong.returncode, out) == (2, "")
     assert err.count("\n") == 1

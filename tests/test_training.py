@@ -233,7 +233,7 @@ def test_what_training_brings_back_converts_to_the_same_function(digits):
     ("schedule", "expected"), [("constant", 1e-2), ("cosine", 1e-2 * 0.505), ("exponential", 1e-2 * 0.1)]
 )
 def test_schedules(schedule, expected):
-    optimizer = FitSettings(learning_rate=1e-2, schedule=schedule, schedule_end=0.01).make_optimizer(steps=100)
+    optimizer = FitSettings(epochs=2, learning_rate=1e-2, schedule=schedule, schedule_end=0.01).make_optimizer(50)
     rate = optimizer.learning_rate
     config = optimizer.get_config()["learning_rate"]
     if schedule != "constant":
@@ -247,12 +247,12 @@ def test_schedules(schedule, expected):
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "rmsprop", "sgd"])
 def test_optimizers(name):
-    assert FitSettings(optimizer=name).make_optimizer(10).get_config()["learning_rate"] == pytest.approx(2e-3)
+    assert FitSettings(optimizer=name).make_optimizer().get_config()["learning_rate"] == pytest.approx(2e-3)
 
 
 def test_an_option_that_the_optimizer_lacks_is_named():
     with pytest.raises(ConfigError, match="training.optimizer_options.*adam"):
-        FitSettings(optimizer_options={"mass": 3}).make_optimizer(10)
+        FitSettings(optimizer_options={"mass": 3}).make_optimizer()
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mean_squared_error"])

@@ -32,7 +32,7 @@ class KerasTraining(FitSettings):
             raise TrainingError(
                 "training=keras trains Keras models, and this network is written in Nengo: take training=nengo_dl"
             )
-        self.make_optimizer(steps=1)
+        self.make_optimizer()
         penalised_layers(self.regularizer, model)
 
     def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: CallbackSink) -> Checkpoint:
@@ -53,9 +53,8 @@ class KerasTraining(FitSettings):
             for output, scale in zip(rates, penalised.values(), strict=True)
         }
         weights = {output: 1.0 if output == logits else self.regularizer.weight for output in losses}
-        steps = steps_per_epoch(data)
         trained.compile(
-            optimizer=self.make_optimizer(steps * self.epochs),
+            optimizer=self.make_optimizer(steps_per_epoch(data)),
             loss=losses,
             loss_weights=weights,
             metrics={logits: [accuracy()]},

@@ -11,7 +11,7 @@ from snnpipe.errors import ConfigError, TrainingError, one_line
 from snnpipe.keras_graph import neuron_layers
 from snnpipe.protocols import CallbackSink, DataModule, Regularizer
 from snnpipe.schema import check_fields
-from snnpipe.types import FitProgress, PositiveFloat, PositiveInt
+from snnpipe.types import FitProgress, NonNegativeInt, PositiveFloat
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -25,7 +25,7 @@ class FitSettings:
     Parameters
     ----------
     epochs
-        Passes over the training images.
+        Passes over the training images; 0 leaves the weights as the model was built with.
     learning_rate
         Of the optimizer, at the first step.
     optimizer
@@ -42,7 +42,7 @@ class FitSettings:
         Penalty on firing rates; None, or an empty config, for none.
     """
 
-    epochs: PositiveInt = 20
+    epochs: NonNegativeInt = 20
     learning_rate: PositiveFloat = 2e-3
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
     optimizer_options: dict[str, Any] | None = None
@@ -54,8 +54,8 @@ class FitSettings:
     def __post_init__(self) -> None:
         check_fields(self, "training")
 
-    def make_optimizer(self, steps: int) -> "tf_keras.optimizers.Optimizer":
-        """Return the optimizer for a training of so many steps.
+    def make_optimizer(self, steps_per_epoch: int = 1) -> "tf_keras.optimizers.Optimizer":
+        """Return the optimizer for a training with so many steps an epoch.
 
         Raises
         ------
@@ -64,6 +64,7 @@ class FitSettings:
         """
         keras = import_tf_keras()
         rate: Any = self.learning_rate
+        steps = max(1, steps_per_epoch * self.epochs)
         if self.schedule == "cosine":
             rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=self.schedule_end)
         elif self.schedule == "exponential":

@@ -55,7 +55,7 @@ class NengoDLTraining(FitSettings):
         import_nengo_dl()
         if isinstance(model, NativeNetwork):
             self._check_native()
-            self.make_optimizer(steps=1)
+            self.make_optimizer()
             return
         from nengo_dl.converter import Converter
 
@@ -74,7 +74,7 @@ class NengoDLTraining(FitSettings):
         names = [layer.name for layer in neuron_layers(model)]
         per_layer(self.scale_firing_rates, names, 1.0, "training.scale_firing_rates")
         penalised_layers(self.regularizer, model)
-        self.make_optimizer(steps=1)
+        self.make_optimizer()
 
     def _check_native(self) -> None:
         import nengo
@@ -177,7 +177,7 @@ class NengoDLTraining(FitSettings):
         losses = {logits: logits_loss(self.loss, data.spec.n_classes)}
         losses |= {name: rate_penalty(self.regularizer, scale) for name, scale in penalised.items()}
         simulator.compile(
-            optimizer=self.make_optimizer(steps_per_epoch(data) * self.epochs),
+            optimizer=self.make_optimizer(steps_per_epoch(data)),
             loss=losses,
             loss_weights={name: 1.0 if name == logits else self.regularizer.weight for name in losses},
             weighted_metrics={logits: [accuracy()]},
