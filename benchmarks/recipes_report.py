@@ -15,49 +15,62 @@ def write(figures, docs):
         measured = {row: [figures[k] for k in sorted(figures) if k[:2] == (recipe, row.name)] for row in rows}
         if not any(measured.values()):
             continue
-        lines += [(TEXTS / f"{recipe}.md").read_text().rstrip(), "", *_table(recipe, measured), ""]
+        lines += [(TEXTS / f"{recipe}.md").read_text().rstrip(), "", *_table(measured), ""]
         after = TEXTS / f"{recipe}_after.md"
         if after.exists():
             lines += [after.read_text().rstrip(), ""]
     (docs / "recipes.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
-def _table(recipe, measured):
-    lines = [
-        _cells("", "published", "ours", "95 % interval", "ANN", "spikes per image", "training", "simulating", "seeds"),
-        _cells(*["---"] * 9),
-    ]
-    for row, found in measured.items():
-        if found:
-            lines.append(_cells(row.what, _published(row), *_figures(found), len(found)))
-    lines += ["", "Accuracies in percent; seconds on two cores. Each row is `python -m snnpipe` with"]
+COLUMNS = (
+    *("", "published", "ours", "95 % interval", "ANN", "ANN, training images", "spikes per image"),
+    *("training, s", "simulating, s", "seeds"),
+)
+
+
+def _table(measured):
+    lines = [_cells(*COLUMNS), _cells(*["---"] * len(COLUMNS))]
+    lines += [_cells(row.what, *_figures(row, found), len(found)) for row, found in measured.items() if found]
+    lines += ["", "Accuracies in percent, those of the page in brackets; seconds on two cores. The rows' commands:"]
     lines += ["", "```text"]
-    lines += [f"python -m snnpipe {' '.join(row.overrides(recipe))}" for row, found in measured.items() if found]
-    dates = sorted({f["measured"] for of_row in measured.values() for f in of_row})
-    machines = sorted({f["machine"] for of_row in measured.values() for f in of_row})
+    lines += [f"python -m snnpipe {found[0]['overrides']}" for found in measured.values() if found]
+    every = [figures for found in measured.values() for figures in found]
+    dates, machines = (sorted({figures[name] for figures in every}) for name in ("measured", "machine"))
     return [*lines, "```", "", f"Measured {' and '.join(dates)} on {' and '.join(machines)}."]
+
+
+def _figures(row, found):
+    """Return a row's cells between its name and the number of seeds."""
+
+    def percent(name, published=None):
+        cell = _spread([100 * float(f[name]) for f in found], ".2f")
+        return cell if published is None else f"{cell} [{published:.2f}]"
+
+    rates = float(found[0]["synops_per_image"]) == 0
+    return (
+        _published(row),
+        percent("snn"),
+        f"{100 * min(float(f['low']) for f in found):.2f} to {100 * max(float(f['high']) for f in found):.2f}",
+        percent("ann", row.published_ann),
+        percent("fit_accuracy", row.published_fit) if found[0]["fit_accuracy"] else "-",
+        "none" if rates else _spread([float(f["spikes_per_image"]) for f in found], ",.0f"),
+        f"{mean(float(f['training_s']) for f in found):,.0f}",
+        f"{mean(float(f['simulating_s']) for f in found):,.0f}",
+    )
 
 
 def _published(row):
     if row.published is None:
         return "-"
     accuracy, images = row.published
-    return f"{accuracy:g}" + (f" ({images} images)" if images else "")
+    return f"{accuracy:.2f}" + (f" ({images} images)" if images else "")
 
 
-def _figures(found):
-    """Return accuracy, interval, ANN, spikes and seconds; of several seeds the mean and the range."""
-    several = len(found) > 1
-
-    def percent(name):
-        values = [100 * float(f[name]) for f in found]
-        return f"{mean(values):.2f} ({min(values):.2f} to {max(values):.2f})" if several else f"{values[0]:.2f}"
-
-    interval = "-" if several else f"{100 * float(found[0]['low']):.2f} to {100 * float(found[0]['high']):.2f}"
-    spikes, training, simulating = (
-        f"{mean(float(f[name]) for f in found):,.0f}" for name in ("spikes_per_image", "training_s", "simulating_s")
-    )
-    return percent("snn"), interval, percent("ann"), spikes, training, simulating
+def _spread(values, form):
+    """Return a value; of several seeds' the mean and the range."""
+    if len(values) == 1:
+        return f"{values[0]:{form}}"
+    return f"{mean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def _cells(*cells):

@@ -1,13 +1,23 @@
-"""The main job on real MNIST, where it is prepared."""
+"""The main job and the published recipes on real MNIST, where it is prepared."""
 
 import os
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_module
 
-from snnpipe import AutoSimulator, Cnn2d, ConstantEncoder, NengoDLConverter, NengoDLTraining, TfdsDataModule, Trainer
+from snnpipe.config import build, check, resolve
+from snnpipe.trainer import RunResult
 
 FOLDER = os.environ.get("TFDS_DATA_DIR", "")
+SHORT = ("logger=csv", "callbacks=none", "simulator.max_images=300")
+FLOORS = {
+    "mnist_nengo_dl": (["training.epochs=1", "data.max_train_images=20000"], 0.93, 0.80),
+    "mnist_lif_native": (["training.epochs=1", "data.max_train_images=20000"], 0.90, 0.90),
+    "mnist_poisson_lif": (["training.epochs=3"], 0.95, 0.93),
+    "mnist_keras_to_snn": (["training.epochs=1"], 0.94, 0.90),
+}
+"""A shorter schedule for each recipe on MNIST, and the least accuracy, in training and spiking, that it must reach."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -15,19 +25,26 @@ pytestmark = [
 ]
 
 
-def test_training_in_nengo_dl_and_converting_keeps_the_accuracy(tmp_path):
-    import nengo
+def run(tmp_path: Path, *overrides: str) -> RunResult:
+    with initialize_config_module("snnpipe.conf", version_base="1.3"):
+        config = resolve(compose("config", overrides=[*overrides, *SHORT, f"paths.output_dir={tmp_path}"]))
+    check(config)
+    return build(config).run()
 
-    trainer = Trainer(
-        data=TfdsDataModule("mnist", data_dir=FOLDER, batch_size=100, max_train_images=20_000),
-        architecture=Cnn2d(),
-        training=NengoDLTraining(epochs=1, scale_firing_rates=25.0),
-        converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0, synapse=0.005),
-        simulator=AutoSimulator(n_steps=60, batch_size=100, max_images=200),
-        encoder=ConstantEncoder(),
-        output_dir=tmp_path,
+
+@pytest.mark.parametrize("recipe", FLOORS)
+def test_a_recipe_reaches_its_floor(tmp_path, recipe):
+    shorter, ann, snn = FLOORS[recipe]
+    metrics = run(tmp_path, f"experiment={recipe}", *shorter).metrics
+    assert metrics["snn/test_images"] == 300
+    assert metrics["ann/test_accuracy"] > ann
+    assert metrics["snn/test_accuracy"] > snn
+
+
+def test_neurons_with_gains_of_nengos_own_choosing_do_worse(tmp_path):
+    given, own = (
+        run(tmp_path / gains, "experiment=mnist_poisson_lif", "training.epochs=1", f"conversion.gains={gains}")
+        for gains in ("given", "nengo")
     )
-    metrics = trainer.run().metrics
-    assert metrics["ann/test_accuracy"] > 0.95
-    assert metrics["snn/test_accuracy"] > 0.9
-    assert metrics["snn/test_images"] == 200
+    assert given.metrics["ann/test_accuracy"] == own.metrics["ann/test_accuracy"]
+    assert given.metrics["snn/test_accuracy"] > own.metrics["snn/test_accuracy"] + 0.02
