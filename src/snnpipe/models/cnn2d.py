@@ -94,5 +94,5 @@ class Cnn2d:
             x = layers.GaussianNoise(self.activation_noise, name=f"{dense_name(0)}_noise")(x)
         if self.dropout:
             x = layers.Dropout(self.dropout, name="dropout")(x)
-        logits = layers.Dense(spec.n_classes, name="logits")(x)
+        logits = layers.Dense(spec.n_classes, kernel_regularizer=penalty, name="logits")(x)
         return keras().Model(image, logits, name="cnn2d")
