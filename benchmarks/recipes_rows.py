@@ -55,6 +55,9 @@ _NENGO_GAINS = "conversion.gains=nengo"
 _HEIGHT = "conversion.amplitude=1.0"
 _INPUT_NEURONS = ("conversion.input_neurons=true", "encoder=constant", "~encoder.max_rate_hz")
 
+_PAGE = ("data.batch_size=200", "training.schedule=constant")
+_RATE = ("conversion.scale_firing_rates=1", "conversion.synapse=null", "simulator.n_steps=10")
+
 RECIPES = {
     "mnist_nengo_dl": [
         Row("mnist_nengo_dl", "as published", (97.93, None), published_fit=99.56),
@@ -105,6 +108,8 @@ RECIPES = {
         Row("scale_10", "synapse 10 ms, scale 10, 30 steps", (98.25, 400), seeds=3),
         Row("scale_1000", "no synapse, scale 1000, 10 steps", (98.25, 400), seeds=3),
         Row("regularized_rate", "rates regularised to 250 Hz, rate neurons", (98.5, 400), seeds=3),
+        _plain("page_rate", "rate neurons, trained as on the page", *_PAGE, "neuron=rate", *_RATE, seeds=3),
+        _plain("page_scale_10", "synapse 10 ms, scale 10, trained as on the page", *_PAGE, seeds=3),
         Row("regularized", "rates regularised to 250 Hz, spiking, synapse 10 ms", (98.25, 400), seeds=3),
     ],
 }
