@@ -229,6 +229,17 @@ def test_what_training_brings_back_converts_to_the_same_function(digits):
     assert [layer.name for layer in network.layers] == [layer.name for layer in neuron_layers(model)]
 
 
+@pytest.mark.parametrize("path", [KerasTraining, NengoDLTraining])
+def test_no_epochs_leave_the_weights_as_built(digits, path):
+    data = digits(max_train_images=100)
+    start_afresh(0)
+    built = SMALL.build(data.spec).get_weights()
+    model, sink = weights_after(path, data, epochs=0, schedule="cosine")
+    assert sink.epochs == []
+    for before, after in zip(built, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
 @pytest.mark.parametrize(
     ("schedule", "expected"), [("constant", 1e-2), ("cosine", 1e-2 * 0.505), ("exponential", 1e-2 * 0.1)]
 )
