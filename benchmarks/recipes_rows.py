@@ -80,6 +80,7 @@ RECIPES = {
     ],
     "mnist_lif_native": [
         Row("mnist_lif_native", "after training", (99.25, 400)),
+        _plain("batch_100", "after training in batches of 100", "data.batch_size=100"),
         _plain("untrained", "before training", "training.epochs=0", published=(7.0, 400)),
     ],
     "mnist_poisson_lif": [
