@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from configs import composed
 from hydra import compose, initialize_config_module
 
-from snnpipe.config import check, resolve
+from snnpipe.config import check
 from snnpipe.sweeps import sweep_table
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -21,11 +22,6 @@ SMALL = {
     "mnist_keras_to_snn": ["model.filters=[4,4]"],
 }
 """What makes a recipe's network fit the digits, and quick."""
-
-
-def composed(*overrides):
-    with initialize_config_module("snnpipe.conf", version_base="1.3"):
-        return resolve(compose("config", overrides=list(overrides)))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
+from configs import composed
 
-from snnpipe.config import build, check, resolve
+from snnpipe.config import build, check
 from snnpipe.trainer import RunResult
 
 FOLDER = os.environ.get("TFDS_DATA_DIR", "")
@@ -26,8 +26,7 @@ pytestmark = [
 
 
 def run(tmp_path: Path, *overrides: str) -> RunResult:
-    with initialize_config_module("snnpipe.conf", version_base="1.3"):
-        config = resolve(compose("config", overrides=[*overrides, *SHORT, f"paths.output_dir={tmp_path}"]))
+    config = composed(*overrides, *SHORT, f"paths.output_dir={tmp_path}")
     check(config)
     return build(config).run()
 
