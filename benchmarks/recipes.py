@@ -37,9 +37,10 @@ def run(overrides, seed, target):
         config = resolve(
             compose(
                 "config",
-                overrides=[*overrides, f"seed={seed}", "logger=csv", "callbacks=none", f"paths.output_dir={target}"],
+                overrides=[*overrides, f"seed={seed}", "logger=csv", f"paths.output_dir={target}"],
             )
         )
+    config["callbacks"] = {}  # here and not as an override: an experiment may set some of their keys
     check(config)
     fit = {name: config[name] for name in ("data", "model", "training", "seed")}
     key = hashlib.sha256(json.dumps(fit, sort_keys=True).encode()).hexdigest()[:16]
