@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import traceback
-from pathlib import Path
+from collections.abc import Iterator
 from types import FrameType
 
 import hydra
@@ -39,7 +39,8 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here, not to Hydra's own printer
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        _compose_and_run()
+        with _ending_the_sweep():
+            _compose_and_run()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         if isinstance(error, ValueError) and "Config group override" not in str(error):
             raise
@@ -48,6 +49,19 @@ def main() -> None:
     except KeyboardInterrupt:
         print("snnpipe: interrupted", file=sys.stderr)
         sys.exit(_INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _ending_the_sweep() -> Iterator[None]:
+    """End a multi-run that is broken off, and exit as its jobs did where it is not."""
+    try:
+        yield
+    except BaseException as error:
+        if sweeps := sys.modules.get("snnpipe.sweeps"):
+            sweeps.end_sweep("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
+        raise
+    if (sweeps := sys.modules.get("snnpipe.sweeps")) and (code := sweeps.sweep_exit_code()):
+        sys.exit(code)
 
 
 def _print_help() -> None:
@@ -66,36 +80,25 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _compose_and_run(composed: DictConfig) -> None:
     from snnpipe.config import build, check, interpolated_keys, resolve
     from snnpipe.summary import closing_table
-    from snnpipe.sweeps import keep_result
+    from snnpipe.sweeps import run_job
 
-    job = HydraConfig.get()
-    many = job.mode is RunMode.MULTIRUN
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        run_job(composed)
+        return
     try:
         config = resolve(composed)
         check(config, interpolated_keys(composed))
         result = build(config).run()
     except Exception as error:
-        if many:  # Hydra goes on, and raises the first error at the end
-            print(f"snnpipe: job {' '.join(job.overrides.task)} failed", file=sys.stderr)
-            keep_result(Path(job.runtime.output_dir), job.overrides.task, None)
-            _report(error)
-            raise
         if not isinstance(error, UserError):
             traceback.print_exception(error)
             sys.exit(_FAULT)
         _report(error)
         sys.exit(_MISTAKE)
     print(closing_table(result), flush=True)
-    if many:
-        keep_result(Path(job.runtime.output_dir), job.overrides.task, result.metrics)
 
 
 def _report(error: Exception) -> None:
-    """Print what went wrong, a line a mistake, once."""
-    from snnpipe.hydra_errors import explain
+    from snnpipe.hydra_errors import report
 
-    if getattr(error, "_reported_by_snnpipe", False):
-        return
-    error._reported_by_snnpipe = True  # type: ignore[attr-defined]  # carried by the exception through Hydra
-    for problem in getattr(error, "problems", None) or [explain(error, sys.argv[1:])]:
-        print(f"snnpipe: error: {' '.join(str(problem).split())}", file=sys.stderr)
+    report(error, sys.argv[1:])

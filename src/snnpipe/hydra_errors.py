@@ -1,6 +1,7 @@
 """Hydra's and OmegaConf's errors in one line, in this project's form: key, what is wrong, the cure."""
 
 import re
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -36,6 +37,12 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         group = text.partition(" ")[0] if "=" in text else next((o for o in overrides if o.endswith("=null")), "null")
         return f"{group}: a config group takes one of its options, and --help lists them"
     return text.split(" Set the environment variable HYDRA_FULL_ERROR")[0]
+
+
+def report(error: Exception, overrides: Sequence[str] = ()) -> None:
+    """Print what went wrong, a line a mistake."""
+    for problem in getattr(error, "problems", None) or [explain(error, overrides)]:
+        print(f"snnpipe: error: {' '.join(str(problem).split())}", file=sys.stderr)
 
 
 def _missing_option(error: MissingConfigException) -> str:

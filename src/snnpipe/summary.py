@@ -15,8 +15,9 @@ def closing_table(result: RunResult) -> str:
     low, high = m["snn/accuracy_ci_low"], m["snn/accuracy_ci_high"]
     latency = m.get("snn/latency_ms_to_1pt")
     per_mac = m.get("snn/synops_per_dense_mac")
+    trained = f"  (trained in run {result.trained_by}; training.reuse=false trains anew)" if result.trained_by else ""
     rows = [
-        ("ANN accuracy", _percent(m["ann/test_accuracy"])),
+        ("ANN accuracy", f"{_percent(m['ann/test_accuracy'])}{trained}"),
         (
             "SNN accuracy",
             f"{_percent(m['snn/test_accuracy'])}  (95 %: {_percent(low)} to {_percent(high)}, {images:,} test images)",

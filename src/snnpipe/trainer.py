@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from snnpipe import __version__
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.tables import write_csv, write_json, write_plan, write_text
-from snnpipe.checkpoint import Checkpoint
+from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, flatten, run_name, to_yaml
 from snnpipe.errors import (
@@ -27,6 +28,7 @@ from snnpipe.errors import (
     one_line,
 )
 from snnpipe.files import make_folder
+from snnpipe.fingerprint import fit_fingerprint
 from snnpipe.keras_graph import activation_name
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
@@ -65,6 +67,8 @@ class RunResult:
         After each simulation step.
     simulator
         Which simulator was used, and why where there was a choice.
+    trained_by
+        Id of the earlier run whose training was taken; empty where this run trained.
     address
         What a person needs to find the run again, by label.
     """
@@ -73,6 +77,7 @@ class RunResult:
     accuracy_at_step: Sequence[float]
     agreement_at_step: Sequence[float]
     simulator: str = ""
+    trained_by: str = ""
     address: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -96,6 +101,10 @@ class Trainer:
         Of the run; None makes one of its parts.
     config
         The configuration that the parts were built from, which is logged; None describes the parts.
+    tags
+        Further tags of the run.
+    parent
+        Id of the run that this one is a part of, as a job of a multi-run.
     """
 
     def __init__(
@@ -113,6 +122,8 @@ class Trainer:
         output_dir: str | Path = "mlruns/outputs/latest",
         name: str | None = None,
         config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
     ):
         self.data = data
         self.architecture = architecture
@@ -134,6 +145,10 @@ class Trainer:
         }
         self.config = dict(config) if config is not None else {"seed": seed} | describe(parts)
         self.name = name or run_name(self.config)
+        self.tags = dict(tags or {})
+        self.parent = parent
+        self.was_logged = False
+        self._trained_by = ""
         self.model: tf_keras.Model | NativeNetwork | None = None
         self.network: SpikingNetwork | None = None
         self._state = RunState(seed, str(self.output_dir), self._log_artifact, settings=simulator)  # type: ignore[arg-type]  # a simulator has the settings' attributes
@@ -200,12 +215,20 @@ class Trainer:
         state.stop_training = False
         self._stage("fit")
         self._tell("on_fit_start", state)
-        checkpoint = self.training.fit(model, self.data, _Sink(self))
+        with self._shared_fit() as earlier:
+            if earlier is None:
+                checkpoint = self.training.fit(model, self.data, _Sink(self))
+            else:
+                self._trained_by = earlier.run_id
+                checkpoint = earlier.checkpoint
+                checkpoint.apply(model, f"the training of run {earlier.run_id}")
+                self._record(checkpoint.metrics, step=checkpoint.epochs)
+            self._tag("fit.reused", str(earlier is not None).lower())
+            if self._started:
+                for path in sorted(checkpoint.save(self.output_dir / "checkpoint").iterdir()):
+                    self._log_artifact(path, "checkpoint")
         self._tell("on_fit_end", state)
         self._record(self._test_ann(model))
-        if self._started:
-            for path in sorted(checkpoint.save(self.output_dir / "checkpoint").iterdir()):
-                self._log_artifact(path, "checkpoint")
         return checkpoint
 
     def convert(self) -> SpikingNetwork:
@@ -262,9 +285,32 @@ class Trainer:
         self._stage("done")
         address = {"run": self.name} if self._started else {}
         address |= {k: v for logger in self._started for k, v in logger.address.items()}
-        return RunResult(dict(self._state.results), accuracy.tolist(), agreement.tolist(), used, address)
+        return RunResult(
+            dict(self._state.results), accuracy.tolist(), agreement.tolist(), used, self._trained_by, address
+        )
 
     # ------------------------------------------------------------------ its parts
+
+    @contextmanager
+    def _shared_fit(self) -> Iterator[EarlierFit | None]:
+        """Yield an earlier run's training that is this one's too, if it may be taken and a logger finds one."""
+        if not self.training.reuse or not self._started:
+            yield None
+            return
+        parts = {"data": self.data, "training": self.training}
+        fingerprint = fit_fingerprint(
+            self.config,
+            self.data.spec,
+            {name: getattr(part, "without_effect_on_fit", ()) for name, part in parts.items()},
+            [describe(callback) for callback in self.callbacks if callback.changes_fit],
+        )
+        with ExitStack() as open_until_logged:
+            for logger in self._started:
+                if earlier := open_until_logged.enter_context(logger.shared_fit(fingerprint)):
+                    break
+            else:
+                earlier = None
+            yield earlier
 
     def _test_ann(self, model: "tf_keras.Model | NativeNetwork") -> dict[str, float]:
         """Return accuracy and cross-entropy of the model over every test image."""
@@ -377,13 +423,14 @@ class Trainer:
         """Check what can be checked, then open the loggers: a run that cannot work leaves nothing behind."""
         self.prepare()
         make_folder(self.output_dir, "paths.output_dir")
-        tags = {"snnpipe.version": __version__, "stage_reached": "prepare"}
+        tags = self.tags | {"snnpipe.version": __version__, "stage_reached": "prepare"}
         if commit := git_commit():
             tags["git.commit"] = commit
         try:
             for logger in self.loggers:
                 self._started.append(logger)
-                logger.start(self.name, flatten(self.config), tags)
+                logger.start(self.name, flatten(self.config), tags, self.parent)
+            self.was_logged = True
             self._log_setup()
         except BaseException as error:
             self._finalize(error)
@@ -416,6 +463,7 @@ class Trainer:
             if error is not None:
                 reason = f"{type(error).__name__}: {one_line(error)}"[:5000]
                 _attempt(failures, logger.set_tag, "error", reason)
+                _attempt(failures, logger.set_tag, "error.mistake", str(isinstance(error, UserError)).lower())
             _attempt(failures, logger.finalize, status)
         self._started = []
         if failures and error is None:
@@ -432,13 +480,16 @@ class Trainer:
             error.add_note(f"and while the run was being ended: {type(failure).__name__}: {one_line(failure)}")
 
     def _stage(self, stage: str) -> None:
-        for logger in self._started:
-            logger.set_tag("stage_reached", stage)
+        self._tag("stage_reached", stage)
 
-    def _record(self, metrics: Mapping[str, float]) -> None:
+    def _tag(self, name: str, value: str) -> None:
+        for logger in self._started:
+            logger.set_tag(name, value)
+
+    def _record(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self._state.results.update(metrics)
         for logger in self._started:
-            logger.log_metrics(metrics)
+            logger.log_metrics(metrics, step)
 
     def _log_artifact(self, path: Path, folder: str) -> None:
         for logger in self._started:

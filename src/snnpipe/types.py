@@ -60,6 +60,8 @@ class DataSpec:
         How pixel values are scaled.
     source
         Folder the prepared dataset is read from.
+    digest
+        Of what the dataset holds, so that two of one name and version can be told apart; empty where it is unknown.
     """
 
     name: str
@@ -72,6 +74,7 @@ class DataSpec:
     n_test: int
     scaling: str
     source: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -426,6 +429,31 @@ class SimulatedBatch:
     ann_classes: NDArray[np.int64]
     scores_btc: NDArray[np.float64]
     events: Mapping[str, SpikeEvents]
+
+
+@dataclass(frozen=True, eq=False)
+class SweepJob:
+    """One job of a multi-run, as it ended.
+
+    Attributes
+    ----------
+    overrides
+        What it was told, in the order of the command line.
+    metrics
+        Every metric without a step; None where the job did not finish.
+    error
+        Why it did not.
+    mistake
+        Whether what was asked for was wrong, and no fault of the program or the machine.
+    run_id
+        Of its run; empty where no logger keeps runs.
+    """
+
+    overrides: Sequence[str]
+    metrics: Mapping[str, float] | None = None
+    error: str = ""
+    mistake: bool = False
+    run_id: str = ""
 
 
 @dataclass(eq=False)

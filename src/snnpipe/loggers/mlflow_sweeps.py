@@ -1,0 +1,84 @@
+"""The runs of multi-runs in an MLflow store: a parent, and a child a job."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from snnpipe.types import SweepJob
+
+PARENT_TAG, SWEEP_TAG = "mlflow.parentRunId", "sweep.fingerprint"
+_JOB_TAG, _OVERRIDES_TAG, _RUN_TAG = "sweep.job", "sweep.overrides", "run.fingerprint"
+
+
+def sweep_fingerprint(overrides: Sequence[str]) -> str:
+    """Return a digest of what a multi-run was told."""
+    return hashlib.sha256(json.dumps(list(overrides)).encode()).hexdigest()[:32]
+
+
+class MLflowSweeps:
+    """The multi-runs of a store.
+
+    Parameters
+    ----------
+    client
+        An ``mlflow.MlflowClient``.
+    """
+
+    def __init__(self, client: Any):
+        self._client = client
+
+    def newest(self, experiment_id: str, identity: str) -> str | None:
+        """Return the id of the newest parent run with a fingerprint."""
+        found = list(self._runs(experiment_id, f"tags.`{SWEEP_TAG}` = '{identity}'"))
+        return found[-1].info.run_id if found else None
+
+    def reopen(self, parent: str) -> None:
+        """Mark a parent run as running again, and as killed what a killed process left running under it."""
+        run = self._client.get_run(parent)
+        for child in self._children(run.info.experiment_id, parent):
+            if child.info.status == "RUNNING":
+                self._client.set_tag(child.info.run_id, "error", "its process was killed")
+                self._client.set_terminated(child.info.run_id, status="KILLED")
+        self._client.update_run(parent, status="RUNNING")
+
+    def jobs(self, experiment_id: str, parent: str) -> list[SweepJob]:
+        """Return the jobs under a parent run, in their order; of one that ran more than once, how it ended last."""
+        latest: dict[str, Any] = {}
+        for run in self._children(experiment_id, parent):
+            key = run.data.tags.get(_OVERRIDES_TAG, run.info.run_id)
+            if key not in latest or latest[key].info.status != "FINISHED":
+                latest[key] = run
+        ordered = sorted(latest.values(), key=lambda run: int(run.data.tags.get(_JOB_TAG, 0)))
+        return [_job(run) for run in ordered]
+
+    def finished(self, experiment_id: str, parent: str, fingerprint: str) -> SweepJob | None:
+        """Return the job under a parent run that finished with a fingerprint."""
+        for run in self._children(experiment_id, parent, f" and tags.`{_RUN_TAG}` = '{fingerprint}'"):
+            if run.info.status == "FINISHED":
+                return _job(run)
+        return None
+
+    def _children(self, experiment_id: str, parent: str, further: str = "") -> Iterator[Any]:
+        return self._runs(experiment_id, f"tags.`{PARENT_TAG}` = '{parent}'{further}")
+
+    def _runs(self, experiment_id: str, query: str) -> Iterator[Any]:
+        """Yield runs, the oldest first."""
+        page = None
+        while True:
+            found = self._client.search_runs([experiment_id], query, order_by=["start_time ASC"], page_token=page)
+            yield from found
+            page = found.token
+            if not page:
+                return
+
+
+def _job(run: Any) -> SweepJob:
+    tags, finished = run.data.tags, run.info.status == "FINISHED"
+    return SweepJob(
+        overrides=json.loads(tags.get(_OVERRIDES_TAG, "[]")),
+        metrics=dict(run.data.metrics) if finished else None,
+        error="" if finished else tags.get("error", f"its run is {run.info.status}"),
+        mistake=tags.get("error.mistake") == "true",
+        run_id=run.info.run_id,
+    )
