@@ -47,10 +47,10 @@ def test_there_are_the_configs_that_users_look_for():
 PINNED = """
 seed experiment_name neuron encoder
 data.name data.data_dir data.batch_size data.scaling data.max_train_images data.max_test_images
-training.epochs training.learning_rate training.optimizer training.scale_firing_rates
+training.epochs training.learning_rate training.optimizer training.scale_firing_rates training.reuse
 conversion.scale_firing_rates conversion.synapse conversion.allow_fallback
 simulator.n_steps simulator.dt simulator.batch_size simulator.max_images simulator.readout simulator.verify_images
-logger.tracking_uri paths.output_dir
+logger.tracking_uri paths.output_dir sweep.resume
 """
 
 

@@ -243,7 +243,10 @@ class SweepStore(Logger, Protocol):
         """
 
     def sweep_jobs(self) -> Sequence[SweepJob]:
-        """Return the jobs of the multi-run that is open, each as it ended last, in their order."""
+        """Return the jobs of the multi-run that is open, each as it ended last, in their order.
+
+        All of them are over: what is still open then belonged to a process that was killed, and is ended.
+        """
 
     def finished_job(self, parent: str, fingerprint: str) -> SweepJob | None:
         """Return the job under a parent run that finished with a fingerprint."""

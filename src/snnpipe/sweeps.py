@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from snnpipe.compat import share_cores
 from snnpipe.errors import UserError, one_line
 from snnpipe.files import replace_file
 from snnpipe.protocols import Status, SweepStore
@@ -105,6 +106,7 @@ def run_job(composed: DictConfig) -> None:
 
     job = HydraConfig.get()
     folder, overrides = Path(job.runtime.output_dir), without_sweep(job.overrides.task)
+    share_cores(job.launcher.get("n_jobs", 1))
     tags = {"sweep.job": str(job.job.num), "sweep.overrides": json.dumps(overrides)}
     trainer = None
     try:

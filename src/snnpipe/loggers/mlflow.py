@@ -141,8 +141,10 @@ class MLflowLogger:
         return self._run_id
 
     def sweep_jobs(self) -> Sequence[SweepJob]:
-        """Return the jobs of the open multi-run, each as it ended last, in their order."""
-        return MLflowSweeps(self._client).jobs(self._experiment_id, self._run_id)
+        """Return the jobs of the open multi-run, which are over, each as it ended last, in their order."""
+        sweeps = MLflowSweeps(self._client)
+        sweeps.end_killed(self._experiment_id, self._run_id)
+        return sweeps.jobs(self._experiment_id, self._run_id)
 
     def finished_job(self, parent: str, fingerprint: str) -> SweepJob | None:
         """Return the job under a parent run that finished with a fingerprint."""

@@ -35,12 +35,15 @@ class MLflowSweeps:
 
     def reopen(self, parent: str) -> None:
         """Mark a parent run as running again, and as killed what a killed process left running under it."""
-        run = self._client.get_run(parent)
-        for child in self._children(run.info.experiment_id, parent):
+        self.end_killed(self._client.get_run(parent).info.experiment_id, parent)
+        self._client.update_run(parent, status="RUNNING")
+
+    def end_killed(self, experiment_id: str, parent: str) -> None:
+        """Mark what runs under a parent run, and cannot any more, as killed."""
+        for child in self._children(experiment_id, parent):
             if child.info.status == "RUNNING":
                 self._client.set_tag(child.info.run_id, "error", "its process was killed")
                 self._client.set_terminated(child.info.run_id, status="KILLED")
-        self._client.update_run(parent, status="RUNNING")
 
     def jobs(self, experiment_id: str, parent: str) -> list[SweepJob]:
         """Return the jobs under a parent run, in their order; of one that ran more than once, how it ended last."""
