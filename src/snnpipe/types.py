@@ -26,6 +26,7 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Scale = PositiveFloat | dict[str, PositiveFloat]
+Initializer = str | dict[str, Any]
 
 
 def _is_filter(value: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from snnpipe.errors import ModelError
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, NonNegativeFloat, PositiveInt, Share
+from snnpipe.types import DataSpec, Initializer, NonNegativeFloat, PositiveInt, Share
 
 if TYPE_CHECKING:
     import tf_keras
@@ -32,7 +32,10 @@ class Cnn2d:
         Standard deviation of the Gaussian noise that training adds to each ReLU's output, in units of the
         activation: a spike of a neuron with scale g and step dt is ``1 / (g dt)`` of them.
     initializer
-        Keras name of the kernels' initialiser.
+        Of the kernels: Keras's name, or its ``class_name`` and ``config``.
+    logits_initializer
+        Of the logits' kernel, likewise. What training leaves of its first values carries the spikes' noise and nothing
+        of the classes, so that ``zeros`` loses less in conversion.
     """
 
     filters: Sequence[PositiveInt] = (32, 64, 128)
@@ -41,7 +44,8 @@ class Cnn2d:
     batch_normalization: bool = False
     dropout: Share = 0.0
     activation_noise: NonNegativeFloat = 0.0
-    initializer: str = "he_uniform"
+    initializer: Initializer = "he_uniform"
+    logits_initializer: Initializer = "glorot_uniform"
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
@@ -54,7 +58,7 @@ class Cnn2d:
         ModelError
             If the images are too small to be pooled once per convolution.
         """
-        from snnpipe.models.layers import check_initializer, conv_name, dense_name, keras
+        from snnpipe.models.layers import check_initializers, conv_name, dense_name, keras
 
         smallest = min(spec.image_shape[:2])
         if smallest >> len(self.filters) == 0:
@@ -63,7 +67,7 @@ class Cnn2d:
                 f"{smallest} pixels can be halved {smallest.bit_length() - 1} times: give fewer filters"
             )
         layers = keras().layers
-        check_initializer(self.initializer)
+        check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
         penalty = keras().regularizers.l2(self.kernel_regularizer) if self.kernel_regularizer else None
         image = x = layers.Input(spec.image_shape, name="image")
         for i, filters in enumerate(self.filters):
@@ -94,5 +98,10 @@ class Cnn2d:
             x = layers.GaussianNoise(self.activation_noise, name=f"{dense_name(0)}_noise")(x)
         if self.dropout:
             x = layers.Dropout(self.dropout, name="dropout")(x)
-        logits = layers.Dense(spec.n_classes, kernel_regularizer=penalty, name="logits")(x)
+        logits = layers.Dense(
+            spec.n_classes,
+            kernel_initializer=self.logits_initializer,
+            kernel_regularizer=penalty,
+            name="logits",
+        )(x)
         return keras().Model(image, logits, name="cnn2d")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from snnpipe.errors import ModelError
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, PositiveInt
+from snnpipe.types import DataSpec, Initializer, PositiveInt
 
 if TYPE_CHECKING:
     import tf_keras
@@ -23,11 +23,15 @@ class KerasToSnn:
     filters
         Filters of the two convolutions.
     initializer
-        Keras name of the kernels' initialiser.
+        Of the kernels: Keras's name, or its ``class_name`` and ``config``.
+    logits_initializer
+        Of the logits' kernel, likewise. What training leaves of its first values carries the spikes' noise and nothing
+        of the classes, so that ``zeros`` loses less in conversion.
     """
 
     filters: Annotated[Sequence[PositiveInt], Field(min_length=2, max_length=2)] = (32, 64)
-    initializer: str = "glorot_uniform"
+    initializer: Initializer = "glorot_uniform"
+    logits_initializer: Initializer = "glorot_uniform"
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
@@ -40,17 +44,17 @@ class KerasToSnn:
         ModelError
             If the images are smaller than 5x5 pixels.
         """
-        from snnpipe.models.layers import check_initializer, conv_name, keras
+        from snnpipe.models.layers import check_initializers, conv_name, keras
 
         if min(spec.image_shape[:2]) < 5:
             raise ModelError(f"model: keras_to_snn takes images of 5x5 pixels or more, {spec.name}'s are smaller")
         layers = keras().layers
-        check_initializer(self.initializer)
+        check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
         image = x = layers.Input(spec.image_shape, name="image")
         for i, (filters, stride) in enumerate(zip(self.filters, (1, 2), strict=True)):
             x = layers.Conv2D(
                 filters, 3, strides=stride, activation="relu", kernel_initializer=self.initializer, name=conv_name(i)
             )(x)
         x = layers.Flatten(name="flatten")(x)
-        logits = layers.Dense(spec.n_classes, name="logits")(x)
+        logits = layers.Dense(spec.n_classes, kernel_initializer=self.logits_initializer, name="logits")(x)
         return keras().Model(image, logits, name="keras_to_snn")

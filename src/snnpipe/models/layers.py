@@ -3,7 +3,8 @@
 from typing import Any
 
 from snnpipe.compat import import_tf_keras
-from snnpipe.errors import ModelError
+from snnpipe.errors import ModelError, one_line
+from snnpipe.types import Initializer
 
 
 def keras() -> Any:
@@ -21,12 +22,18 @@ def dense_name(i: int) -> str:
     return f"dense_{i}" if i else "dense"
 
 
-def check_initializer(name: str) -> None:
-    """Raise `ModelError` where Keras has no initialiser of a name."""
-    try:
-        keras().initializers.get(name)
-    except ValueError:
-        raise ModelError(
-            f"model.initializer: Keras has no initialiser {name!r}: he_uniform, he_normal, glorot_uniform "
-            "and lecun_normal are some that it has"
-        ) from None
+def check_initializers(**initializers: Initializer) -> None:
+    """Raise `ModelError` where Keras makes no initialiser of what a key of the model holds."""
+    for key, initializer in initializers.items():
+        try:
+            keras().initializers.get(initializer)
+        except (ValueError, TypeError) as error:
+            if isinstance(initializer, str):
+                raise ModelError(
+                    f"model.{key}: Keras has no initialiser {initializer!r}: he_uniform, he_normal, glorot_uniform, "
+                    "lecun_normal and zeros are some that it has"
+                ) from None
+            raise ModelError(
+                f"model.{key}: got {initializer!r}, of which Keras makes no initialiser ({one_line(error)}): take a "
+                "name, or {class_name: VarianceScaling, config: {scale: 4.0}}"
+            ) from None

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from snnpipe.errors import ModelError
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, PositiveFloat, PositiveInt
+from snnpipe.types import DataSpec, Initializer, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
     from snnpipe.native import NativeNetwork
@@ -35,7 +35,11 @@ class LifCnn:
     output_synapse
         Time constant, s, of the filter on the output while the network spikes; None for none.
     initializer
-        Keras name of the kernels' initialiser: the larger the first weights, the more the neurons fire.
+        Of the kernels: Keras's name, or its ``class_name`` and ``config``. The larger the first weights, the more
+        the neurons fire.
+    logits_initializer
+        Of the logits' kernel, likewise. What training leaves of its first values carries the spikes' noise and nothing
+        of the classes, so that ``zeros`` loses less in conversion.
     """
 
     filters: Annotated[Sequence[PositiveInt], Field(min_length=1)] = (32, 64, 128)
@@ -45,7 +49,8 @@ class LifCnn:
     tau_rc: PositiveFloat = 0.02
     tau_ref: PositiveFloat = 0.002
     output_synapse: PositiveFloat | None = 0.1
-    initializer: str = "glorot_uniform"
+    initializer: Initializer = "glorot_uniform"
+    logits_initializer: Initializer = "glorot_uniform"
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
@@ -64,7 +69,7 @@ class LifCnn:
             If the images are too small.
         """
         from snnpipe.compat import import_nengo_dl
-        from snnpipe.models.layers import check_initializer, conv_name, keras
+        from snnpipe.models.layers import check_initializers, conv_name, keras
         from snnpipe.native import NativeNetwork
 
         nengo_dl = import_nengo_dl()
@@ -72,8 +77,7 @@ class LifCnn:
         import numpy as np
 
         layers = keras().layers
-        check_initializer(self.initializer)
-        kernels = {"kernel_initializer": self.initializer}
+        check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
         neurons = nengo.LIF(tau_rc=self.tau_rc, tau_ref=self.tau_ref, amplitude=self.amplitude)
         with nengo.Network(label="lif_cnn") as network:
             network.config[nengo.Ensemble].max_rates = nengo.dists.Choice([self.max_rates])
@@ -89,7 +93,9 @@ class LifCnn:
                         f"model.filters: {spec.name}'s images of {min(spec.image_shape[:2])} pixels are too small for "
                         f"{len(self.filters)} convolutions without padding: give fewer filters"
                     )
-                x = nengo_dl.Layer(layers.Conv2D(filters, 3, name=name, **kernels))(x, shape_in=shape)
+                x = nengo_dl.Layer(layers.Conv2D(filters, 3, kernel_initializer=self.initializer, name=name))(
+                    x, shape_in=shape
+                )
                 x = nengo_dl.Layer(neurons)(x, label=f"{name}_lif")
                 shape = (shape[0] - 2, shape[1] - 2, filters)
                 if i:
@@ -100,6 +106,8 @@ class LifCnn:
                         )
                     x = nengo_dl.Layer(layers.AveragePooling2D(2, name=f"{name}_pool"))(x, shape_in=shape)
                     shape = (shape[0] // 2, shape[1] // 2, filters)
-            logits = nengo_dl.Layer(layers.Dense(spec.n_classes, name="logits", **kernels))(x)
+            logits = nengo_dl.Layer(
+                layers.Dense(spec.n_classes, kernel_initializer=self.logits_initializer, name="logits")
+            )(x)
             output = nengo.Probe(logits, synapse=self.output_synapse)
         return NativeNetwork(network, image, output)

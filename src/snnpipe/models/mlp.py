@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, PositiveInt
+from snnpipe.types import DataSpec, Initializer, PositiveInt
 
 if TYPE_CHECKING:
     import tf_keras
@@ -22,22 +22,26 @@ class Mlp:
     use_bias
         Whether the layers have biases.
     initializer
-        Keras name of the kernels' initialiser.
+        Of the kernels: Keras's name, or its ``class_name`` and ``config``.
+    logits_initializer
+        Of the logits' kernel, likewise. What training leaves of its first values carries the spikes' noise and nothing
+        of the classes, so that ``zeros`` loses less in conversion.
     """
 
     units: Sequence[PositiveInt] = (128, 64)
     use_bias: bool = True
-    initializer: str = "he_uniform"
+    initializer: Initializer = "he_uniform"
+    logits_initializer: Initializer = "glorot_uniform"
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
 
     def build(self, spec: DataSpec) -> "tf_keras.Model":
         """Return the model for a dataset's images and classes."""
-        from snnpipe.models.layers import check_initializer, dense_name, keras
+        from snnpipe.models.layers import check_initializers, dense_name, keras
 
         layers = keras().layers
-        check_initializer(self.initializer)
+        check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
         image = layers.Input(spec.image_shape, name="image")
         x = layers.Flatten(name="flatten")(image)
         for i, units in enumerate(self.units):
@@ -48,5 +52,7 @@ class Mlp:
                 kernel_initializer=self.initializer,
                 name=dense_name(i),
             )(x)
-        logits = layers.Dense(spec.n_classes, use_bias=self.use_bias, name="logits")(x)
+        logits = layers.Dense(
+            spec.n_classes, use_bias=self.use_bias, kernel_initializer=self.logits_initializer, name="logits"
+        )(x)
         return keras().Model(image, logits, name="mlp")
