@@ -31,7 +31,11 @@ COLUMNS = (
 def _table(measured):
     lines = [_cells(*COLUMNS), _cells(*["---"] * len(COLUMNS))]
     lines += [_cells(row.what, *_figures(row, found), len(found)) for row, found in measured.items() if found]
-    lines += ["", "Accuracies in percent, those of the page in brackets; seconds on two cores that other runs shared. The rows' commands:"]
+    lines += [
+        "",
+        "Accuracies in percent, those of the page in brackets; seconds on two cores that other runs shared. The rows' "
+        "commands:",
+    ]
     lines += ["", "```text"]
     lines += [f"python -m snnpipe {found[0]['overrides']}" for found in measured.values() if found]
     every = [figures for found in measured.values() for figures in found]

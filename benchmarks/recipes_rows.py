@@ -111,7 +111,9 @@ RECIPES = {
         Row("scale_10", "synapse 10 ms, scale 10, 30 steps", (98.25, 400), seeds=3),
         Row("scale_1000", "no synapse, scale 1000, 10 steps", (98.25, 400), seeds=3),
         Row("regularized_rate", "rates regularised to 250 Hz, rate neurons", (98.5, 400), seeds=3),
-        _plain("glorot_rate", "rate neurons, logits as Keras initialises them", _GLOROT, "neuron=rate", *_RATE, seeds=3),
+        _plain(
+            "glorot_rate", "rate neurons, logits as Keras initialises them", _GLOROT, "neuron=rate", *_RATE, seeds=3
+        ),
         _plain("glorot_scale_10", "synapse 10 ms, scale 10, logits as Keras initialises them", _GLOROT, seeds=3),
         Row("regularized", "rates regularised to 250 Hz, spiking, synapse 10 ms", (98.25, 400), seeds=3),
     ],

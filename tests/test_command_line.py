@@ -188,7 +188,11 @@ WRONG = {
         "callbacks.spike_artifacts.layers",
         "conv2d_1",
     ),
-    "brackets without quotes": (["data.train_split=train[:50]"], "mismatched", "quoted twice"),
+    "a word like an option": (["--epochs", "3"], "--epochs", "key=value"),
+    "typo in a group": (["simulater.n_steps=3"], "simulater", "did you mean 'simulator'"),
+    "option for a place that is not there": (["neuron@training.neuron=lif"], "neuron@training.neuron", "--cfg job"),
+    "unknown experiment in a folder": (["experiment=mnist_keras_to_snn/scale_7"], "scale_7", "scale_10"),
+    "brackets without quotes": (["data.train_split=train[:50]"], "mismatched", "quoted once more"),
     "experiment that is not there": (["experiment=mnist_nengodl"], "experiment", "did you mean", "mnist_nengo_dl"),
     "sweep that is not there": (["sweep=foo"], "sweep", "mnist_keras_to_snn"),
     "not an override": (["data.batch_size"], "data.batch_size", "key=value"),
@@ -250,7 +254,7 @@ ARCHITECTURES = {
 }
 
 
-@pytest.mark.parametrize(("model", "training"), itertools.product(ARCHITECTURES, ["keras", "nengo_dl"]))
+@pytest.mark.parametrize(("model", "training"), itertools.list(product(ARCHITECTURES, ["keras", "nengo_dl"])))
 def test_every_architecture_on_every_training_path(command, model, training):
     assert set(GROUPS["model"]) == {*ARCHITECTURES, "lif_cnn"}, "lif_cnn is no Keras model: tests/test_native.py"
     result = command(*FAST, *ARCHITECTURES[model], f"training={training}", "logger=csv")

@@ -11,10 +11,14 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -37,7 +41,11 @@ def main() -> None:
         _print_help()
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here, not to Hydra's own printer
+    if wrong := _not_an_option(sys.argv[1:]):
+        print(f"snnpipe: error: {wrong}", file=sys.stderr)
+        sys.exit(_MISTAKE)
     signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _show_warning
     try:
         with _ending_the_sweep():
             _compose_and_run()
@@ -49,6 +57,27 @@ def main() -> None:
     except KeyboardInterrupt:
         print("snnpipe: interrupted", file=sys.stderr)
         sys.exit(_INTERRUPTED)
+
+
+def _not_an_option(words: Sequence[str]) -> str | None:
+    """Return what is wrong with the first word that looks like an option and is none of Hydra's."""
+    known = {flag for action in get_args_parser()._actions for flag in action.option_strings}
+    for word in words:
+        if word.startswith("--") and word.partition("=")[0] not in known:
+            return f"{word}: no such option; a setting is written key=value without dashes (training.epochs=3)"
+    return None
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Print what snnpipe itself warns of as a line of its own, and other warnings as Python does."""
+    text = str(message)
+    if category is not UserWarning or "snnpipe" not in Path(filename).parts:
+        text = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
+    else:
+        text = f"snnpipe: warning: {' '.join(text.split())}"
+    print(text, file=file or sys.stderr)
 
 
 @contextlib.contextmanager

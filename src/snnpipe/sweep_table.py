@@ -52,5 +52,5 @@ def _answers(metrics: Mapping[str, float] | None) -> tuple[str, ...]:
         f"{100 * metrics['snn/test_accuracy']:.2f} %",
         f"{100 * metrics['snn/accuracy_drop']:+.2f}",
         "-" if latency is None else f"{latency:g} ms",
-        "-" if synops is None else f"{synops:,.0f}",
+        "-" if not synops else f"{synops:,.0f}",
     )

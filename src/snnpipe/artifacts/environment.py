@@ -16,6 +16,7 @@ _PACKAGES = (
     "nengo",
     "nengo-dl",
     "numpy",
+    "numba",
     "hydra-core",
     "mlflow",
     "tensorflow-datasets",
