@@ -254,7 +254,7 @@ ARCHITECTURES = {
 }
 
 
-@pytest.mark.parametrize(("model", "training"), itertools.list(product(ARCHITECTURES, ["keras", "nengo_dl"])))
+@pytest.mark.parametrize(("model", "training"), list(itertools.product(ARCHITECTURES, ["keras", "nengo_dl"])))
 def test_every_architecture_on_every_training_path(command, model, training):
     assert set(GROUPS["model"]) == {*ARCHITECTURES, "lif_cnn"}, "lif_cnn is no Keras model: tests/test_native.py"
     result = command(*FAST, *ARCHITECTURES[model], f"training={training}", "logger=csv")
