@@ -1,6 +1,7 @@
 """Multi-runs: a parent and its children, one table, failures that stop nobody else, and resuming."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -8,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from snnpipe.sweep_table import sweep_table
 from snnpipe.types import SweepJob
 
 FAST = ("debug=fast", "model=mlp", "model.units=[8]", "callbacks=none")
+SLOW_JOBS = (*FAST, "training.epochs=40", "data.max_train_images=1400", "conversion.scale_firing_rates=1,20,50")
 METRICS = {
     "ann/test_accuracy": 0.98,
     "snn/test_accuracy": 0.95,
@@ -34,6 +37,13 @@ def runs_of(folder: Path) -> tuple[list, list]:
 
 def table_of(out: str) -> list[str]:
     return out.rpartition("SynOps per image\n")[2].splitlines()[:-1]
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
 
 
 # ---------------------------------------------------------------------- the table
@@ -128,16 +138,49 @@ def test_resuming_runs_what_failed_and_nothing_else(command, tmp_path, fragile):
     assert len(parents) == 2, "without sweep.resume the same command is a multi-run of its own"
 
 
+# ---------------------------------------------------------------------- in several processes
+
+
+def test_jobs_in_processes_of_their_own_share_a_training_and_the_cores(process, tmp_path):
+    folder = tmp_path / "process"
+    words = ("-m", "hydra/launcher=joblib", *FAST, "conversion.scale_firing_rates=1,50", "training.epochs=1,-1")
+    running = process(*words)
+    out, err = running.communicate(timeout=300)
+    assert running.returncode == 2, err
+    assert [line.split()[:3:2] for line in table_of(out)] == [
+        ["scale_firing_rates=1", "15.00"],
+        ["scale_firing_rates=1", "failed"],
+        ["scale_firing_rates=50", "15.00"],
+        ["scale_firing_rates=50", "failed"],
+    ]
+    (parent,), children = runs_of(folder)
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+    done = [child for child in children if child.info.status == "FINISHED"]
+    assert sorted(child.data.tags["fit.reused"] for child in done) == ["false", "true"]
+    environments = list(folder.glob("mlruns/outputs/*/environment.json"))
+    here = len(os.sched_getaffinity(0))
+    assert {json.loads(path.read_text())["cores"] for path in environments} == {max(1, here // 2)}
+
+
+def test_a_worker_that_is_killed_ends_the_multi_run_and_resuming_finishes_it(process, tmp_path):
+    folder = tmp_path / "process"
+    words = ("-m", "hydra/launcher=joblib", *SLOW_JOBS)
+    running = process(*words)
+    wait_for(lambda: list(folder.glob("mlruns/outputs/*/metrics.csv")))
+    worker = next(p for p in psutil.Process(running.pid).children(recursive=True) if "popen_loky" in " ".join(p.cmdline()))
+    worker.kill()
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 1, err
+    (parent,), children = runs_of(folder)
+    assert parent.info.status == "FAILED"
+    assert "RUNNING" not in {run.info.status for run in children}
+    again = process(*words, "sweep.resume=true")
+    out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert len(table_of(out)) == 3
+
+
 # ---------------------------------------------------------------------- stopped and killed
-
-SLOW_JOBS = (*FAST, "training.epochs=40", "data.max_train_images=1400", "conversion.scale_firing_rates=1,20,50")
-
-
-def wait_for(condition, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
