@@ -60,6 +60,20 @@ def test_a_failed_job_is_a_line_of_the_table():
     assert lines[3].split() == ["synapse=0.02", "failed"]
 
 
+def test_one_run_over_several_seeds_ends_in_its_mean():
+    jobs = [
+        SweepJob(["model=mlp", f"seed={seed}"], METRICS | {"snn/test_accuracy": accuracy})
+        for seed, accuracy in enumerate((0.90, 0.92, 0.94))
+    ]
+    failed = SweepJob(["model=mlp", "seed=3"], error="KILLED")
+    *_, last, rule = sweep_table([*jobs, failed]).splitlines()
+    # the mean of 90, 92, 94; s = 2, t(0.975, 2) = 4.303: 4.303 * 2 / sqrt(3) = 4.97
+    assert last.split()[:11] == ["mean", "of", "3,", "95", "%", "98.00", "±", "0.00", "%", "92.00", "±"]
+    assert "92.00 ± 4.97 %" in last
+    assert len(rule) <= 100
+    assert "mean" not in sweep_table([SweepJob([f"model.units={n}"], METRICS) for n in (1, 2)])
+
+
 # ---------------------------------------------------------------------- in one process
 
 
@@ -167,7 +181,9 @@ def test_a_worker_that_is_killed_ends_the_multi_run_and_resuming_finishes_it(pro
     words = ("-m", "hydra/launcher=joblib", *SLOW_JOBS)
     running = process(*words)
     wait_for(lambda: list(folder.glob("mlruns/outputs/*/metrics.csv")))
-    worker = next(p for p in psutil.Process(running.pid).children(recursive=True) if "popen_loky" in " ".join(p.cmdline()))
+    worker = next(
+        p for p in psutil.Process(running.pid).children(recursive=True) if "popen_loky" in " ".join(p.cmdline())
+    )
     worker.kill()
     _, err = running.communicate(timeout=120)
     assert running.returncode == 1, err

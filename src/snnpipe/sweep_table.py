@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from snnpipe.metrics.intervals import mean_interval
 from snnpipe.types import SweepJob
 
 _WIDTH = 100
@@ -13,6 +14,9 @@ def sweep_table(jobs: Sequence[SweepJob]) -> str:
     labels = _labels([job.overrides for job in jobs])
     head = ("", "ANN", "SNN", "drop", "latency", "SynOps per image")
     rows = [(label, *_answers(job.metrics)) for label, job in zip(labels, jobs, strict=True)]
+    finished = [job.metrics for job in jobs if job.metrics is not None]
+    if _differ_in_seed(jobs) and len(finished) > 1:
+        rows.append((f"mean of {len(finished)}, 95 %", *_means(finished)))
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     widths[0] = min(widths[0], _WIDTH - 2 - sum(width + 2 for width in widths[1:]))
     lines = [
@@ -22,6 +26,29 @@ def sweep_table(jobs: Sequence[SweepJob]) -> str:
     ]
     rule = "-" * max(map(len, lines))
     return "\n".join([rule, *(line.rstrip() for line in lines), rule])
+
+
+def _differ_in_seed(jobs: Sequence[SweepJob]) -> bool:
+    """Whether jobs are one run over several seeds."""
+    everywhere = set.intersection(*(set(job.overrides) for job in jobs))
+    return {o.partition("=")[0] for job in jobs for o in job.overrides if o not in everywhere} == {"seed"}
+
+
+def _means(metrics: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
+    def cell(name: str, form: str, factor: float = 1.0, unit: str = "") -> str:
+        values = [factor * of_job[name] for of_job in metrics if name in of_job]
+        if len(values) < len(metrics) or not any(values):
+            return "-"
+        mean, half = mean_interval(values)
+        return f"{mean:{form}} ± {half:{form.lstrip('+')}}{unit}"
+
+    return (
+        cell("ann/test_accuracy", ".2f", 100, " %"),
+        cell("snn/test_accuracy", ".2f", 100, " %"),
+        cell("snn/accuracy_drop", "+.2f", 100),
+        cell("snn/latency_ms_to_1pt", ".0f", unit=" ms"),
+        cell("snn/synops_per_image", ",.0f"),
+    )
 
 
 def _labels(overrides: Sequence[Sequence[str]]) -> list[str]:
