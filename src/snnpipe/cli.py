@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -27,6 +27,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from snnpipe import __version__
 from snnpipe.errors import UserError
+
+if TYPE_CHECKING:
+    from snnpipe.protocols import Status
 
 CONFIG_PATH = "pkg://snnpipe.conf"
 _FAULT, _MISTAKE, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
@@ -82,14 +85,19 @@ def _show_warning(
 
 @contextlib.contextmanager
 def _ending_the_sweep() -> Iterator[None]:
-    """End a multi-run that is broken off, and exit as its jobs did where it is not."""
+    """End a multi-run with its table, broken off or not, and exit as its jobs did."""
+
+    def end(status: "Status") -> int:
+        sweeps = sys.modules.get("snnpipe.sweeps")  # which Hydra has imported where there is a multi-run
+        code: int = sweeps.end_sweep(status) if sweeps else 0
+        return code
+
     try:
         yield
     except BaseException as error:
-        if sweeps := sys.modules.get("snnpipe.sweeps"):
-            sweeps.end_sweep("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
+        end("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
         raise
-    if (sweeps := sys.modules.get("snnpipe.sweeps")) and (code := sweeps.sweep_exit_code()):
+    if code := end("FINISHED"):
         sys.exit(code)
 
 

@@ -24,23 +24,19 @@ from snnpipe.sweep_table import sweep_table
 from snnpipe.types import SweepJob
 
 _RESULT = "result.json"
+_FAULT, _MISTAKE = 1, 2
 
 
 class SweepRecorder(Callback):
-    """Opens the parent run when a multi-run begins, and ends it with the table when it ends."""
+    """Opens the parent run when a multi-run begins. The command line ends it: Hydra passes over a callback's errors."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the parent run, or the one of an earlier, same multi-run, and tell the jobs of it."""
         global _current  # noqa: PLW0603  Hydra makes the callback, and the command line ends what it began
         try:
             _current = _Sweep(config)
-        except UserError as error:  # of any other exception Hydra makes a warning
-            print(f"snnpipe: error: {one_line(error)}", file=sys.stderr)
-            sys.exit(2)
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Print a line for each job, and end the parent run."""
-        end_sweep("FINISHED")
+        except Exception as error:  # Hydra would make a warning of it, and run the jobs without a parent
+            sys.exit(_tell(error))
 
 
 class _Sweep:
@@ -51,8 +47,6 @@ class _Sweep:
 
         self._folder = Path(config.hydra.sweep.dir)
         self._store: SweepStore | None = build_sweep_store(config)
-        self.failed: list[SweepJob] = []
-        self.open = True
         if self._store is not None:
             name = str(config.run_name or self._folder.name)
             overrides = without_sweep(config.hydra.overrides.task)
@@ -61,32 +55,43 @@ class _Sweep:
         elif config.sweep.resume:
             raise UserError("sweep.resume: got true, but no logger keeps the jobs that are done: take logger=mlflow")
 
-    def end(self, status: Status) -> None:
-        self.open = False
+    def end(self, status: Status) -> list[SweepJob]:
+        """Print the table, end the parent run, and return the jobs that did not finish."""
         jobs = self._store.sweep_jobs() if self._store is not None else _jobs_in(self._folder)
-        self.failed = [job for job in jobs if job.metrics is None]
+        failed = [job for job in jobs if job.metrics is None]
         if jobs:
             print(sweep_table(jobs), flush=True)
-        if self.failed:
+        if failed:
             again = "; the same command with sweep.resume=true runs them again, and no others" if self._store else ""
-            print(f"snnpipe: {len(self.failed)} of {len(jobs)} jobs did not finish{again}", file=sys.stderr)
+            print(f"snnpipe: {len(failed)} of {len(jobs)} jobs did not finish{again}", file=sys.stderr)
         if self._store is not None:
-            self._store.finalize("FAILED" if self.failed and status == "FINISHED" else status)
+            self._store.finalize("FAILED" if failed and status == "FINISHED" else status)
+        return failed
 
 
 _current: _Sweep | None = None
 
 
-def end_sweep(status: Status) -> None:
-    """End this process's multi-run, if it is not over."""
-    if _current is not None and _current.open:
-        _current.end(status)
+def end_sweep(status: Status) -> int:
+    """Print the table of this process's multi-run, if there is one, and end its parent run.
+
+    Returns 0 where every job finished, 2 where all that failed were mistakes in what was asked for, 1 for faults.
+    """
+    global _current
+    sweep, _current = _current, None
+    failed = sweep.end(status) if sweep is not None else []
+    return (_MISTAKE if all(job.mistake for job in failed) else _FAULT) if failed else 0
 
 
-def sweep_exit_code() -> int:
-    """Return 0 where every job of this process's multi-run finished, 2 where all else were mistakes, 1 for faults."""
-    failed = _current.failed if _current is not None else []
-    return (2 if all(job.mistake for job in failed) else 1) if failed else 0
+def _tell(error: Exception) -> int:
+    """Print an error, with its traceback where it is a fault, and return the exit code that goes with it."""
+    from snnpipe.hydra_errors import report
+
+    mistake = isinstance(error, UserError)
+    if not mistake:
+        traceback.print_exception(error)
+    report(error)
+    return _MISTAKE if mistake else _FAULT
 
 
 def without_sweep(overrides: Sequence[str]) -> list[str]:
@@ -101,7 +106,6 @@ def run_job(composed: DictConfig) -> None:
     """Run one job of a multi-run. A failure is told and recorded, and not raised: the other jobs go on."""
     from snnpipe.config import build, check, interpolated_keys, resolve
     from snnpipe.fingerprint import run_fingerprint
-    from snnpipe.hydra_errors import report
     from snnpipe.summary import closing_table
 
     job = HydraConfig.get()
@@ -120,10 +124,7 @@ def run_job(composed: DictConfig) -> None:
         result = trainer.run()
     except Exception as error:
         print(f"snnpipe: job {' '.join(overrides)} failed", file=sys.stderr)
-        mistake = isinstance(error, UserError)
-        if not mistake:
-            traceback.print_exception(error)
-        report(error)
+        mistake = _tell(error) == _MISTAKE
         if trainer is None or not trainer.was_logged:
             _record_failure(composed, tags, error)
         _keep(folder, SweepJob(overrides, error=f"{type(error).__name__}: {one_line(error)}", mistake=mistake))
