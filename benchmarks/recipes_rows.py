@@ -56,6 +56,7 @@ _HEIGHT = "conversion.amplitude=1.0"
 _INPUT_NEURONS = ("conversion.input_neurons=true", "encoder=constant", "~encoder.max_rate_hz")
 
 _SHORT = "training.epochs=3"
+_DRAWN = "model.initial_voltage=null"
 _GLOROT = "model.logits_initializer=glorot_uniform"
 _RATE = ("conversion.scale_firing_rates=1", "conversion.synapse=null", "simulator.n_steps=10")
 
@@ -82,7 +83,12 @@ RECIPES = {
     ],
     "mnist_lif_native": [
         Row("mnist_lif_native", "after training", (99.25, 400)),
-        _plain("glorot", "the same, as Keras initialises the weights", "model.initializer=glorot_uniform", _GLOROT),
+        _plain("drawn", "the same, initial voltages drawn", _DRAWN),
+        _plain(
+            "glorot",
+            "the same, weights as Keras initialises them",
+            *(_DRAWN, "model.initializer=glorot_uniform", _GLOROT),
+        ),
         _plain("untrained", "before training", "training.epochs=0", published=(7.0, 400)),
     ],
     "mnist_poisson_lif": [

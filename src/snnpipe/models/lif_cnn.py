@@ -8,7 +8,7 @@ from pydantic import Field
 
 from snnpipe.errors import ModelError
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, Initializer, PositiveFloat, PositiveInt
+from snnpipe.types import DataSpec, Initializer, PositiveFloat, PositiveInt, Share
 
 if TYPE_CHECKING:
     from snnpipe.native import NativeNetwork
@@ -32,6 +32,8 @@ class LifCnn:
         Input at which the neurons begin to fire.
     tau_rc, tau_ref
         Membrane time constant and refractory period of the neurons, s.
+    initial_voltage
+        Of every neuron before the first step, as a share of the threshold; None lets Nengo draw them from U(0, 1).
     output_synapse
         Time constant, s, of the filter on the output while the network spikes; None for none.
     initializer
@@ -48,6 +50,7 @@ class LifCnn:
     intercepts: Annotated[float, Field(lt=1, allow_inf_nan=False)] = 0.0
     tau_rc: PositiveFloat = 0.02
     tau_ref: PositiveFloat = 0.002
+    initial_voltage: Share | None = None
     output_synapse: PositiveFloat | None = 0.1
     initializer: Initializer = "glorot_uniform"
     logits_initializer: Initializer = "glorot_uniform"
@@ -78,7 +81,8 @@ class LifCnn:
 
         layers = keras().layers
         check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
-        neurons = nengo.LIF(tau_rc=self.tau_rc, tau_ref=self.tau_ref, amplitude=self.amplitude)
+        voltage = None if self.initial_voltage is None else {"voltage": nengo.dists.Choice([self.initial_voltage])}
+        neurons = nengo.LIF(tau_rc=self.tau_rc, tau_ref=self.tau_ref, amplitude=self.amplitude, initial_state=voltage)
         with nengo.Network(label="lif_cnn") as network:
             network.config[nengo.Ensemble].max_rates = nengo.dists.Choice([self.max_rates])
             network.config[nengo.Ensemble].intercepts = nengo.dists.Choice([self.intercepts])
