@@ -16,6 +16,7 @@ from typing import Any
 
 from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.errors import CheckpointError
+from snnpipe.loggers.mlflow_search import search_runs
 
 _FINGERPRINT, _STATE, _SOURCE = "fit.fingerprint", "fit.state", "fit.run_id"
 _CLAIM, _BEAT = "fit.claimed_at", "fit.beat"
@@ -89,14 +90,8 @@ class MLflowFits:
     def _runs(self, fingerprint: str, *states: str) -> Iterator[Any]:
         experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
         for state in states:
-            page = None
             query = f"tags.`{_FINGERPRINT}` = '{fingerprint}' and tags.`{_STATE}` = '{state}'"
-            while True:
-                found = self._client.search_runs(experiments, query, order_by=["start_time DESC"], page_token=page)
-                yield from found
-                page = found.token
-                if not page:
-                    break
+            yield from search_runs(self._client, experiments, query, newest_first=True)
 
     # ------------------------------------------------------------------ who trains
 

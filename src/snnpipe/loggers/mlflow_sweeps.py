@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from snnpipe.loggers.mlflow_search import search_runs
 from snnpipe.types import SweepJob
 
 PARENT_TAG, SWEEP_TAG = "mlflow.parentRunId", "sweep.fingerprint"
@@ -30,8 +31,9 @@ class MLflowSweeps:
 
     def newest(self, experiment_id: str, identity: str) -> str | None:
         """Return the id of the newest parent run with a fingerprint."""
-        found = list(self._runs(experiment_id, f"tags.`{SWEEP_TAG}` = '{identity}'"))
-        return found[-1].info.run_id if found else None
+        query = f"tags.`{SWEEP_TAG}` = '{identity}'"
+        found = next(search_runs(self._client, [experiment_id], query, newest_first=True), None)
+        return None if found is None else str(found.info.run_id)
 
     def reopen(self, parent: str) -> None:
         """Mark a parent run as running again, and as killed what a killed process left running under it."""
@@ -63,17 +65,7 @@ class MLflowSweeps:
         return None
 
     def _children(self, experiment_id: str, parent: str, further: str = "") -> Iterator[Any]:
-        return self._runs(experiment_id, f"tags.`{PARENT_TAG}` = '{parent}'{further}")
-
-    def _runs(self, experiment_id: str, query: str) -> Iterator[Any]:
-        """Yield runs, the oldest first."""
-        page = None
-        while True:
-            found = self._client.search_runs([experiment_id], query, order_by=["start_time ASC"], page_token=page)
-            yield from found
-            page = found.token
-            if not page:
-                return
+        return search_runs(self._client, [experiment_id], f"tags.`{PARENT_TAG}` = '{parent}'{further}")
 
 
 def _job(run: Any) -> SweepJob:
