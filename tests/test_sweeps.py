@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -176,6 +174,7 @@ def test_jobs_in_processes_of_their_own_share_a_training_and_the_cores(process, 
     assert {json.loads(path.read_text())["cores"] for path in environments} == {max(1, here // 2)}
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_ends_the_multi_run_and_resuming_finishes_it(process, tmp_path):
     folder = tmp_path / "process"
     words = ("-m", "hydra/launcher=joblib", *SLOW_JOBS)
@@ -199,14 +198,13 @@ def test_a_worker_that_is_killed_ends_the_multi_run_and_resuming_finishes_it(pro
 # ---------------------------------------------------------------------- stopped and killed
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_multi_run_that_is_stopped_is_killed_and_goes_on(process, tmp_path, number, code):
+def test_a_multi_run_that_is_stopped_is_killed_and_goes_on(process, tmp_path):
     folder = tmp_path / "process"
     running = process("-m", *SLOW_JOBS)
     wait_for(lambda: list(folder.glob("mlruns/outputs/*/metrics.csv")))
-    running.send_signal(number)
+    running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
-    assert running.returncode == code, err
+    assert running.returncode == 130, err
     assert "Traceback" not in err
     (parent,), children = runs_of(folder)
     assert parent.info.status == "KILLED"
@@ -225,7 +223,7 @@ def test_a_multi_run_that_is_killed_at_any_moment_goes_on_to_the_same_table(proc
     moments = random.Random(0)
     for _ in range(10):
         running = process("-m", *SLOW_JOBS, "sweep.resume=true")
-        time.sleep(moments.uniform(3, 25))
+        time.sleep(moments.uniform(2, 18))
         running.kill()
         running.communicate()
     out, err = process("-m", *SLOW_JOBS, "sweep.resume=true").communicate(timeout=300)
@@ -233,9 +231,3 @@ def test_a_multi_run_that_is_killed_at_any_moment_goes_on_to_the_same_table(proc
     _, children = runs_of(folder)
     assert "RUNNING" not in {run.info.status for run in children}
     assert sum(run.info.status == "FINISHED" for run in children) == 3
-
-
-def test_sweeps_can_be_read_without_hydra():
-    program = "import sys, snnpipe.sweep_table; print('hydra' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
