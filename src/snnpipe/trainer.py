@@ -1,10 +1,9 @@
 """The main line: fit, convert, evaluate. It knows what plugins must have, and none of them by name."""
 
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -32,8 +31,9 @@ from snnpipe.fingerprint import fit_fingerprint
 from snnpipe.keras_graph import activation_name
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
-from snnpipe.metrics.verification import TOLERANCE, Verification
+from snnpipe.metrics.verification import TOLERANCE
 from snnpipe.native import NativeNetwork
+from snnpipe.passes import TestPass, ann_metrics
 from snnpipe.protocols import (
     Architecture,
     Callback,
@@ -46,13 +46,10 @@ from snnpipe.protocols import (
     Status,
     TrainingPath,
 )
-from snnpipe.types import DataSpec, FitProgress, RunState, SimulatedBatch, SpikeEvents, SpikingNetwork, Stimulus
+from snnpipe.types import DataSpec, FitProgress, RunState, SpikingNetwork
 
 if TYPE_CHECKING:
     import tf_keras
-
-_VERIFIED_TOGETHER = 10
-"""Images at once while verifying, for all spikes of all of them are kept."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +225,7 @@ class Trainer:
                 for path in sorted(checkpoint.save(self.output_dir / "checkpoint").iterdir()):
                     self._log_artifact(path, "checkpoint")
         self._tell("on_fit_end", state)
-        self._record(self._test_ann(model))
+        self._record(ann_metrics(model, self.data))
         return checkpoint
 
     def convert(self) -> SpikingNetwork:
@@ -263,11 +260,16 @@ class Trainer:
         evaluation = Evaluation(
             self.network, simulator.n_steps, simulator.dt, simulator.readout, simulator.readout_steps
         )
-        wanted = min(self.data.spec.n_test, simulator.max_images or self.data.spec.n_test)
-        self._tell("on_simulation_start", self._state, wanted)
-        with self.simulator.open(self.network, self.encoder.constant) as opened:
-            self._verify(opened)
-            seconds = self._simulate(opened, evaluation, wanted)
+        images = TestPass(self.data, simulator, self.encoder, self.seed, self.network)
+        sampled = max((callback.sample_images for callback in self.callbacks), default=0)
+        seconds = 0.0
+        self._tell("on_simulation_start", self._state, images.n_images)
+        with simulator.open(self.network, self.encoder.constant) as opened:
+            if simulator.verify_images:
+                self._verify(images, opened)
+            for batch, took in images.simulate(opened, self.model, evaluation, sampled):
+                seconds += took
+                self._tell("on_simulation_batch_end", self._state, batch)
             used = opened.used
         metrics = evaluation.metrics() | {
             "simulate/images_per_s": evaluation.images / max(seconds, 1e-9),
@@ -312,19 +314,6 @@ class Trainer:
                 earlier = None
             yield earlier
 
-    def _test_ann(self, model: "tf_keras.Model | NativeNetwork") -> dict[str, float]:
-        """Return accuracy and cross-entropy of the model over every test image."""
-        right = images = 0
-        loss = 0.0
-        for batch, labels in self.data.test_dataset().as_numpy_iterator():
-            logits = np.asarray(model.predict_on_batch(batch), np.float64)
-            right += int(np.sum(np.argmax(logits, axis=-1) == labels))
-            shifted = logits - logits.max(axis=-1, keepdims=True)
-            log_sum = np.log(np.exp(shifted).sum(axis=-1))
-            loss += float(np.sum(log_sum - shifted[np.arange(len(labels)), labels]))
-            images += len(labels)
-        return {"ann/test_accuracy": right / images, "ann/test_loss": loss / images}
-
     def _check_simulator(self, network: SpikingNetwork) -> None:
         """Raise `SimulationError` where the untrained network shows that simulating will not work."""
         self.simulator.open(network, self.encoder.constant)
@@ -335,7 +324,7 @@ class Trainer:
                 "draw their spikes, which no two simulators do alike: take 0, or neurons without randomness"
             )
 
-    def _verify(self, ours: OpenSimulator) -> None:
+    def _verify(self, images: TestPass, opened: OpenSimulator) -> None:
         """Hold the first images' spikes against the reference simulator's.
 
         Raises
@@ -343,56 +332,13 @@ class Trainer:
         VerificationError
             If more of them are moved than rounding can explain.
         """
-        wanted = min(self.simulator.verify_images, self.data.spec.n_test)
-        if not wanted:
-            return
-        assert self.network is not None
-        encoder, verification = self.encoder.seeded(self.seed), Verification()
-        size = min(wanted, self.simulator.batch_size, _VERIFIED_TOGETHER)
-        reference = replace(self.simulator.reference(), batch_size=size)  # type: ignore[type-var]  # a dataclass
-        with reference.open(self.network, encoder.constant) as theirs:
-            for ids, images, _ in self._test_batches(size, wanted):
-                stimulus = Stimulus(images, ids, encoder, record=tuple(range(len(images))))
-                verification.add(ours.run(stimulus), theirs.run(stimulus))
+        verification = images.verify(opened)
         self._record(verification.metrics())
         if problem := verification.problem(TOLERANCE[self.simulator.precision]):
             raise VerificationError(
-                f"simulator.verify_images={wanted}: {problem}. Take simulator=nengo_dl for figures to rely on; "
-                "simulator.precision=float64 tells rounding from a mistake in the simulator"
+                f"simulator.verify_images={verification.images}: {problem}. Take simulator=nengo_dl for figures to "
+                "rely on; simulator.precision=float64 tells rounding from a mistake in the simulator"
             )
-
-    def _simulate(self, simulator: OpenSimulator, evaluation: Evaluation, wanted: int) -> float:
-        """Simulate test images until ``wanted`` are done; returns the seconds that it took."""
-        assert self.model is not None and self.network is not None
-        encoder = self.encoder.seeded(self.seed)
-        sampled = max((callback.sample_images for callback in self.callbacks), default=0)
-        seconds = 0.0
-        for ids, images, labels in self._test_batches(self.simulator.batch_size, wanted):
-            ann_classes = np.argmax(self.model.predict_on_batch(images), axis=-1)
-            record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
-            batch = evaluation.batch(labels, ann_classes)
-            scores: list[NDArray[np.float64]] = []
-            events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
-            began = time.perf_counter()
-            for chunk in simulator.run(Stimulus(images, ids, encoder, record)):
-                scores.append(batch.add(chunk))
-                for name, activity in chunk.layers.items():
-                    events[name].append(activity.events)
-            seconds += time.perf_counter() - began
-            recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}
-            simulated = SimulatedBatch(ids, labels, ann_classes, np.concatenate(scores, axis=1), recorded)
-            self._tell("on_simulation_batch_end", self._state, simulated)
-        return seconds
-
-    def _test_batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
-        """Yield indices, images and labels of the first ``wanted`` test images, batch by batch."""
-        done = 0
-        for images, labels in self.data.test_dataset(size).as_numpy_iterator():
-            n = min(len(images), wanted - done)
-            yield range(done, done + n), images[:n], labels[:n]
-            done += n
-            if done >= wanted:
-                break
 
     def _write_curves(
         self, accuracy: NDArray[np.float64], agreement: NDArray[np.float64], evaluation: Evaluation
