@@ -69,10 +69,9 @@ def _verified(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
         return []
     return [
         (
-            "verified",
-            f"{metrics['verify/images']:,.0f} images by nengo_dl: {metrics['verify/moved_spike_share']:.2g} of the "
-            f"spikes moved, outputs within {metrics['verify/output_difference']:.2g}, "
-            f"{_percent(metrics['verify/same_class'])} same class",
+            "against nengo_dl",
+            f"{metrics['verify/images']:,.0f} images: {metrics['verify/moved_spike_share']:.2g} of the spikes moved, "
+            f"outputs within {metrics['verify/output_difference']:.2g}, {_percent(metrics['verify/same_class'])} alike",
         )
     ]
 
