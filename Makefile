@@ -5,7 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 HASHED := --require-hashes --no-deps --no-build-isolation
-# The folder where pytest writes is of this user's own, so that a shared machine's /tmp is no trouble.
 ARGS ?=
 
 .DEFAULT_GOAL := help

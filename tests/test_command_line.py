@@ -47,10 +47,10 @@ def test_there_are_the_configs_that_users_look_for():
 PINNED = """
 seed experiment_name neuron encoder
 data.name data.data_dir data.batch_size data.scaling data.max_train_images data.max_test_images
-training.epochs training.learning_rate training.optimizer training.scale_firing_rates
+training.epochs training.learning_rate training.optimizer training.scale_firing_rates training.reuse
 conversion.scale_firing_rates conversion.synapse conversion.allow_fallback
 simulator.n_steps simulator.dt simulator.batch_size simulator.max_images simulator.readout simulator.verify_images
-logger.tracking_uri paths.output_dir
+logger.tracking_uri paths.output_dir sweep.resume
 """
 
 
@@ -188,7 +188,11 @@ WRONG = {
         "callbacks.spike_artifacts.layers",
         "conv2d_1",
     ),
-    "brackets without quotes": (["data.train_split=train[:50]"], "mismatched", "quoted twice"),
+    "a word like an option": (["--epochs", "3"], "--epochs", "key=value"),
+    "typo in a group": (["simulater.n_steps=3"], "simulater", "did you mean 'simulator'"),
+    "option for a place that is not there": (["neuron@training.neuron=lif"], "neuron@training.neuron", "--cfg job"),
+    "unknown experiment in a folder": (["experiment=mnist_keras_to_snn/scale_7"], "scale_7", "scale_10"),
+    "brackets without quotes": (["data.train_split=train[:50]"], "mismatched", "quoted once more"),
     "experiment that is not there": (["experiment=mnist_nengodl"], "experiment", "did you mean", "mnist_nengo_dl"),
     "sweep that is not there": (["sweep=foo"], "sweep", "mnist_keras_to_snn"),
     "not an override": (["data.batch_size"], "data.batch_size", "key=value"),
@@ -250,7 +254,7 @@ ARCHITECTURES = {
 }
 
 
-@pytest.mark.parametrize(("model", "training"), itertools.product(ARCHITECTURES, ["keras", "nengo_dl"]))
+@pytest.mark.parametrize(("model", "training"), list(itertools.product(ARCHITECTURES, ["keras", "nengo_dl"])))
 def test_every_architecture_on_every_training_path(command, model, training):
     assert set(GROUPS["model"]) == {*ARCHITECTURES, "lif_cnn"}, "lif_cnn is no Keras model: tests/test_native.py"
     result = command(*FAST, *ARCHITECTURES[model], f"training={training}", "logger=csv")

@@ -157,6 +157,14 @@ def test_branches():
     assert set(found["two"]) == {6}
 
 
+def test_a_model_of_keras_3_is_told_from_one_of_tf_keras():
+    import keras as keras_3
+
+    model = keras_3.Sequential([keras_3.layers.Input((4, 4, 1)), keras_3.layers.Flatten(), keras_3.layers.Dense(3)])
+    with pytest.raises(ModelError, match="no model of tf_keras"):
+        NengoDLConverter().explain(model)
+
+
 def test_a_sequential_model():
     model = keras.Sequential(
         [layers.Input(SPEC.image_shape), layers.Flatten(), layers.Dense(5, activation="relu"), layers.Dense(3)]

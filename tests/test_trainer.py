@@ -482,7 +482,7 @@ def test_verified_images_end_in_metrics_and_the_closing_table(fitted, tmp_path):
     assert result.metrics["verify/same_class"] == 1
     assert result.simulator.startswith(("event_driven (auto: ", "clock_driven (auto: "))
     table = closing_table(result)
-    assert "5 images against nengo_dl" in table
+    assert "against nengo_dl  5 images" in table
     assert max(map(len, table.splitlines())) <= 100
 
 

@@ -120,6 +120,22 @@ class Checkpoint:
             raise CheckpointError(f"checkpoint {folder} is damaged: {error}") from error
 
 
+@dataclass(frozen=True, eq=False)
+class EarlierFit:
+    """A training that an earlier run did.
+
+    Attributes
+    ----------
+    run_id
+        Of the run that trained.
+    checkpoint
+        What it ended with.
+    """
+
+    run_id: str
+    checkpoint: Checkpoint
+
+
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,10 +11,14 @@ import re
 import signal
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -23,6 +27,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from snnpipe import __version__
 from snnpipe.errors import UserError
+
+if TYPE_CHECKING:
+    from snnpipe.protocols import Status
 
 CONFIG_PATH = "pkg://snnpipe.conf"
 _FAULT, _MISTAKE, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
@@ -37,9 +44,14 @@ def main() -> None:
         _print_help()
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here, not to Hydra's own printer
+    if wrong := _not_an_option(sys.argv[1:]):
+        print(f"snnpipe: error: {wrong}", file=sys.stderr)
+        sys.exit(_MISTAKE)
     signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _show_warning
     try:
-        _compose_and_run()
+        with _ending_the_sweep():
+            _compose_and_run()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         if isinstance(error, ValueError) and "Config group override" not in str(error):
             raise
@@ -48,6 +60,45 @@ def main() -> None:
     except KeyboardInterrupt:
         print("snnpipe: interrupted", file=sys.stderr)
         sys.exit(_INTERRUPTED)
+
+
+def _not_an_option(words: Sequence[str]) -> str | None:
+    """Return what is wrong with the first word that looks like an option and is none of Hydra's."""
+    known = {flag for action in get_args_parser()._actions for flag in action.option_strings}
+    for word in words:
+        if word.startswith("--") and word.partition("=")[0] not in known:
+            return f"{word}: no such option; a setting is written key=value without dashes (training.epochs=3)"
+    return None
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Print what snnpipe itself warns of as a line of its own, and other warnings as Python does."""
+    text = str(message)
+    if category is not UserWarning or "snnpipe" not in Path(filename).parts:
+        text = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
+    else:
+        text = f"snnpipe: warning: {' '.join(text.split())}"
+    print(text, file=file or sys.stderr)
+
+
+@contextlib.contextmanager
+def _ending_the_sweep() -> Iterator[None]:
+    """End a multi-run with its table, broken off or not, and exit as its jobs did."""
+
+    def end(status: "Status") -> int:
+        sweeps = sys.modules.get("snnpipe.sweeps")  # which Hydra has imported where there is a multi-run
+        code: int = sweeps.end_sweep(status) if sweeps else 0
+        return code
+
+    try:
+        yield
+    except BaseException as error:
+        end("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
+        raise
+    if code := end("FINISHED"):
+        sys.exit(code)
 
 
 def _print_help() -> None:
@@ -66,36 +117,25 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _compose_and_run(composed: DictConfig) -> None:
     from snnpipe.config import build, check, interpolated_keys, resolve
     from snnpipe.summary import closing_table
-    from snnpipe.sweeps import keep_result
+    from snnpipe.sweeps import run_job
 
-    job = HydraConfig.get()
-    many = job.mode is RunMode.MULTIRUN
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        run_job(composed)
+        return
     try:
         config = resolve(composed)
         check(config, interpolated_keys(composed))
         result = build(config).run()
     except Exception as error:
-        if many:  # Hydra goes on, and raises the first error at the end
-            print(f"snnpipe: job {' '.join(job.overrides.task)} failed", file=sys.stderr)
-            keep_result(Path(job.runtime.output_dir), job.overrides.task, None)
-            _report(error)
-            raise
         if not isinstance(error, UserError):
             traceback.print_exception(error)
             sys.exit(_FAULT)
         _report(error)
         sys.exit(_MISTAKE)
     print(closing_table(result), flush=True)
-    if many:
-        keep_result(Path(job.runtime.output_dir), job.overrides.task, result.metrics)
 
 
 def _report(error: Exception) -> None:
-    """Print what went wrong, a line a mistake, once."""
-    from snnpipe.hydra_errors import explain
+    from snnpipe.hydra_errors import report
 
-    if getattr(error, "_reported_by_snnpipe", False):
-        return
-    error._reported_by_snnpipe = True  # type: ignore[attr-defined]  # carried by the exception through Hydra
-    for problem in getattr(error, "problems", None) or [explain(error, sys.argv[1:])]:
-        print(f"snnpipe: error: {' '.join(str(problem).split())}", file=sys.stderr)
+    report(error, sys.argv[1:])

@@ -22,6 +22,22 @@ from snnpipe.quiet import without_startup_chatter
 TESTED = {"tensorflow": "2.21", "tf-keras": "2.21", "nengo": "4.1", "nengo-dl": "3.6"}
 
 
+_sharing = 1
+
+
+def cores() -> int:
+    """Return how many cores this process computes on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    present = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, present // _sharing)
+
+
+def share_cores(processes: int) -> None:
+    """Leave the machine's cores to so many processes alike; TensorFlow heeds it where it is not imported yet."""
+    global _sharing  # noqa: PLW0603  of the process, as TensorFlow's threads are
+    _sharing = processes
+
+
 @cache
 def import_tensorflow() -> Any:
     """Import TensorFlow with Keras 2 behind ``tf.keras`` and return it.
@@ -41,6 +57,8 @@ def import_tensorflow() -> Any:
     _warn_about_versions()
     with without_startup_chatter():
         tf = importlib.import_module("tensorflow")
+        if _sharing > 1:
+            tf.config.threading.set_intra_op_parallelism_threads(cores())
         tf.keras.layers  # noqa: B018  # tf.keras loads tf_keras when it is first looked at
         tf.config.list_physical_devices()
     tf.get_logger().setLevel("ERROR")

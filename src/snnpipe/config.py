@@ -23,6 +23,7 @@ from snnpipe.schema import call_problems, value_problem
 from snnpipe.types import NonNegativeInt
 
 if TYPE_CHECKING:
+    from snnpipe.protocols import SweepStore
     from snnpipe.trainer import Trainer
 
 PARTS = {
@@ -37,6 +38,7 @@ PARTS = {
 
 _SCALARS: dict[str, Any] = {"seed": NonNegativeInt, "experiment_name": str, "run_name": str | None}
 _PATHS = {"mlruns", "output_dir"}
+_SWEEP: dict[str, Any] = {"resume": bool, "parent": str | None}
 _CHOSEN_WITH = {
     ("training", "regularizer"): "training/regularizer",
     ("training", "neuron"): "neuron@training.neuron",
@@ -122,7 +124,7 @@ def _is_under(key: str, parents: Collection[str]) -> bool:
 
 
 def _root_problems(config: Mapping[str, Any]) -> list[str]:
-    known = {*_SCALARS, *PARTS, "neuron", "callbacks", "logger", "paths"}
+    known = {*_SCALARS, *PARTS, "neuron", "callbacks", "logger", "paths", "sweep"}
     problems = [f"{key}: no such key; {did_you_mean(str(key), known)}" for key in config if key not in known]
     for key, annotation in _SCALARS.items():
         if problem := value_problem(key, config.get(key), annotation):
@@ -131,6 +133,14 @@ def _root_problems(config: Mapping[str, Any]) -> list[str]:
         problems.append(f"seed: got {config['seed']}: should be less than or equal to {_MAX_SEED}")
     if config.get("experiment_name") == "":
         problems.append("experiment_name: got '': should not be empty")
+    sweep = config.get("sweep")
+    if not isinstance(sweep, Mapping):
+        problems.append(f"sweep: got {sweep!r}: takes {', '.join(_SWEEP)}; choose a sweep with sweep=")
+    for key, value in sweep.items() if isinstance(sweep, Mapping) else ():
+        if key not in _SWEEP:
+            problems.append(f"sweep.{key}: no such key; {did_you_mean(str(key), _SWEEP)}")
+        elif problem := value_problem(f"sweep.{key}", value, _SWEEP[key]):
+            problems.append(problem)
     paths = config.get("paths")
     if not isinstance(paths, Mapping):
         return [*problems, f"paths: got {paths!r}: takes {', '.join(sorted(_PATHS))}"]
@@ -233,8 +243,8 @@ def _cross_problems(config: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def build(config: Mapping[str, Any]) -> "Trainer":
-    """Return the trainer of a checked configuration.
+def build(config: Mapping[str, Any], tags: Mapping[str, str] | None = None, parent: str | None = None) -> "Trainer":
+    """Return the trainer of a checked configuration; in a multi-run with a job's tags and the parent run's id.
 
     Raises
     ------
@@ -262,7 +272,27 @@ def build(config: Mapping[str, Any]) -> "Trainer":
         output_dir=config["paths"]["output_dir"],
         name=config.get("run_name"),
         config=config,
+        tags=tags,
+        parent=parent,
     )
+
+
+def build_sweep_store(composed: DictConfig) -> "SweepStore | None":
+    """Return the first logger of a composed configuration that keeps the runs of a multi-run, if one does.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be built.
+    """
+    loggers: Any = OmegaConf.to_container(composed.logger, resolve=True) if composed.get("logger") else {}
+    for name, node in loggers.items():
+        if isinstance(node, Mapping) and hasattr(_locate(node.get("_target_")), "start_sweep"):
+            if problems := _node_problems(node, f"logger.{name}"):
+                raise ConfigError(*problems)
+            store: SweepStore = _instantiate(node, f"logger.{name}")
+            return store
+    return None
 
 
 def _instantiate(node: Mapping[str, Any], key: str) -> Any:

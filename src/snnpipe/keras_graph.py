@@ -19,6 +19,11 @@ def functional(model: "tf_keras.Model") -> "tf_keras.Model":
         If the model has no static graph, or more than one input or output.
     """
     keras = import_tf_keras()
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            f"model: got a {type(model).__module__}.{type(model).__qualname__}, no model of tf_keras (Keras 2, "
+            "which NengoDL works with): build it with tf_keras.layers in place of keras.layers"
+        )
     if isinstance(model, keras.Sequential) and model.built and model.inputs:
         model = keras.Model(model.inputs, model.outputs, name=model.name)
     if not getattr(model, "_is_graph_network", False):

@@ -4,11 +4,12 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
-from snnpipe.checkpoint import Checkpoint
+from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.types import (
     ConversionPlan,
     DataSpec,
@@ -21,6 +22,7 @@ from snnpipe.types import (
     SimulationChunk,
     SpikingNetwork,
     Stimulus,
+    SweepJob,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +73,8 @@ class Architecture(Protocol):
 @runtime_checkable
 class TrainingPath(Protocol):
     """Trains a model in place."""
+
+    reuse: bool
 
     def check(self, model: "tf_keras.Model") -> None:
         """Raise `TrainingError` where this path cannot train the model."""
@@ -156,6 +160,7 @@ class Callback(Protocol):
     """Is told at the fixed points of a run. `snnpipe.callbacks.base.Callback` does nothing at each."""
 
     sample_images: int
+    changes_fit: bool
 
     def on_prepare_end(self, state: RunState) -> None: ...
 
@@ -192,8 +197,10 @@ class CallbackSink(Protocol):
 class Logger(Protocol):
     """Where a run's parameters, metrics and files go."""
 
-    def start(self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Open the run."""
+    def start(
+        self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None
+    ) -> None:
+        """Open the run; as a job of a multi-run, under the parent run of an id."""
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record which dataset the run uses."""
@@ -213,6 +220,33 @@ class Logger(Protocol):
     def finalize(self, status: Status) -> None:
         """Close the run; what was logged is kept whatever the status."""
 
+    def shared_fit(self, fingerprint: str) -> AbstractContextManager[EarlierFit | None]:
+        """Return a block that has an earlier training of a fingerprint, or None where there is none to be had.
+
+        The run's checkpoint is logged within the block. Where another run trains the same at the time, entering it
+        may wait for that run.
+        """
+
     @property
     def address(self) -> dict[str, str]:
         """What a person needs to find the run again, by label."""
+
+
+@runtime_checkable
+class SweepStore(Logger, Protocol):
+    """A logger that keeps the runs of a multi-run together."""
+
+    def start_sweep(self, name: str, overrides: Sequence[str], *, resume: bool) -> str:
+        """Open the parent run of a multi-run, or where it resumes that of the newest with the same overrides.
+
+        Returns its id. Runs under it that a killed process left open are ended.
+        """
+
+    def sweep_jobs(self) -> Sequence[SweepJob]:
+        """Return the jobs of the multi-run that is open, each as it ended last, in their order.
+
+        All of them are over: what is still open then belonged to a process that was killed, and is ended.
+        """
+
+    def finished_job(self, parent: str, fingerprint: str) -> SweepJob | None:
+        """Return the job under a parent run that finished with a fingerprint."""

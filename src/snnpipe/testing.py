@@ -226,6 +226,8 @@ def check_logger(logger: protocols.Logger, file: Path, status: protocols.Status 
     logger.log_series("snn/accuracy_at_step", [0.1, 0.5, 0.9])
     logger.set_tag("stage_reached", "done")
     logger.log_artifact(file, "tables")
+    with logger.shared_fit("contract") as earlier:
+        assert earlier is None, "a logger has a training that nobody did"
     logger.finalize(status)
     logger.finalize(status)
     assert logger.address, "a logger has no address"

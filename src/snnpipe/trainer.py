@@ -1,9 +1,9 @@
 """The main line: fit, convert, evaluate. It knows what plugins must have, and none of them by name."""
 
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from snnpipe import __version__
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.tables import write_csv, write_json, write_plan, write_text
-from snnpipe.checkpoint import Checkpoint
+from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, flatten, run_name, to_yaml
 from snnpipe.errors import (
@@ -27,11 +27,13 @@ from snnpipe.errors import (
     one_line,
 )
 from snnpipe.files import make_folder
+from snnpipe.fingerprint import fit_fingerprint
 from snnpipe.keras_graph import activation_name
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
-from snnpipe.metrics.verification import TOLERANCE, Verification
+from snnpipe.metrics.verification import TOLERANCE
 from snnpipe.native import NativeNetwork
+from snnpipe.passes import TestPass, ann_metrics
 from snnpipe.protocols import (
     Architecture,
     Callback,
@@ -44,13 +46,10 @@ from snnpipe.protocols import (
     Status,
     TrainingPath,
 )
-from snnpipe.types import DataSpec, FitProgress, RunState, SimulatedBatch, SpikeEvents, SpikingNetwork, Stimulus
+from snnpipe.types import DataSpec, FitProgress, RunState, SpikingNetwork
 
 if TYPE_CHECKING:
     import tf_keras
-
-_VERIFIED_TOGETHER = 10
-"""Images at once while verifying, for all spikes of all of them are kept."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,8 @@ class RunResult:
         After each simulation step.
     simulator
         Which simulator was used, and why where there was a choice.
+    trained_by
+        Id of the earlier run whose training was taken; empty where this run trained.
     address
         What a person needs to find the run again, by label.
     """
@@ -73,6 +74,7 @@ class RunResult:
     accuracy_at_step: Sequence[float]
     agreement_at_step: Sequence[float]
     simulator: str = ""
+    trained_by: str = ""
     address: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -96,6 +98,10 @@ class Trainer:
         Of the run; None makes one of its parts.
     config
         The configuration that the parts were built from, which is logged; None describes the parts.
+    tags
+        Further tags of the run.
+    parent
+        Id of the run that this one is a part of, as a job of a multi-run.
     """
 
     def __init__(
@@ -113,6 +119,8 @@ class Trainer:
         output_dir: str | Path = "mlruns/outputs/latest",
         name: str | None = None,
         config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
     ):
         self.data = data
         self.architecture = architecture
@@ -134,6 +142,10 @@ class Trainer:
         }
         self.config = dict(config) if config is not None else {"seed": seed} | describe(parts)
         self.name = name or run_name(self.config)
+        self.tags = dict(tags or {})
+        self.parent = parent
+        self.was_logged = False
+        self._trained_by = ""
         self.model: tf_keras.Model | NativeNetwork | None = None
         self.network: SpikingNetwork | None = None
         self._state = RunState(seed, str(self.output_dir), self._log_artifact, settings=simulator)  # type: ignore[arg-type]  # a simulator has the settings' attributes
@@ -200,12 +212,20 @@ class Trainer:
         state.stop_training = False
         self._stage("fit")
         self._tell("on_fit_start", state)
-        checkpoint = self.training.fit(model, self.data, _Sink(self))
+        with self._shared_fit() as earlier:
+            if earlier is None:
+                checkpoint = self.training.fit(model, self.data, _Sink(self))
+            else:
+                self._trained_by = earlier.run_id
+                checkpoint = earlier.checkpoint
+                checkpoint.apply(model, f"the training of run {earlier.run_id}")
+                self._record(checkpoint.metrics, step=checkpoint.epochs)
+            self._tag("fit.reused", str(earlier is not None).lower())
+            if self._started:
+                for path in sorted(checkpoint.save(self.output_dir / "checkpoint").iterdir()):
+                    self._log_artifact(path, "checkpoint")
         self._tell("on_fit_end", state)
-        self._record(self._test_ann(model))
-        if self._started:
-            for path in sorted(checkpoint.save(self.output_dir / "checkpoint").iterdir()):
-                self._log_artifact(path, "checkpoint")
+        self._record(ann_metrics(model, self.data))
         return checkpoint
 
     def convert(self) -> SpikingNetwork:
@@ -240,11 +260,16 @@ class Trainer:
         evaluation = Evaluation(
             self.network, simulator.n_steps, simulator.dt, simulator.readout, simulator.readout_steps
         )
-        wanted = min(self.data.spec.n_test, simulator.max_images or self.data.spec.n_test)
-        self._tell("on_simulation_start", self._state, wanted)
-        with self.simulator.open(self.network, self.encoder.constant) as opened:
-            self._verify(opened)
-            seconds = self._simulate(opened, evaluation, wanted)
+        images = TestPass(self.data, simulator, self.encoder, self.seed, self.network)
+        sampled = max((callback.sample_images for callback in self.callbacks), default=0)
+        seconds = 0.0
+        self._tell("on_simulation_start", self._state, images.n_images)
+        with simulator.open(self.network, self.encoder.constant) as opened:
+            if simulator.verify_images:
+                self._verify(images, opened)
+            for batch, took in images.simulate(opened, self.model, evaluation, sampled):
+                seconds += took
+                self._tell("on_simulation_batch_end", self._state, batch)
             used = opened.used
         metrics = evaluation.metrics() | {
             "simulate/images_per_s": evaluation.images / max(seconds, 1e-9),
@@ -262,22 +287,32 @@ class Trainer:
         self._stage("done")
         address = {"run": self.name} if self._started else {}
         address |= {k: v for logger in self._started for k, v in logger.address.items()}
-        return RunResult(dict(self._state.results), accuracy.tolist(), agreement.tolist(), used, address)
+        return RunResult(
+            dict(self._state.results), accuracy.tolist(), agreement.tolist(), used, self._trained_by, address
+        )
 
     # ------------------------------------------------------------------ its parts
 
-    def _test_ann(self, model: "tf_keras.Model | NativeNetwork") -> dict[str, float]:
-        """Return accuracy and cross-entropy of the model over every test image."""
-        right = images = 0
-        loss = 0.0
-        for batch, labels in self.data.test_dataset().as_numpy_iterator():
-            logits = np.asarray(model.predict_on_batch(batch), np.float64)
-            right += int(np.sum(np.argmax(logits, axis=-1) == labels))
-            shifted = logits - logits.max(axis=-1, keepdims=True)
-            log_sum = np.log(np.exp(shifted).sum(axis=-1))
-            loss += float(np.sum(log_sum - shifted[np.arange(len(labels)), labels]))
-            images += len(labels)
-        return {"ann/test_accuracy": right / images, "ann/test_loss": loss / images}
+    @contextmanager
+    def _shared_fit(self) -> Iterator[EarlierFit | None]:
+        """Yield an earlier run's training that is this one's too, if it may be taken and a logger finds one."""
+        if not self.training.reuse or not self._started:
+            yield None
+            return
+        parts = {"data": self.data, "training": self.training}
+        fingerprint = fit_fingerprint(
+            self.config,
+            self.data.spec,
+            {name: getattr(part, "without_effect_on_fit", ()) for name, part in parts.items()},
+            [describe(callback) for callback in self.callbacks if callback.changes_fit],
+        )
+        with ExitStack() as open_until_logged:
+            for logger in self._started:
+                if earlier := open_until_logged.enter_context(logger.shared_fit(fingerprint)):
+                    break
+            else:
+                earlier = None
+            yield earlier
 
     def _check_simulator(self, network: SpikingNetwork) -> None:
         """Raise `SimulationError` where the untrained network shows that simulating will not work."""
@@ -289,7 +324,7 @@ class Trainer:
                 "draw their spikes, which no two simulators do alike: take 0, or neurons without randomness"
             )
 
-    def _verify(self, ours: OpenSimulator) -> None:
+    def _verify(self, images: TestPass, opened: OpenSimulator) -> None:
         """Hold the first images' spikes against the reference simulator's.
 
         Raises
@@ -297,56 +332,13 @@ class Trainer:
         VerificationError
             If more of them are moved than rounding can explain.
         """
-        wanted = min(self.simulator.verify_images, self.data.spec.n_test)
-        if not wanted:
-            return
-        assert self.network is not None
-        encoder, verification = self.encoder.seeded(self.seed), Verification()
-        size = min(wanted, self.simulator.batch_size, _VERIFIED_TOGETHER)
-        reference = replace(self.simulator.reference(), batch_size=size)  # type: ignore[type-var]  # a dataclass
-        with reference.open(self.network, encoder.constant) as theirs:
-            for ids, images, _ in self._test_batches(size, wanted):
-                stimulus = Stimulus(images, ids, encoder, record=tuple(range(len(images))))
-                verification.add(ours.run(stimulus), theirs.run(stimulus))
+        verification = images.verify(opened)
         self._record(verification.metrics())
         if problem := verification.problem(TOLERANCE[self.simulator.precision]):
             raise VerificationError(
-                f"simulator.verify_images={wanted}: {problem}. Take simulator=nengo_dl for figures to rely on; "
-                "simulator.precision=float64 tells rounding from a mistake in the simulator"
+                f"simulator.verify_images={verification.images}: {problem}. Take simulator=nengo_dl for figures to "
+                "rely on; simulator.precision=float64 tells rounding from a mistake in the simulator"
             )
-
-    def _simulate(self, simulator: OpenSimulator, evaluation: Evaluation, wanted: int) -> float:
-        """Simulate test images until ``wanted`` are done; returns the seconds that it took."""
-        assert self.model is not None and self.network is not None
-        encoder = self.encoder.seeded(self.seed)
-        sampled = max((callback.sample_images for callback in self.callbacks), default=0)
-        seconds = 0.0
-        for ids, images, labels in self._test_batches(self.simulator.batch_size, wanted):
-            ann_classes = np.argmax(self.model.predict_on_batch(images), axis=-1)
-            record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
-            batch = evaluation.batch(labels, ann_classes)
-            scores: list[NDArray[np.float64]] = []
-            events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
-            began = time.perf_counter()
-            for chunk in simulator.run(Stimulus(images, ids, encoder, record)):
-                scores.append(batch.add(chunk))
-                for name, activity in chunk.layers.items():
-                    events[name].append(activity.events)
-            seconds += time.perf_counter() - began
-            recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}
-            simulated = SimulatedBatch(ids, labels, ann_classes, np.concatenate(scores, axis=1), recorded)
-            self._tell("on_simulation_batch_end", self._state, simulated)
-        return seconds
-
-    def _test_batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
-        """Yield indices, images and labels of the first ``wanted`` test images, batch by batch."""
-        done = 0
-        for images, labels in self.data.test_dataset(size).as_numpy_iterator():
-            n = min(len(images), wanted - done)
-            yield range(done, done + n), images[:n], labels[:n]
-            done += n
-            if done >= wanted:
-                break
 
     def _write_curves(
         self, accuracy: NDArray[np.float64], agreement: NDArray[np.float64], evaluation: Evaluation
@@ -377,13 +369,14 @@ class Trainer:
         """Check what can be checked, then open the loggers: a run that cannot work leaves nothing behind."""
         self.prepare()
         make_folder(self.output_dir, "paths.output_dir")
-        tags = {"snnpipe.version": __version__, "stage_reached": "prepare"}
+        tags = self.tags | {"snnpipe.version": __version__, "stage_reached": "prepare"}
         if commit := git_commit():
             tags["git.commit"] = commit
         try:
             for logger in self.loggers:
                 self._started.append(logger)
-                logger.start(self.name, flatten(self.config), tags)
+                logger.start(self.name, flatten(self.config), tags, self.parent)
+            self.was_logged = True
             self._log_setup()
         except BaseException as error:
             self._finalize(error)
@@ -416,6 +409,7 @@ class Trainer:
             if error is not None:
                 reason = f"{type(error).__name__}: {one_line(error)}"[:5000]
                 _attempt(failures, logger.set_tag, "error", reason)
+                _attempt(failures, logger.set_tag, "error.mistake", str(isinstance(error, UserError)).lower())
             _attempt(failures, logger.finalize, status)
         self._started = []
         if failures and error is None:
@@ -432,13 +426,16 @@ class Trainer:
             error.add_note(f"and while the run was being ended: {type(failure).__name__}: {one_line(failure)}")
 
     def _stage(self, stage: str) -> None:
-        for logger in self._started:
-            logger.set_tag("stage_reached", stage)
+        self._tag("stage_reached", stage)
 
-    def _record(self, metrics: Mapping[str, float]) -> None:
+    def _tag(self, name: str, value: str) -> None:
+        for logger in self._started:
+            logger.set_tag(name, value)
+
+    def _record(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self._state.results.update(metrics)
         for logger in self._started:
-            logger.log_metrics(metrics)
+            logger.log_metrics(metrics, step)
 
     def _log_artifact(self, path: Path, folder: str) -> None:
         for logger in self._started:

@@ -61,6 +61,8 @@ class DataSpec:
         How pixel values are scaled.
     source
         Folder the prepared dataset is read from.
+    digest
+        Of what the dataset holds, so that two of one name and version can be told apart; empty where it is unknown.
     """
 
     name: str
@@ -73,6 +75,7 @@ class DataSpec:
     n_test: int
     scaling: str
     source: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -427,6 +430,31 @@ class SimulatedBatch:
     ann_classes: NDArray[np.int64]
     scores_btc: NDArray[np.float64]
     events: Mapping[str, SpikeEvents]
+
+
+@dataclass(frozen=True, eq=False)
+class SweepJob:
+    """One job of a multi-run, as it ended.
+
+    Attributes
+    ----------
+    overrides
+        What it was told, in the order of the command line.
+    metrics
+        Every metric without a step; None where the job did not finish.
+    error
+        Why it did not.
+    mistake
+        Whether what was asked for was wrong, and no fault of the program or the machine.
+    run_id
+        Of its run; empty where no logger keeps runs.
+    """
+
+    overrides: Sequence[str]
+    metrics: Mapping[str, float] | None = None
+    error: str = ""
+    mistake: bool = False
+    run_id: str = ""
 
 
 @dataclass(eq=False)

@@ -1,12 +1,13 @@
 """What a run ran on: versions and machine, and nothing of the environment's variables."""
 
-import os
 import platform
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from snnpipe.compat import cores
 
 _PACKAGES = (
     "snnpipe",
@@ -15,6 +16,7 @@ _PACKAGES = (
     "nengo",
     "nengo-dl",
     "numpy",
+    "numba",
     "hydra-core",
     "mlflow",
     "tensorflow-datasets",
@@ -29,7 +31,7 @@ def describe_environment() -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 

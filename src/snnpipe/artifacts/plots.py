@@ -50,6 +50,7 @@ def spike_raster(
     images: Sequence[int],
     labels: Sequence[str],
     neurons: NDArray[np.int64],
+    size: int,
     n_steps: int,
     dt: float,
 ) -> Path:
@@ -70,8 +71,8 @@ def spike_raster(
         )
         axes.set(xlabel="time (ms)", title=f"image {image}: {label}", xlim=(0, n_steps * dt * 1000))
         axes.set_ylim(-0.5, max(len(neurons), 1) - 0.5)
-    total = f"{len(neurons):,} neurons"
-    panels[0].set_ylabel(f"neuron of {layer} ({total})")
+    shown = f"all {size:,}" if len(neurons) == size else f"{len(neurons):,} of {size:,}, drawn at random"
+    panels[0].set_ylabel(f"neurons of {layer} ({shown})")
     return _save(figure, path)
 
 

@@ -15,9 +15,12 @@ class Callback:
     ----------
     sample_images
         How many of the first test images it wants single spikes of.
+    changes_fit
+        Whether it can change what training ends with (by ending it sooner), so that a training with it is another one.
     """
 
     sample_images: int = 0
+    changes_fit: bool = False
 
     def on_prepare_end(self, state: RunState) -> None:
         """Dataset, model and plan are known and nothing is logged yet: the point to refuse what cannot work."""

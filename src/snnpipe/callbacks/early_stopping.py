@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from snnpipe.callbacks.base import Callback
 from snnpipe.errors import TrainingError, did_you_mean
@@ -25,6 +25,8 @@ class EarlyStopping(Callback):
     min_delta
         Change that counts as an improvement.
     """
+
+    changes_fit: ClassVar[bool] = True  # type: ignore[misc]  # no field of the dataclass
 
     monitor: str = "fit/val_loss"
     mode: Literal["min", "max"] = "min"

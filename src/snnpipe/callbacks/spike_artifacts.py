@@ -95,6 +95,7 @@ class SpikeArtifacts(Callback):
                 images=shown,
                 labels=names,
                 neurons=neurons,
+                size=layer.size,
                 n_steps=n_steps,
                 dt=dt,
             )

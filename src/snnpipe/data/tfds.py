@@ -1,16 +1,18 @@
 """Any image-classification dataset of tensorflow-datasets, streamed."""
 
+import hashlib
 import io
+import json
 import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -69,6 +71,8 @@ class TfdsDataModule:
     ConfigError
         If a value is outside its domain.
     """
+
+    without_effect_on_fit: ClassVar[Collection[str]] = ("data_dir", "test_split", "max_test_images")
 
     name: str
     version: str | None = None
@@ -152,6 +156,7 @@ class TfdsDataModule:
                 n_test=n_test,
                 scaling=self.scaling,
                 source=str(builder.data_dir),
+                digest=_digest(builder),
             ),
         }
         self._opened["scaling"] = self._divisor_and_shift()
@@ -369,6 +374,12 @@ def _shuffled(examples: "tf.data.Dataset", buffer: int, seed: int, epoch: int) -
         reshuffle_each_iteration=False,
     )
     return tf.data.experimental.from_variant(variant, examples.element_spec)
+
+
+def _digest(builder: Any) -> str:
+    """Return a digest of a prepared dataset: how many examples and bytes each of its files holds."""
+    splits = {name: [s.num_bytes, list(s.shard_lengths)] for name, s in builder.info.splits.items()}
+    return hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,7 +28,9 @@ class CsvLogger:
     _tags: dict[str, str] = field(default_factory=dict, init=False)
     _file: TextIO | None = field(default=None, init=False)
 
-    def start(self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def start(
+        self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None
+    ) -> None:
         """Open the folder's files."""
         folder = make_folder(Path(self.folder), "paths.output_dir")
         write_json(folder / "params.json", dict(params))
@@ -64,6 +67,10 @@ class CsvLogger:
         self._file.close()
         self._file = None
         write_json(Path(self.folder) / "tags.json", self._tags | {"status": status})
+
+    def shared_fit(self, fingerprint: str) -> AbstractContextManager[None]:
+        """Find nothing: plain files are no index of earlier runs."""
+        return nullcontext()
 
     @property
     def address(self) -> dict[str, str]:

@@ -9,17 +9,20 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from snnpipe.checkpoint import EarlierFit
 from snnpipe.errors import LoggingError, one_line
 from snnpipe.files import make_folder
+from snnpipe.loggers.mlflow_fits import MLflowFits
+from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, sweep_fingerprint
 from snnpipe.protocols import Status
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec
+from snnpipe.types import DataSpec, SweepJob
 
 _BATCH = {"params": 100, "metrics": 1000}
 _PARAM_LENGTH = 6000
@@ -50,7 +53,9 @@ class MLflowLogger:
     def __post_init__(self) -> None:
         check_fields(self, "logger")
 
-    def start(self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def start(
+        self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None
+    ) -> None:
         """Open a run; the store and the experiment are made where they are missing.
 
         Raises
@@ -59,7 +64,8 @@ class MLflowLogger:
             If the store cannot be reached or written to.
         """
         client = self._open_client()
-        run = client.create_run(self._experiment_id, run_name=run_name, tags=dict(tags))
+        tags = dict(tags) | ({PARENT_TAG: parent} if parent else {})
+        run = client.create_run(self._experiment_id, run_name=run_name, tags=tags)
         self._run_id = run.info.run_id
         from mlflow.entities import Param
 
@@ -116,6 +122,34 @@ class MLflowLogger:
         if self._run_id:
             self._client.set_terminated(self._run_id, status=status)
 
+    def shared_fit(self, fingerprint: str) -> AbstractContextManager[EarlierFit | None]:
+        """Return a block that has an earlier training of a fingerprint, if the store holds one."""
+        return MLflowFits(self._client, self._run_id).shared(fingerprint)
+
+    # ------------------------------------------------------------------ multi-runs
+
+    def start_sweep(self, name: str, overrides: Sequence[str], *, resume: bool) -> str:
+        """Open the parent run of a multi-run, or the newest with the same overrides where it resumes; return its id."""
+        sweeps = MLflowSweeps(self._open_client())
+        identity = sweep_fingerprint(overrides)
+        earlier = sweeps.newest(self._experiment_id, identity) if resume else None
+        if earlier is None:
+            self.start(name, {"overrides": " ".join(overrides)}, {SWEEP_TAG: identity})
+        else:
+            self._run_id = earlier
+            sweeps.reopen(earlier)
+        return self._run_id
+
+    def sweep_jobs(self) -> Sequence[SweepJob]:
+        """Return the jobs of the open multi-run, which are over, each as it ended last, in their order."""
+        sweeps = MLflowSweeps(self._client)
+        sweeps.end_killed(self._experiment_id, self._run_id)
+        return sweeps.jobs(self._experiment_id, self._run_id)
+
+    def finished_job(self, parent: str, fingerprint: str) -> SweepJob | None:
+        """Return the job under a parent run that finished with a fingerprint."""
+        return MLflowSweeps(self._open_client()).finished(self._experiment_id, parent, fingerprint)
+
     @property
     def address(self) -> dict[str, str]:
         """The run's id, and the command that starts the UI on its store."""
@@ -134,6 +168,7 @@ class MLflowLogger:
 
     def _open_client(self) -> Any:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException

@@ -1,5 +1,7 @@
 """How sure a share is, given how many images it was counted on."""
 
+import statistics
+from collections.abc import Sequence
 from math import sqrt
 
 _Z_95 = 1.959963984540054
@@ -32,3 +34,19 @@ def wilson_interval(right: int, total: int, z: float = _Z_95) -> tuple[float, fl
     spread = z * sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     scale = 1 + z**2 / total
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of some values, and half the width of its 95 % interval.
+
+    The interval is Student's: t(0.975, n - 1) s / sqrt(n), with the sample's standard deviation s.
+
+    Parameters
+    ----------
+    values
+        Two or more, drawn independently from one normal distribution (an accuracy over seeds is nearly that).
+    """
+    from scipy.special import stdtrit
+
+    n = len(values)
+    return statistics.fmean(values), float(stdtrit(n - 1, 0.975)) * statistics.stdev(values) / sqrt(n)

@@ -3,7 +3,6 @@
 Axes: b = image of the batch, t = step, n = neuron, c = class.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.compat import cores
 from snnpipe.simulators.base import BuiltInSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.event_kernel import INPUT, OUTPUT, Program, Workspace, aligned, run_images
@@ -73,7 +73,7 @@ class OpenEventDriven:
         )
         self._compiled: dict[bool, Compiled] = {}
         self._spare: dict[bool, list[Workspace]] = {True: [], False: []}
-        self._threads = settings.threads or _cores()
+        self._threads = settings.threads or cores()
         self._output_filter = output_filter(network, settings.dt)
         self._program(constant_input)
 
@@ -221,11 +221,6 @@ def _finish(tasks: Sequence[Future[Any]]) -> None:
 
 def _times(values: NDArray[Any], factor: float) -> NDArray[Any]:
     return values if factor == 1 else values * values.dtype.type(factor)
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _workspace(program: Program, block: int) -> Workspace:

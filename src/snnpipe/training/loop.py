@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from snnpipe.compat import import_tensorflow, import_tf_keras
 from snnpipe.errors import ConfigError, TrainingError, one_line
@@ -40,7 +40,11 @@ class FitSettings:
         ``cross_entropy`` on the logits, or ``mean_squared_error`` to the one-hot class.
     regularizer
         Penalty on firing rates; None, or an empty config, for none.
+    reuse
+        Take the weights of an earlier run that trained the same, where a logger finds one, instead of training again.
     """
+
+    without_effect_on_fit: ClassVar[Collection[str]] = ("reuse",)
 
     epochs: NonNegativeInt = 20
     learning_rate: PositiveFloat = 2e-3
@@ -50,6 +54,7 @@ class FitSettings:
     schedule_end: PositiveFloat = 0.01
     loss: Literal["cross_entropy", "mean_squared_error"] = "cross_entropy"
     regularizer: Any = None
+    reuse: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self, "training")

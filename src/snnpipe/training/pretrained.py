@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.protocols import CallbackSink, DataModule
@@ -21,6 +21,8 @@ class Pretrained:
     checkpoint
         Folder that `snnpipe.checkpoint.Checkpoint.save` wrote.
     """
+
+    reuse: ClassVar[bool] = False
 
     checkpoint: str
 

@@ -1,0 +1,95 @@
+"""What makes two trainings, or two runs, the same: a digest of all that can change their result."""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from snnpipe.types import DataSpec
+
+_FORMAT = 1
+_FIT_PARTS = ("data", "model", "training")
+_FIT_PACKAGES = ("snnpipe", "tensorflow", "tf-keras", "nengo", "nengo-dl", "numpy")
+_NOT_THE_RESULT = {"run_name", "experiment_name", "logger", "paths", "sweep"}
+
+
+def fit_fingerprint(
+    config: Mapping[str, Any], spec: DataSpec, without_effect: Mapping[str, Collection[str]], callbacks: Sequence[Any]
+) -> str:
+    """Return a digest of all that can change what a training ends with.
+
+    That is: the seed, the parts ``data``, ``model`` and ``training`` but for the keys that they say have no effect,
+    the callbacks that can end a training, the dataset's identity, the versions of the packages that compute, and the
+    source of classes that are not snnpipe's own.
+
+    Parameters
+    ----------
+    config
+        Of the run, resolved.
+    spec
+        Of the dataset, after its set-up.
+    without_effect
+        Keys of a part that do not change a training (where a dataset lies, how many test images are used).
+    callbacks
+        Descriptions of the callbacks that can change a training.
+    """
+    parts: dict[str, Any] = {}
+    for name in _FIT_PARTS:
+        node = config.get(name) or {}
+        parts[name] = {key: value for key, value in node.items() if key not in without_effect.get(name, ())}
+    parts["callbacks"] = list(callbacks)
+    return _digest(
+        {
+            "format": _FORMAT,
+            "seed": config.get("seed"),
+            "parts": parts,
+            "dataset": [spec.name, spec.version, spec.digest, spec.n_train, spec.n_validation],
+            "packages": {name: _version(name) for name in _FIT_PACKAGES},
+            "sources": dict(sorted(_sources(parts))),
+        }
+    )
+
+
+def run_fingerprint(config: Mapping[str, Any]) -> str:
+    """Return a digest of all of a run's configuration that can change its result."""
+    return _digest({key: value for key, value in config.items() if key not in _NOT_THE_RESULT})
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _sources(node: Any) -> Iterator[tuple[str, str]]:
+    """Yield the modules of a configuration's classes that no package version stands for, with their digests."""
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        if isinstance(target, str):
+            yield from _source(target)
+        for value in node.values():
+            yield from _sources(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _sources(value)
+
+
+def _source(target: str) -> Iterator[tuple[str, str]]:
+    name = target.rpartition(".")[0]
+    if name.split(".")[0] in {package.replace("-", "_") for package in _FIT_PACKAGES}:
+        return
+    try:
+        path = getattr(importlib.import_module(name), "__file__", None)
+    except ImportError:
+        return
+    if path and Path(path).is_file():
+        yield name, hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,79 @@
+"""The runs of multi-runs in an MLflow store: a parent, and a child a job."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from snnpipe.loggers.mlflow_search import search_runs
+from snnpipe.types import SweepJob
+
+PARENT_TAG, SWEEP_TAG = "mlflow.parentRunId", "sweep.fingerprint"
+_JOB_TAG, _OVERRIDES_TAG, _RUN_TAG = "sweep.job", "sweep.overrides", "run.fingerprint"
+
+
+def sweep_fingerprint(overrides: Sequence[str]) -> str:
+    """Return a digest of what a multi-run was told."""
+    return hashlib.sha256(json.dumps(list(overrides)).encode()).hexdigest()[:32]
+
+
+class MLflowSweeps:
+    """The multi-runs of a store.
+
+    Parameters
+    ----------
+    client
+        An ``mlflow.MlflowClient``.
+    """
+
+    def __init__(self, client: Any):
+        self._client = client
+
+    def newest(self, experiment_id: str, identity: str) -> str | None:
+        """Return the id of the newest parent run with a fingerprint."""
+        query = f"tags.`{SWEEP_TAG}` = '{identity}'"
+        found = next(search_runs(self._client, [experiment_id], query, newest_first=True), None)
+        return None if found is None else str(found.info.run_id)
+
+    def reopen(self, parent: str) -> None:
+        """Mark a parent run as running again, and as killed what a killed process left running under it."""
+        self.end_killed(self._client.get_run(parent).info.experiment_id, parent)
+        self._client.update_run(parent, status="RUNNING")
+
+    def end_killed(self, experiment_id: str, parent: str) -> None:
+        """Mark what runs under a parent run, and cannot any more, as killed."""
+        for child in self._children(experiment_id, parent):
+            if child.info.status == "RUNNING":
+                self._client.set_tag(child.info.run_id, "error", "its process was killed")
+                self._client.set_terminated(child.info.run_id, status="KILLED")
+
+    def jobs(self, experiment_id: str, parent: str) -> list[SweepJob]:
+        """Return the jobs under a parent run, in their order; of one that ran more than once, how it ended last."""
+        latest: dict[str, Any] = {}
+        for run in self._children(experiment_id, parent):
+            key = run.data.tags.get(_OVERRIDES_TAG, run.info.run_id)
+            if key not in latest or latest[key].info.status != "FINISHED":
+                latest[key] = run
+        ordered = sorted(latest.values(), key=lambda run: int(run.data.tags.get(_JOB_TAG, 0)))
+        return [_job(run) for run in ordered]
+
+    def finished(self, experiment_id: str, parent: str, fingerprint: str) -> SweepJob | None:
+        """Return the job under a parent run that finished with a fingerprint."""
+        for run in self._children(experiment_id, parent, f" and tags.`{_RUN_TAG}` = '{fingerprint}'"):
+            if run.info.status == "FINISHED":
+                return _job(run)
+        return None
+
+    def _children(self, experiment_id: str, parent: str, further: str = "") -> Iterator[Any]:
+        return search_runs(self._client, [experiment_id], f"tags.`{PARENT_TAG}` = '{parent}'{further}")
+
+
+def _job(run: Any) -> SweepJob:
+    tags, finished = run.data.tags, run.info.status == "FINISHED"
+    return SweepJob(
+        overrides=json.loads(tags.get(_OVERRIDES_TAG, "[]")),
+        metrics=dict(run.data.metrics) if finished else None,
+        error="" if finished else tags.get("error", f"its run is {run.info.status}"),
+        mistake=tags.get("error.mistake") == "true",
+        run_id=run.info.run_id,
+    )

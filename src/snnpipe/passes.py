@@ -1,0 +1,125 @@
+"""Passes over the test images: the ANN's, the spiking network's, and both simulators' where one is verified.
+
+Axes: b = image of the batch, t = simulation step, c = class.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.metrics.evaluation import Evaluation
+from snnpipe.metrics.verification import Verification
+from snnpipe.native import NativeNetwork
+from snnpipe.protocols import DataModule, Encoder, OpenSimulator, Simulator
+from snnpipe.types import SimulatedBatch, SpikeEvents, SpikingNetwork, Stimulus
+
+if TYPE_CHECKING:
+    import tf_keras
+
+_VERIFIED_TOGETHER = 10
+"""Images at once while verifying, for all spikes of all of them are kept."""
+
+
+def ann_metrics(model: "tf_keras.Model | NativeNetwork", data: DataModule) -> dict[str, float]:
+    """Return accuracy and cross-entropy of the model over every test image."""
+    right = images = 0
+    loss = 0.0
+    for batch, labels in data.test_dataset().as_numpy_iterator():
+        logits = np.asarray(model.predict_on_batch(batch), np.float64)
+        right += int(np.sum(np.argmax(logits, axis=-1) == labels))
+        shifted = logits - logits.max(axis=-1, keepdims=True)
+        log_sum = np.log(np.exp(shifted).sum(axis=-1))
+        loss += float(np.sum(log_sum - shifted[np.arange(len(labels)), labels]))
+        images += len(labels)
+    return {"ann/test_accuracy": right / images, "ann/test_loss": loss / images}
+
+
+@dataclass(frozen=True)
+class TestPass:
+    """The first test images, shown to a spiking network.
+
+    Attributes
+    ----------
+    data, simulator, encoder, seed
+        Of the run.
+    network
+        What is simulated.
+    """
+
+    data: DataModule
+    simulator: Simulator
+    encoder: Encoder
+    seed: int
+    network: SpikingNetwork
+
+    @property
+    def n_images(self) -> int:
+        """How many are simulated."""
+        return min(self.data.spec.n_test, self.simulator.max_images or self.data.spec.n_test)
+
+    def verify(self, ours: OpenSimulator) -> Verification:
+        """Return how the first ``simulator.verify_images`` images' spikes differ from the reference simulator's."""
+        wanted = min(self.simulator.verify_images, self.data.spec.n_test)
+        encoder, verification = self.encoder.seeded(self.seed), Verification()
+        size = min(wanted, self.simulator.batch_size, _VERIFIED_TOGETHER)
+        reference = replace(self.simulator.reference(), batch_size=size)  # type: ignore[type-var]  # a dataclass
+        with reference.open(self.network, encoder.constant) as theirs:
+            for ids, images, _ in self._batches(size, wanted):
+                stimulus = Stimulus(images, ids, encoder, record=tuple(range(len(images))))
+                verification.add(ours.run(stimulus), theirs.run(stimulus))
+        return verification
+
+    def simulate(
+        self,
+        opened: OpenSimulator,
+        model: "tf_keras.Model | NativeNetwork",
+        evaluation: Evaluation,
+        sampled: int,
+    ) -> Iterator[tuple[SimulatedBatch, float]]:
+        """Simulate the images, batch by batch, and add each to an evaluation.
+
+        Parameters
+        ----------
+        opened
+            The simulator with the network in it.
+        model
+            The ANN, whose classes the network's are compared with.
+        evaluation
+            Takes every chunk.
+        sampled
+            How many of the first images' single spikes are kept.
+
+        Yields
+        ------
+        batch, seconds
+            What became of a batch, and how long simulating it took.
+        """
+        encoder = self.encoder.seeded(self.seed)
+        for ids, images, labels in self._batches(self.simulator.batch_size, self.n_images):
+            ann_classes = np.argmax(model.predict_on_batch(images), axis=-1)
+            record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
+            batch = evaluation.batch(labels, ann_classes)
+            scores: list[NDArray[np.float64]] = []
+            events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
+            began = time.perf_counter()
+            for chunk in opened.run(Stimulus(images, ids, encoder, record)):
+                scores.append(batch.add(chunk))
+                for name, activity in chunk.layers.items():
+                    events[name].append(activity.events)
+            seconds = time.perf_counter() - began
+            recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}
+            yield SimulatedBatch(ids, labels, ann_classes, np.concatenate(scores, axis=1), recorded), seconds
+
+    def _batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
+        """Yield indices, images and labels of the first ``wanted`` test images, batch by batch."""
+        done = 0
+        for images, labels in self.data.test_dataset(size).as_numpy_iterator():
+            n = min(len(images), wanted - done)
+            yield range(done, done + n), images[:n], labels[:n]
+            done += n
+            if done >= wanted:
+                break

@@ -1,0 +1,235 @@
+"""Trained networks are found again by what they were trained from, and by nothing else."""
+
+import copy
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from configs import composed
+
+from snnpipe import EarlyStopping, KerasTraining, MLflowLogger, Progress, TfdsDataModule
+from snnpipe.checkpoint import Checkpoint
+from snnpipe.fingerprint import fit_fingerprint
+from snnpipe.loggers import mlflow_fits
+from snnpipe.testing import SPEC
+
+FIT_PARTS = ("data", "model", "training", "seed")
+WITHOUT_EFFECT = {"data.data_dir", "data.test_split", "data.max_test_images", "training.reuse"}
+
+
+def fingerprint(config: Mapping[str, Any], **changes: Any) -> str:
+    without = {"data": TfdsDataModule.without_effect_on_fit, "training": KerasTraining.without_effect_on_fit}
+    return fit_fingerprint(config, changes.get("spec", SPEC), without, changes.get("callbacks", ()))
+
+
+def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from leaves(value, (*path, key))
+    else:
+        yield path
+
+
+def changed(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 1
+    if isinstance(value, list):
+        return [*value, 1]
+    return f"{value}x"
+
+
+def with_change(config: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    other = copy.deepcopy(dict(config))
+    node = other
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = changed(node[path[-1]])
+    return other
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["training=nengo_dl", "neuron@training.neuron=lif"],
+        ["experiment=mnist_keras_to_snn/regularized", "data=digits"],
+        ["model=lif_cnn", "training=nengo_dl", "conversion=identity", "encoder=poisson"],
+    ],
+)
+def test_every_key_of_the_training_changes_the_fingerprint_and_no_other_does(overrides):
+    config = composed(*overrides)
+    own = fingerprint(config)
+    assert own == fingerprint(copy.deepcopy(config))
+    assert own == fingerprint(json.loads(json.dumps(config)))
+    for path in leaves(config):
+        key = ".".join(path)
+        relevant = path[0] in FIT_PARTS and key not in WITHOUT_EFFECT
+        assert (fingerprint(with_change(config, path)) != own) == relevant, key
+
+
+def test_another_dataset_another_callback_and_another_version_are_another_training(monkeypatch):
+    import dataclasses
+
+    config = composed()
+    own = fingerprint(config)
+    for change in ({"digest": "x"}, {"version": "2.0.0"}, {"n_train": 21}):
+        assert fingerprint(config, spec=dataclasses.replace(SPEC, **change)) != own
+    for change in ({"n_test": 7}, {"source": "elsewhere"}):
+        assert fingerprint(config, spec=dataclasses.replace(SPEC, **change)) == own
+    assert EarlyStopping().changes_fit and not Progress().changes_fit
+    assert fingerprint(config, callbacks=[{"patience": 3}]) != own
+    monkeypatch.setattr("snnpipe.fingerprint.version", lambda package: "0.0")
+    assert fingerprint(config) != own
+
+
+def test_a_users_own_network_is_another_training_when_its_source_changes(tmp_path, monkeypatch):
+    module = tmp_path / "fingerprinted_net.py"
+    module.write_text("class Net:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = composed() | {"model": {"_target_": "fingerprinted_net.Net"}}
+    own = fingerprint(config)
+    assert own == fingerprint(config)
+    module.write_text("class Net:\n    units = 3\n")
+    assert own != fingerprint(config)
+
+
+# ---------------------------------------------------------------------- in a store
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """Make runs of a fresh store, which is quick to give up on those that are silent."""
+    for name, value in (("_POLL_S", 0.1), ("_SETTLE_S", 0.1), ("_BEAT_S", 0.2), ("_DEAD_AFTER_S", 2.0)):
+        monkeypatch.setattr(mlflow_fits, name, value)
+
+    def run() -> MLflowLogger:
+        logger = MLflowLogger(folder=str(tmp_path / "mlruns"))
+        logger.start("run", {}, {})
+        return logger
+
+    return run
+
+
+def keep(logger: MLflowLogger, folder, value: float) -> None:
+    """Log a checkpoint of one weight."""
+    import numpy as np
+
+    for path in sorted(Checkpoint({"w": np.array([value])}, 1, {"fit/loss": value}).save(folder).iterdir()):
+        logger.log_artifact(path, "checkpoint")
+
+
+def test_a_training_is_found_by_its_fingerprint(store, tmp_path):
+    first, second = store(), store()
+    with first.shared_fit("a") as found:
+        assert found is None
+        keep(first, tmp_path / "one", 3.0)
+    with second.shared_fit("b") as found:
+        assert found is None
+        keep(second, tmp_path / "two", 4.0)
+    with store().shared_fit("a") as found:
+        assert found.run_id == first._run_id
+        assert found.checkpoint.weights["w"].tolist() == [3.0]
+        assert found.checkpoint.metrics == {"fit/loss": 3.0}
+
+
+def test_who_takes_a_training_names_the_run_that_trained(store, tmp_path):
+    first, second, third = store(), store(), store()
+    with first.shared_fit("a"):
+        keep(first, tmp_path / "one", 3.0)
+    with second.shared_fit("a"):
+        keep(second, tmp_path / "one", 3.0)
+    with third.shared_fit("a") as found:
+        assert found.run_id == first._run_id
+        keep(third, tmp_path / "one", 3.0)
+    assert third._client.get_run(third._run_id).data.tags["fit.run_id"] == first._run_id
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(store, tmp_path):
+    first, second = store(), store()
+    for logger, value in ((first, 3.0), (second, 4.0)):
+        with logger.shared_fit("a" if logger is first else "other"):
+            keep(logger, tmp_path / str(value), value)
+    second.set_tag("fit.fingerprint", "a")
+    (damaged,) = (tmp_path / "mlruns" / "artifacts").glob(f"{second._run_id}/**/weights.npz")
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    with pytest.warns(UserWarning, match="passed over.*damaged"), store().shared_fit("a") as found:
+        assert found.checkpoint.weights["w"].tolist() == [3.0]
+
+
+def test_of_two_at_once_one_trains_and_the_other_waits_for_it(store, tmp_path):
+    trained, taken = [], []
+
+    def need(n: int, logger: MLflowLogger) -> None:
+        with logger.shared_fit("a") as found:
+            if found is None:
+                trained.append(n)
+                time.sleep(1)
+            else:
+                taken.append(found.checkpoint.weights["w"].tolist())
+            keep(logger, tmp_path / str(n), 5.0)
+
+    loggers = [store() for _ in range(3)]
+    threads = [threading.Thread(target=need, args=item) for item in enumerate(loggers)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.15)
+    for thread in threads:
+        thread.join(60)
+    assert len(trained) == 1
+    assert taken == [[5.0], [5.0]]
+
+
+def test_a_training_that_fails_is_taken_over(store, tmp_path):
+    first, second = store(), store()
+    with pytest.raises(ZeroDivisionError), first.shared_fit("a"):
+        raise ZeroDivisionError
+    first.finalize("FAILED")
+    with second.shared_fit("a") as found:
+        assert found is None
+        keep(second, tmp_path / "two", 1.0)
+
+
+def test_a_training_whose_process_was_killed_is_taken_over(store, tmp_path):
+    killed, second = store(), store()
+    for tag, value in (("fingerprint", "a"), ("state", "training"), ("claimed_at", "0"), ("beat", "7")):
+        killed.set_tag(f"fit.{tag}", value)
+    began = time.monotonic()
+    with second.shared_fit("a") as found:
+        assert found is None
+        keep(second, tmp_path / "two", 1.0)
+    assert time.monotonic() - began >= mlflow_fits._DEAD_AFTER_S
+
+
+def test_a_run_takes_an_earlier_runs_training_unless_told_not_to(command, tmp_path):
+    from mlflow import MlflowClient
+
+    fast = ("debug=fast", "model=mlp", "model.units=[8]", "logger=mlflow")
+    for further in ((), ("conversion.synapse=0.02", "simulator.n_steps=7"), ("training.reuse=false",), ("seed=1",)):
+        result = command(*fast, *further)
+        assert result.code == 0, result.err
+        assert ("trained in run" in result.out) == (further[:1] == ("conversion.synapse=0.02",))
+    client = MlflowClient("sqlite:///mlruns/mlflow.db")
+    runs = client.search_runs(["1"], order_by=["start_time ASC"])
+    reused = [run.data.tags.get("fit.reused") for run in runs]
+    assert reused == ["false", "true", "false", "false"]
+    assert runs[1].data.tags["fit.run_id"] == runs[0].info.run_id
+    assert {run.data.metrics["fit/accuracy"] for run in runs[:3]} == {runs[0].data.metrics["fit/accuracy"]}
+    assert runs[1].data.metrics["ann/test_accuracy"] == runs[0].data.metrics["ann/test_accuracy"]
+
+
+def test_two_processes_that_need_the_same_training_train_once(process, tmp_path):
+    from mlflow import MlflowClient
+
+    fast = ("debug=fast", "model=mlp", "model.units=[8]", "logger=mlflow")
+    started = [process(*fast, f"conversion.scale_firing_rates={scale}") for scale in (10, 50)]
+    for running in started:
+        out, err = running.communicate(timeout=300)
+        assert running.returncode == 0, err
+    client = MlflowClient(f"sqlite:///{tmp_path}/process/mlruns/mlflow.db")
+    runs = client.search_runs(["1"])
+    assert sorted(run.data.tags["fit.reused"] for run in runs) == ["false", "true"]

@@ -1,0 +1,233 @@
+"""Multi-runs: a parent and its children, one table, failures that stop nobody else, and resuming."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from snnpipe.sweep_table import sweep_table
+from snnpipe.types import SweepJob
+
+FAST = ("debug=fast", "model=mlp", "model.units=[8]", "callbacks=none")
+SLOW_JOBS = (*FAST, "training.epochs=40", "data.max_train_images=1400", "conversion.scale_firing_rates=1,20,50")
+METRICS = {
+    "ann/test_accuracy": 0.98,
+    "snn/test_accuracy": 0.95,
+    "snn/accuracy_drop": 0.03,
+    "snn/latency_ms_to_1pt": 12.0,
+    "snn/synops_per_image": 1234567.0,
+}
+
+
+def runs_of(folder: Path) -> tuple[list, list]:
+    """Return the parent runs and the child runs of a store, the oldest first."""
+    from mlflow import MlflowClient
+
+    runs = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db").search_runs(["1"], order_by=["start_time ASC"])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    return [run for run in runs if run not in children], children
+
+
+def table_of(out: str) -> list[str]:
+    return out.rpartition("SynOps per image\n")[2].splitlines()[:-1]
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+# ---------------------------------------------------------------------- the table
+
+
+def test_a_failed_job_is_a_line_of_the_table():
+    shared = ["data=mnist", "seed=1"]
+    long = SweepJob([*shared, "conversion.synapse=0.01", f"experiment={'long' * 30}"], METRICS)
+    failed = SweepJob([*shared, "conversion.synapse=0.02"], error="ConfigError: no")
+    lines = sweep_table([long, failed]).splitlines()
+    assert max(map(len, lines)) == 100
+    assert "  synapse=0.01" in lines[2] and "..." in lines[2]
+    assert lines[2].split()[-8:] == ["98.00", "%", "95.00", "%", "+3.00", "12", "ms", "1,234,567"]
+    assert lines[3].split() == ["synapse=0.02", "failed"]
+
+
+def test_one_run_over_several_seeds_ends_in_its_mean():
+    jobs = [
+        SweepJob(["model=mlp", f"seed={seed}"], METRICS | {"snn/test_accuracy": accuracy})
+        for seed, accuracy in enumerate((0.90, 0.92, 0.94))
+    ]
+    failed = SweepJob(["model=mlp", "seed=3"], error="KILLED")
+    *_, last, rule = sweep_table([*jobs, failed]).splitlines()
+    # the mean of 90, 92, 94; s = 2, t(0.975, 2) = 4.303: 4.303 * 2 / sqrt(3) = 4.97
+    assert last.split()[:11] == ["mean", "of", "3,", "95", "%", "98.00", "±", "0.00", "%", "92.00", "±"]
+    assert "92.00 ± 4.97 %" in last
+    assert len(rule) <= 100
+    assert "mean" not in sweep_table([SweepJob([f"model.units={n}"], METRICS) for n in (1, 2)])
+
+
+# ---------------------------------------------------------------------- in one process
+
+
+def test_a_multi_run_is_a_parent_run_with_a_child_a_job(command, tmp_path):
+    result = command("-m", *FAST, "conversion.scale_firing_rates=1,50")
+    assert result.code == 0, result.err
+    assert [line.split()[0] for line in table_of(result.out)] == ["1", "50"]
+    (parent,), children = runs_of(tmp_path / "work")
+    assert parent.info.status == "FINISHED"
+    assert [child.info.status for child in children] == ["FINISHED"] * 2
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+    assert [json.loads(child.data.tags["sweep.overrides"])[-1] for child in children] == [
+        "conversion.scale_firing_rates=1",
+        "conversion.scale_firing_rates=50",
+    ]
+    assert [child.data.tags["fit.reused"] for child in children] == ["false", "true"]
+
+
+def test_a_multi_run_without_a_store_ends_in_its_table_too(command, tmp_path):
+    result = command("-m", *FAST, "logger=csv", "conversion.scale_firing_rates=1,50")
+    assert result.code == 0, result.err
+    assert [line.split()[0] for line in table_of(result.out)] == ["1", "50"]
+    assert not (tmp_path / "work" / "mlruns" / "mlflow.db").exists()
+    refused = command("-m", *FAST, "logger=csv", "conversion.scale_firing_rates=1,50", "sweep.resume=true")
+    assert refused.code == 2
+    assert "sweep.resume" in refused.err and "logger=mlflow" in refused.err
+
+
+def test_a_mistake_in_one_job_is_a_failed_child_and_the_others_go_on(command, tmp_path):
+    result = command("-m", *FAST, "training.epochs=1,-1")
+    assert result.code == 2
+    assert len(result.error_lines) == 1
+    assert [line.split()[0] for line in table_of(result.out)] == ["1", "-1"]
+    assert "1 of 2 jobs did not finish" in result.err and "sweep.resume=true" in result.err
+    (parent,), (done, failed) = runs_of(tmp_path / "work")
+    assert (parent.info.status, done.info.status, failed.info.status) == ("FAILED", "FINISHED", "FAILED")
+    assert failed.data.tags["error"].startswith("ConfigError: training.epochs: got -1")
+
+
+@pytest.fixture
+def fragile(tmp_path, monkeypatch):
+    """Make a callback of a user's own that fails while a file is there; returns the file."""
+    flag = tmp_path / "fails"
+    (tmp_path / "fragile.py").write_text(
+        "from pathlib import Path\n"
+        "from snnpipe.callbacks.base import Callback\n"
+        "class Fragile(Callback):\n"
+        "    def __init__(self, flag: str, scale: float):\n"
+        "        self.flag, self.scale = flag, scale\n"
+        "    def on_convert_end(self, state):\n"
+        "        if self.scale == 50 and Path(self.flag).exists():\n"
+        "            raise RuntimeError('the disk is on fire')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    flag.touch()
+    return flag
+
+
+def test_resuming_runs_what_failed_and_nothing_else(command, tmp_path, fragile):
+    node = f"{{_target_: fragile.Fragile, flag: {fragile}, scale: '${{conversion.scale_firing_rates}}'}}"
+    words = ("-m", *FAST, f"+callbacks.fragile={node}", "conversion.scale_firing_rates=1.0,50.0,100.0")
+    broken = command(*words)
+    assert broken.code == 1
+    assert "the disk is on fire" in broken.err
+    assert [line.split()[1] for line in table_of(broken.out)] == ["15.00", "failed", "15.00"]
+    fragile.unlink()
+    resumed = command(*words, "sweep.resume=true")
+    assert resumed.code == 0, resumed.err
+    assert resumed.out.count("is done already") == 2
+    (parent,), children = runs_of(tmp_path / "work")
+    assert parent.info.status == "FINISHED"
+    assert sorted(child.info.status for child in children) == ["FAILED", "FINISHED", "FINISHED", "FINISHED"]
+    whole = command("-m", *words[1:], "hydra.sweep.dir=mlruns/multirun/whole")
+    assert table_of(whole.out) == table_of(resumed.out)
+    parents, _ = runs_of(tmp_path / "work")
+    assert len(parents) == 2, "without sweep.resume the same command is a multi-run of its own"
+
+
+# ---------------------------------------------------------------------- in several processes
+
+
+def test_jobs_in_processes_of_their_own_share_a_training_and_the_cores(process, tmp_path):
+    folder = tmp_path / "process"
+    words = ("-m", "hydra/launcher=joblib", *FAST, "conversion.scale_firing_rates=1,50", "training.epochs=1,-1")
+    running = process(*words)
+    out, err = running.communicate(timeout=300)
+    assert running.returncode == 2, err
+    assert [line.split()[:3:2] for line in table_of(out)] == [
+        ["scale_firing_rates=1", "15.00"],
+        ["scale_firing_rates=1", "failed"],
+        ["scale_firing_rates=50", "15.00"],
+        ["scale_firing_rates=50", "failed"],
+    ]
+    (parent,), children = runs_of(folder)
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+    done = [child for child in children if child.info.status == "FINISHED"]
+    assert sorted(child.data.tags["fit.reused"] for child in done) == ["false", "true"]
+    environments = list(folder.glob("mlruns/outputs/*/environment.json"))
+    here = len(os.sched_getaffinity(0))
+    assert {json.loads(path.read_text())["cores"] for path in environments} == {max(1, here // 2)}
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_ends_the_multi_run_and_resuming_finishes_it(process, tmp_path):
+    folder = tmp_path / "process"
+    words = ("-m", "hydra/launcher=joblib", *SLOW_JOBS)
+    running = process(*words)
+    wait_for(lambda: list(folder.glob("mlruns/outputs/*/metrics.csv")))
+    worker = next(
+        p for p in psutil.Process(running.pid).children(recursive=True) if "popen_loky" in " ".join(p.cmdline())
+    )
+    worker.kill()
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 1, err
+    (parent,), children = runs_of(folder)
+    assert parent.info.status == "FAILED"
+    assert "RUNNING" not in {run.info.status for run in children}
+    again = process(*words, "sweep.resume=true")
+    out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert len(table_of(out)) == 3
+
+
+# ---------------------------------------------------------------------- stopped and killed
+
+
+def test_a_multi_run_that_is_stopped_is_killed_and_goes_on(process, tmp_path):
+    folder = tmp_path / "process"
+    running = process("-m", *SLOW_JOBS)
+    wait_for(lambda: list(folder.glob("mlruns/outputs/*/metrics.csv")))
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert "Traceback" not in err
+    (parent,), children = runs_of(folder)
+    assert parent.info.status == "KILLED"
+    assert children[-1].info.status == "KILLED"
+    again = process("-m", *SLOW_JOBS, "sweep.resume=true")
+    out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert len(table_of(out)) == 3
+
+
+@pytest.mark.slow
+def test_a_multi_run_that_is_killed_at_any_moment_goes_on_to_the_same_table(process, tmp_path):
+    folder = tmp_path / "process"
+    whole, err = process("-m", *SLOW_JOBS, f"paths.mlruns={tmp_path}/whole").communicate(timeout=300)
+    assert table_of(whole), err
+    moments = random.Random(0)
+    for _ in range(10):
+        running = process("-m", *SLOW_JOBS, "sweep.resume=true")
+        time.sleep(moments.uniform(2, 18))
+        running.kill()
+        running.communicate()
+    out, err = process("-m", *SLOW_JOBS, "sweep.resume=true").communicate(timeout=300)
+    assert table_of(out) == table_of(whole), err
+    _, children = runs_of(folder)
+    assert "RUNNING" not in {run.info.status for run in children}
+    assert sum(run.info.status == "FINISHED" for run in children) == 3
