@@ -301,16 +301,6 @@ def test_the_closing_table_answers(command):
     assert "mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db" in result.out
 
 
-def test_several_runs(command):
-    from mlflow import MlflowClient
-
-    result = command("-m", *FAST, "model=mlp", "conversion.scale_firing_rates=10,50")
-    assert result.code == 0, result.err
-    store = MlflowClient(tracking_uri="sqlite:///mlruns/mlflow.db")
-    runs = store.search_runs([store.get_experiment_by_name("snnpipe").experiment_id])
-    assert {run.data.params["conversion.scale_firing_rates"] for run in runs} == {"10", "50"}
-
-
 def test_a_job_that_fails_does_not_stop_the_others(command):
     result = command("-m", *FAST, "logger=csv", "model=mlp", "training.epochs=1,-1,1", "model.units=[4]")
     assert result.code == 2

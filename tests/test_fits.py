@@ -233,3 +233,31 @@ def test_two_processes_that_need_the_same_training_train_once(process, tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/process/mlruns/mlflow.db")
     runs = client.search_runs(["1"])
     assert sorted(run.data.tags["fit.reused"] for run in runs) == ["false", "true"]
+
+
+def test_first_runs_at_once_lose_nothing(tmp_path):
+    from mlflow import MlflowClient
+
+    failures = []
+    together = threading.Barrier(8)
+
+    def run(n: int) -> None:
+        logger = MLflowLogger(folder=str(tmp_path / "mlruns"))
+        try:
+            logger.start(f"run {n}", {"n": n}, {})
+            together.wait(60)
+            logger.log_dataset(SPEC)
+            logger.log_metrics({"fit/loss": float(n)}, step=1)
+            logger.finalize("FINISHED")
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not failures
+    runs = MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db").search_runs(["1"])
+    assert sorted(run.data.metrics["fit/loss"] for run in runs) == [float(n) for n in range(8)]
+    assert all(run.inputs.dataset_inputs[0].dataset.name == SPEC.name for run in runs)

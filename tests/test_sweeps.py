@@ -155,7 +155,7 @@ def test_resuming_runs_what_failed_and_nothing_else(command, tmp_path, fragile):
 
 def test_jobs_in_processes_of_their_own_share_a_training_and_the_cores(process, tmp_path):
     folder = tmp_path / "process"
-    words = ("-m", "hydra/launcher=joblib", *FAST, "conversion.scale_firing_rates=1,50", "training.epochs=1,-1")
+    words = ("-m", "hydra/launcher=processes", *FAST, "conversion.scale_firing_rates=1,50", "training.epochs=1,-1")
     running = process(*words)
     out, err = running.communicate(timeout=300)
     assert running.returncode == 2, err
@@ -177,7 +177,7 @@ def test_jobs_in_processes_of_their_own_share_a_training_and_the_cores(process, 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_ends_the_multi_run_and_resuming_finishes_it(process, tmp_path):
     folder = tmp_path / "process"
-    words = ("-m", "hydra/launcher=joblib", *SLOW_JOBS)
+    words = ("-m", "hydra/launcher=processes", *SLOW_JOBS)
     running = process(*words)
     wait_for(lambda: list(folder.glob("mlruns/outputs/*/metrics.csv")))
     worker = next(

@@ -518,7 +518,7 @@ def test_a_native_network_runs_along_the_same_line(command, tmp_path):
         "paths.output_dir=out",
     )
     assert result.code == 0, result.err
-    assert "verified" in result.out and "event_driven" in result.out
+    assert "against nengo_dl" in result.out and "event_driven" in result.out
     folder = tmp_path / "work" / "out"
     for name in ("conversion/plan.md", "checkpoint/weights.npz", "tables/accuracy_over_time.csv", "config.yaml"):
         assert (folder / name).is_file(), name

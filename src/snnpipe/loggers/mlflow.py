@@ -28,6 +28,7 @@ _BATCH = {"params": 100, "metrics": 1000}
 _PARAM_LENGTH = 6000
 _SQLITE = "sqlite:///"
 _ANSWER_TIMEOUT_S = 5.0
+_ATTEMPTS = 3
 
 
 @dataclass
@@ -76,6 +77,7 @@ class MLflowLogger:
     def log_dataset(self, spec: DataSpec) -> None:
         """Record the dataset as an MLflow input."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         source = {"tfds": f"{spec.name}:{spec.version}", "folder": spec.source}
         profile = {"train": spec.n_train, "validation": spec.n_validation, "test": spec.n_test}
@@ -89,9 +91,15 @@ class MLflowLogger:
             schema=json.dumps(schema)[:1_000_000],
             profile=json.dumps(profile),
         )
-        self._client.log_inputs(
-            self._run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training and test")])]
-        )
+        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training and test")])]
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._client.log_inputs(self._run_id, inputs)
+            except MlflowException:  # two runs that file the same new dataset at once: the second is turned away once
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                return
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Send metrics in one batch."""
