@@ -231,3 +231,12 @@ def test_a_multi_run_that_is_killed_at_any_moment_goes_on_to_the_same_table(proc
     _, children = runs_of(folder)
     assert "RUNNING" not in {run.info.status for run in children}
     assert sum(run.info.status == "FINISHED" for run in children) == 3
+
+
+def test_a_launcher_whose_plugin_is_missing_says_what_to_install():
+    from hydra.errors import MissingConfigException
+
+    from snnpipe.hydra_errors import explain
+
+    error = MissingConfigException("In 'hydra/launcher/processes': Could not load 'hydra/launcher/joblib'.", "joblib")
+    assert explain(error, []).endswith("pip install 'snnpipe[joblib]'")

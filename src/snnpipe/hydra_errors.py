@@ -19,6 +19,8 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     if isinstance(error, UserError):
         return one_line(error)
     text = one_line(error)
+    if match := re.search(r"Could not load 'hydra/launcher/(\w+)'", text):
+        return f"hydra/launcher: it needs Hydra's launcher for {match[1]}: pip install 'snnpipe[{match[1]}]'"
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _missing_option(error)
     if match := re.search(r"Could not override '([^']+)'", text):
