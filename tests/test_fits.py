@@ -83,7 +83,7 @@ def test_another_dataset_another_callback_and_another_version_are_another_traini
         assert fingerprint(config, spec=dataclasses.replace(SPEC, **change)) == own
     assert EarlyStopping().changes_fit and not Progress().changes_fit
     assert fingerprint(config, callbacks=[{"patience": 3}]) != own
-    monkeypatch.setattr("snnpipe.fingerprint.version", lambda package: "0.0")
+    monkeypatch.setattr("snnpipe.fingerprint.installed_version", lambda package: "0.0")
     assert fingerprint(config) != own
 
 

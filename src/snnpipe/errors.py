@@ -68,6 +68,11 @@ def one_line(error: BaseException) -> str:
     return text or type(error).__name__
 
 
+def reason(error: BaseException) -> str:
+    """Return an exception's kind and what it says, on one line, as a run records it."""
+    return f"{type(error).__name__}: {one_line(error)}"[:5000]
+
+
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """Return ``known`` as a sentence, the name closest to ``wrong`` first if there is one."""
     known = sorted(str(name) for name in known)

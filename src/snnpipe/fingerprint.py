@@ -4,10 +4,10 @@ import hashlib
 import importlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from snnpipe.compat import installed_version
 from snnpipe.types import DataSpec
 
 _FORMAT = 1
@@ -47,7 +47,7 @@ def fit_fingerprint(
             "seed": config.get("seed"),
             "parts": parts,
             "dataset": [spec.name, spec.version, spec.digest, spec.n_train, spec.n_validation],
-            "packages": {name: _version(name) for name in _FIT_PACKAGES},
+            "packages": {name: installed_version(name) for name in _FIT_PACKAGES},
             "sources": dict(sorted(_sources(parts))),
         }
     )
@@ -61,13 +61,6 @@ def run_fingerprint(config: Mapping[str, Any]) -> str:
 def _digest(content: Any) -> str:
     text = json.dumps(content, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _sources(node: Any) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from snnpipe.compat import share_cores
-from snnpipe.errors import UserError, one_line
+from snnpipe.errors import UserError, reason
 from snnpipe.files import replace_file
 from snnpipe.protocols import Status, SweepStore
 from snnpipe.sweep_table import sweep_table
@@ -127,7 +127,7 @@ def run_job(composed: DictConfig) -> None:
         mistake = _tell(error) == _MISTAKE
         if trainer is None or not trainer.was_logged:
             _record_failure(composed, tags, error)
-        _keep(folder, SweepJob(overrides, error=f"{type(error).__name__}: {one_line(error)}", mistake=mistake))
+        _keep(folder, SweepJob(overrides, error=reason(error), mistake=mistake))
         return
     print(closing_table(result), flush=True)
     _keep(folder, SweepJob(overrides, metrics=dict(result.metrics)))
@@ -148,12 +148,8 @@ def _record_failure(composed: DictConfig, tags: Mapping[str, str], error: Except
     try:
         store = build_sweep_store(composed)
         if store is not None and composed.sweep.parent is not None:
-            kind = type(error).__name__
-            tags = {
-                **tags,
-                "error": f"{kind}: {one_line(error)}"[:5000],
-                "error.mistake": str(isinstance(error, UserError)).lower(),
-            }
+            mistake = str(isinstance(error, UserError)).lower()
+            tags = {**tags, "error": reason(error), "error.mistake": mistake}
             store.start(" ".join(json.loads(tags["sweep.overrides"])), {}, tags, parent=composed.sweep.parent)
             store.finalize("FAILED")
     except UserError:  # it was the store that failed, and that has been told

@@ -25,6 +25,7 @@ from snnpipe.errors import (
     UserError,
     VerificationError,
     one_line,
+    reason,
 )
 from snnpipe.files import make_folder
 from snnpipe.fingerprint import fit_fingerprint
@@ -407,8 +408,7 @@ class Trainer:
         failures: list[Exception] = []
         for logger in self._started:
             if error is not None:
-                reason = f"{type(error).__name__}: {one_line(error)}"[:5000]
-                _attempt(failures, logger.set_tag, "error", reason)
+                _attempt(failures, logger.set_tag, "error", reason(error))
                 _attempt(failures, logger.set_tag, "error.mistake", str(isinstance(error, UserError)).lower())
             _attempt(failures, logger.finalize, status)
         self._started = []
