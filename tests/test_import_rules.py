@@ -9,16 +9,17 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "snnpipe"
 FAMILIES = {"data", "models", "training", "conversion", "simulators", "encoders", "callbacks", "loggers"}
+SWEEPS = {"sweeps.durations", "sweeps.jobs", "sweeps.recorder"}
 HOMES = {
-    "hydra": {"cli", "config", "hydra_errors", "sweeps"},
-    "omegaconf": {"cli", "config", "hydra_errors", "sweeps"},
+    "hydra": {"cli", "config", "hydra_errors", *SWEEPS},
+    "omegaconf": {"cli", "config", "hydra_errors", *SWEEPS},
     "mlflow": {"loggers.mlflow"},
     "nengo": {
         *("native", "models.lif_cnn", "training.nengo_dl", "simulators.nengo_dl"),
         *(f"conversion.{name}" for name in ("nengo_dl", "native_layers", "nengo_objects", "lif_by_hand")),
     },
     "nengo_dl": {"conversion.nengo_dl", "training.nengo_dl", "simulators.nengo_dl"},
-    "matplotlib": {"artifacts.plots"},
+    "matplotlib": {"artifacts.plots", "artifacts.sweep_plots"},
     "numba": {"simulators.event_kernel"},
     "scipy": {"metrics.intervals", "simulators.event_program", "simulators.event_rows", "simulators.linear_maps"},
 }

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 
 from snnpipe.config import check, resolve
 
@@ -37,12 +39,20 @@ def test_python_examples_run(tmp_path, data_dir, monkeypatch, capsys):
     assert "%" in capsys.readouterr().out
 
 
+def _first_value(override: Override) -> str:
+    """Return an override that gives a key several values with one of them."""
+    if not override.is_sweep_override():
+        return override.input_line or ""
+    value = override.value().start if override.is_interval_sweep() else next(override.sweep_string_iterator())
+    return f"{override.get_key_element()}={value}"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_compose(command):
     words = [w for w in shlex.split(command) if w not in ("-m", "--multirun")]
     if any(w.startswith("-") for w in words):
         pytest.skip("prints something and runs nothing: tests/test_import_rules.py runs these")
-    overrides = [w.split(",")[0] if re.fullmatch(r"[\w.]+=[^\[{]*,.*", w) else w for w in words]
+    overrides = [_first_value(override) for override in OverridesParser.create().parse_overrides(words)]
     with initialize_config_module("snnpipe.conf", version_base="1.3"):
         check(resolve(compose("config", overrides=overrides)))
 

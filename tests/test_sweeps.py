@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from snnpipe.sweep_table import sweep_table
+from snnpipe.sweeps.table import sweep_table
 from snnpipe.types import SweepJob
 
 FAST = ("debug=fast", "model=mlp", "model.units=[8]", "callbacks=none")
@@ -34,7 +34,7 @@ def runs_of(folder: Path) -> tuple[list, list]:
 
 
 def table_of(out: str) -> list[str]:
-    return out.rpartition("SynOps per image\n")[2].splitlines()[:-1]
+    return out.rpartition("SynOps per image\n")[2].partition("\n--")[0].splitlines()
 
 
 def wait_for(condition, seconds: float = 120) -> None:
@@ -53,9 +53,9 @@ def test_a_failed_job_is_a_line_of_the_table():
     failed = SweepJob([*shared, "conversion.synapse=0.02"], error="ConfigError: no")
     lines = sweep_table([long, failed]).splitlines()
     assert max(map(len, lines)) == 100
-    assert "  synapse=0.01" in lines[2] and "..." in lines[2]
+    assert lines[1].split()[:2] == ["synapse", "experiment"] and "..." in lines[2]
     assert lines[2].split()[-8:] == ["98.00", "%", "95.00", "%", "+3.00", "12", "ms", "1,234,567"]
-    assert lines[3].split() == ["synapse=0.02", "failed"]
+    assert lines[2].split()[0] == "0.01" and lines[3].split() == ["0.02", "failed"]
 
 
 def test_one_run_over_several_seeds_ends_in_its_mean():
@@ -136,7 +136,7 @@ def test_resuming_runs_what_failed_and_nothing_else(command, tmp_path, fragile):
     broken = command(*words)
     assert broken.code == 1
     assert "the disk is on fire" in broken.err
-    assert [line.split()[1] for line in table_of(broken.out)] == ["15.00", "failed", "15.00"]
+    assert [line.split()[2] for line in table_of(broken.out)] == ["15.00", "failed", "15.00"]
     fragile.unlink()
     resumed = command(*words, "sweep.resume=true")
     assert resumed.code == 0, resumed.err
@@ -159,11 +159,11 @@ def test_jobs_in_processes_of_their_own_share_a_training_and_the_cores(process, 
     running = process(*words)
     out, err = running.communicate(timeout=300)
     assert running.returncode == 2, err
-    assert [line.split()[:3:2] for line in table_of(out)] == [
-        ["scale_firing_rates=1", "15.00"],
-        ["scale_firing_rates=1", "failed"],
-        ["scale_firing_rates=50", "15.00"],
-        ["scale_firing_rates=50", "failed"],
+    assert [line.split()[:3] for line in table_of(out)] == [
+        ["1", "1", "15.00"],
+        ["1", "-1", "failed"],
+        ["50", "1", "15.00"],
+        ["50", "-1", "failed"],
     ]
     (parent,), children = runs_of(folder)
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}

@@ -25,6 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.snnpipe import register
 from snnpipe import __version__
 from snnpipe.errors import UserError
 
@@ -49,6 +50,7 @@ def main() -> None:
         sys.exit(_MISTAKE)
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _show_warning
+    register()
     try:
         with _ending_the_sweep():
             _compose_and_run()
@@ -88,7 +90,7 @@ def _ending_the_sweep() -> Iterator[None]:
     """End a multi-run with its table, broken off or not, and exit as its jobs did."""
 
     def end(status: "Status") -> int:
-        sweeps = sys.modules.get("snnpipe.sweeps")  # which Hydra has imported where there is a multi-run
+        sweeps = sys.modules.get("snnpipe.sweeps.recorder")  # which Hydra has imported where there is a multi-run
         code: int = sweeps.end_sweep(status) if sweeps else 0
         return code
 
@@ -114,14 +116,13 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name="config")
-def _compose_and_run(composed: DictConfig) -> None:
+def _compose_and_run(composed: DictConfig) -> Any:
     from snnpipe.config import build, check, interpolated_keys, resolve
     from snnpipe.summary import closing_table
-    from snnpipe.sweeps import run_job
+    from snnpipe.sweeps.jobs import run_job
 
     if HydraConfig.get().mode is RunMode.MULTIRUN:
-        run_job(composed)
-        return
+        return run_job(composed)
     try:
         config = resolve(composed)
         check(config, interpolated_keys(composed))
@@ -133,6 +134,7 @@ def _compose_and_run(composed: DictConfig) -> None:
         _report(error)
         sys.exit(_MISTAKE)
     print(closing_table(result), flush=True)
+    return result.metrics
 
 
 def _report(error: Exception) -> None:

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from snnpipe.errors import ConfigError, SnnPipeError, UserError, did_you_mean, one_line
 from snnpipe.models.function import FunctionArchitecture
 from snnpipe.schema import call_problems, value_problem
-from snnpipe.types import NonNegativeInt
+from snnpipe.types import NonNegativeInt, PositiveInt
 
 if TYPE_CHECKING:
     from snnpipe.protocols import SweepStore
@@ -38,7 +38,7 @@ PARTS = {
 
 _SCALARS: dict[str, Any] = {"seed": NonNegativeInt, "experiment_name": str, "run_name": str | None}
 _PATHS = {"mlruns", "output_dir"}
-_SWEEP: dict[str, Any] = {"resume": bool, "parent": str | None}
+_SWEEP: dict[str, Any] = {"resume": bool, "parent": str | None, "durations": list[PositiveInt]}
 _CHOSEN_WITH = {
     ("training", "regularizer"): "training/regularizer",
     ("training", "neuron"): "neuron@training.neuron",
@@ -117,6 +117,17 @@ def check(config: Mapping[str, Any], interpolated: Collection[str] = ()) -> None
     if problems:
         at_source = [p for p in problems if not _is_under(p.partition(": ")[0], interpolated)]
         raise ConfigError(*dict.fromkeys(at_source or problems))
+
+
+def check_engines(hydra: DictConfig) -> None:
+    """Raise `ConfigError` with every mistake in Hydra's sweeper and launcher, where those are snnpipe's."""
+    problems = []
+    for name in ("sweeper", "launcher"):
+        node: Any = OmegaConf.to_container(hydra[name], resolve=True)
+        if str(node.get("_target_")).startswith("hydra_plugins.snnpipe."):
+            problems += _node_problems(node, f"hydra.{name}")
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _is_under(key: str, parents: Collection[str]) -> bool:
@@ -243,8 +254,13 @@ def _cross_problems(config: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def build(config: Mapping[str, Any], tags: Mapping[str, str] | None = None, parent: str | None = None) -> "Trainer":
-    """Return the trainer of a checked configuration; in a multi-run with a job's tags and the parent run's id.
+def build(
+    config: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+    parent: str | None = None,
+    durations: Sequence[int] = (),
+) -> "Trainer":
+    """Return the trainer of a checked configuration; in a multi-run with a job's tags, parent run and durations.
 
     Raises
     ------
@@ -274,6 +290,7 @@ def build(config: Mapping[str, Any], tags: Mapping[str, str] | None = None, pare
         config=config,
         tags=tags,
         parent=parent,
+        durations=durations,
     )
 
 

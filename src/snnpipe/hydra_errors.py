@@ -25,6 +25,9 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         return _missing_option(error)
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1]
+        if key.startswith("hydra."):
+            parent = key.rpartition(".")[0]
+            return f"{key}: no such key; {parent} takes what `--cfg hydra -p {parent}` shows"
         if "No match in the defaults list" in text:
             return f"{key}: no such config group; --help lists those there are"
         if "@" in key:

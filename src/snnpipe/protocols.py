@@ -248,5 +248,8 @@ class SweepStore(Logger, Protocol):
         All of them are over: what is still open then belonged to a process that was killed, and is ended.
         """
 
+    def log_table(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Record a table under a name that ends in ``.json``, in place of an earlier one."""
+
     def finished_job(self, parent: str, fingerprint: str) -> SweepJob | None:
         """Return the job under a parent run that finished with a fingerprint."""

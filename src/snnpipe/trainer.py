@@ -3,7 +3,8 @@
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import gcd
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -63,6 +64,8 @@ class RunResult:
         Every metric without a step, by its name in MLflow.
     accuracy_at_step, agreement_at_step
         After each simulation step.
+    at_duration
+        The metrics after each shorter duration that was asked for, by its number of steps.
     simulator
         Which simulator was used, and why where there was a choice.
     trained_by
@@ -74,6 +77,7 @@ class RunResult:
     metrics: Mapping[str, float]
     accuracy_at_step: Sequence[float]
     agreement_at_step: Sequence[float]
+    at_duration: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     simulator: str = ""
     trained_by: str = ""
     address: Mapping[str, str] = field(default_factory=dict)
@@ -103,6 +107,8 @@ class Trainer:
         Further tags of the run.
     parent
         Id of the run that this one is a part of, as a job of a multi-run.
+    durations
+        Numbers of steps, fewer than the simulator's, whose metrics are wanted too: one simulation answers for all.
     """
 
     def __init__(
@@ -122,6 +128,7 @@ class Trainer:
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         parent: str | None = None,
+        durations: Sequence[int] = (),
     ):
         self.data = data
         self.architecture = architecture
@@ -145,6 +152,7 @@ class Trainer:
         self.name = name or run_name(self.config)
         self.tags = dict(tags or {})
         self.parent = parent
+        self.durations = sorted({*durations, simulator.n_steps})
         self.was_logged = False
         self._trained_by = ""
         self.model: tf_keras.Model | NativeNetwork | None = None
@@ -257,10 +265,11 @@ class Trainer:
         self._stage("evaluate")
         fitted = {name: v for name, v in self._state.results.items() if name.startswith(("fit/", "ann/"))}
         self._state.results = fitted
-        simulator = self.simulator
-        evaluation = Evaluation(
-            self.network, simulator.n_steps, simulator.dt, simulator.readout, simulator.readout_steps
-        )
+        simulator, durations = self.simulator, self.durations
+        if len(durations) > 1:
+            together = gcd(*durations, getattr(simulator, "chunk_steps", None) or 0)
+            simulator = replace(simulator, chunk_steps=together)  # type: ignore[type-var]  # a dataclass
+        evaluation = Evaluation(self.network, durations, simulator.dt, simulator.readout, simulator.readout_steps)
         images = TestPass(self.data, simulator, self.encoder, self.seed, self.network)
         sampled = max((callback.sample_images for callback in self.callbacks), default=0)
         seconds = 0.0
@@ -272,6 +281,7 @@ class Trainer:
                 seconds += took
                 self._tell("on_simulation_batch_end", self._state, batch)
             used = opened.used
+        known = dict(self._state.results)
         metrics = evaluation.metrics() | {
             "simulate/images_per_s": evaluation.images / max(seconds, 1e-9),
             "simulate/peak_memory_mb": peak_memory_mb(),
@@ -289,7 +299,13 @@ class Trainer:
         address = {"run": self.name} if self._started else {}
         address |= {k: v for logger in self._started for k, v in logger.address.items()}
         return RunResult(
-            dict(self._state.results), accuracy.tolist(), agreement.tolist(), used, self._trained_by, address
+            dict(self._state.results),
+            accuracy.tolist(),
+            agreement.tolist(),
+            {n_steps: known | evaluation.metrics(n_steps) for n_steps in durations[:-1]},
+            used,
+            self._trained_by,
+            address,
         )
 
     # ------------------------------------------------------------------ its parts

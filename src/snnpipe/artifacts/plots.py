@@ -39,7 +39,7 @@ def accuracy_over_time(
         ylim=(0, 102),
     )
     axes.legend(loc="lower right", frameon=False)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def spike_raster(
@@ -73,7 +73,7 @@ def spike_raster(
         axes.set_ylim(-0.5, max(len(neurons), 1) - 0.5)
     shown = f"all {size:,}" if len(neurons) == size else f"{len(neurons):,} of {size:,}, drawn at random"
     panels[0].set_ylabel(f"neurons of {layer} ({shown})")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def class_scores(
@@ -108,7 +108,7 @@ def class_scores(
         Line2D([], [], color=GREY, linewidth=0.8, label="others"),
     ]
     figure.legend(handles=lines, loc="outside lower center", ncols=3, frameon=False)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _draw_scores(axes: Axes, time_ms: NDArray[np.float64], scores_tc: NDArray[np.float64], label: int) -> None:
@@ -123,7 +123,8 @@ def _time_ms(n_steps: int, dt: float) -> NDArray[np.float64]:
     return (np.arange(n_steps, dtype=np.float64) + 1) * dt * 1000
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as file:
         FigureCanvasAgg(figure).print_figure(file, dpi=_DPI, format="png")

@@ -9,7 +9,8 @@ from snnpipe.loggers.mlflow_search import search_runs
 from snnpipe.types import SweepJob
 
 PARENT_TAG, SWEEP_TAG = "mlflow.parentRunId", "sweep.fingerprint"
-_JOB_TAG, _OVERRIDES_TAG, _RUN_TAG = "sweep.job", "sweep.overrides", "run.fingerprint"
+_OVERRIDES_TAG, _RUN_TAG = "sweep.overrides", "run.fingerprint"
+_ORDER = ("sweep.job", "sweep.duration")
 
 
 def sweep_fingerprint(overrides: Sequence[str]) -> str:
@@ -54,7 +55,7 @@ class MLflowSweeps:
             key = run.data.tags.get(_OVERRIDES_TAG, run.info.run_id)
             if key not in latest or latest[key].info.status != "FINISHED":
                 latest[key] = run
-        ordered = sorted(latest.values(), key=lambda run: int(run.data.tags.get(_JOB_TAG, 0)))
+        ordered = sorted(latest.values(), key=lambda run: [int(run.data.tags.get(tag, 0)) for tag in _ORDER])
         return [_job(run) for run in ordered]
 
     def finished(self, experiment_id: str, parent: str, fingerprint: str) -> SweepJob | None:

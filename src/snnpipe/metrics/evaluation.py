@@ -1,13 +1,16 @@
 """Everything that is counted while the test images are simulated, in memory that does not grow with them.
 
-Axes: b = image of the batch, t = step, n = neuron, c = class.
+Axes: b = image of the batch, t = step, n = neuron, c = class, d = duration.
 """
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.errors import SimulationError
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
 from snnpipe.types import Readout, SimulationChunk, SpikingNetwork
@@ -19,14 +22,14 @@ class LayerTotals:
 
     Attributes
     ----------
-    spikes_n
-        Spikes of each neuron.
-    synops
+    spikes_dn
+        Spikes of each neuron from the duration before to each duration.
+    synops_d
         Synapses that those spikes drove.
     """
 
-    spikes_n: NDArray[np.float64]
-    synops: float = 0.0
+    spikes_dn: NDArray[np.float64]
+    synops_d: NDArray[np.float64]
 
 
 @dataclass
@@ -37,8 +40,9 @@ class Evaluation:
     ----------
     network
         The network that is simulated.
-    n_steps
-        Steps that an image is shown.
+    durations
+        Steps that an image is shown: one, or several in ascending order that are answered for by one simulation of the
+        longest. A simulation's chunks end at each of them.
     dt
         Seconds per step.
     readout, readout_steps
@@ -46,7 +50,7 @@ class Evaluation:
     """
 
     network: SpikingNetwork
-    n_steps: int
+    durations: Sequence[int]
     dt: float
     readout: Readout
     readout_steps: int
@@ -57,9 +61,13 @@ class Evaluation:
     layers: dict[str, LayerTotals] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.right_t = np.zeros(self.n_steps, np.int64)
-        self.agree_t = np.zeros(self.n_steps, np.int64)
-        self.layers = {layer.name: LayerTotals(np.zeros(layer.size)) for layer in self.network.layers}
+        self.right_t = np.zeros(self.durations[-1], np.int64)
+        self.agree_t = np.zeros(self.durations[-1], np.int64)
+        durations = len(self.durations)
+        self.layers = {
+            layer.name: LayerTotals(np.zeros((durations, layer.size)), np.zeros(durations))
+            for layer in self.network.layers
+        }
 
     def batch(self, labels: NDArray[np.int64], ann_classes: NDArray[np.int64]) -> "BatchEvaluation":
         """Begin a batch, of which the true and the ANN's classes are known."""
@@ -84,38 +92,41 @@ class Evaluation:
         """The ANN's accuracy on the images that were simulated."""
         return self.ann_right / max(self.images, 1)
 
-    def metrics(self) -> dict[str, float]:
-        """Return the metrics of the run's schema, those per step apart."""
+    def metrics(self, n_steps: int | None = None) -> dict[str, float]:
+        """Return the metrics of the run's schema, those per step apart, after one of the durations (None: the last)."""
+        n_steps = n_steps or self.durations[-1]
+        until = self.durations.index(n_steps) + 1
         images = max(self.images, 1)
-        accuracy = float(self.accuracy_at_step[-1])
-        low, high = wilson_interval(int(self.right_t[-1]), self.images)
+        accuracy = float(self.accuracy_at_step[n_steps - 1])
+        low, high = wilson_interval(int(self.right_t[n_steps - 1]), self.images)
         found = {
             "snn/test_accuracy": accuracy,
             "snn/accuracy_ci_low": low,
             "snn/accuracy_ci_high": high,
-            "snn/agreement": float(self.agreement_at_step[-1]),
+            "snn/agreement": float(self.agreement_at_step[n_steps - 1]),
             "snn/accuracy_drop": self.ann_accuracy - accuracy,
             "snn/test_images": float(self.images),
         }
         if all(layer.fan_out_n is not None for layer in self.network.layers):
-            synops = sum(layer.synops for layer in self.layers.values()) / images
+            synops = sum(float(layer.synops_d[:until].sum()) for layer in self.layers.values()) / images
             found["snn/synops_per_image"] = synops
             found["snn/first_layer_macs"] = float(self.network.first_layer_macs)
             if self.network.dense_macs:
                 found["snn/synops_per_dense_mac"] = synops / self.network.dense_macs
-        latency = latency_steps(list(self.accuracy_at_step), self.ann_accuracy, points=1)
+        latency = latency_steps(list(self.accuracy_at_step[:n_steps]), self.ann_accuracy, points=1)
         if latency is not None:
             found["snn/latency_ms_to_1pt"] = latency * self.dt * 1000
-        return found | self._rates(images)
+        return found | self._rates(images, n_steps, until)
 
-    def _rates(self, images: int) -> dict[str, float]:
-        seconds = images * self.n_steps * self.dt
+    def _rates(self, images: int, n_steps: int, until: int) -> dict[str, float]:
+        seconds = images * n_steps * self.dt
         found = {}
-        rates = {name: layer.spikes_n / seconds for name, layer in self.layers.items()}
+        spikes = {name: layer.spikes_dn[:until].sum(axis=0) for name, layer in self.layers.items()}
+        rates = {name: spikes_n / seconds for name, spikes_n in spikes.items()}
         for name, rate_n in rates.items():
             found[f"rate_hz/{name}"] = float(rate_n.mean())
             found[f"silent_fraction/{name}"] = float(np.mean(rate_n == 0))
-            found[f"spikes_per_image/{name}"] = float(self.layers[name].spikes_n.sum() / images)
+            found[f"spikes_per_image/{name}"] = float(spikes[name].sum() / images)
         if rates:
             together = np.concatenate(list(rates.values()))
             found["snn/mean_rate_hz"] = float(together.mean())
@@ -133,16 +144,28 @@ class BatchEvaluation:
     readout: ReadoutState
 
     def add(self, chunk: SimulationChunk) -> NDArray[np.float64]:
-        """Count a chunk and return the class scores after each of its steps, shape ``(b, t, c)``."""
+        """Count a chunk and return the class scores after each of its steps, shape ``(b, t, c)``.
+
+        Raises
+        ------
+        SimulationError
+            If it goes on beyond the end of a duration that it began within.
+        """
         scores = self.readout.scores(chunk)
         found = classes(scores)
         steps = slice(chunk.first_step, chunk.first_step + found.shape[1])
+        duration = bisect_right(self.total.durations, chunk.first_step)
+        if steps.stop > self.total.durations[duration]:
+            raise SimulationError(
+                f"the simulator gave steps {steps.start} to {steps.stop} in one chunk, and step "
+                f"{self.total.durations[duration]} must end one: it does not heed simulator.chunk_steps"
+            )
         self.total.right_t[steps] += np.sum(found == self.labels[:, None], axis=0)
         self.total.agree_t[steps] += np.sum(found == self.ann_classes[:, None], axis=0)
         for layer in self.total.network.layers:
             spikes_n = chunk.layers[layer.name].counts_bn.sum(axis=0, dtype=np.float64)
             totals = self.total.layers[layer.name]
-            totals.spikes_n += spikes_n
+            totals.spikes_dn[duration] += spikes_n
             if layer.spiking and layer.fan_out_n is not None:
-                totals.synops += float(spikes_n @ layer.fan_out_n)
+                totals.synops_d[duration] += float(spikes_n @ layer.fan_out_n)
         return scores

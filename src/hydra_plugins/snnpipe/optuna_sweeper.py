@@ -1,0 +1,235 @@
+"""A sweeper that asks Optuna which settings to try next, for one objective or several.
+
+Hydra's own Optuna sweeper wants an Optuna that cannot keep a study in a database on a current SQLAlchemy. This one uses
+Optuna's ask-and-tell interface, so that trials run on any launcher.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from snnpipe.errors import ConfigError, UserError, did_you_mean, one_line
+from snnpipe.metrics.front import OBJECTIVES
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class OptunaSweeper(Sweeper):
+    """Run the trials that Optuna asks for, batch by batch.
+
+    Parameters
+    ----------
+    minimize, maximize
+        Metrics of a run that are to be small, and large: one or more in all.
+    n_trials
+        Trials that the study shall have when it ends, failed ones apart.
+    n_jobs
+        Trials asked for at once, which the launcher may run at once.
+    params
+        What is searched, as overrides: key and sweep (a list of values, ``range(...)`` or ``interval(low, high)``,
+        which can be ``tag(log, ...)``). Overrides of the command line with a sweep are searched too.
+    sampler
+        ``tpe`` (Bayesian), ``nsga2`` (evolutionary) or ``random``.
+    seed
+        Of the sampler.
+    storage
+        Where Optuna keeps the study: a database's URL, or the path of a journal file (``.log``), which is safe on a
+        shared file system.
+    study_name
+        Of the study; null makes one for the multi-run. An earlier study of that name goes on.
+    as_configured
+        Run the configuration without any of the searched settings first, to compare with; no trial of the study.
+    """
+
+    def __init__(
+        self,
+        minimize: list[str],
+        maximize: list[str],
+        n_trials: Annotated[int, Ge(1)],
+        n_jobs: Annotated[int, Ge(1)],
+        params: dict[str, Any],
+        sampler: Literal["tpe", "nsga2", "random"],
+        seed: Annotated[int, Ge(0)],
+        storage: str,
+        study_name: str | None,
+        as_configured: bool,
+    ):
+        self._minimized = dict.fromkeys(minimize, True) | dict.fromkeys(maximize, False)
+        self._n_trials, self._n_jobs = n_trials, n_jobs
+        self._params = dict(params)
+        self._sampler, self._seed = sampler, seed
+        self._storage, self._study_name = storage, study_name
+        self._as_configured = as_configured
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra hands every sweeper."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run trials until the study has enough of them."""
+        fixed, space = self._space(arguments)
+        study = self._open_study()
+        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, Path(self.config.hydra.sweep.dir) / "multirun.yaml")
+        self._next_job = len(study.trials) + 1
+        if self._as_configured:
+            self._launch([fixed], first_job=0)
+        if self.config.sweep.resume:
+            _repeat_interrupted(study)
+        failures = 0
+        while (missing := self._n_trials - _n_complete(study)) > 0 and failures < self._n_trials:
+            trials = [study.ask(space) for _ in range(min(self._n_jobs, missing))]
+            jobs = [[*fixed, *(f"{key}={_written(value)}" for key, value in t.params.items())] for t in trials]
+            answers = self._launch(jobs, self._next_job)
+            self._next_job += len(trials)
+            for trial, metrics in zip(trials, answers, strict=True):
+                failures = 0 if self._tell(study, trial, metrics) else failures + 1
+
+    # ------------------------------------------------------------------ its parts
+
+    def _space(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+        """Return the overrides that every trial has, and the distribution of each setting that is searched."""
+        words = [*(f"{key}={value}" for key, value in self._params.items()), *arguments]
+        parsed = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(words)
+        latest = {override.get_key_element(): override for override in parsed}
+        fixed = [o.input_line or "" for o in latest.values() if not o.is_sweep_override()]
+        space = {key: _distribution(o) for key, o in latest.items() if o.is_sweep_override()}
+        if not self._minimized:
+            raise ConfigError("hydra.sweeper.minimize: nothing to search for: name a metric, as [snn/accuracy_drop]")
+        if not space:
+            raise ConfigError(
+                "hydra.sweeper.params: nothing to search: give a key several values, as in "
+                "'conversion.scale_firing_rates=interval(10,300)'"
+            )
+        return fixed, space
+
+    def _open_study(self) -> "optuna.Study":
+        try:
+            import optuna
+        except ImportError as error:
+            raise UserError("hydra/sweeper: it needs Optuna: pip install 'snnpipe[optuna]'") from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        name = self._study_name or _parent_of(self.config) or Path(self.config.hydra.sweep.dir).name
+        try:
+            study = optuna.create_study(
+                storage=_open_storage(self._storage),
+                study_name=name,
+                directions=["minimize" if small else "maximize" for small in self._minimized.values()],
+                load_if_exists=True,
+            )
+        except Exception as error:
+            raise ConfigError(
+                f"hydra.sweeper.storage: cannot open study {name!r} in {self._storage} ({one_line(error)[:300]}): "
+                "give the URL of a database that answers, or the path of a .log file; or another study_name"
+            ) from error
+        study.sampler = self._make_sampler(self._seed + len(study.trials))  # one that goes on draws anew
+        return study
+
+    def _make_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
+        from optuna import exceptions, samplers
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", exceptions.ExperimentalWarning)
+            if self._sampler == "tpe":
+                return samplers.TPESampler(seed=seed, multivariate=True, constant_liar=self._n_jobs > 1)
+            if self._sampler == "nsga2":
+                return samplers.NSGAIISampler(seed=seed)
+            return samplers.RandomSampler(seed=seed)
+
+    def _launch(self, jobs: Sequence[Sequence[str]], first_job: int) -> list[Mapping[str, float] | None]:
+        """Run jobs and return what each answers; None where it failed."""
+        self.validate_batch_is_legal(jobs)
+        return [job.return_value for job in self.launcher.launch(jobs, initial_job_idx=first_job)]
+
+    def _tell(self, study: "optuna.Study", trial: "optuna.Trial", metrics: Mapping[str, float] | None) -> bool:
+        """Tell the study how a trial ended; return whether it counts."""
+        from optuna.trial import TrialState
+
+        if metrics is None:
+            study.tell(trial, state=TrialState.FAIL)
+            return False
+        study.tell(trial, [self._value(metrics, name) for name in self._minimized])
+        return True
+
+    def _value(self, metrics: Mapping[str, float], name: str) -> float:
+        """Return an objective's value; where this run did not reach it (within 1 point of the ANN, say), the worst."""
+        if name not in metrics and name not in {objective.metric for objective in OBJECTIVES}:
+            key = "hydra.sweeper.minimize" if self._minimized[name] else "hydra.sweeper.maximize"
+            raise ConfigError(f"{key}: no such metric {name!r}; {did_you_mean(name, metrics)}")
+        return metrics.get(name, inf if self._minimized[name] else -inf)
+
+
+def _distribution(override: Override) -> "optuna.distributions.BaseDistribution":
+    """Return what Optuna draws a setting from: what is no range of numbers is one of several words."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value = override.value()
+    if isinstance(value, IntervalSweep) and value.start is not None and value.end is not None:
+        whole = isinstance(value.start, int) and isinstance(value.end, int)
+        return (IntDistribution if whole else FloatDistribution)(value.start, value.end, log="log" in value.tags)
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
+        numbers = list(value.range())
+        whole = all(isinstance(number, int) for number in numbers)
+        return (IntDistribution if whole else FloatDistribution)(numbers[0], numbers[-1], step=value.step)
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
+
+
+def _open_storage(address: str) -> "optuna.storages.BaseStorage":
+    """Return the storage at a database's URL, or in a journal file.
+
+    The tables of a new SQLite file are made by one process at a time.
+    """
+    import fcntl
+
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    if "://" not in address:
+        Path(address).parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(address))
+    if not address.startswith("sqlite:///"):
+        return RDBStorage(address)
+    folder = Path(address.removeprefix("sqlite:///")).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".optuna.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return RDBStorage(address)
+
+
+def _parent_of(config: DictConfig) -> str | None:
+    """Return the id of the multi-run's parent run, which its recorder has put among Hydra's overrides."""
+    given = [o.partition("=")[2] for o in config.hydra.overrides.hydra if o.startswith("sweep.parent=")]
+    return given[-1] if given else None
+
+
+def _repeat_interrupted(study: "optuna.Study") -> None:
+    """Let trials that a killed process left open be asked for again, first."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(states=[TrialState.RUNNING]):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+
+
+def _n_complete(study: "optuna.Study") -> int:
+    from optuna.trial import TrialState
+
+    return len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)

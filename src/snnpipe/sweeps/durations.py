@@ -1,0 +1,44 @@
+"""A multi-run over how long images are shown: each job simulates the longest and answers for all."""
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+KEY = "simulator.n_steps"
+
+
+def merge_durations(config: DictConfig) -> None:
+    """Make a grid over ``simulator.n_steps`` one over all else, whose jobs answer for each of its values.
+
+    What happens at a step does not depend on the steps after it, so the longest simulation holds all others. A grid in
+    which another key takes its value from ``simulator.n_steps`` stays as it is, and so does one with values that are
+    no durations: they are told as the mistakes that they are.
+
+    Parameters
+    ----------
+    config
+        A multi-run's, before its sweeper is made. Overrides are changed in place.
+    """
+    if not str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
+        return
+    if f"${{{KEY}}}" in OmegaConf.to_yaml(config):
+        return
+    params = config.hydra.sweeper.get("params") or {}
+    words = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    overrides = OverridesParser.create().parse_overrides(words)
+    swept = [override for override in overrides if override.key_or_group == KEY]
+    durations = _durations(swept[-1]) if swept else []
+    if len(durations) > 1:
+        kept = [word for word in config.hydra.overrides.task if word.lstrip("+").partition("=")[0] != KEY]
+        config.hydra.overrides.task = [*kept, f"{KEY}={durations[-1]}"]
+        config.hydra.overrides.hydra.append(f"sweep.durations={durations[:-1]}")
+
+
+def _durations(override: Override) -> Sequence[int]:
+    """Return the numbers of steps that an override lists, in ascending order; none where some are no such numbers."""
+    if not override.is_discrete_sweep():
+        return []
+    values = list(override.sweep_string_iterator())
+    return sorted({int(value) for value in values}) if all(v.isdecimal() and int(v) > 0 for v in values) else []

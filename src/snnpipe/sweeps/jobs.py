@@ -1,0 +1,189 @@
+"""One job of a multi-run: what it does, and what it leaves behind however it ends."""
+
+import json
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from snnpipe.compat import share_cores
+from snnpipe.errors import UserError, reason
+from snnpipe.files import replace_file
+from snnpipe.protocols import SweepStore
+from snnpipe.sweeps.durations import KEY as N_STEPS
+from snnpipe.types import SweepJob
+
+_RESULT = "result.json"
+FAULT, MISTAKE = 1, 2
+
+
+def run_job(composed: DictConfig) -> Mapping[str, float] | None:
+    """Run one job of a multi-run.
+
+    Returns its metrics, or None where it failed: a failure is told and recorded, and not raised, so that the other
+    jobs go on.
+    """
+    from snnpipe.config import build, check, interpolated_keys, resolve
+    from snnpipe.summary import closing_table
+
+    job = _Job(composed)
+    share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
+    trainer = None
+    try:
+        config = resolve(composed)
+        check(config, interpolated_keys(composed))
+        if composed.sweep.resume and (done := job.finished(config)):
+            print(f"snnpipe: job {job} is done already: run {done.run_id}", flush=True)
+            return done.metrics
+        shorter = list(job.possible(config))
+        trainer = build(config, tags=job.tags(config), parent=composed.sweep.parent, durations=shorter)
+        result = trainer.run()
+        for n_steps, metrics in result.at_duration.items():
+            curves = {
+                "snn/accuracy_at_step": result.accuracy_at_step[:n_steps],
+                "snn/agreement_at_step": result.agreement_at_step[:n_steps],
+            }
+            job.record_shorter(_with_steps(config, n_steps), metrics, curves, result.address.get("run id", ""))
+    except Exception as error:
+        print(f"snnpipe: job {job} failed", file=sys.stderr)
+        job.record_failure(error, tell(error) == MISTAKE, logged=trainer is not None and trainer.was_logged)
+        return None
+    print(closing_table(result), flush=True)
+    job.keep(job.overrides(trainer.simulator.n_steps), metrics=dict(result.metrics))
+    return result.metrics
+
+
+def tell(error: Exception) -> int:
+    """Print an error, with its traceback where it is a fault, and return the exit code that goes with it."""
+    from snnpipe.hydra_errors import report
+
+    mistake = isinstance(error, UserError)
+    if not mistake:
+        traceback.print_exception(error)
+    report(error)
+    return MISTAKE if mistake else FAULT
+
+
+def without_sweep(overrides: Sequence[str]) -> list[str]:
+    """Return overrides but those that say how a multi-run is run, and not what."""
+    return [override for override in overrides if not override.lstrip("+").startswith("sweep.")]
+
+
+def kept_jobs(folder: Path) -> list[SweepJob]:
+    """Return the jobs that left their answers in a multi-run's folder, in their order."""
+    folders = sorted(folder.glob(f"*/{_RESULT}"), key=lambda path: (len(path.parent.name), path.parent.name))
+    return [SweepJob(**job) for path in folders for job in json.loads(path.read_text())]
+
+
+def _with_steps(config: Mapping[str, Any], n_steps: int) -> dict[str, Any]:
+    return {**config, "simulator": {**config["simulator"], "n_steps": n_steps}}
+
+
+class _Job:
+    """What a job of a multi-run records, in its folder and in the store that keeps the multi-run."""
+
+    def __init__(self, composed: DictConfig):
+        job = HydraConfig.get()
+        self._folder, self._number = Path(job.runtime.output_dir), job.job.num
+        self._overrides = without_sweep(job.overrides.task)
+        self._composed, self._parent = composed, composed.sweep.parent
+        self._durations: list[int] = list(composed.sweep.durations)
+        self._kept: list[dict[str, Any]] = []
+
+    def __str__(self) -> str:
+        return " ".join(self._overrides) or "as configured"
+
+    @cached_property
+    def _store(self) -> SweepStore | None:
+        from snnpipe.config import build_sweep_store
+
+        return build_sweep_store(self._composed) if self._parent is not None else None
+
+    def overrides(self, n_steps: int) -> list[str]:
+        """Return what the job was told, where it answers for some number of steps."""
+        if not self._durations:
+            return self._overrides
+        return [f"{N_STEPS}={n_steps}" if o.partition("=")[0] == N_STEPS else o for o in self._overrides]
+
+    def tags(self, config: Mapping[str, Any]) -> dict[str, str]:
+        """Return the tags of the run that answers for a configuration."""
+        from snnpipe.fingerprint import run_fingerprint
+
+        n_steps = config["simulator"]["n_steps"]
+        return {
+            "sweep.job": str(self._number),
+            "sweep.duration": str(n_steps),
+            "sweep.overrides": json.dumps(self.overrides(n_steps)),
+            "run.fingerprint": run_fingerprint(config),
+        }
+
+    def finished(self, config: Mapping[str, Any]) -> SweepJob | None:
+        """Return this job as it finished in an earlier multi-run, if it did and answered for every duration."""
+        from snnpipe.fingerprint import run_fingerprint
+
+        if self._store is None:
+            return None
+        found = None
+        for n_steps in (*self._durations, config["simulator"]["n_steps"]):
+            found = self._store.finished_job(self._parent, run_fingerprint(_with_steps(config, n_steps)))
+            if found is None:
+                return None
+        return found
+
+    def possible(self, config: Mapping[str, Any]) -> Iterator[int]:
+        """Yield the shorter durations that the configuration can have; another is recorded as a mistake."""
+        from snnpipe.config import check
+
+        for n_steps in self._durations:
+            try:
+                check(_with_steps(config, n_steps))
+            except UserError as error:
+                tell(error)
+                self._record(self.overrides(n_steps), self.tags(_with_steps(config, n_steps)), error, mistake=True)
+            else:
+                yield n_steps
+
+    def record_shorter(
+        self, config: Mapping[str, Any], metrics: Mapping[str, float], curves: Mapping[str, Sequence[float]], by: str
+    ) -> None:
+        """Record what the simulation of run ``by`` says of a shorter duration, as a run of its own."""
+        from snnpipe.describe import flatten, run_name
+
+        overrides = self.overrides(config["simulator"]["n_steps"])
+        if self._store is not None:
+            tags = self.tags(config) | {"simulation.run_id": by}
+            self._store.start(config.get("run_name") or run_name(config), flatten(config), tags, self._parent)
+            self._store.log_metrics(metrics)
+            for name, values in curves.items():
+                self._store.log_series(name, values)
+            self._store.finalize("FINISHED")
+        self.keep(overrides, metrics=dict(metrics))
+
+    def record_failure(self, error: Exception, mistake: bool, *, logged: bool) -> None:
+        """Record that the job failed, as a child of its own where its run was not opened."""
+        if logged:
+            self.keep(self._overrides, error=reason(error), mistake=mistake)
+        else:
+            with suppress(UserError):  # it may have been the store that failed, and that has been told
+                tags = {"sweep.job": str(self._number), "sweep.overrides": json.dumps(self._overrides)}
+                self._record(self._overrides, tags, error, mistake)
+
+    def _record(self, overrides: Sequence[str], tags: Mapping[str, str], error: Exception, mistake: bool) -> None:
+        self.keep(overrides, error=reason(error), mistake=mistake)
+        if self._store is not None:
+            tags = {**tags, "error": reason(error), "error.mistake": str(mistake).lower()}
+            self._store.start(" ".join(overrides), {}, tags, parent=self._parent)
+            self._store.finalize("FAILED")
+
+    def keep(self, overrides: Sequence[str], **answer: Any) -> None:
+        """Add an answer to those in the job's folder."""
+        self._kept.append({"overrides": list(overrides), **answer})
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with replace_file(self._folder / _RESULT) as file:
+            file.write(json.dumps(self._kept, indent=1).encode())

@@ -1,0 +1,80 @@
+"""The parent run of a multi-run: opened before its jobs, ended with their table after them.
+
+A job leaves its answer in its folder of the multi-run and, where a logger keeps runs, in a child of the parent run. The
+end of the multi-run reads the children, or the folders where there is no such logger: it does not matter which launcher
+ran the jobs, in which process or on which machine.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from snnpipe.errors import UserError
+from snnpipe.protocols import Status, SweepStore
+from snnpipe.sweeps.durations import merge_durations
+from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep
+from snnpipe.sweeps.results import write_results
+from snnpipe.sweeps.table import sweep_table
+from snnpipe.types import SweepJob
+
+
+class SweepRecorder(Callback):
+    """Opens the parent run when a multi-run begins. The command line ends it: Hydra passes over a callback's errors."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Open the parent run, or the one of an earlier, same multi-run, and tell the jobs of it."""
+        global _current  # noqa: PLW0603  Hydra makes the callback, and the command line ends what it began
+        try:
+            _current = _Sweep(config)
+        except Exception as error:  # Hydra would make a warning of it, and run the jobs without a parent
+            sys.exit(tell(error))
+
+
+class _Sweep:
+    """The multi-run that this process began."""
+
+    def __init__(self, config: DictConfig):
+        from snnpipe.config import build_sweep_store, check_engines
+
+        check_engines(config.hydra)
+        self._folder = Path(config.hydra.sweep.dir)
+        self._store: SweepStore | None = build_sweep_store(config)
+        if self._store is not None:
+            name = str(config.run_name or self._folder.name)
+            overrides = without_sweep(config.hydra.overrides.task)
+            parent = self._store.start_sweep(name, overrides, resume=config.sweep.resume)
+            config.hydra.overrides.hydra.append(f"sweep.parent={parent}")
+        elif config.sweep.resume:
+            raise UserError("sweep.resume: got true, but no logger keeps the jobs that are done: take logger=mlflow")
+        merge_durations(config)
+
+    def end(self, status: Status) -> list[SweepJob]:
+        """Print the table, write the results, end the parent run, and return the jobs that did not finish."""
+        jobs = self._store.sweep_jobs() if self._store is not None else kept_jobs(self._folder)
+        failed = [job for job in jobs if job.metrics is None]
+        if jobs:
+            table = sweep_table(jobs)
+            print(table, write_results(jobs, self._folder, self._store), table.splitlines()[0], sep="\n", flush=True)
+        if failed:
+            again = "; the same command with sweep.resume=true runs them again, and no others" if self._store else ""
+            print(f"snnpipe: {len(failed)} of {len(jobs)} jobs did not finish{again}", file=sys.stderr)
+        if self._store is not None:
+            self._store.finalize("FAILED" if failed and status == "FINISHED" else status)
+        return failed
+
+
+_current: _Sweep | None = None
+
+
+def end_sweep(status: Status) -> int:
+    """Print the table of this process's multi-run, if there is one, and end its parent run.
+
+    Returns 0 where every job finished, 2 where all that failed were mistakes in what was asked for, 1 for faults.
+    """
+    global _current
+    sweep, _current = _current, None
+    failed = sweep.end(status) if sweep is not None else []
+    return (MISTAKE if all(job.mistake for job in failed) else FAULT) if failed else 0

@@ -1,0 +1,119 @@
+"""What a multi-run leaves behind: its table, the Pareto picture and the settings worth taking."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from snnpipe.artifacts.tables import write_csv, write_text
+from snnpipe.describe import to_yaml
+from snnpipe.metrics.front import OBJECTIVES, front_of
+from snnpipe.protocols import SweepStore
+from snnpipe.sweeps.table import AS_CONFIGURED, differing_keys, job_labels
+from snnpipe.types import SweepJob
+
+_METRICS = (
+    "ann/test_accuracy",
+    "snn/test_accuracy",
+    "snn/accuracy_ci_low",
+    "snn/accuracy_ci_high",
+    "snn/accuracy_drop",
+    "snn/agreement",
+    "snn/latency_ms_to_1pt",
+    "snn/synops_per_image",
+    "snn/mean_rate_hz",
+)
+_WITHIN = 0.01
+
+
+def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | None) -> str:
+    """Write a multi-run's table, its best settings and its Pareto picture to its folder and its parent run.
+
+    Returns lines to print: the best settings, and where all of it is.
+    """
+    header, rows = results_table(jobs)
+    best = best_settings(jobs)
+    files = [("tables", write_csv(folder / "sweep.csv", header, rows))]
+    if best:
+        files.append(("", write_text(folder / "best.yaml", to_yaml(best))))
+        files.append(("plots", _picture(jobs, folder / "pareto.png")))
+    if store is not None:
+        for artifacts, path in files:
+            store.log_artifact(path, artifacts)
+        store.log_table("tables/sweep.json", header, rows)
+        top = best["most accurate"]["metrics"] if best else {}
+        counts = {"sweep/jobs": len(jobs), "sweep/failed": sum(job.metrics is None for job in jobs)}
+        store.log_metrics(counts | {f"best/{name.removeprefix('snn/')}": value for name, value in top.items()})
+    lines = {name: entry["settings"] for name, entry in best.items()}
+    lines |= {"files": str(folder)} | (store.address if store is not None else {})
+    width = max(map(len, lines))
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in lines.items())
+
+
+def results_table(jobs: Sequence[SweepJob]) -> tuple[list[str], list[list[Any]]]:
+    """Return header and rows: a column for each key that differs, the status, the metrics, the front, the run."""
+    keys = differing_keys(jobs)
+    header = ["job", *keys, "status", *_METRICS, "on_front", "run_id", "error"]
+    rows = []
+    front = front_of([job.metrics for job in jobs])
+    for number, (job, on_front) in enumerate(zip(jobs, front, strict=True)):
+        told = dict(override.split("=", 1) for override in job.overrides)
+        metrics = job.metrics or {}
+        rows.append(
+            [
+                number,
+                *(told.get(key, "") for key in keys),
+                "FINISHED" if job.metrics is not None else "FAILED",
+                *(metrics.get(name) for name in _METRICS),
+                bool(on_front),
+                job.run_id,
+                job.error,
+            ]
+        )
+    return header, rows
+
+
+def best_settings(jobs: Sequence[SweepJob]) -> dict[str, dict[str, Any]]:
+    """Return the settings worth taking, by what they are best at, each with its command and its metrics."""
+    finished = [job for job in jobs if job.metrics is not None]
+    if not finished:
+        return {}
+
+    def cost(job: SweepJob, *order: int) -> tuple[float, ...]:
+        return tuple(OBJECTIVES[n].of(job.metrics or {}) for n in order)
+
+    close = [job for job in finished if (job.metrics or {}).get("snn/accuracy_drop", 1) <= _WITHIN]
+    found = {
+        "most accurate": min(finished, key=lambda job: (-(job.metrics or {})["snn/test_accuracy"], *cost(job, 2, 1)))
+    }
+    if close:
+        found["fewest SynOps within 1 point of the ANN"] = min(close, key=lambda job: cost(job, 2, 1, 0))
+        found["fastest within 1 point of the ANN"] = min(close, key=lambda job: cost(job, 1, 2, 0))
+    labels = dict(zip(map(id, jobs), job_labels(jobs), strict=True))
+    return {name: _entry(job, labels[id(job)]) for name, job in found.items()}
+
+
+def _entry(job: SweepJob, label: str) -> dict[str, Any]:
+    words = [f"'{o}'" if set(o) & set(" {}[]()$*") else o for o in job.overrides if not o.startswith("sweep=")]
+    metrics = {name: (job.metrics or {})[name] for name in _METRICS if name in (job.metrics or {})}
+    return {
+        "settings": label,
+        "command": " ".join(["python -m snnpipe", *words]),
+        "run_id": job.run_id,
+        "metrics": metrics,
+    }
+
+
+def _picture(jobs: Sequence[SweepJob], path: Path) -> Path:
+    from snnpipe.artifacts.sweep_plots import pareto_plot
+
+    points = [
+        (label, job.metrics) for label, job in zip(job_labels(jobs), jobs, strict=True) if job.metrics is not None
+    ]
+    return pareto_plot(
+        path,
+        labels=[label for label, _ in points],
+        costs=[[objective.of(metrics) for objective in OBJECTIVES] for _, metrics in points],
+        names=[objective.label for objective in OBJECTIVES],
+        on_front=front_of([metrics for _, metrics in points]),
+        reference=[label == AS_CONFIGURED for label, _ in points],
+    )

@@ -1,0 +1,243 @@
+"""Multi-runs as answers: every duration from one simulation, the front that Optuna finds, the best settings."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from snnpipe.metrics.front import pareto_front
+from snnpipe.sweeps.results import best_settings, results_table
+from snnpipe.types import SweepJob
+
+FAST = ("debug=fast", "model=mlp", "model.units=[8]", "callbacks=none")
+
+
+def client_of(folder: Path):
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
+
+
+def runs_of(folder: Path) -> tuple[list, list]:
+    """Return the parent runs and the child runs of a store, the oldest first."""
+    runs = client_of(folder).search_runs(["1"], order_by=["start_time ASC"])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    return [run for run in runs if run not in children], children
+
+
+def study_of(folder: Path):
+    import optuna
+
+    storage = f"sqlite:///{folder}/mlruns/optuna.db"
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+# ---------------------------------------------------------------------- one simulation, every duration
+
+
+def test_a_grid_over_durations_simulates_once(command, tmp_path):
+    folder = tmp_path / "work"
+    words = ("-m", *FAST, "model.units=[16]", "conversion.scale_firing_rates=50", "simulator.n_steps=6,4,10")
+    result = command(*words)
+    assert result.code == 0, result.err
+    (parent,), children = runs_of(folder)
+    assert "simulator.n_steps=6,4,10" in parent.data.params["overrides"]
+    by_steps = {run.data.params["simulator.n_steps"]: run for run in children}
+    assert set(by_steps) == {"4", "6", "10"}
+    simulated = [run for run in children if "simulate/images_per_s" in run.data.metrics]
+    assert simulated == [by_steps["10"]]
+    assert {by_steps[n].data.tags["simulation.run_id"] for n in ("4", "6")} == {by_steps["10"].info.run_id}
+    curve = client_of(folder).get_metric_history(by_steps["6"].info.run_id, "snn/accuracy_at_step")
+    assert [point.step for point in curve] == [1, 2, 3, 4, 5, 6]
+
+    alone = command(*FAST, "model.units=[16]", "conversion.scale_firing_rates=50", "simulator.n_steps=6")
+    assert alone.code == 0, alone.err
+    parents, _ = runs_of(folder)
+    of_its_own = parents[-1].data
+    # MLflow keeps the newest value of a series among the metrics, too
+    measured = {name for name in of_its_own.metrics if not name.startswith("simulate/")}
+    assert {name: by_steps["6"].data.metrics.get(name) for name in measured - {"fit/images_per_s"}} == {
+        name: of_its_own.metrics[name] for name in measured - {"fit/images_per_s"}
+    }
+    assert by_steps["6"].data.tags["run.fingerprint"] != by_steps["4"].data.tags["run.fingerprint"]
+
+    again = command(*words, "sweep.resume=true")
+    assert again.code == 0, again.err
+    assert again.out.count("is done already") == 1
+    assert len(runs_of(folder)[1]) == 3
+
+
+def test_a_duration_that_cannot_be_is_a_failed_job_of_its_own(command, tmp_path):
+    words = ("-m", *FAST, "simulator.readout=mean", "simulator.readout_steps=5", "simulator.n_steps=2,8,10")
+    result = command(*words, "logger=csv")
+    assert result.code == 2
+    assert result.error_lines == [
+        "snnpipe: error: simulator.readout_steps: got 5, which is more than simulator.n_steps=2: the mean can take at "
+        "most all steps"
+    ]
+    rows = list(csv.DictReader(next(tmp_path.glob("work/mlruns/multirun/*/sweep.csv")).open()))
+    assert [(row["simulator.n_steps"], row["status"]) for row in rows] == [
+        ("2", "FAILED"),
+        ("8", "FINISHED"),
+        ("10", "FINISHED"),
+    ]
+
+
+def test_values_that_are_no_durations_are_told_as_mistakes(command, tmp_path):
+    result = command("-m", *FAST, "logger=csv", "simulator.n_steps=-1,2")
+    assert result.code == 2
+    assert result.error_lines[0].startswith("snnpipe: error: simulator.n_steps: got -1")
+    assert "1 of 2 jobs did not finish" in result.err
+
+
+# ---------------------------------------------------------------------- results
+
+
+def finished(overrides, drop, latency, synops, accuracy=0.95):
+    metrics = {"snn/test_accuracy": accuracy, "snn/accuracy_drop": drop, "snn/synops_per_image": synops}
+    return SweepJob(overrides, metrics | ({} if latency is None else {"snn/latency_ms_to_1pt": latency}))
+
+
+def test_best_settings_are_named_by_what_they_are_best_at():
+    jobs = [
+        finished(["seed=1", "conversion.synapse=0.01"], 0.005, 30.0, 500.0),
+        finished(["seed=1", "conversion.synapse=0.02"], 0.000, 40.0, 900.0, accuracy=0.955),
+        finished(["seed=1", "conversion.synapse={conv*: 0.02}"], 0.010, 10.0, 800.0),
+        finished(["seed=1", "conversion.synapse=null"], 0.4, None, 100.0, accuracy=0.5),
+        SweepJob(["seed=1", "conversion.synapse=-1"], error="no"),
+    ]
+    best = best_settings(jobs)
+    assert {name: entry["settings"] for name, entry in best.items()} == {
+        "most accurate": "synapse=0.02",
+        "fewest SynOps within 1 point of the ANN": "synapse=0.01",
+        "fastest within 1 point of the ANN": "synapse={conv*: 0.02}",
+    }
+    command = best["fastest within 1 point of the ANN"]["command"]
+    assert command == "python -m snnpipe seed=1 'conversion.synapse={conv*: 0.02}'"
+    header, rows = results_table(jobs)
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [row["on_front"] for row in table] == [True, True, True, True, False]
+    assert [row["status"] for row in table] == ["FINISHED"] * 4 + ["FAILED"]
+    assert table[3]["snn/latency_ms_to_1pt"] is None
+    assert best_settings(jobs[-1:]) == {}
+
+
+def test_the_front_of_a_worked_example():
+    # the last is dominated by the first, the two alike by none, and what was never reached is on it by its other side
+    costs = [[1, 5], [2, 2], [2, 2], [0.5, np.inf], [1, 6]]
+    assert pareto_front(costs).tolist() == [True, True, True, True, False]
+    assert pareto_front([]).tolist() == []
+
+
+@given(
+    arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 3)), elements=st.sampled_from([0, 1, 2, np.inf]))
+)
+def test_the_front_is_what_nothing_dominates(costs):
+    def dominated(point):
+        return any((other <= point).all() and (other < point).any() for other in costs)
+
+    assert pareto_front(costs).tolist() == [not dominated(point) for point in costs]
+
+
+# ---------------------------------------------------------------------- Optuna
+
+
+def test_the_pareto_sweep_ends_in_its_front_and_goes_on(command, tmp_path, monkeypatch):
+    folder = tmp_path / "work"
+    words = ("sweep=pareto", "training.epochs=8", "callbacks=none")
+    first = command(*words, "hydra.sweeper.n_trials=5")
+    assert first.code == 0, first.err
+    assert " as configured " in first.out
+    study = study_of(folder)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 5
+
+    more = command(*words, "hydra.sweeper.n_trials=7", "sweep.resume=true")
+    assert more.code == 0, more.err
+    assert more.out.count("is done already") == 1, "the configuration's own settings are not run again"
+    study = study_of(folder)
+    assert len(study.trials) == 7
+    (parent,), children = runs_of(folder)
+    assert len(children) == 8
+    assert sum(run.data.tags["fit.reused"] == "false" for run in children) == 1
+
+    client = client_of(folder)
+    path = client.download_artifacts(parent.info.run_id, "tables/sweep.csv")
+    rows = list(csv.DictReader(Path(path).read_text().splitlines()))
+    front = {row["conversion.scale_firing_rates"] for row in rows[1:] if row["on_front"] == "True"}
+    ours = {trial.params["conversion.scale_firing_rates"] for trial in study.best_trials}
+    assert front <= {repr(scale) for scale in ours}, "what the configured point dominates is on Optuna's front alone"
+    assert {file.path for file in client.list_artifacts(parent.info.run_id, "plots")} == {"plots/pareto.png"}
+    best = yaml.safe_load(Path(client.download_artifacts(parent.info.run_id, "best.yaml")).read_text())
+    assert best["most accurate"]["run_id"] in {run.info.run_id for run in children}
+    assert "sweep=pareto" not in best["most accurate"]["command"]
+    assert parent.data.metrics["sweep/jobs"] == 8 and parent.data.metrics["sweep/failed"] == 0
+    table = json.loads(Path(client.download_artifacts(parent.info.run_id, "tables/sweep.json")).read_text())
+    assert len(table["data"]) == 8 and table["columns"][0] == "job"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlruns/mlflow.db")
+    assert len(client.load_table("1", "tables/sweep.json", run_ids=[parent.info.run_id])) == 8
+
+
+def test_failed_trials_do_not_stop_a_search_and_do_not_count(command, tmp_path):
+    result = command(
+        *("-m", "hydra/sweeper=optuna", *FAST, "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler=random"),
+        *("hydra.sweeper.maximize=[snn/test_accuracy]", "hydra.sweeper.minimize=[snn/latency_ms_to_1pt]"),
+        "training.learning_rate=interval(-0.12,0.08)",
+    )
+    assert result.code == 2, result.err
+    states = [trial.state.name for trial in study_of(tmp_path / "work").trials]
+    assert states.count("COMPLETE") == 4 and states.count("FAIL") >= 1
+    assert f"{states.count('FAIL')} of {len(states)} jobs did not finish" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials: got 0"),
+        (["hydra.sweeper.sampler=guess"], "hydra.sweeper.sampler: got 'guess'"),
+        (["hydra.sweeper.minimize=[]"], "hydra.sweeper.minimize: nothing to search for"),
+        (["hydra.sweeper.minimize=[snn/accuracy]"], "no such metric 'snn/accuracy'; did you mean 'snn/"),
+        (["hydra.sweeper.objectives=[]"], "hydra.sweeper.objectives: no such key; hydra.sweeper takes"),
+        (["+hydra.sweeper.trials=3"], "hydra.sweeper.trials: no such"),
+        (["training.epochs=1"], "hydra.sweeper.params: nothing to search"),
+        (["hydra.sweeper.storage=sqlite:////proc/no/optuna.db"], "hydra.sweeper.storage: cannot open"),
+    ],
+)
+def test_mistakes_in_a_search_are_one_line(command, words, says):
+    searched = () if "epochs" in words[0] else ("training.epochs=1,2",)
+    result = command("-m", "hydra/sweeper=optuna", *FAST, "logger=csv", *searched, *words)
+    assert result.code == 2
+    assert len(result.error_lines) == 1, result.err
+    assert says in result.error_lines[0]
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_goes_on_with_the_trial_it_was_at(process, tmp_path):
+    folder = tmp_path / "process"
+    words = (
+        *("-m", "hydra/sweeper=optuna", *FAST, "training.epochs=40", "data.max_train_images=1400"),
+        *("hydra.sweeper.n_trials=3", "conversion.scale_firing_rates=tag(log, interval(1, 100))"),
+    )
+    running = process(*words)
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("mlruns/outputs/*/metrics.csv")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    running.kill()
+    running.communicate()
+    asked = study_of(folder).trials[-1]
+    assert asked.state.name == "RUNNING"
+    out, err = process(*words, "sweep.resume=true").communicate(timeout=300)
+    trials = study_of(folder).trials
+    assert [trial.state.name for trial in trials] == ["FAIL", *["COMPLETE"] * 3], err
+    assert trials[1].params == asked.params
+    _, children = runs_of(folder)
+    assert "RUNNING" not in {run.info.status for run in children}
