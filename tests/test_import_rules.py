@@ -19,7 +19,7 @@ HOMES = {
         *(f"conversion.{name}" for name in ("nengo_dl", "native_layers", "nengo_objects", "lif_by_hand")),
     },
     "nengo_dl": {"conversion.nengo_dl", "training.nengo_dl", "simulators.nengo_dl"},
-    "matplotlib": {"artifacts.plots", "artifacts.sweep_plots"},
+    "matplotlib": {"artifacts.plots", "artifacts.review_plots", "artifacts.sweep_plots"},
     "numba": {"simulators.event_kernel"},
     "scipy": {"metrics.intervals", "simulators.event_program", "simulators.event_rows", "simulators.linear_maps"},
 }

@@ -79,7 +79,7 @@ def network(fan_out, macs=100):
 
 def test_evaluation_counts_to_the_integer():
     # two images, three steps in chunks of two and one; neuron 0 drives 10 synapses, neuron 1 drives 4
-    evaluation = Evaluation(network([10, 4]), durations=[3], dt=0.001, readout="last", readout_steps=1)
+    evaluation = Evaluation(network([10, 4]), durations=[3], dt=0.001, readout="last", readout_steps=1, n_classes=2)
     batch = evaluation.batch(np.array([0, 1]), ann_classes=np.array([0, 0]))
     batch.add(chunk(0, [[[1, 0], [0, 1]], [[1, 0], [1, 0]]], counts=[[1, 0], [2, 0]]))
     batch.add(chunk(2, [[[1, 0]], [[0, 1]]], counts=[[0, 0], [0, 3]]))
@@ -96,10 +96,15 @@ def test_evaluation_counts_to_the_integer():
     assert metrics["rate_hz/layer"] == pytest.approx(6 / (2 * 2 * 0.003))
     assert metrics["silent_fraction/layer"] == 0
     assert metrics["snn/latency_ms_to_1pt"] == 3
+    outcome = evaluation.outcome()
+    assert outcome.ann_confusion_cc.tolist() == [[1, 0], [1, 0]], "the ANN takes image 1 for class 0"
+    assert outcome.snn_confusion_cc.tolist() == [[1, 0], [0, 1]]
+    assert outcome.between_cc.tolist() == [[1, 1], [0, 0]]
+    assert outcome.rates_hz["layer"] == pytest.approx([3 / (2 * 0.003), 3 / (2 * 0.003)])
 
 
 def test_latency_is_left_out_where_it_is_never_reached():
-    evaluation = Evaluation(network([1]), durations=[1], dt=0.001, readout="last", readout_steps=1)
+    evaluation = Evaluation(network([1]), durations=[1], dt=0.001, readout="last", readout_steps=1, n_classes=2)
     evaluation.batch(np.array([1]), ann_classes=np.array([1])).add(chunk(0, [[[1, 0]]], counts=[[0]]))
     assert "snn/latency_ms_to_1pt" not in evaluation.metrics()
     assert evaluation.metrics()["silent_fraction/layer"] == 1

@@ -259,8 +259,18 @@ def build(
     tags: Mapping[str, str] | None = None,
     parent: str | None = None,
     durations: Sequence[int] = (),
+    command: str = "",
 ) -> "Trainer":
-    """Return the trainer of a checked configuration; in a multi-run with a job's tags, parent run and durations.
+    """Return the trainer of a checked configuration.
+
+    Parameters
+    ----------
+    config
+        As `resolve` returns it.
+    tags, parent, durations
+        Of a job of a multi-run.
+    command
+        That has the run again.
 
     Raises
     ------
@@ -291,6 +301,7 @@ def build(
         tags=tags,
         parent=parent,
         durations=durations,
+        command=command,
     )
 
 

@@ -1,7 +1,8 @@
 """A run's settings as text: described, flattened, named."""
 
 import dataclasses
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -41,6 +42,11 @@ def to_yaml(config: Mapping[str, Any]) -> str:
     """Return settings as YAML, keys in their order."""
     text: str = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     return text
+
+
+def command_line(overrides: Sequence[str]) -> str:
+    """Return the command that runs some overrides, quoted for a shell."""
+    return shlex.join(["python", "-m", "snnpipe", *overrides])
 
 
 def run_name(config: Mapping[str, Any]) -> str:

@@ -107,6 +107,8 @@ class Trainer:
         Further tags of the run.
     parent
         Id of the run that this one is a part of, as a job of a multi-run.
+    command
+        What to type to have the run again, which its report shows; empty where it was not started from a command line.
     durations
         Numbers of steps, fewer than the simulator's, whose metrics are wanted too: one simulation answers for all.
     """
@@ -128,6 +130,7 @@ class Trainer:
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         parent: str | None = None,
+        command: str = "",
         durations: Sequence[int] = (),
     ):
         self.data = data
@@ -157,7 +160,14 @@ class Trainer:
         self._trained_by = ""
         self.model: tf_keras.Model | NativeNetwork | None = None
         self.network: SpikingNetwork | None = None
-        self._state = RunState(seed, str(self.output_dir), self._log_artifact, settings=simulator)  # type: ignore[arg-type]  # a simulator has the settings' attributes
+        self._state = RunState(
+            seed,
+            str(self.output_dir),
+            self._log_artifact,
+            settings=simulator,  # type: ignore[arg-type]  # a simulator has the settings' attributes
+            run_name=self.name,
+            command=command,
+        )
         self._started: list[Logger] = []
 
     # ------------------------------------------------------------------ the line
@@ -269,7 +279,14 @@ class Trainer:
         if len(durations) > 1:
             together = gcd(*durations, getattr(simulator, "chunk_steps", None) or 0)
             simulator = replace(simulator, chunk_steps=together)  # type: ignore[type-var]  # a dataclass
-        evaluation = Evaluation(self.network, durations, simulator.dt, simulator.readout, simulator.readout_steps)
+        evaluation = Evaluation(
+            self.network,
+            durations,
+            simulator.dt,
+            simulator.readout,
+            simulator.readout_steps,
+            self.data.spec.n_classes,
+        )
         images = TestPass(self.data, simulator, self.encoder, self.seed, self.network)
         sampled = max((callback.sample_images for callback in self.callbacks), default=0)
         seconds = 0.0
@@ -294,6 +311,7 @@ class Trainer:
             logger.log_series("snn/agreement_at_step", agreement.tolist())
         if self._started:
             self._write_curves(accuracy, agreement, evaluation)
+        self._state.outcome = evaluation.outcome()
         self._tell("on_evaluate_end", self._state)
         self._stage("done")
         address = {"run": self.name} if self._started else {}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import nengo
     import tf_keras
 
+    from snnpipe.metrics.outcome import Outcome
+
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -475,6 +477,10 @@ class RunState:
         A callback sets this to end training after the epoch.
     results
         Every metric of the run so far.
+    outcome
+        What the simulation of the test images came to.
+    run_name, command
+        The run's name, and what to type to have it again.
     """
 
     seed: int
@@ -486,3 +492,6 @@ class RunState:
     settings: SimulationSettings | None = None
     stop_training: bool = False
     results: dict[str, float] = field(default_factory=dict)
+    outcome: "Outcome | None" = None
+    run_name: str = ""
+    command: str = ""

@@ -36,8 +36,8 @@ def write_json(path: Path, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
-    """Write a conversion plan as ``plan.json`` and as a table in ``plan.md``."""
+def plan_table(plan: ConversionPlan) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a conversion plan, a row a layer."""
     header = ["layer", "kind", "status", "becomes", "shape", "neurons", "scale", "synapse (ms)", "note"]
     rows = [
         [
@@ -53,6 +53,12 @@ def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
         ]
         for layer in plan.layers
     ]
+    return header, rows
+
+
+def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
+    """Write a conversion plan as ``plan.json`` and as a table in ``plan.md``."""
+    header, rows = plan_table(plan)
     lines = ["# Conversion plan", "", _markdown_row(header), _markdown_row(["---"] * len(header))]
     lines += [_markdown_row(row) for row in rows]
     return [

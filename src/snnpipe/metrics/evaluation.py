@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from snnpipe.errors import SimulationError
 from snnpipe.metrics.intervals import wilson_interval
+from snnpipe.metrics.outcome import Outcome
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
 from snnpipe.types import Readout, SimulationChunk, SpikingNetwork
 
@@ -47,6 +48,8 @@ class Evaluation:
         Seconds per step.
     readout, readout_steps
         As in `snnpipe.types.SimulationSettings`.
+    n_classes
+        Number of labels.
     """
 
     network: SpikingNetwork
@@ -54,15 +57,21 @@ class Evaluation:
     dt: float
     readout: Readout
     readout_steps: int
+    n_classes: int
     images: int = 0
     ann_right: int = 0
     right_t: NDArray[np.int64] = field(init=False)
     agree_t: NDArray[np.int64] = field(init=False)
     layers: dict[str, LayerTotals] = field(init=False)
+    ann_confusion_cc: NDArray[np.int64] = field(init=False)
+    snn_confusion_cc: NDArray[np.int64] = field(init=False)
+    between_cc: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         self.right_t = np.zeros(self.durations[-1], np.int64)
         self.agree_t = np.zeros(self.durations[-1], np.int64)
+        for name in ("ann_confusion_cc", "snn_confusion_cc", "between_cc"):
+            setattr(self, name, np.zeros((self.n_classes, self.n_classes), np.int64))
         durations = len(self.durations)
         self.layers = {
             layer.name: LayerTotals(np.zeros((durations, layer.size)), np.zeros(durations))
@@ -118,6 +127,21 @@ class Evaluation:
             found["snn/latency_ms_to_1pt"] = latency * self.dt * 1000
         return found | self._rates(images, n_steps, until)
 
+    def outcome(self) -> Outcome:
+        """Return what the pictures of a run need, after the last step."""
+        seconds = max(self.images, 1) * self.durations[-1] * self.dt
+        return Outcome(
+            self.images,
+            self.dt,
+            self.ann_accuracy,
+            self.accuracy_at_step,
+            self.agreement_at_step,
+            self.ann_confusion_cc,
+            self.snn_confusion_cc,
+            self.between_cc,
+            {name: layer.spikes_dn.sum(axis=0) / seconds for name, layer in self.layers.items()},
+        )
+
     def _rates(self, images: int, n_steps: int, until: int) -> dict[str, float]:
         seconds = images * n_steps * self.dt
         found = {}
@@ -162,6 +186,8 @@ class BatchEvaluation:
             )
         self.total.right_t[steps] += np.sum(found == self.labels[:, None], axis=0)
         self.total.agree_t[steps] += np.sum(found == self.ann_classes[:, None], axis=0)
+        if steps.stop == self.total.durations[-1]:
+            self._count_classes(found[:, -1])
         for layer in self.total.network.layers:
             spikes_n = chunk.layers[layer.name].counts_bn.sum(axis=0, dtype=np.float64)
             totals = self.total.layers[layer.name]
@@ -169,3 +195,10 @@ class BatchEvaluation:
             if layer.spiking and layer.fan_out_n is not None:
                 totals.synops_d[duration] += float(spikes_n @ layer.fan_out_n)
         return scores
+
+    def _count_classes(self, snn_classes: NDArray[np.int64]) -> None:
+        """Count the classes after the last step."""
+        total = self.total
+        np.add.at(total.ann_confusion_cc, (self.labels, self.ann_classes), 1)
+        np.add.at(total.snn_confusion_cc, (self.labels, snn_classes), 1)
+        np.add.at(total.between_cc, (self.ann_classes, snn_classes), 1)

@@ -30,6 +30,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     jobs go on.
     """
     from snnpipe.config import build, check, interpolated_keys, resolve
+    from snnpipe.describe import command_line
     from snnpipe.summary import closing_table
 
     job = _Job(composed)
@@ -42,7 +43,13 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
             print(f"snnpipe: job {job} is done already: run {done.run_id}", flush=True)
             return done.metrics
         shorter = list(job.possible(config))
-        trainer = build(config, tags=job.tags(config), parent=composed.sweep.parent, durations=shorter)
+        trainer = build(
+            config,
+            tags=job.tags(config),
+            parent=composed.sweep.parent,
+            durations=shorter,
+            command=command_line(job.alone(config)),
+        )
         result = trainer.run()
         for n_steps, metrics in result.at_duration.items():
             curves = {
@@ -73,6 +80,11 @@ def tell(error: Exception) -> int:
 def without_sweep(overrides: Sequence[str]) -> list[str]:
     """Return overrides but those that say how a multi-run is run, and not what."""
     return [override for override in overrides if not override.lstrip("+").startswith("sweep.")]
+
+
+def single(overrides: Sequence[str]) -> list[str]:
+    """Return overrides but the choice of a sweep, which would make a multi-run of them."""
+    return [override for override in overrides if not override.startswith("sweep=")]
 
 
 def kept_jobs(folder: Path) -> list[SweepJob]:
@@ -110,6 +122,10 @@ class _Job:
         if not self._durations:
             return self._overrides
         return [f"{N_STEPS}={n_steps}" if o.partition("=")[0] == N_STEPS else o for o in self._overrides]
+
+    def alone(self, config: Mapping[str, Any]) -> list[str]:
+        """Return the overrides that have the job's run again, by itself."""
+        return single(self.overrides(config["simulator"]["n_steps"]))
 
     def tags(self, config: Mapping[str, Any]) -> dict[str, str]:
         """Return the tags of the run that answers for a configuration."""

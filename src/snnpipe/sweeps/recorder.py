@@ -38,14 +38,16 @@ class _Sweep:
 
     def __init__(self, config: DictConfig):
         from snnpipe.config import build_sweep_store, check_engines
+        from snnpipe.describe import command_line
 
         check_engines(config.hydra)
         self._folder = Path(config.hydra.sweep.dir)
+        self._name = str(config.run_name or self._folder.name)
+        self._command = command_line(sys.argv[1:])
         self._store: SweepStore | None = build_sweep_store(config)
         if self._store is not None:
-            name = str(config.run_name or self._folder.name)
             overrides = without_sweep(config.hydra.overrides.task)
-            parent = self._store.start_sweep(name, overrides, resume=config.sweep.resume)
+            parent = self._store.start_sweep(self._name, overrides, resume=config.sweep.resume)
             config.hydra.overrides.hydra.append(f"sweep.parent={parent}")
         elif config.sweep.resume:
             raise UserError("sweep.resume: got true, but no logger keeps the jobs that are done: take logger=mlflow")
@@ -57,7 +59,8 @@ class _Sweep:
         failed = [job for job in jobs if job.metrics is None]
         if jobs:
             table = sweep_table(jobs)
-            print(table, write_results(jobs, self._folder, self._store), table.splitlines()[0], sep="\n", flush=True)
+            results = write_results(jobs, self._folder, self._store, name=self._name, command=self._command)
+            print(table, results, table.splitlines()[0], sep="\n", flush=True)
         if failed:
             again = "; the same command with sweep.resume=true runs them again, and no others" if self._store else ""
             print(f"snnpipe: {len(failed)} of {len(jobs)} jobs did not finish{again}", file=sys.stderr)

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from snnpipe.artifacts.report import sweep_page
 from snnpipe.artifacts.tables import write_csv, write_text
-from snnpipe.describe import to_yaml
+from snnpipe.describe import command_line, to_yaml
 from snnpipe.metrics.front import OBJECTIVES, front_of
 from snnpipe.protocols import SweepStore
+from snnpipe.sweeps.jobs import single
 from snnpipe.sweeps.table import AS_CONFIGURED, differing_keys, job_labels
 from snnpipe.types import SweepJob
 
@@ -25,17 +27,34 @@ _METRICS = (
 _WITHIN = 0.01
 
 
-def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | None) -> str:
-    """Write a multi-run's table, its best settings and its Pareto picture to its folder and its parent run.
+def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | None, *, name: str, command: str) -> str:
+    """Write a multi-run's table, best settings, Pareto picture and report to its folder and its parent run.
 
-    Returns lines to print: the best settings, and where all of it is.
+    Parameters
+    ----------
+    jobs
+        All of them, as they ended.
+    folder
+        Of the multi-run.
+    store
+        That keeps the parent run, if one does.
+    name, command
+        Of the multi-run, for its report.
+
+    Returns
+    -------
+    str
+        Lines to print: the best settings, and where all of it is.
     """
     header, rows = results_table(jobs)
     best = best_settings(jobs)
     files = [("tables", write_csv(folder / "sweep.csv", header, rows))]
+    picture = None
     if best:
-        files.append(("", write_text(folder / "best.yaml", to_yaml(best))))
-        files.append(("plots", _picture(jobs, folder / "pareto.png")))
+        picture = _picture(jobs, folder / "pareto.png")
+        files += [("", write_text(folder / "best.yaml", to_yaml(best))), ("plots", picture)]
+    page = sweep_page(name=name, command=command, header=header, rows=rows, best=best, picture=picture)
+    files.append(("", write_text(folder / "report.html", page)))
     if store is not None:
         for artifacts, path in files:
             store.log_artifact(path, artifacts)
@@ -93,11 +112,10 @@ def best_settings(jobs: Sequence[SweepJob]) -> dict[str, dict[str, Any]]:
 
 
 def _entry(job: SweepJob, label: str) -> dict[str, Any]:
-    words = [f"'{o}'" if set(o) & set(" {}[]()$*") else o for o in job.overrides if not o.startswith("sweep=")]
     metrics = {name: (job.metrics or {})[name] for name in _METRICS if name in (job.metrics or {})}
     return {
         "settings": label,
-        "command": " ".join(["python -m snnpipe", *words]),
+        "command": command_line(single(job.overrides)),
         "run_id": job.run_id,
         "metrics": metrics,
     }

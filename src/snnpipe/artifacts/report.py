@@ -1,0 +1,218 @@
+"""The pages that runs and multi-runs are reviewed with: one file each, with nothing outside it."""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snnpipe.artifacts.tables import plan_table
+from snnpipe.types import ConversionPlan, RunState
+
+if TYPE_CHECKING:
+    from snnpipe.diagnosis.values import Diagnosis
+
+_FIGURES = {
+    "accuracy_over_time.png": "Accuracy after each step with its 95 % interval, and how often the ANN gives the same class.",
+    "costs.png": "What an image costs.",
+    "rate_against_activation.png": "Filtered rates against the ANN's activations, layer by layer: on the line both are alike.",
+    "confusion.png": "Classes that the ANN and the spiking network give, and where the two differ.",
+    "rate_histograms.png": "Firing rates of the neurons of each layer, over all simulated images.",
+    "training_curves.png": "Loss and accuracy while training.",
+    "class_scores.png": "Class scores of some test images over time.",
+    "raster_*.png": "Spikes of some test images.",
+}
+
+
+def run_page(state: RunState, folder: Path) -> str:
+    """Return a run's page.
+
+    Parameters
+    ----------
+    state
+        Of the run, after its simulation.
+    folder
+        With the run's ``plots/``, ``config.yaml`` and ``environment.json``; what is missing is left out.
+    """
+    assert state.plan is not None
+    return _page(
+        "run.html.j2",
+        name=state.run_name,
+        answer=answer(state.results),
+        tiles=[dict(zip(("label", "value", "note"), tile, strict=True)) for tile in _tiles(state.results)],
+        diagnosis=_diagnosis(state.diagnosis) if state.diagnosis else None,
+        figures=list(_figures(folder / "plots")),
+        plan=_plan(state.plan),
+        command=state.command,
+        config=_read(folder / "config.yaml"),
+        environment=_read(folder / "environment.json"),
+        metrics=[(name, f"{value:.6g}") for name, value in sorted(state.results.items())],
+    )
+
+
+def sweep_page(
+    *,
+    name: str,
+    command: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    best: Mapping[str, Mapping[str, Any]],
+    picture: Path | None,
+) -> str:
+    """Return a multi-run's page.
+
+    Parameters
+    ----------
+    name, command
+        Of the multi-run.
+    header, rows
+        Of the table of its jobs, as `snnpipe.sweeps.results.results_table` makes it.
+    best
+        Settings worth taking, by what they are best at.
+    picture
+        Of the Pareto front.
+    """
+    at = {title: i for i, title in enumerate(header)}
+    failed = sum(row[at["status"]] != "FINISHED" for row in rows)
+    top = best.get("most accurate")
+    text = f"{len(rows)} jobs"
+    text += f", {failed} of them failed" if failed else ""
+    text += f": at best {_percent(top['metrics']['snn/test_accuracy'])} ({top['settings']})" if top else ""
+    return _page(
+        "sweep.html.j2",
+        name=name,
+        answer=text,
+        best=[
+            {"what": what, "command": entry["command"], "figures": _figures_of(entry["metrics"])}
+            for what, entry in best.items()
+        ],
+        picture=_data(picture) if picture else "",
+        header=[title.removeprefix("snn/") for title in header],
+        rows=[
+            {
+                "failed": row[at["status"]] != "FINISHED",
+                "front": row[at["on_front"]],
+                "cells": [{"value": "" if cell is None else cell, "text": _cell(cell)} for cell in row],
+            }
+            for row in rows
+        ],
+        command=command,
+    )
+
+
+def answer(metrics: Mapping[str, float]) -> str:
+    """Return what a run found, in a sentence or two."""
+    drop, latency = 100 * metrics["snn/accuracy_drop"], metrics.get("snn/latency_ms_to_1pt")
+    ann = metrics["snn/test_accuracy"] + metrics["snn/accuracy_drop"]
+    beside = (
+        f"{abs(drop):.2f} points {'below' if drop > 0 else 'above'} the ANN's" if abs(drop) >= 0.005 else "as the ANN's"
+    )
+    text = f"{_percent(metrics['snn/test_accuracy'])} spiking, {beside} {_percent(ann)}."
+    if latency is None:
+        return f"{text} It does not come within one point of the ANN."
+    return f"{text} Within one point of it after {latency:g} ms."
+
+
+def _tiles(m: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
+    low, high = _percent(m["snn/accuracy_ci_low"]), _percent(m["snn/accuracy_ci_high"])
+    yield "SNN accuracy", _percent(m["snn/test_accuracy"]), f"95 %: {low} to {high}, {m['snn/test_images']:,.0f} images"
+    yield "ANN accuracy", _percent(m["ann/test_accuracy"]), "all test images"
+    yield "agreement", _percent(m["snn/agreement"]), "of images get the ANN's class"
+    latency = m.get("snn/latency_ms_to_1pt")
+    yield "latency", "-" if latency is None else f"{latency:g} ms", "until within 1 point of the ANN, to stay"
+    if "snn/synops_per_image" in m:
+        per_mac = m.get("snn/synops_per_dense_mac")
+        note = "" if per_mac is None else f"{per_mac:.2f} per multiply-accumulate of the ANN"
+        yield "SynOps per image", f"{m['snn/synops_per_image']:,.0f}", note
+    if "snn/mean_rate_hz" in m:
+        yield "mean firing rate", f"{m['snn/mean_rate_hz']:.3g} Hz", f"busiest neuron {m['snn/max_rate_hz']:,.0f} Hz"
+
+
+def _figures_of(m: Mapping[str, float]) -> str:
+    latency, synops = m.get("snn/latency_ms_to_1pt"), m.get("snn/synops_per_image")
+    words = [f"{_percent(m['snn/test_accuracy'])} ({-100 * m['snn/accuracy_drop']:+.2f} points)"]
+    words += [f"{latency:g} ms"] if latency is not None else []
+    words += [f"{synops:,.0f} SynOps an image"] if synops is not None else []
+    return ", ".join(words)
+
+
+# Columns of the diagnosis: of its table, and as the page has them.
+_DIAGNOSED = {
+    "layer": ("layer", "{}"),
+    "accuracy": ("accuracy with it", "{:.1%}"),
+    "points_lost": ("points lost", "{:+.1f}"),
+    "correlation": ("correlation", "{:.3f}"),
+    "error": ("relative error", "{:.3f}"),
+    "rate_hz": ("rate (Hz)", "{:.3g}"),
+    "active_spikes": ("spikes of an active neuron", "{:.2f}"),
+    "saturated": ("saturated", "{:.1%}"),
+    "silent": ("silent", "{:.1%}"),
+    "dead": ("silent though active", "{:.1%}"),
+    "settled_ms": ("settled (ms)", "{:g}"),
+}
+
+
+def _diagnosis(diagnosis: "Diagnosis") -> dict[str, Any]:
+    bad = diagnosis.first_bad_loss
+    if bad is not None:
+        where = f"layer {bad.source}" if bad.is_layer else f"the {bad.source}"
+        verdict = f"First at {where}: {bad.points:+.1f} points, which leave {bad.accuracy:.1%}."
+    elif diagnosis.losses:
+        verdict = "No layer loses more than sampling noise."
+    else:
+        verdict = ""
+    return {
+        "verdict": verdict,
+        "notes": diagnosis.notes,
+        "suggestions": diagnosis.suggestions,
+        "images": diagnosis.images,
+        "header": [title for title, _ in _DIAGNOSED.values()],
+        "rows": [
+            {
+                "bad": bad is not None and row["layer"] in (bad.source, f"({bad.source})"),
+                "cells": ["" if row[key] is None else form.format(row[key]) for key, (_, form) in _DIAGNOSED.items()],
+            }
+            for row in diagnosis.rows()
+        ],
+    }
+
+
+def _plan(plan: ConversionPlan) -> dict[str, Any]:
+    header, rows = plan_table(plan)
+    return {"header": header, "rows": rows}
+
+
+def _figures(folder: Path) -> Iterator[dict[str, str]]:
+    for pattern, caption in _FIGURES.items():
+        for path in sorted(folder.glob(pattern)):
+            yield {"data": _data(path), "caption": caption}
+
+
+def _data(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _page(template: str, **content: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("snnpipe.artifacts", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**content)

@@ -1,0 +1,121 @@
+"""The pictures that a run is reviewed with: training, classes, rates, and spikes beside activations.
+
+Axes: c = class, n = neuron.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from snnpipe.artifacts.plots import BLUE, GREY, ORANGE, save
+
+_COLUMNS = 3
+_BINS = 40
+_NAMED_CLASSES = 20
+_WRITTEN_CLASSES = 12
+
+
+def training_curves(path: Path, *, epochs: Sequence[int], metrics: Sequence[Mapping[str, float]]) -> Path:
+    """Draw loss and accuracy after each epoch, on training and, where there are some, on validation images."""
+    figure = Figure(figsize=(7.6, 3.4), layout="constrained")
+    for axes, name, factor, unit in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("", " (%)"), strict=True
+    ):
+        for prefix, color, style, label in (("", BLUE, "-", "training"), ("val_", ORANGE, "--", "validation")):
+            values = [factor * of_epoch.get(f"fit/{prefix}{name}", np.nan) for of_epoch in metrics]
+            if np.isfinite(values).any():
+                axes.plot(epochs, values, color=color, linestyle=style, marker="o", markersize=3, label=label)
+        axes.set(xlabel="epoch", ylabel=f"{name}{unit}", title=f"Training: {name}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False)
+    return save(figure, path)
+
+
+def rate_histograms(path: Path, *, rates_hz: Mapping[str, NDArray[np.float64]]) -> Path:
+    """Draw how many neurons of each layer fire at which rate; the silent ones are counted in the title."""
+    figure, panels = _grid(len(rates_hz), 3.0, 2.4)
+    for axes, (name, rate_n) in zip(panels, rates_hz.items(), strict=True):
+        firing = rate_n[rate_n > 0]
+        axes.hist(firing, bins=_BINS, color=BLUE)
+        axes.axvline(float(rate_n.mean()), color=ORANGE, linestyle="--", label=f"mean {rate_n.mean():.3g} Hz")
+        axes.set_title(f"{name}: {np.mean(rate_n == 0):.0%} of {len(rate_n):,} silent", fontsize=9)
+        axes.set_yscale("log")
+        axes.set_xlabel("firing rate (Hz)")
+        axes.legend(frameon=False, fontsize=8)
+    for axes in panels[::_COLUMNS]:
+        axes.set_ylabel("neurons")
+    return save(figure, path)
+
+
+def rate_against_activation(
+    path: Path,
+    *,
+    layers: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]],
+    correlations: Sequence[float | None],
+) -> Path:
+    """Draw the filtered rates of each layer against the ANN's activations, for a sample of images and neurons."""
+    figure, panels = _grid(len(layers), 3.0, 2.8)
+    for axes, (name, (ann, snn)), correlation in zip(panels, layers.items(), correlations, strict=True):
+        top = float(max(ann.max(initial=0), snn.max(initial=0))) or 1.0
+        axes.plot([0, top], [0, top], color=GREY, linewidth=1, label="alike")
+        axes.plot(ann, snn, linestyle="none", marker=".", markersize=2.5, alpha=0.35, color=BLUE, rasterized=True)
+        r = "" if correlation is None else f", r = {correlation:.3f}"
+        axes.set_title(f"{name}{r}", fontsize=9)
+        axes.set_xlabel("activation in the ANN")
+    for axes in panels[::_COLUMNS]:
+        axes.set_ylabel("filtered rate x amplitude")
+    return save(figure, path)
+
+
+def confusion_matrices(
+    path: Path,
+    *,
+    ann_cc: NDArray[np.int64],
+    snn_cc: NDArray[np.int64],
+    between_cc: NDArray[np.int64],
+    class_names: Sequence[str],
+) -> Path:
+    """Draw which classes the ANN and the spiking network give the images of each true class, and where they differ."""
+    size = 3.4 if len(class_names) <= _WRITTEN_CLASSES else 4.2
+    figure = Figure(figsize=(3 * size + 0.6, size + 0.5), layout="constrained")
+    first, second, third = figure.subplots(1, 3)
+    _matrix(first, ann_cc, class_names, "ANN", "true class", "class that the ANN gives")
+    _matrix(second, snn_cc, class_names, "Spiking network", "true class", "class that the SNN gives")
+    differ = between_cc - np.diag(np.diag(between_cc))
+    title = f"Where they differ: {differ.sum():,} of {between_cc.sum():,} images"
+    _matrix(third, differ, class_names, title, "class that the ANN gives", "class that the SNN gives")
+    return save(figure, path)
+
+
+def _matrix(
+    axes: Axes, counts_cc: NDArray[np.int64], class_names: Sequence[str], title: str, ylabel: str, xlabel: str
+) -> None:
+    axes.imshow(np.log1p(counts_cc), cmap="Blues")
+    n = len(class_names)
+    axes.set_title(title, fontsize=9)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    ticks = range(n) if n <= _NAMED_CLASSES else range(0, n, 10)
+    short = [class_names[i] if len(class_names[i]) <= 10 else f"{class_names[i][:9]}." for i in ticks]
+    axes.set_xticks(list(ticks), short, rotation=0 if max(map(len, short)) < 3 else 90, fontsize=7)
+    axes.set_yticks(list(ticks), short, fontsize=7)
+    if n <= _WRITTEN_CLASSES:
+        dark = np.log1p(counts_cc) > 0.6 * np.log1p(counts_cc.max())
+        for row, column in np.argwhere(counts_cc > 0):
+            color = "white" if dark[row, column] else "black"
+            axes.text(column, row, f"{counts_cc[row, column]}", ha="center", va="center", fontsize=6, color=color)
+
+
+def _grid(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many panels of one size, in rows."""
+    columns = min(_COLUMNS, max(n, 1))
+    rows = -(-max(n, 1) // columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for axes in panels[n:]:
+        axes.set_visible(False)
+    return figure, panels[:n]

@@ -1,0 +1,67 @@
+"""The report of a run: one page that says what the conversion cost, where, and what to try."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from snnpipe.callbacks.base import Callback
+from snnpipe.types import FitProgress, RunState
+
+
+@dataclass
+class Report(Callback):
+    """Draw the pictures that a run is reviewed with, and put them into ``report.html``.
+
+    It comes last of the callbacks: pictures of those before it are in the report too.
+    """
+
+    _epochs: list[FitProgress] = field(default_factory=list, init=False)
+
+    def on_fit_start(self, state: RunState) -> None:
+        """Forget an earlier training."""
+        self._epochs = []
+
+    def on_epoch_end(self, state: RunState, progress: FitProgress) -> None:
+        """Keep the epoch's metrics for the training curves."""
+        self._epochs.append(progress)
+
+    def on_evaluate_end(self, state: RunState) -> None:
+        """Draw the pictures and write the page."""
+        from snnpipe.artifacts.report import run_page
+        from snnpipe.artifacts.tables import write_text
+
+        folder = Path(state.output_dir)
+        for path in self._draw(state, folder / "plots"):
+            state.log_artifact(path, "plots")
+        state.log_artifact(write_text(folder / "report.html", run_page(state, folder)), "")
+
+    def _draw(self, state: RunState, folder: Path) -> list[Path]:
+        from snnpipe.artifacts import review_plots as plots
+
+        assert state.spec is not None and state.network is not None and state.outcome is not None
+        outcome, drawn = state.outcome, []
+        if self._epochs:
+            epochs, metrics = [p.epoch for p in self._epochs], [p.metrics for p in self._epochs]
+            drawn.append(plots.training_curves(folder / "training_curves.png", epochs=epochs, metrics=metrics))
+        spiking = {layer.name for layer in state.network.layers if layer.spiking}
+        rates = {name: rate_n for name, rate_n in outcome.rates_hz.items() if name in spiking}
+        if rates:
+            drawn.append(plots.rate_histograms(folder / "rate_histograms.png", rates_hz=rates))
+        drawn.append(
+            plots.confusion_matrices(
+                folder / "confusion.png",
+                ann_cc=outcome.ann_confusion_cc,
+                snn_cc=outcome.snn_confusion_cc,
+                between_cc=outcome.between_cc,
+                class_names=state.spec.class_names,
+            )
+        )
+        layers = [layer for layer in state.diagnosis.layers if len(layer.ann)] if state.diagnosis else []
+        if layers:
+            drawn.append(
+                plots.rate_against_activation(
+                    folder / "rate_against_activation.png",
+                    layers={layer.name: (layer.ann, layer.snn) for layer in layers},
+                    correlations=[layer.correlation for layer in layers],
+                )
+            )
+        return drawn
