@@ -22,6 +22,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra_plugins.snnpipe import register as register_plugins
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -37,6 +38,7 @@ _FAULT, _MISTAKE, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    register_plugins()
     if sys.argv[1:] == ["--version"]:
         print(f"snnpipe {__version__}")
         return

@@ -16,8 +16,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from snnpipe.compat import share_cores
-from snnpipe.errors import UserError, reason
+from snnpipe.compat import limit_cores, present_cores
+from snnpipe.errors import UserError, one_line, reason
 from snnpipe.files import replace_file
 from snnpipe.protocols import Status, SweepStore
 from snnpipe.sweep_table import sweep_table
@@ -110,8 +110,8 @@ def run_job(composed: DictConfig) -> None:
 
     job = HydraConfig.get()
     folder, overrides = Path(job.runtime.output_dir), without_sweep(job.overrides.task)
-    share_cores(job.launcher.get("n_jobs", 1))
-    tags = {"sweep.job": str(job.job.num), "sweep.overrides": json.dumps(overrides)}
+    limit_cores(_cores_for(job.launcher))
+    tags = _tags(job.job.num, overrides)
     trainer = None
     try:
         config = resolve(composed)
@@ -131,6 +131,29 @@ def run_job(composed: DictConfig) -> None:
         return
     print(closing_table(result), flush=True)
     _keep(folder, SweepJob(overrides, metrics=dict(result.metrics)))
+
+
+def record_loss(composed: DictConfig, error: Exception) -> None:
+    """Tell and record, in the process that began the multi-run, that a job is gone with its own.
+
+    ``composed`` is the job's configuration with Hydra's node in it.
+    """
+    hydra = composed.hydra
+    overrides = without_sweep(hydra.overrides.task)
+    print(f"snnpipe: job {' '.join(overrides)} was lost: {one_line(error)[:300]}", file=sys.stderr)
+    _record_failure(composed, _tags(hydra.job.num, overrides), error)
+    job = SweepJob(overrides, error=reason(error), mistake=isinstance(error, UserError))
+    _keep(Path(hydra.sweep.dir) / str(hydra.job.num), job)
+
+
+def _tags(number: int, overrides: Sequence[str]) -> dict[str, str]:
+    return {"sweep.job": str(number), "sweep.overrides": json.dumps(overrides)}
+
+
+def _cores_for(launcher: Mapping[str, Any]) -> int:
+    """Return how many cores a launcher has for each of its jobs: what Ray and Slurm call it, or joblib's share."""
+    given = launcher.get("num_cpus") or launcher.get("cpus_per_task")
+    return int(given) if given else present_cores() // launcher.get("n_jobs", 1)
 
 
 def _finished(composed: DictConfig, fingerprint: str) -> SweepJob | None:

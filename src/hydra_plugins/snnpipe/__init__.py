@@ -1,1 +1,11 @@
 """How the jobs of a multi-run are chosen, and where they run: plugins, in the package where Hydra wants them."""
+
+
+def register() -> None:
+    """Tell Hydra of the plugins: it does not find them by itself in an editable install."""
+    from hydra.core.plugins import Plugins
+
+    from hydra_plugins.snnpipe.ray_launcher import RayLauncher
+
+    plugins = Plugins.instance()
+    plugins.register(RayLauncher)
