@@ -20,7 +20,8 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         return one_line(error)
     text = one_line(error)
     if match := re.search(r"Could not load 'hydra/launcher/(\w+)'", text):
-        return f"hydra/launcher: it needs Hydra's launcher for {match[1]}: pip install 'snnpipe[{match[1]}]'"
+        extra = match[1].partition("_")[0]  # of submitit_local and submitit_slurm as well
+        return f"hydra/launcher: it needs Hydra's launcher for {match[1]}: pip install 'snnpipe[{extra}]'"
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _missing_option(error)
     if match := re.search(r"Could not override '([^']+)'", text):
@@ -77,7 +78,7 @@ def _keys_beside(key: str, overrides: Sequence[str]) -> list[str]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("snnpipe.conf", version_base="1.3"):
-            composed = compose("config", overrides=choices)
+            composed = compose("config", overrides=choices, return_hydra_config=key.startswith("hydra."))
         parent = OmegaConf.select(composed, key.rpartition(".")[0]) if "." in key else composed
     except HydraException:  # a choice that only the failing command line knows, such as a --config-dir
         return []

@@ -6,6 +6,8 @@ def register() -> None:
     from hydra.core.plugins import Plugins
 
     from hydra_plugins.snnpipe.ray_launcher import RayLauncher
+    from hydra_plugins.snnpipe.submitit_launcher import SubmititLauncher
 
     plugins = Plugins.instance()
     plugins.register(RayLauncher)
+    plugins.register(SubmititLauncher)
