@@ -22,10 +22,10 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from hydra_plugins.snnpipe import register as register_plugins
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.snnpipe import register as register_plugins
 from snnpipe import __version__
 from snnpipe.errors import UserError
 

@@ -20,8 +20,7 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         return one_line(error)
     text = one_line(error)
     if match := re.search(r"Could not load 'hydra/launcher/(\w+)'", text):
-        extra = match[1].partition("_")[0]  # of submitit_local and submitit_slurm as well
-        return f"hydra/launcher: it needs Hydra's launcher for {match[1]}: pip install 'snnpipe[{extra}]'"
+        return f"hydra/launcher: it needs Hydra's launcher for {match[1]}: pip install 'snnpipe[{match[1]}]'"
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _missing_option(error)
     if match := re.search(r"Could not override '([^']+)'", text):
@@ -78,7 +77,7 @@ def _keys_beside(key: str, overrides: Sequence[str]) -> list[str]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("snnpipe.conf", version_base="1.3"):
-            composed = compose("config", overrides=choices, return_hydra_config=key.startswith("hydra."))
+            composed = compose("config", overrides=choices, return_hydra_config=True)
         parent = OmegaConf.select(composed, key.rpartition(".")[0]) if "." in key else composed
     except HydraException:  # a choice that only the failing command line knows, such as a --config-dir
         return []

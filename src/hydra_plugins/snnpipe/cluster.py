@@ -73,7 +73,8 @@ class ClusterLauncher(Launcher):
         """
         from snnpipe.schema import value_problem
 
-        problems = [value_problem(f"hydra.launcher.{name}", self.settings[name], d) for name, d in self._domains().items()]
+        values, domains = self.settings, self._domains()
+        problems = [value_problem(f"hydra.launcher.{name}", values[name], domains[name]) for name in domains]
         if found := [problem for problem in problems if problem]:
             raise ConfigError(*found)
         setup_globals()
@@ -185,6 +186,6 @@ def _enter(folder: str, config: DictConfig) -> None:
     store = str(config.logger.get("tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI") or "a file")
     if "://" not in store or store.startswith(("sqlite:", "file:")):
         raise LoggingError(
-            f"logger.tracking_uri: got {store}, and the machine {socket.gethostname()} has no folder {folder} to log to: "
-            "give an MLflow server's address, or start in a folder that all machines share"
+            f"logger.tracking_uri: got {store}, and the machine {socket.gethostname()} has no folder {folder} to log "
+            "to: give an MLflow server's address, or start in a folder that all machines share"
         )

@@ -45,8 +45,8 @@ class SubmititLauncher(ClusterLauncher):
                 slurm_additional_parameters=settings["sbatch"] or None,
             )
             submitted = executor.map_array(functools.partial(_run, jobs), list(overrides), list(overrides.values()))
-        except (RuntimeError, submitit.helpers.FailedSubmissionError) as error:
-            raise UserError(f"hydra/launcher: Slurm does not take the jobs: {one_line(error)[:300]}") from error
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"hydra/launcher: Slurm does not take the jobs: {one_line(error)[-300:]}") from error
         return dict(zip(overrides, submitted, strict=True))
 
     def _over(self, pending: Mapping[int, Any]) -> Collection[int]:
