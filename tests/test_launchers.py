@@ -58,7 +58,7 @@ WRONG = {
     "no ray": ("ray", [], "hydra/launcher: it needs Ray: pip install 'snnpipe[ray]'"),
     "no time": ("slurm", ["timeout_min=0"], "hydra.launcher.timeout_min: got 0"),
     "no submitit": ("slurm", [], "hydra/launcher: it needs submitit: pip install 'snnpipe[submitit]'"),
-    "no such key": ("slurm", ["time=3"], "hydra.launcher.time: no such key; did you mean 'timeout_min'"),
+    "no such key": ("slurm", ["timeout=3"], "hydra.launcher.timeout: no such key; did you mean 'timeout_min'"),
 }
 
 

@@ -104,10 +104,11 @@ class ClusterLauncher(Launcher):
         sys.stdout.flush()
         sys.stderr.write(answer.err)
         sys.stderr.flush()
-        if isinstance(answer.ended, Exception):
-            record_loss(config, answer.ended)
-            return JobReturn(overrides=list(config.hydra.overrides.task), status=JobStatus.COMPLETED)
-        return answer.ended
+        ended = answer.ended
+        if isinstance(ended, JobReturn) and ended.status == JobStatus.COMPLETED:
+            return ended
+        record_loss(config, ended._return_value if isinstance(ended, JobReturn) else ended)
+        return JobReturn(overrides=list(config.hydra.overrides.task), status=JobStatus.COMPLETED)
 
     @abstractmethod
     def _domains(self) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ class RayLauncher(ClusterLauncher):
         from snnpipe.types import NonNegativeInt, PositiveInt
 
         types = {"address": str | None, "num_cpus": PositiveInt, "max_retries": NonNegativeInt}
-        return types | {"runtime_env": dict[str, Any]}
+        return types | {"runtime_env": dict[str, Any] | None}
 
     def _submit(self, jobs: Jobs, overrides: Mapping[int, Sequence[str]]) -> dict[int, Any]:
         cpus = self.settings["num_cpus"]
@@ -54,9 +54,12 @@ class RayLauncher(ClusterLauncher):
         try:
             if host := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address or ""):  # Ray would try for minutes
                 socket.create_connection((host[1], int(host[2])), timeout=_ANSWER_TIMEOUT_S).close()
-            ray.init(address, runtime_env=self.settings["runtime_env"] or None, **quiet)
+            ray.init(address, runtime_env=self.settings["runtime_env"], **quiet)
         except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"hydra.launcher.address: got {address!r}: {one_line(error)[:300]}") from error
+            raise UserError(
+                f"hydra.launcher.address: got {address!r}: {one_line(error)[:300]} (is it up, and where it wants a "
+                "token, is RAY_AUTH_MODE=token set here?)"
+            ) from error
         finally:
             signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place
         return ray

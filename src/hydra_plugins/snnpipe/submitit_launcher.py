@@ -26,7 +26,7 @@ class SubmititLauncher(ClusterLauncher):
         counts = dict.fromkeys(("timeout_min", "cpus_per_task", "array_parallelism"), PositiveInt)
         names = dict.fromkeys(("partition", "account"), str | None)
         types = {"cluster": Literal["slurm", "local"], "mem_gb": PositiveFloat | PositiveInt, "folder": str}
-        return {**types, **counts, **names, "sbatch": dict[str, Any], "setup": list[str]}
+        return {**types, **counts, **names, "sbatch": dict[str, Any] | None, "setup": list[str]}
 
     def _submit(self, jobs: Jobs, overrides: Mapping[int, Sequence[str]]) -> dict[int, Any]:
         try:
@@ -42,7 +42,7 @@ class SubmititLauncher(ClusterLauncher):
                 **{name: settings[name] for name in shared},
                 **{f"slurm_{name}": settings[name] for name in ("array_parallelism", "partition", "account")},
                 slurm_setup=settings["setup"] or None,
-                slurm_additional_parameters=settings["sbatch"] or None,
+                slurm_additional_parameters=settings["sbatch"],
             )
             submitted = executor.map_array(functools.partial(_run, jobs), list(overrides), list(overrides.values()))
         except (OSError, RuntimeError) as error:
