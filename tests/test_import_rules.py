@@ -8,11 +8,20 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "snnpipe"
+HYDRA_PLUGINS = SOURCE.parent / "hydra_plugins" / "snnpipe"
+PLUGINS = {
+    "hydra_plugins.snnpipe",
+    *(f"hydra_plugins.snnpipe.{name}" for name in ("cluster", "optuna_sweeper", "ray_launcher", "submitit_launcher")),
+}
 FAMILIES = {"data", "models", "training", "conversion", "simulators", "encoders", "callbacks", "loggers"}
 SWEEPS = {"sweeps.durations", "sweeps.jobs", "sweeps.recorder"}
 HOMES = {
-    "hydra": {"cli", "config", "hydra_errors", *SWEEPS},
-    "omegaconf": {"cli", "config", "hydra_errors", *SWEEPS},
+    "hydra": {"cli", "config", "hydra_errors", *SWEEPS, *PLUGINS},
+    "omegaconf": {"cli", "config", "hydra_errors", *SWEEPS, *PLUGINS},
+    "hydra_plugins": {"cli", *PLUGINS},
+    "ray": {"hydra_plugins.snnpipe.ray_launcher"},
+    "submitit": {"hydra_plugins.snnpipe.submitit_launcher"},
+    "optuna": {"hydra_plugins.snnpipe.optuna_sweeper"},
     "mlflow": {"loggers.mlflow"},
     "nengo": {
         *("native", "models.lif_cnn", "training.nengo_dl", "simulators.nengo_dl"),
@@ -28,11 +37,14 @@ MODULES = sorted(
     for p in SOURCE.rglob("*.py")
     if p != SOURCE / "__init__.py"
 )
+PLUGIN_MODULES = sorted(
+    ".".join(("hydra_plugins", "snnpipe", p.stem)).removesuffix(".__init__") for p in HYDRA_PLUGINS.glob("*.py")
+)
 
 
 def imports_of(module: str) -> set[str]:
     """Every module that a module imports, wherever in it, types apart."""
-    path = SOURCE / Path(*module.split("."))
+    path = (SOURCE.parent if module in PLUGIN_MODULES else SOURCE) / Path(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     found = set()
     for node in ast.walk(_without_type_checking(ast.parse(path.read_text()))):
@@ -53,7 +65,7 @@ def family_of(module: str) -> str | None:
     return first if first in FAMILIES else None
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", MODULES + PLUGIN_MODULES)
 def test_libraries_stay_in_their_homes(module):
     tops = {name.split(".")[0] for name in imports_of(module)}
     for library, homes in HOMES.items():
@@ -83,7 +95,7 @@ def test_answers_without_a_run_load_nothing_heavy(arguments):
         "from snnpipe.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'tensorflow', 'nengo', 'nengo_dl', 'mlflow', 'matplotlib', 'sklearn', 'pandas', 'pydantic'}\n"
-        "heavy |= {'numba', 'scipy'}\n"
+        "heavy |= {'numba', 'scipy', 'ray', 'submitit'}\n"
         "print('LOADED', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

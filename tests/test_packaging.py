@@ -32,7 +32,7 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_every_module_and_config(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    modules = {f"snnpipe/{p.relative_to(ROOT / 'src' / 'snnpipe')}" for p in (ROOT / "src").rglob("*.py")}
+    modules = {str(p.relative_to(ROOT / "src")) for p in (ROOT / "src").rglob("*.py")}
     configs = {f"snnpipe/conf/{p.relative_to(ROOT / 'conf')}" for p in (ROOT / "conf").rglob("*.yaml")}
     local = {name for name in configs if name.startswith("snnpipe/conf/local/")}
     assert modules | (configs - local) <= names

@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from hydra_plugins.snnpipe import register
+from hydra_plugins.snnpipe import register as register_plugins
 from snnpipe import __version__
 from snnpipe.errors import UserError
 
@@ -38,6 +38,7 @@ _FAULT, _MISTAKE, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    register_plugins()
     if sys.argv[1:] == ["--version"]:
         print(f"snnpipe {__version__}")
         return
@@ -50,7 +51,6 @@ def main() -> None:
         sys.exit(_MISTAKE)
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _show_warning
-    register()
     try:
         with _ending_the_sweep():
             _compose_and_run()

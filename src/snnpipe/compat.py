@@ -30,20 +30,25 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-_sharing = 1
+_limit: int | None = None
 
 
 def cores() -> int:
     """Return how many cores this process computes on."""
+    present = present_cores()
+    return max(1, min(present, present if _limit is None else _limit))
+
+
+def present_cores() -> int:
+    """Return how many cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
-    present = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, present // _sharing)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def share_cores(processes: int) -> None:
-    """Leave the machine's cores to so many processes alike; TensorFlow heeds it where it is not imported yet."""
-    global _sharing  # noqa: PLW0603  of the process, as TensorFlow's threads are
-    _sharing = processes
+def limit_cores(limit: int) -> None:
+    """Leave the machine's other cores to other processes; TensorFlow heeds it where it is not imported yet."""
+    global _limit  # noqa: PLW0603  of the process, as TensorFlow's threads are
+    _limit = limit
 
 
 @cache
@@ -65,7 +70,7 @@ def import_tensorflow() -> Any:
     _warn_about_versions()
     with without_startup_chatter():
         tf = importlib.import_module("tensorflow")
-        if _sharing > 1:
+        if cores() < present_cores():
             tf.config.threading.set_intra_op_parallelism_threads(cores())
         tf.keras.layers  # noqa: B018  # tf.keras loads tf_keras when it is first looked at
         tf.config.list_physical_devices()

@@ -25,9 +25,6 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         return _missing_option(error)
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1]
-        if key.startswith("hydra."):
-            parent = key.rpartition(".")[0]
-            return f"{key}: no such key; {parent} takes what `--cfg hydra -p {parent}` shows"
         if "No match in the defaults list" in text:
             return f"{key}: no such config group; --help lists those there are"
         if "@" in key:
@@ -80,7 +77,7 @@ def _keys_beside(key: str, overrides: Sequence[str]) -> list[str]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("snnpipe.conf", version_base="1.3"):
-            composed = compose("config", overrides=choices)
+            composed = compose("config", overrides=choices, return_hydra_config=True)
         parent = OmegaConf.select(composed, key.rpartition(".")[0]) if "." in key else composed
     except HydraException:  # a choice that only the failing command line knows, such as a --config-dir
         return []

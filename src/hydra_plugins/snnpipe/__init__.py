@@ -1,11 +1,13 @@
 """How the jobs of a multi-run are chosen, and where they run: plugins, in the package where Hydra wants them."""
 
-from hydra.core.plugins import Plugins
-
 
 def register() -> None:
-    """Tell Hydra of the plugins: its own search does not look into packages that are installed as editable."""
-    from hydra_plugins.snnpipe.optuna_sweeper import OptunaSweeper
+    """Tell Hydra of the plugins: it does not find them by itself in an editable install."""
+    from hydra.core.plugins import Plugins
 
-    for plugin in (OptunaSweeper,):
+    from hydra_plugins.snnpipe.optuna_sweeper import OptunaSweeper
+    from hydra_plugins.snnpipe.ray_launcher import RayLauncher
+    from hydra_plugins.snnpipe.submitit_launcher import SubmititLauncher
+
+    for plugin in (OptunaSweeper, RayLauncher, SubmititLauncher):
         Plugins.instance().register(plugin)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from snnpipe.diagnosis.values import Diagnosis
 
 _FIGURES = {
-    "accuracy_over_time.png": "Accuracy after each step with its 95 % interval, and how often the ANN gives the same class.",
+    "accuracy_over_time.png": "Accuracy after each step, its 95 % interval, and the agreement with the ANN.",
     "costs.png": "What an image costs.",
-    "rate_against_activation.png": "Filtered rates against the ANN's activations, layer by layer: on the line both are alike.",
+    "rate_against_activation.png": "Filtered rates against the activations of the ANN: on the line both are alike.",
     "confusion.png": "Classes that the ANN and the spiking network give, and where the two differ.",
     "rate_histograms.png": "Firing rates of the neurons of each layer, over all simulated images.",
     "training_curves.png": "Loss and accuracy while training.",

@@ -12,8 +12,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from snnpipe.compat import share_cores
-from snnpipe.errors import UserError, reason
+from snnpipe.compat import limit_cores, present_cores
+from snnpipe.errors import UserError, one_line, reason
 from snnpipe.files import replace_file
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
@@ -33,8 +33,9 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     from snnpipe.describe import command_line
     from snnpipe.summary import closing_table
 
-    job = _Job(composed)
-    share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
+    hydra = HydraConfig.get()
+    job = _Job(composed, hydra, Path(hydra.runtime.output_dir))
+    limit_cores(_cores_for(hydra.launcher))
     trainer = None
     try:
         config = resolve(composed)
@@ -64,6 +65,23 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     print(closing_table(result), flush=True)
     job.keep(job.overrides(trainer.simulator.n_steps), metrics=dict(result.metrics))
     return result.metrics
+
+
+def record_loss(composed: DictConfig, error: Exception) -> None:
+    """Tell and record, in the process that began the multi-run, that a job is gone with its own.
+
+    ``composed`` is the job's configuration with Hydra's node in it.
+    """
+    hydra = composed.hydra
+    job = _Job(composed, hydra, Path(hydra.sweep.dir) / str(hydra.job.num))
+    print(f"snnpipe: job {job} was lost: {one_line(error)[:300]}", file=sys.stderr)
+    job.record_failure(error, isinstance(error, UserError), logged=False)
+
+
+def _cores_for(launcher: Mapping[str, Any]) -> int:
+    """Return how many cores a launcher has for each of its jobs: what Ray and Slurm call it, or joblib's share."""
+    given = launcher.get("num_cpus") or launcher.get("cpus_per_task")
+    return int(given) if given else present_cores() // launcher.get("n_jobs", 1)
 
 
 def tell(error: Exception) -> int:
@@ -100,10 +118,9 @@ def _with_steps(config: Mapping[str, Any], n_steps: int) -> dict[str, Any]:
 class _Job:
     """What a job of a multi-run records, in its folder and in the store that keeps the multi-run."""
 
-    def __init__(self, composed: DictConfig):
-        job = HydraConfig.get()
-        self._folder, self._number = Path(job.runtime.output_dir), job.job.num
-        self._overrides = without_sweep(job.overrides.task)
+    def __init__(self, composed: DictConfig, hydra: DictConfig, folder: Path):
+        self._folder, self._number = folder, hydra.job.num
+        self._overrides = without_sweep(hydra.overrides.task)
         self._composed, self._parent = composed, composed.sweep.parent
         self._durations: list[int] = list(composed.sweep.durations)
         self._kept: list[dict[str, Any]] = []

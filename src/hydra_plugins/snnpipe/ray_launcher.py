@@ -1,0 +1,79 @@
+"""Jobs of a multi-run on a Ray cluster, or on a Ray that is started on this machine for them."""
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from hydra_plugins.snnpipe.cluster import Answer, ClusterLauncher, Jobs, run
+from snnpipe.errors import UserError, one_line
+
+_ANSWER_TIMEOUT_S = 5.0
+_STOP_S = 20.0
+
+
+class RayLauncher(ClusterLauncher):
+    """Run each job as a task of Ray; conf/hydra/launcher/ray.yaml says what the settings mean."""
+
+    def _domains(self) -> Mapping[str, Any]:
+        from snnpipe.types import NonNegativeInt, PositiveInt
+
+        types = {"address": str | None, "num_cpus": PositiveInt, "max_retries": NonNegativeInt}
+        return types | {"runtime_env": dict[str, Any] | None}
+
+    def _submit(self, jobs: Jobs, overrides: Mapping[int, Sequence[str]]) -> dict[int, Any]:
+        cpus = self.settings["num_cpus"]
+        self._ray = ray = self._connected()
+        largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+        if cpus > largest > 0:  # a cluster of 0 cores is one that adds nodes when they are asked for
+            raise UserError(f"hydra.launcher.num_cpus: got {cpus}: the largest node of the cluster has {largest:.0f}")
+        task = ray.remote(num_cpus=cpus, max_retries=self.settings["max_retries"])(run)
+        shared = ray.put(jobs)
+        return {number: task.remote(shared, number, words) for number, words in overrides.items()}
+
+    def _connected(self) -> Any:
+        """Return Ray, which stays connected while this process lives: a sweeper may launch more than once.
+
+        Raises
+        ------
+        UserError
+            If it is not installed, or there is no such cluster.
+        """
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # without it Ray warns of a default to come
+        try:
+            import ray
+        except ImportError as error:
+            raise UserError("hydra/launcher: it needs Ray: pip install 'snnpipe[ray]'") from error
+        if ray.is_initialized():
+            return ray
+        address = self.settings["address"] or os.environ.get("RAY_ADDRESS")
+        quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+        terminate = signal.getsignal(signal.SIGTERM)
+        try:
+            if host := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address or ""):  # Ray would try for minutes
+                socket.create_connection((host[1], int(host[2])), timeout=_ANSWER_TIMEOUT_S).close()
+            ray.init(address, runtime_env=self.settings["runtime_env"], **quiet)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"hydra.launcher.address: got {address!r}: {one_line(error)[:300]} (is it up, and where it wants a "
+                "token, is RAY_AUTH_MODE=token set here?)"
+            ) from error
+        finally:
+            signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place
+        return ray
+
+    def _over(self, pending: Mapping[int, Any]) -> Collection[int]:
+        over = set(self._ray.wait(list(pending.values()), num_returns=len(pending), timeout=0)[0])
+        return [number for number, ref in pending.items() if ref in over]
+
+    def _answer(self, handle: Any) -> Answer:
+        answer: Answer = self._ray.get(handle)
+        return answer
+
+    def _stop(self, pending: Mapping[int, Any]) -> None:
+        for ref in pending.values():
+            self._ray.cancel(ref)
+        self._ray.wait(list(pending.values()), num_returns=len(pending), timeout=_STOP_S)
+        self._ray.shutdown()
