@@ -65,6 +65,8 @@ class MLflowLogger:
             If the store cannot be reached or written to.
         """
         client = self._open_client()
+        if parent:
+            MLflowSweeps(client).end_earlier(self._experiment_id, parent, tags)
         tags = dict(tags) | ({PARENT_TAG: parent} if parent else {})
         run = client.create_run(self._experiment_id, run_name=run_name, tags=tags)
         self._run_id = run.info.run_id

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from snnpipe.loggers.mlflow_search import search_runs
@@ -43,7 +43,17 @@ class MLflowSweeps:
 
     def end_killed(self, experiment_id: str, parent: str) -> None:
         """Mark what runs under a parent run, and cannot any more, as killed."""
-        for child in self._children(experiment_id, parent):
+        self._end(self._children(experiment_id, parent))
+
+    def end_earlier(self, experiment_id: str, parent: str, tags: Mapping[str, str]) -> None:
+        """Mark earlier attempts at a job as killed: where it begins once more, their processes are gone."""
+        same = "".join(f" and tags.`{name}` = '{tags[name]}'" for name in _ORDER if name in tags)
+        overrides = tags.get(_OVERRIDES_TAG)
+        children = self._children(experiment_id, parent, same)
+        self._end(run for run in children if run.data.tags.get(_OVERRIDES_TAG) == overrides)
+
+    def _end(self, runs: Iterable[Any]) -> None:
+        for child in runs:
             if child.info.status == "RUNNING":
                 self._client.set_tag(child.info.run_id, "error", "its process was killed")
                 self._client.set_terminated(child.info.run_id, status="KILLED")
