@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import nengo
     import tf_keras
 
+    from snnpipe.diagnosis.values import Diagnosis
+
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -475,6 +477,8 @@ class RunState:
         A callback sets this to end training after the epoch.
     results
         Every metric of the run so far.
+    diagnosis
+        Where the conversion lost accuracy, once the test images have been simulated; None where that is turned off.
     """
 
     seed: int
@@ -486,3 +490,4 @@ class RunState:
     settings: SimulationSettings | None = None
     stop_training: bool = False
     results: dict[str, float] = field(default_factory=dict)
+    diagnosis: "Diagnosis | None" = None
