@@ -5,6 +5,7 @@ Axes: b = image of the batch, n = neuron, o = state variable of a filter.
 
 from collections.abc import Sequence
 from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def loss_p_value(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_]
     return sum(comb(differ, k) for k in range(lost, differ + 1)) / 2**differ
 
 
-def settling_step(levels: Sequence[float]) -> int | None:
+def settling_step(levels: Sequence[float] | NDArray[np.float64]) -> int | None:
     """Return the step (from 1) from which a layer's output stays near its last value.
 
     None where that is in the last quarter of the run: there it may well go on changing.
@@ -66,11 +67,12 @@ def settling_step(levels: Sequence[float]) -> int | None:
 
 def rate_limit(layer: NeuronLayer, dt: float) -> tuple[float, bool]:
     """Return the rate, Hz, above which a layer's neurons are saturated, and whether a refractory period is why."""
-    own = getattr(layer.neuron_type, "base_type", layer.neuron_type)
+    own: Any = getattr(layer.neuron_type, "base_type", layer.neuron_type)
     tau_ref: float | None = getattr(own, "tau_ref", None)
     if tau_ref is None:
         return 1 / dt, False
-    return NEAR_LIMIT / max(tau_ref, dt), True
+    limit: float = NEAR_LIMIT / max(tau_ref, dt)
+    return limit, True
 
 
 class LayerMeter:
@@ -93,9 +95,13 @@ class LayerMeter:
         self._layer, self._n_steps, self._dt = layer, n_steps, dt
         self._unit = spike_unit(layer, dt)
         self._filter = discrete(layer.synapse, dt)
+        # filters are linear: the last rate is a weighted sum of all steps' spikes, the mean rate a filter of their sums
+        impulse = np.zeros(n_steps)
+        impulse[0] = self._unit
+        self._weights_t = self._filtered(impulse)[::-1] if self._filter else np.full(n_steps, self._unit / n_steps)
         self._rng = np.random.default_rng(0)
         self._points_of_image = -(-min(POINTS, images * layer.size) // images)
-        self._levels_t = np.zeros(n_steps)
+        self._spikes_t = np.zeros(n_steps)
         self._sums = np.zeros(5)  # of a, y, a a, y y, a y: activations a, filtered rates y
         self._off = 0.0
         self._pairs = self._spikes = self._saturated = self._silent = 0.0
@@ -109,20 +115,15 @@ class LayerMeter:
         self._activation = activation_bn
         self._counts = np.zeros((images, self._layer.size), np.float32)
         self._rate = np.zeros_like(self._counts)
-        order = self._filter.order if self._filter else 0
-        self._state = np.zeros((*self._counts.shape, order), np.float32)
 
     def add(self, counts_bn: NDArray[np.float32], n_steps: int) -> None:
         """Add a chunk's spikes; those of a chunk of several steps are taken as spread evenly over them."""
         each = counts_bn / np.float32(n_steps) if n_steps > 1 else counts_bn
         for _ in range(n_steps):
             self._counts += each
+            self._rate += each * np.float32(self._weights_t[self._step])
+            self._spikes_t[self._step] += float(each.sum())
             self._step += 1
-            if self._filter is None:
-                self._rate = self._counts * np.float32(self._unit / self._step)
-            else:
-                self._rate = self._filter.over((each * np.float32(self._unit))[:, None], self._state)[:, 0]
-            self._levels_t[self._step - 1] += float(self._rate.sum(dtype=np.float64))
 
     def end(self) -> None:
         """End a batch."""
@@ -150,7 +151,7 @@ class LayerMeter:
 
     def result(self) -> LayerDiagnosis:
         """Return the figures over all batches."""
-        settled = settling_step(self._levels_t.tolist())
+        settled = settling_step(self._levels())
         ann, snn = zip(*self._drawn, strict=True) if self._known else ((), ())
         nothing = [np.empty(0, np.float32)]
         return LayerDiagnosis(
@@ -167,6 +168,17 @@ class LayerMeter:
             ann=np.concatenate([*nothing, *ann])[:POINTS],
             snn=np.concatenate([*nothing, *snn])[:POINTS],
         )
+
+    def _levels(self) -> NDArray[np.float64]:
+        """Return the filtered rate after each step, summed over all pairs."""
+        if self._filter is None:
+            return self._unit * np.cumsum(self._spikes_t) / np.arange(1, self._n_steps + 1)
+        return self._filtered(self._unit * self._spikes_t)
+
+    def _filtered(self, values_t: NDArray[np.float64]) -> NDArray[np.float64]:
+        assert self._filter is not None
+        state = np.zeros((1, 1, self._filter.order))
+        return self._filter.over(values_t[None, :, None], state)[0, :, 0]
 
     def _correlation(self) -> float | None:
         a, y, aa, yy, ay = self._sums / self._pairs

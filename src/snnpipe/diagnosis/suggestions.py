@@ -15,10 +15,10 @@ from snnpipe.diagnosis.measures import ACTIVE, rate_limit
 from snnpipe.diagnosis.values import LayerDiagnosis
 from snnpipe.types import NeuronLayer, SimulationSettings
 
-ENOUGH = 10
+ENOUGH = 4
 """Spikes of an active neuron within its filter's memory; with fewer, counting them is what makes the error."""
 
-AIM = 20
+AIM = 5
 """Spikes within its filter's memory that a higher scale is to give."""
 
 SATURATED = 0.02
@@ -135,19 +135,25 @@ def _neurons(s: Situation) -> Iterator[Candidate]:
 
 
 def _saturation(s: Situation) -> Iterator[Candidate]:
+    scales = _lower_scales(s)
+    if not scales:
+        return
+    found = max((own for _, own in s.spiking if own.name in scales), key=lambda own: own.saturated)
+    reason = (
+        f"{found.saturated:.0%} of {found.name} fires at its refractory limit: "
+        f"a scale of {scales[found.name]:g} leaves an active neuron at half of it"
+    )
+    yield from _rescaled(s, scales, reason)
+
+
+def _lower_scales(s: Situation) -> dict[str, float]:
+    """Return a lower scale for each layer whose neurons fire at their refractory limit."""
     scales = {}
     for layer, found in s.spiking:
         lower = _half_limit_scale(layer, found)
         if found.saturated >= SATURATED and lower is not None and lower < layer.scale_firing_rates:
             scales[layer.name] = lower
-    if not scales:
-        return
-    found = max((own for _, own in s.spiking if own.name in scales), key=lambda own: own.saturated)
-    reason = (
-        f"{found.saturated:.0%} of {found.name} fires at its refractory limit: a scale of {scales[found.name]:g} leaves "
-        "an active neuron at half of it"
-    )
-    yield from _rescaled(s, scales, reason)
+    return scales
 
 
 def _half_limit_scale(layer: NeuronLayer, found: LayerDiagnosis) -> float | None:
@@ -293,9 +299,12 @@ def _training(s: Situation) -> Iterator[Candidate]:
         return
     leaky = next((layer for layer, _ in s.spiking if type(layer.neuron_type).__name__ == "LIF"), None)
     if leaky is not None and "rate neurons" in s.bad and s.takes("conversion.neuron"):
-        path = "" if s.takes("training.neuron") else "training=nengo_dl "
-        scale = _override("training.scale_firing_rates", _grouped({o.name: o.scale_firing_rates for o in s.layers}))
-        yield Candidate(f"{path}neuron@training.neuron=lif {scale}", "training with LIF's own rate curve fits it")
+        overrides = [] if s.takes("training.neuron") else ["training=nengo_dl"]
+        lower = _lower_scales(s)
+        scales = _grouped({own.name: own.scale_firing_rates for own in s.layers} | lower)
+        overrides += ["neuron@training.neuron=lif", _override("training.scale_firing_rates", scales)]
+        overrides += [candidate.override for candidate in _rescaled(s, lower, "")] if lower else []
+        yield Candidate(" ".join(overrides), "training with LIF's own rate curve makes the weights fit it")
     noisy = any(layer.name in s.bad for layer in s.layers)
     if noisy and s.takes("model.logits_initializer") and s.value("model.logits_initializer") != "zeros":
         yield Candidate(
