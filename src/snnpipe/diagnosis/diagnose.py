@@ -68,7 +68,7 @@ def diagnose(
     bad = _beyond_noise(losses)
     suggestions: list[Suggestion] = []
     if bad:
-        situation = Situation(parts, _settings(simulator), network.layers, layers, bad)
+        situation = Situation(parts, model, _settings(simulator), network.layers, layers, bad)
         trial = _Trial(sample, parts, model, images.seed, network)
         suggestions = _suggestions(list(candidates(situation)), trial, right, spikes)
     return Diagnosis(

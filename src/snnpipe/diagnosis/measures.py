@@ -46,7 +46,7 @@ def loss_p_value(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_]
     """
     lost = int(np.sum(right_before & ~right_after))
     differ = int(np.sum(right_before != right_after))
-    return sum(comb(differ, k) for k in range(lost, differ + 1)) / 2**differ
+    return float(sum(comb(differ, k) for k in range(lost, differ + 1)) / 2**differ)
 
 
 def settling_step(levels: Sequence[float] | NDArray[np.float64]) -> int | None:
@@ -68,11 +68,9 @@ def settling_step(levels: Sequence[float] | NDArray[np.float64]) -> int | None:
 def rate_limit(layer: NeuronLayer, dt: float) -> tuple[float, bool]:
     """Return the rate, Hz, above which a layer's neurons are saturated, and whether a refractory period is why."""
     own: Any = getattr(layer.neuron_type, "base_type", layer.neuron_type)
-    tau_ref: float | None = getattr(own, "tau_ref", None)
-    if tau_ref is None:
+    if not hasattr(own, "tau_ref"):
         return 1 / dt, False
-    limit: float = NEAR_LIMIT / max(tau_ref, dt)
-    return limit, True
+    return NEAR_LIMIT / max(float(own.tau_ref), dt), True
 
 
 class LayerMeter:

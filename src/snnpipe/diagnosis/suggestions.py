@@ -1,19 +1,24 @@
 """What to try, worked out from a diagnosis: changes of a run's parts, and the overrides that make them.
 
 A part's fields are the keys of its config, so a change of ``conversion.synapse`` is one of the converter's field
-``synapse``: the same change is tried on the sample and printed as an override. Nothing here knows a plugin by name.
+``synapse``: the same change is tried on the sample and printed as an override.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from math import ceil, exp, floor, log10
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from snnpipe.diagnosis.measures import ACTIVE, rate_limit
 from snnpipe.diagnosis.values import LayerDiagnosis
+from snnpipe.errors import UserError
+from snnpipe.native import NativeNetwork
 from snnpipe.types import NeuronLayer, SimulationSettings
+
+if TYPE_CHECKING:
+    import tf_keras
 
 ENOUGH = 4
 """Spikes of an active neuron within its filter's memory; with fewer, counting them is what makes the error."""
@@ -55,6 +60,8 @@ class Situation:
     ----------
     parts
         The run's parts, by config group.
+    model
+        The ANN.
     settings
         The simulator's.
     layers
@@ -66,6 +73,7 @@ class Situation:
     """
 
     parts: Mapping[str, Any]
+    model: "tf_keras.Model | NativeNetwork"
     settings: SimulationSettings
     layers: Sequence[NeuronLayer]
     found: Sequence[LayerDiagnosis]
@@ -219,8 +227,10 @@ def _filters(s: Situation) -> Iterator[Candidate]:
     if not s.takes(key) or tau is None:
         return
     longest = max((_tau(layer) or 0.0 for layer, _ in s.spiking), default=0.0)
-    if not longest:
-        reason = f"no filter: the next layer gets single spikes; {1000 * tau:g} ms smooth them"
+    bare = next((layer.name for layer, _ in s.spiking if layer.synapse is None), None)
+    if bare is not None:
+        tau = longest or tau
+        reason = f"no filter behind {bare}: single spikes are passed on, which {1000 * tau:g} ms smooth"
     elif tau < longest and (_unsettled(s) or "filters" in s.bad):
         reason = (
             f"filters of {1000 * longest:g} ms do not settle in {s.milliseconds:g} ms through {len(s.layers)} layers"
@@ -297,8 +307,7 @@ def _training(s: Situation) -> Iterator[Candidate]:
     """Yield what only another training would tell, where the run trains."""
     if not s.takes("training.epochs"):
         return
-    leaky = next((layer for layer, _ in s.spiking if type(layer.neuron_type).__name__ == "LIF"), None)
-    if leaky is not None and "rate neurons" in s.bad and s.takes("conversion.neuron"):
+    if "rate neurons" in s.bad and s.takes("conversion.neuron") and _can_train_with_lif(s):
         overrides = [] if s.takes("training.neuron") else ["training=nengo_dl"]
         lower = _lower_scales(s)
         scales = _grouped({own.name: own.scale_firing_rates for own in s.layers} | lower)
@@ -311,11 +320,21 @@ def _training(s: Situation) -> Iterator[Candidate]:
             "model.logits_initializer=zeros",
             "what training leaves of random first weights carries the spikes' noise to the logits, and no class",
         )
-    rates = [found.rate_hz for _, found in s.spiking]
-    apart = bool(rates) and max(rates) > 10 * min(rates)
-    if noisy and apart and s.takes("training.regularizer") and s.value("training.regularizer") is None:
-        reason = f"rates lie between {min(rates):.2g} and {max(rates):.2g} Hz: a penalty brings them together"
-        yield Candidate("training/regularizer=firing_rate_target", reason)
+
+
+def _can_train_with_lif(s: Situation) -> bool:
+    """Whether the network has LIF neurons, was not trained with them, and NengoDL can train it."""
+    from snnpipe.training.nengo_dl import NengoDLTraining
+
+    trained_with = s.value("training.neuron") if s.takes("training.neuron") else None
+    kinds = {type(layer.neuron_type).__name__ for layer, _ in s.spiking}
+    if "LIF" not in kinds or type(trained_with).__name__ == "LIF":
+        return False
+    try:
+        NengoDLTraining().check(s.model)
+    except UserError:
+        return False
+    return True
 
 
 # ---------------------------------------------------------------------- text
