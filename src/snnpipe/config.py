@@ -39,6 +39,7 @@ PARTS = {
 _SCALARS: dict[str, Any] = {"seed": NonNegativeInt, "experiment_name": str, "run_name": str | None}
 _PATHS = {"mlruns", "output_dir"}
 _SWEEP: dict[str, Any] = {"resume": bool, "parent": str | None, "durations": list[PositiveInt]}
+_DIAGNOSIS: dict[str, Any] = {"images": NonNegativeInt}
 _CHOSEN_WITH = {
     ("training", "regularizer"): "training/regularizer",
     ("training", "neuron"): "neuron@training.neuron",
@@ -135,7 +136,7 @@ def _is_under(key: str, parents: Collection[str]) -> bool:
 
 
 def _root_problems(config: Mapping[str, Any]) -> list[str]:
-    known = {*_SCALARS, *PARTS, "neuron", "callbacks", "logger", "paths", "sweep"}
+    known = {*_SCALARS, *PARTS, "neuron", "callbacks", "logger", "diagnosis", "paths", "sweep"}
     problems = [f"{key}: no such key; {did_you_mean(str(key), known)}" for key in config if key not in known]
     for key, annotation in _SCALARS.items():
         if problem := value_problem(key, config.get(key), annotation):
@@ -144,14 +145,8 @@ def _root_problems(config: Mapping[str, Any]) -> list[str]:
         problems.append(f"seed: got {config['seed']}: should be less than or equal to {_MAX_SEED}")
     if config.get("experiment_name") == "":
         problems.append("experiment_name: got '': should not be empty")
-    sweep = config.get("sweep")
-    if not isinstance(sweep, Mapping):
-        problems.append(f"sweep: got {sweep!r}: takes {', '.join(_SWEEP)}; choose a sweep with sweep=")
-    for key, value in sweep.items() if isinstance(sweep, Mapping) else ():
-        if key not in _SWEEP:
-            problems.append(f"sweep.{key}: no such key; {did_you_mean(str(key), _SWEEP)}")
-        elif problem := value_problem(f"sweep.{key}", value, _SWEEP[key]):
-            problems.append(problem)
+    problems += _settings_problems(config.get("sweep"), "sweep", _SWEEP, "; choose a sweep with sweep=")
+    problems += _settings_problems(config.get("diagnosis"), "diagnosis", _DIAGNOSIS)
     paths = config.get("paths")
     if not isinstance(paths, Mapping):
         return [*problems, f"paths: got {paths!r}: takes {', '.join(sorted(_PATHS))}"]
@@ -159,6 +154,19 @@ def _root_problems(config: Mapping[str, Any]) -> list[str]:
     for key in sorted(_PATHS):
         if not isinstance(paths.get(key), str) or not paths[key]:
             problems.append(f"paths.{key}: got {paths.get(key)!r}: should be the path of a folder")
+    return problems
+
+
+def _settings_problems(node: Any, group: str, known: Mapping[str, Any], hint: str = "") -> list[str]:
+    """Return the mistakes of a group that holds settings of snnpipe's own, and no plugin."""
+    if not isinstance(node, Mapping):
+        return [f"{group}: got {node!r}: takes {', '.join(known)}{hint}"]
+    problems = []
+    for key, value in node.items():
+        if key not in known:
+            problems.append(f"{group}.{key}: no such key; {did_you_mean(str(key), known)}")
+        elif problem := value_problem(f"{group}.{key}", value, known[key]):
+            problems.append(problem)
     return problems
 
 
@@ -294,6 +302,7 @@ def build(
         **parts,
         callbacks=callbacks,
         loggers=loggers,
+        diagnosed_images=config["diagnosis"]["images"],
         seed=config["seed"],
         output_dir=config["paths"]["output_dir"],
         name=config.get("run_name"),

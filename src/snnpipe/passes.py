@@ -68,7 +68,7 @@ class TestPass:
         size = min(wanted, self.simulator.batch_size, _VERIFIED_TOGETHER)
         reference = replace(self.simulator.reference(), batch_size=size)  # type: ignore[type-var]  # a dataclass
         with reference.open(self.network, encoder.constant) as theirs:
-            for ids, images, _ in self._batches(size, wanted):
+            for ids, images, _ in self.batches(size, wanted):
                 stimulus = Stimulus(images, ids, encoder, record=tuple(range(len(images))))
                 verification.add(ours.run(stimulus), theirs.run(stimulus))
         return verification
@@ -99,7 +99,7 @@ class TestPass:
             What became of a batch, and how long simulating it took.
         """
         encoder = self.encoder.seeded(self.seed)
-        for ids, images, labels in self._batches(self.simulator.batch_size, self.n_images):
+        for ids, images, labels in self.batches(self.simulator.batch_size, self.n_images):
             ann_classes = np.argmax(model.predict_on_batch(images), axis=-1)
             record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
             batch = evaluation.batch(labels, ann_classes)
@@ -114,7 +114,7 @@ class TestPass:
             recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}
             yield SimulatedBatch(ids, labels, ann_classes, np.concatenate(scores, axis=1), recorded), seconds
 
-    def _batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
+    def batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
         """Yield indices, images and labels of the first ``wanted`` test images, batch by batch."""
         done = 0
         for images, labels in self.data.test_dataset(size).as_numpy_iterator():

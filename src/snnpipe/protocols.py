@@ -133,7 +133,10 @@ class OpenSimulator(Protocol):
 
 @runtime_checkable
 class Simulator(Protocol):
-    """Runs a spiking network. The attributes are those of `snnpipe.types.SimulationSettings`."""
+    """Runs a spiking network: a dataclass, so that it can be had with other settings.
+
+    The attributes are those of `snnpipe.types.SimulationSettings`.
+    """
 
     n_steps: int
     dt: float
@@ -143,6 +146,7 @@ class Simulator(Protocol):
     readout_steps: int
     verify_images: int
     precision: Precision
+    chunk_steps: int | None
 
     def open(self, network: SpikingNetwork, constant_input: bool = True) -> OpenSimulator:
         """Load a network: a context manager, so that what it holds is released.

@@ -1,9 +1,10 @@
 """The closing table: the answer, what it cost, and where to look."""
 
 import math
-from collections.abc import Mapping
-from textwrap import shorten
+from collections.abc import Iterator, Mapping
+from textwrap import shorten, wrap
 
+from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.trainer import RunResult
 
 WIDTH = 100
@@ -42,6 +43,7 @@ def closing_table(result: RunResult) -> str:
         ("simulated", f"{m['simulate/images_per_s']:,.1f} images/s, {m['simulate/peak_memory_mb']:,.0f} MiB at most"),
         *_simulator(result.simulator),
         *_verified(m),
+        *_diagnosed(result.diagnosis),
         *result.address.items(),
     ]
     label_width = max(len(label) for label, _ in rows)
@@ -74,6 +76,32 @@ def _verified(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
             f"outputs within {metrics['verify/output_difference']:.2g}, {_percent(metrics['verify/same_class'])} alike",
         )
     ]
+
+
+def _diagnosed(diagnosis: Diagnosis | None) -> Iterator[tuple[str, str]]:
+    """Yield where accuracy was lost, and what to try, cut into lines that fit."""
+    if diagnosis is None:
+        return
+    for note in diagnosis.notes:
+        yield from _lines("diagnosis", note)
+    if not diagnosis.losses:
+        return
+    points = ", ".join(f"{loss.source} {loss.points:+.1f}" for loss in diagnosis.losses)
+    yield from _lines("points lost", f"{points}  ({diagnosis.images} images)")
+    bad = diagnosis.first_bad_loss
+    if bad is None:
+        yield "first bad layer", "none: no layer loses more than sampling noise"
+        return
+    where = bad.source if bad.is_layer else f"none yet, but the {bad.source}"
+    yield "first bad layer", f"{where}: {bad.points:+.1f} points, {_percent(bad.accuracy)} are left"
+    for suggestion in diagnosis.suggestions:
+        yield from _lines("try", suggestion.override)
+        yield from _lines("", f"  {suggestion.expected}")
+
+
+def _lines(label: str, text: str) -> Iterator[tuple[str, str]]:
+    for i, line in enumerate(wrap(text, WIDTH - 20, break_long_words=False, break_on_hyphens=False)):
+        yield "" if i else label, line
 
 
 def _percent(share: float) -> str:

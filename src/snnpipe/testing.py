@@ -161,6 +161,7 @@ def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> 
     from snnpipe.encoders import ConstantEncoder
 
     assert isinstance(simulator, protocols.Simulator), "a simulator lacks open or one of its settings"
+    assert dataclasses.is_dataclass(simulator), "a simulator is no dataclass: derive it from types.SimulationSettings"
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (simulator.batch_size, *SPEC.image_shape)).astype(np.float32)
     everyone = tuple(range(len(images)))

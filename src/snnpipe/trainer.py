@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from snnpipe import __version__
 from snnpipe.artifacts.environment import describe_environment, git_commit
-from snnpipe.artifacts.tables import write_csv, write_json, write_plan, write_text
+from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_json, write_plan, write_text
 from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, flatten, run_name, to_yaml
+from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.errors import (
     ConfigError,
     ConversionError,
@@ -72,6 +73,8 @@ class RunResult:
         Id of the earlier run whose training was taken; empty where this run trained.
     address
         What a person needs to find the run again, by label.
+    diagnosis
+        Where the conversion lost accuracy; None where that was turned off.
     """
 
     metrics: Mapping[str, float]
@@ -81,6 +84,7 @@ class RunResult:
     simulator: str = ""
     trained_by: str = ""
     address: Mapping[str, str] = field(default_factory=dict)
+    diagnosis: Diagnosis | None = None
 
 
 class Trainer:
@@ -95,6 +99,8 @@ class Trainer:
         The parts, one of each family of plugins.
     callbacks, loggers
         Any number of them.
+    diagnosed_images
+        Test images on which the accuracy that conversion loses is traced to layers; 0 for none.
     seed
         Of initial weights, the order of images, initial voltages and an encoder's draws.
     output_dir
@@ -124,6 +130,7 @@ class Trainer:
         encoder: Encoder,
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] = (),
+        diagnosed_images: int = 100,
         seed: int = 0,
         output_dir: str | Path = "mlruns/outputs/latest",
         name: str | None = None,
@@ -141,9 +148,10 @@ class Trainer:
         self.encoder = encoder
         self.callbacks = tuple(callbacks)
         self.loggers = tuple(loggers)
+        self.diagnosed_images = diagnosed_images
         self.seed = seed
         self.output_dir = Path(output_dir)
-        parts = {
+        self._parts = {
             "data": data,
             "model": architecture,
             "training": training,
@@ -151,7 +159,7 @@ class Trainer:
             "simulator": simulator,
             "encoder": encoder,
         }
-        self.config = dict(config) if config is not None else {"seed": seed} | describe(parts)
+        self.config = dict(config) if config is not None else {"seed": seed} | describe(self._parts)
         self.name = name or run_name(self.config)
         self.tags = dict(tags or {})
         self.parent = parent
@@ -312,6 +320,7 @@ class Trainer:
         if self._started:
             self._write_curves(accuracy, agreement, evaluation)
         self._state.outcome = evaluation.outcome()
+        self._state.diagnosis = self._diagnose(images) if self.diagnosed_images else None
         self._tell("on_evaluate_end", self._state)
         self._stage("done")
         address = {"run": self.name} if self._started else {}
@@ -324,6 +333,7 @@ class Trainer:
             used,
             self._trained_by,
             address,
+            self._state.diagnosis,
         )
 
     # ------------------------------------------------------------------ its parts
@@ -374,6 +384,19 @@ class Trainer:
                 f"simulator.verify_images={verification.images}: {problem}. Take simulator=nengo_dl for figures to "
                 "rely on; simulator.precision=float64 tells rounding from a mistake in the simulator"
             )
+
+    def _diagnose(self, images: TestPass) -> Diagnosis:
+        """Trace what the conversion lost to layers."""
+        from snnpipe.diagnosis.diagnose import diagnose
+
+        assert self.model is not None
+        self._stage("diagnose")
+        found = diagnose(images, self.model, self._parts, self.diagnosed_images)
+        self._record(found.metrics())
+        if self._started:
+            for path in write_diagnosis(self.output_dir / "diagnosis", found):
+                self._log_artifact(path, "diagnosis")
+        return found
 
     def _write_curves(
         self, accuracy: NDArray[np.float64], agreement: NDArray[np.float64], evaluation: Evaluation

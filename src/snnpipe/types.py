@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import nengo
     import tf_keras
 
+    from snnpipe.diagnosis.values import Diagnosis
     from snnpipe.metrics.outcome import Outcome
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -481,6 +482,8 @@ class RunState:
         What the simulation of the test images came to.
     run_name, command
         The run's name, and what to type to have it again.
+    diagnosis
+        Where the conversion lost accuracy, once the test images have been simulated; None where that is turned off.
     """
 
     seed: int
@@ -495,3 +498,4 @@ class RunState:
     outcome: "Outcome | None" = None
     run_name: str = ""
     command: str = ""
+    diagnosis: "Diagnosis | None" = None

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.files import replace_file
 from snnpipe.types import ConversionPlan, PlannedLayer, SpikeEvents
 
@@ -64,6 +65,15 @@ def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
     return [
         write_json(folder / "plan.json", [_plain(layer) for layer in plan.layers]),
         write_text(folder / "plan.md", "\n".join(lines) + "\n"),
+    ]
+
+
+def write_diagnosis(folder: Path, diagnosis: Diagnosis) -> list[Path]:
+    """Write a diagnosis as ``diagnosis.json``, and its table as ``layers.csv``."""
+    rows = list(diagnosis.rows())
+    return [
+        write_json(folder / "diagnosis.json", diagnosis.plain()),
+        write_csv(folder / "layers.csv", list(rows[0]), [list(row.values()) for row in rows]),
     ]
 
 

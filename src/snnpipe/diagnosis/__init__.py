@@ -1,0 +1,1 @@
+"""Why a conversion lost accuracy: where, and what to try."""

@@ -1,0 +1,184 @@
+"""The figures of a diagnosis, defined in docs/metrics.md.
+
+Axes: b = image of the batch, n = neuron, o = state variable of a filter.
+"""
+
+from collections.abc import Sequence
+from math import comb
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.diagnosis.values import LayerDiagnosis
+from snnpipe.simulators.filters import discrete
+from snnpipe.simulators.neurons import spike_unit
+from snnpipe.types import NeuronLayer
+
+ACTIVE = 0.1
+"""Of the root mean square of a layer's activations in an image: from there on the ANN activates a neuron."""
+
+SETTLED = 0.1
+"""How far, relatively, a layer's output may be from its last value once it has settled."""
+
+NEAR_LIMIT = 0.95
+"""Of the highest rate that a refractory period allows: from there on a neuron is saturated."""
+
+POINTS = 1000
+"""Pairs of an image and a neuron that are kept of each layer."""
+
+
+def loss_p_value(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_]) -> float:
+    """Return the chance that a change which helps as often as it harms loses as many images, or more.
+
+    The exact, one-sided form of McNemar's test: of the images on which the two differ, the number that is lost is
+    binomial with a probability of 1/2.
+
+    Parameters
+    ----------
+    right_before, right_after
+        Whether each image is classified rightly, the same images in both.
+
+    References
+    ----------
+    Q. McNemar, Note on the sampling error of the difference between correlated proportions or percentages,
+    Psychometrika 12 (1947) 153-157.
+    """
+    lost = int(np.sum(right_before & ~right_after))
+    differ = int(np.sum(right_before != right_after))
+    return float(sum(comb(differ, k) for k in range(lost, differ + 1)) / 2**differ)
+
+
+def settling_step(levels: Sequence[float] | NDArray[np.float64]) -> int | None:
+    """Return the step (from 1) from which a layer's output stays near its last value.
+
+    None where that is in the last quarter of the run: there it may well go on changing.
+
+    Parameters
+    ----------
+    levels
+        Mean filtered rate of the layer after each step.
+    """
+    values = np.asarray(levels)
+    away = np.flatnonzero(np.abs(values - values[-1]) >= SETTLED * np.abs(values[-1]))
+    step = int(away[-1]) + 2 if away.size else 1
+    return step if step <= max(1, 0.75 * len(values)) else None
+
+
+def rate_limit(layer: NeuronLayer, dt: float) -> tuple[float, bool]:
+    """Return the rate, Hz, above which a layer's neurons are saturated, and whether a refractory period is why."""
+    own: Any = getattr(layer.neuron_type, "base_type", layer.neuron_type)
+    if not hasattr(own, "tau_ref"):
+        return 1 / dt, False
+    return NEAR_LIMIT / max(float(own.tau_ref), dt), True
+
+
+class LayerMeter:
+    """Takes one layer's spikes, a chunk of steps after the other, one batch after the other.
+
+    Its filtered rate is what the next layer receives: its output through its synapse; without one, the mean of
+    its output since the first step.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    n_steps, dt
+        Steps that an image is shown, and seconds per step.
+    images
+        How many images there will be.
+    """
+
+    def __init__(self, layer: NeuronLayer, n_steps: int, dt: float, images: int):
+        self._layer, self._n_steps, self._dt = layer, n_steps, dt
+        self._unit = spike_unit(layer, dt)
+        self._filter = discrete(layer.synapse, dt)
+        # filters are linear: the last rate is a weighted sum of all steps' spikes, the mean rate a filter of their sums
+        impulse = np.zeros(n_steps)
+        impulse[0] = self._unit
+        self._weights_t = self._filtered(impulse)[::-1] if self._filter else np.full(n_steps, self._unit / n_steps)
+        self._rng = np.random.default_rng(0)
+        self._points_of_image = -(-min(POINTS, images * layer.size) // images)
+        self._spikes_t = np.zeros(n_steps)
+        self._sums = np.zeros(5)  # of a, y, a a, y y, a y: activations a, filtered rates y
+        self._off = 0.0
+        self._pairs = self._spikes = self._saturated = self._silent = 0.0
+        self._active = self._active_spikes = self._dead = 0.0
+        self._known = True
+        self._drawn: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+
+    def begin(self, images: int, activation_bn: NDArray[np.float32] | None) -> None:
+        """Begin a batch, of which the ANN's activations are known, or not."""
+        self._step = 0
+        self._activation = activation_bn
+        self._counts = np.zeros((images, self._layer.size), np.float32)
+        self._rate = np.zeros_like(self._counts)
+
+    def add(self, counts_bn: NDArray[np.float32], n_steps: int) -> None:
+        """Add a chunk's spikes; those of a chunk of several steps are taken as spread evenly over them."""
+        each = counts_bn / np.float32(n_steps) if n_steps > 1 else counts_bn
+        for _ in range(n_steps):
+            self._counts += each
+            self._rate += each * np.float32(self._weights_t[self._step])
+            self._spikes_t[self._step] += float(each.sum())
+            self._step += 1
+
+    def end(self) -> None:
+        """End a batch."""
+        counts, a, y = self._counts, self._activation, self._rate
+        limit, refractory = rate_limit(self._layer, self._dt)
+        rates = counts / np.float32(self._n_steps * self._dt)
+        self._pairs += counts.size
+        self._spikes += float(counts.sum(dtype=np.float64))
+        self._silent += float(np.sum(counts == 0))
+        if self._layer.spiking:
+            self._saturated += float(np.sum(rates >= limit if refractory else rates > limit))
+        if a is None:
+            self._known = False
+            return
+        size = np.sqrt(np.mean(np.square(a), axis=1, keepdims=True))
+        active = np.asarray(a > ACTIVE * size)
+        self._active += float(active.sum())
+        self._active_spikes += float(counts[active].sum(dtype=np.float64))
+        self._dead += float(np.sum(counts[active] == 0))
+        u, v = a.ravel().astype(np.float64), y.ravel().astype(np.float64)
+        self._sums += (u.sum(), v.sum(), u @ u, v @ v, u @ v)
+        self._off += float((v - u) @ (v - u))
+        chosen = self._rng.choice(a.size, min(a.size, self._points_of_image * len(a)), replace=False)
+        self._drawn.append((a.ravel()[chosen], y.ravel()[chosen]))
+
+    def result(self) -> LayerDiagnosis:
+        """Return the figures over all batches."""
+        settled = settling_step(self._levels())
+        ann, snn = zip(*self._drawn, strict=True) if self._known else ((), ())
+        nothing = [np.empty(0, np.float32)]
+        return LayerDiagnosis(
+            name=self._layer.name,
+            neurons=self._layer.size,
+            rate_hz=self._spikes / (self._pairs * self._n_steps * self._dt),
+            active_spikes=self._active_spikes / self._active if self._active else None,
+            correlation=self._correlation() if self._known else None,
+            error=float(np.sqrt(self._off / self._sums[2])) if self._known and self._sums[2] else None,
+            settled_ms=None if settled is None else settled * self._dt * 1000,
+            saturated=self._saturated / self._pairs,
+            silent=self._silent / self._pairs,
+            dead=self._dead / self._active if self._active else None,
+            ann=np.concatenate([*nothing, *ann])[:POINTS],
+            snn=np.concatenate([*nothing, *snn])[:POINTS],
+        )
+
+    def _levels(self) -> NDArray[np.float64]:
+        """Return the filtered rate after each step, summed over all pairs."""
+        if self._filter is None:
+            return self._unit * np.cumsum(self._spikes_t) / np.arange(1, self._n_steps + 1)
+        return self._filtered(self._unit * self._spikes_t)
+
+    def _filtered(self, values_t: NDArray[np.float64]) -> NDArray[np.float64]:
+        assert self._filter is not None
+        state = np.zeros((1, 1, self._filter.order))
+        return self._filter.over(values_t[None, :, None], state)[0, :, 0]
+
+    def _correlation(self) -> float | None:
+        a, y, aa, yy, ay = self._sums / self._pairs
+        spread = (aa - a * a) * (yy - y * y)
+        return float((ay - a * y) / np.sqrt(spread)) if spread > 1e-12 * aa * yy else None

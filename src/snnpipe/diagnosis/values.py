@@ -1,0 +1,179 @@
+"""What a diagnosis says. Plain data; docs/metrics.md defines each figure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Accuracy on the sample once one more thing spikes, or is otherwise unlike the ANN.
+
+    Attributes
+    ----------
+    source
+        A layer's name, or what comes before the layers: ``rate neurons``, ``filters``, ``input``.
+    is_layer
+        Which of the two.
+    accuracy
+        Share of the sample classified rightly.
+    points
+        Percentage points less than before; negative where it is better.
+    p_value
+        Chance of a loss of this size where neither is better (`snnpipe.diagnosis.measures.loss_p_value`).
+    """
+
+    source: str
+    is_layer: bool
+    accuracy: float
+    points: float
+    p_value: float
+
+
+@dataclass(frozen=True, eq=False)
+class LayerDiagnosis:
+    """One layer's spikes beside the ANN's activations. Shares and means are over pairs of an image and a neuron.
+
+    Attributes
+    ----------
+    name, neurons
+        Of the layer, and how many it has.
+    rate_hz
+        Mean firing rate.
+    active_spikes
+        Mean spikes per image of the neurons that the ANN activates.
+    correlation
+        Pearson's, of activations and filtered rates; None where one of them does not vary.
+    error
+        Root mean square of filtered rate minus activation, over that of the activations; None where these are zero.
+    settled_ms
+        Time from which the layer's mean filtered rate stays near its last value; None where that is in the last quarter
+        of the run.
+    saturated, silent
+        Share beyond the limit, and without a spike.
+    dead
+        Share without a spike of the neurons that the ANN activates.
+    ann, snn
+        Activation and filtered rate of some pairs drawn at random, to be drawn against each other.
+
+    Where the ANN's activation of a layer is not known, what needs it is None, and ``ann`` and ``snn`` are empty.
+    """
+
+    name: str
+    neurons: int
+    rate_hz: float
+    active_spikes: float | None
+    correlation: float | None
+    error: float | None
+    settled_ms: float | None
+    saturated: float
+    silent: float
+    dead: float | None
+    ann: NDArray[np.float32]
+    snn: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Something to try.
+
+    Attributes
+    ----------
+    override
+        What to add to the command line.
+    reason
+        What of the diagnosis speaks for it.
+    expected
+        What it did to the sample, or that it was not tried.
+    """
+
+    override: str
+    reason: str
+    expected: str
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """Where a conversion lost accuracy on a sample of the test images.
+
+    Attributes
+    ----------
+    images
+        Size of the sample.
+    ann_accuracy, accuracy
+        Share of it that the ANN and the spiking network classify rightly.
+    losses
+        What each step from one to the other costs; empty where that cannot be told.
+    layers
+        Layers of neurons, from input to output.
+    first_bad
+        ``source`` of the first loss beyond sampling noise, None where there is none.
+    suggestions
+        At most three, best first.
+    notes
+        What could not be told, and why.
+    seconds
+        That the diagnosis took.
+    """
+
+    images: int
+    ann_accuracy: float
+    accuracy: float
+    losses: tuple[Loss, ...]
+    layers: tuple[LayerDiagnosis, ...]
+    first_bad: str | None
+    suggestions: tuple[Suggestion, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def first_bad_loss(self) -> Loss | None:
+        """The first loss beyond sampling noise."""
+        return next((loss for loss in self.losses if loss.source == self.first_bad), None)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics of the run's schema."""
+        found = {"diagnosis/images": float(self.images), "diagnosis/seconds": self.seconds}
+        for layer in self.layers:
+            if layer.error is not None:
+                found[f"diagnosis/error/{layer.name}"] = layer.error
+        for loss in self.losses:
+            if loss.is_layer:
+                found[f"diagnosis/points_lost/{loss.source}"] = loss.points
+        return found
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the table's rows: what comes before the layers, then the layers; None where there is nothing."""
+        losses = {loss.source: loss for loss in self.losses if loss.is_layer}
+        nothing = dict.fromkeys(_COLUMNS)
+        for loss in self.losses:
+            if not loss.is_layer:
+                yield nothing | _loss(loss) | {"layer": f"({loss.source})"}
+        for layer in self.layers:
+            own = {name: getattr(layer, name) for name in _MEASURED}
+            loss_of_layer = losses.get(layer.name)
+            yield nothing | {"layer": layer.name} | own | (_loss(loss_of_layer) if loss_of_layer else {})
+
+    def plain(self) -> dict[str, Any]:
+        """Return all of it but the drawn pairs as plain data."""
+        return {
+            "images": self.images,
+            "ann_accuracy": self.ann_accuracy,
+            "accuracy": self.accuracy,
+            "first_bad": self.first_bad,
+            "table": list(self.rows()),
+            "suggestions": [vars(suggestion) for suggestion in self.suggestions],
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+        }
+
+
+_MEASURED = tuple(f.name for f in fields(LayerDiagnosis) if f.name not in ("name", "ann", "snn"))
+_COLUMNS = ("layer", "accuracy", "points_lost", "p_value", *_MEASURED)
+
+
+def _loss(loss: Loss) -> dict[str, float]:
+    return {"accuracy": loss.accuracy, "points_lost": loss.points, "p_value": loss.p_value}

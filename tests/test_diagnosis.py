@@ -1,0 +1,342 @@
+"""Diagnosis: figures worked out by hand, hybrids, planted faults, and suggestions that are followed."""
+
+import csv
+import json
+import shlex
+from math import log
+
+import nengo
+import numpy as np
+import pytest
+from configs import composed
+
+from snnpipe import AutoSimulator, ClockDrivenSimulator, ConstantEncoder, Mlp, NengoDLConverter, NengoDLSimulator
+from snnpipe.compat import start_afresh
+from snnpipe.config import build, check
+from snnpipe.conversion.native import IdentityConverter
+from snnpipe.diagnosis.diagnose import diagnose
+from snnpipe.diagnosis.hybrids import rate_version, with_rates
+from snnpipe.diagnosis.measures import LayerMeter, loss_p_value, settling_step
+from snnpipe.diagnosis.values import Diagnosis, Loss, Suggestion
+from snnpipe.models.lif_cnn import LifCnn
+from snnpipe.passes import TestPass as Pass  # pytest would collect it
+from snnpipe.summary import WIDTH, closing_table
+from snnpipe.testing import SPEC
+from snnpipe.trainer import RunResult
+from snnpipe.types import NeuronLayer, Stimulus
+
+# ---------------------------------------------------------------------- by hand (docs/metrics.md)
+
+
+def measured(neuron, counts_tbn, activation_bn, synapse=None, scale=100.0):
+    """Figures of a layer of one batch, from its spikes at each step of 1 ms."""
+    counts = np.asarray(counts_tbn, np.float32)
+    layer = NeuronLayer("layer", counts.shape[2:], None, neuron, scale, synapse, None)
+    meter = LayerMeter(layer, len(counts), dt=0.001, images=counts.shape[1])
+    meter.begin(counts.shape[1], np.asarray(activation_bn, np.float32))
+    for counts_bn in counts:
+        meter.add(counts_bn, 1)
+    meter.end()
+    return meter.result()
+
+
+RELU = nengo.SpikingRectifiedLinear(amplitude=0.01)
+TWO_SPIKES = [[[1, 0], [0, 0]], [[0, 0], [0, 0]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]]
+
+
+def test_figures_of_a_layer_without_a_filter():
+    # two images, two neurons; the ANN says 4 and 0, 3 and 0; two spikes of 0.01 / dt in 4 ms are 5 on average
+    found = measured(RELU, TWO_SPIKES, [[4, 0], [3, 0]])
+    assert found.rate_hz == pytest.approx(2 / (4 * 0.004))
+    assert found.error == pytest.approx(np.sqrt((1 + 9) / (16 + 9)), abs=1e-6)
+    assert found.correlation == pytest.approx(2.8125 / np.sqrt(3.1875 * 4.6875), abs=1e-6)
+    assert (found.active_spikes, found.silent, found.dead) == (1, 0.75, 0.5)
+    assert sorted(zip(found.ann.tolist(), found.snn.tolist(), strict=True)) == [(0, 0), (0, 0), (3, 0), (4, 5)]
+
+
+def test_the_filtered_rate_is_what_the_next_layer_receives():
+    # tau = dt / ln 2 halves it at each step: 0, 5, 2.5, 6.25 at the steps' beginnings
+    found = measured(RELU, TWO_SPIKES, [[4, 0], [3, 0]], synapse=0.001 / log(2))
+    assert found.snn.max() == pytest.approx(6.25)
+
+
+def test_a_chunk_of_several_steps_is_spread_over_them():
+    layer = NeuronLayer("layer", (1,), None, RELU, 100.0, 0.001 / log(2), None)
+    meter = LayerMeter(layer, 4, 0.001, images=1)
+    meter.begin(1, np.ones((1, 1), np.float32))
+    meter.add(np.full((1, 1), 4, np.float32), 4)
+    meter.end()
+    assert meter.result().snn.tolist() == [10 * (0.5 + 0.25 + 0.125)]
+
+
+@pytest.mark.parametrize(
+    ("neuron", "spikes", "saturated"),
+    [(nengo.LIF(), 10, 1), (nengo.LIF(), 9, 0), (RELU, 20, 0), (RELU, 21, 1), (nengo.RectifiedLinear(), 21, 0)],
+)
+def test_saturated_is_at_the_refractory_limit_or_beyond_a_spike_a_step(neuron, spikes, saturated):
+    # 20 ms: a LIF with tau_ref of 2 ms fires at most 10 times, and 9 are 90 % of that
+    counts = np.zeros((20, 1, 1))
+    counts[0] = spikes
+    assert measured(neuron, counts, [[1.0]]).saturated == saturated
+
+
+@pytest.mark.parametrize(
+    ("levels", "step"),
+    [
+        ([0, 5, 9.5, 10.5, 10, 10, 10, 10], 3),
+        ([10, 5, 10, 10], 3),
+        ([10, 10, 5, 10], None),
+        ([1, 2, 3, 4], None),
+        ([0, 0, 0, 0], None),
+        ([7], 1),
+    ],
+)
+def test_a_layer_has_settled_where_its_output_stays(levels, step):
+    assert settling_step(levels) == step
+
+
+def test_a_loss_is_weighed_against_chance():
+    # 10 of 20 images differ, 9 of them lost: (10 + 1) / 2^10
+    before, after = np.ones(20, bool), np.ones(20, bool)
+    after[:9] = before[9] = False
+    assert loss_p_value(before, after) == 11 / 1024
+    assert loss_p_value(after, before) == 1023 / 1024
+    assert loss_p_value(before, before) == 1
+
+
+# ---------------------------------------------------------------------- hybrids
+
+
+def network(neuron=None, synapse=0.005):
+    start_afresh(0)
+    model = Mlp(units=[12, 8]).build(SPEC)
+    converter = NengoDLConverter(
+        neuron=neuron or nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0, synapse=synapse
+    )
+    return converter.convert(model, 0), model
+
+
+IMAGES = np.random.default_rng(0).uniform(-1, 1, (3, *SPEC.image_shape)).astype(np.float32)
+
+
+def outputs(net, kind, n_steps=20):
+    with kind(n_steps=n_steps, batch_size=3, precision="float64").open(net) as simulator:
+        return np.concatenate([c.outputs_btc for c in simulator.run(Stimulus(IMAGES, range(3), ConstantEncoder()))], 1)
+
+
+@pytest.mark.parametrize("neuron", [nengo.LIF(), nengo.RegularSpiking(nengo.LIFRate())])
+def test_every_simulator_runs_the_same_hybrid(neuron):
+    net, _ = network(neuron)
+    spiking = outputs(net, NengoDLSimulator)
+    with with_rates(net, ["dense_1"]) as hybrid:
+        assert [layer.spiking for layer in hybrid.layers] == [True, False]
+        found, expected = outputs(hybrid, ClockDrivenSimulator), outputs(hybrid, NengoDLSimulator)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert not np.allclose(expected, spiking)
+    assert np.array_equal(outputs(net, NengoDLSimulator), spiking), "the network is not as it was"
+
+
+def test_rate_neurons_without_filters_are_the_ann():
+    net, model = network()
+    with with_rates(net, ["dense", "dense_1"], filters=False) as plain:
+        for kind in (ClockDrivenSimulator, NengoDLSimulator):
+            np.testing.assert_allclose(outputs(plain, kind, 1)[:, 0], model.predict_on_batch(IMAGES), atol=1e-5)
+    assert any(connection.synapse is not None for connection in net.network.all_connections)
+
+
+def test_rate_versions_have_the_mean_output():
+    assert rate_version(nengo.SpikingRectifiedLinear(amplitude=0.1)) == nengo.RectifiedLinear(amplitude=0.1)
+    assert rate_version(nengo.LIF(tau_rc=0.03, amplitude=2)) == nengo.LIFRate(tau_rc=0.03, amplitude=2)
+    assert rate_version(nengo.PoissonSpiking(nengo.LIFRate(amplitude=2), amplitude=3)) == nengo.LIFRate(amplitude=6)
+    assert rate_version(nengo.AdaptiveLIF()) is None
+
+
+# ---------------------------------------------------------------------- planted faults
+
+
+@pytest.fixture(scope="module")
+def run(data_dir, tmp_path_factory):
+    """Run a network as the command line does, trained the first time and then no more."""
+    folder = tmp_path_factory.mktemp("runs")
+    networks = {
+        "mlp": ["model=mlp", "model.units=[64, 32]"],
+        "cnn": ["model=cnn2d", "model.filters=[8, 16]", "model.dense=32"],
+    }
+
+    def go(network, *overrides, trained=True):
+        checkpoint = folder / network / "checkpoint"
+        if trained and not checkpoint.exists():
+            go(network, "diagnosis.images=0", f"paths.output_dir={folder / network}", trained=False)
+        training = ["training=pretrained", f"training.checkpoint={checkpoint}"] if trained else ["training.epochs=8"]
+        fixed = [f"data.data_dir={data_dir}", "callbacks=none", "logger=csv", f"paths.output_dir={folder / 'last'}"]
+        config = composed(*networks[network], *fixed, *training, *overrides)
+        check(config)
+        return build(config).run()
+
+    go.folder = folder
+    return go
+
+
+FAULTS = {
+    "one layer's scale is too low": (
+        "cnn",
+        ["conversion.scale_firing_rates={conv2d: 100.0, conv2d_1: 0.5, dense: 100.0}"],
+        "conv2d_1",
+        ["conversion.scale_firing_rates={conv2d: 100.0, conv2d_1: 250.0, dense: 100.0}"],
+    ),
+    "all scales are too low": (
+        "mlp",
+        ["conversion.scale_firing_rates=2.0"],
+        "dense",
+        ["conversion.scale_firing_rates=", "conversion.synapse=0.04 simulator.n_steps=240"],
+    ),
+    "the run is too short": ("mlp", ["simulator.n_steps=9"], "dense", ["simulator.n_steps="]),
+    "there is no filter": (
+        "mlp",
+        ["conversion.synapse=null", "conversion.scale_firing_rates=50.0"],
+        "dense",
+        ["conversion.synapse=0.005"],
+    ),
+    "there is no filter before the readout": (
+        "mlp",
+        ["conversion.synapse={dense: 0.01}", "conversion.scale_firing_rates=50.0"],
+        "dense_1",
+        ["simulator.readout=mean", "conversion.synapse=0.01"],
+    ),
+    "a filter is too long for the run": (
+        "mlp",
+        ["conversion.synapse=0.2"],
+        "filters",
+        ["conversion.synapse=0.005", "simulator.n_steps="],
+    ),
+    "LIF neurons at their limit": (
+        "mlp",
+        ["neuron=lif", "conversion.scale_firing_rates=1000.0"],
+        "rate neurons",
+        ["neuron=spiking_relu", "conversion.scale_firing_rates={"],
+    ),
+    "neurons draw their spikes": (
+        "mlp",
+        ["neuron=poisson", "conversion.scale_firing_rates=20.0"],
+        "dense",
+        ["neuron=spiking_relu"],
+    ),
+    "the input is noisy": ("mlp", ["encoder=poisson", "encoder.max_rate_hz=20.0"], "input", ["encoder.max_rate_hz="]),
+}
+
+
+def words_of(diagnosis, beginning):
+    """The words of the suggestion that begins so, as a shell hands them on."""
+    return next(
+        words
+        for words in (shlex.split(suggestion.override) for suggestion in diagnosis.suggestions)
+        if " ".join(words).startswith(beginning)
+    )
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found_and_what_is_suggested_mends_it(run, fault):
+    network, overrides, source, cures = FAULTS[fault]
+    before = run(network, *overrides)
+    assert before.diagnosis.first_bad == source
+    for beginning in cures:
+        after = run(network, *overrides, "diagnosis.images=0", *words_of(before.diagnosis, beginning))
+        assert after.metrics["snn/test_accuracy"] > before.metrics["snn/test_accuracy"] + 0.05, beginning
+
+
+@pytest.mark.parametrize(
+    ("overrides", "cure"),
+    [
+        (["conversion.scale_firing_rates=10.0"], "model.logits_initializer=zeros"),
+        (["neuron=lif", "conversion.scale_firing_rates=20.0"], "training=nengo_dl neuron@training.neuron=lif"),
+    ],
+)
+def test_what_would_need_another_training_is_suggested_where_the_run_trains(run, overrides, cure):
+    before = run("mlp", *overrides, trained=False)
+    assert not any(cure in s.override for s in run("mlp", *overrides).diagnosis.suggestions), "it does not train"
+    (suggestion,) = [s for s in before.diagnosis.suggestions if s.override.startswith(cure)]
+    assert suggestion.expected == "not tried: it trains anew"
+    after = run("mlp", *overrides, "diagnosis.images=0", *shlex.split(suggestion.override), trained=False)
+    assert after.metrics["snn/test_accuracy"] > before.metrics["snn/test_accuracy"] + 0.05
+
+
+# ---------------------------------------------------------------------- in a run
+
+
+def test_a_run_without_a_fault_says_so_and_its_losses_add_up(run):
+    result = run("mlp", "simulator.max_images=80", "simulator.batch_size=30")
+    diagnosis = result.diagnosis
+    assert diagnosis.images == 80
+    assert diagnosis.accuracy == result.metrics["snn/test_accuracy"]
+    drop = 100 * result.metrics["snn/accuracy_drop"]
+    assert sum(loss.points for loss in diagnosis.losses) == pytest.approx(drop, abs=1e-9)
+    assert [loss.source for loss in diagnosis.losses] == ["rate neurons", "filters", "dense", "dense_1"]
+    assert diagnosis.first_bad is None and not diagnosis.suggestions
+    assert "none: no layer loses more than sampling noise" in closing_table(result)
+    for layer in diagnosis.layers:
+        assert layer.correlation > 0.95 and layer.error < 0.3
+        assert 0 < len(layer.ann) == len(layer.snn) <= 1000
+        assert result.metrics[f"diagnosis/error/{layer.name}"] == layer.error
+        assert layer.rate_hz == pytest.approx(result.metrics[f"rate_hz/{layer.name}"])
+
+
+def test_files_and_closing_table_of_a_run_with_a_fault(run):
+    result = run("mlp", "conversion.scale_firing_rates=2.0")
+    folder = run.folder / "last" / "diagnosis"
+    with (folder / "layers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["layer"] for row in rows] == ["(rate neurons)", "(filters)", "dense", "dense_1"]
+    assert float(rows[2]["points_lost"]) == result.metrics["diagnosis/points_lost/dense"] > 10
+    written = json.loads((folder / "diagnosis.json").read_text())
+    assert written["first_bad"] == "dense"
+    assert [s["override"] for s in written["suggestions"]] == [s.override for s in result.diagnosis.suggestions]
+    table = closing_table(result)
+    assert "  first bad layer   dense: +" in table
+    assert max(map(len, table.splitlines())) <= WIDTH
+
+
+def test_a_long_override_is_cut_between_its_words(run):
+    names = [f"convolution_of_block_{i}" for i in range(6)]
+    override = '"conversion.scale_firing_rates={' + ", ".join(f"{name}: 100.0" for name in names) + '}"'
+    losses = tuple(Loss(name, True, 0.5, 10.0, 0.001) for name in names)
+    diagnosis = Diagnosis(100, 0.9, 0.5, losses, (), names[0], (Suggestion(override, "", "x"),), ("a note",), 1.0)
+    whole = run("mlp", "diagnosis.images=0", "simulator.max_images=20")
+    assert whole.diagnosis is None
+    table = closing_table(RunResult(whole.metrics, [], [], diagnosis=diagnosis))
+    assert max(map(len, table.splitlines())) <= WIDTH
+    assert "a note" in table and override in " ".join(table.split())
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_network_written_in_nengo_is_diagnosed(digits, readable):
+    data = digits()
+    start_afresh(0)
+    model = LifCnn(filters=[2]).build(data.spec)
+    if not readable:
+        with model.network:
+            nengo.Connection(nengo.Node([0.0]), nengo.Ensemble(2, 1, label="aside"), synapse=0.01)
+    net = IdentityConverter().convert(model, 0)
+    assert (net.keras_model is not None) == readable
+    simulator = AutoSimulator(n_steps=10, batch_size=10)
+    parts = {"conversion": IdentityConverter(), "simulator": simulator, "encoder": ConstantEncoder()}
+    found = diagnose(Pass(data, simulator, ConstantEncoder(), 0, net), model, parts, 10)
+    ann = np.argmax(model.predict_on_batch(next(data.test_dataset(10).as_numpy_iterator())[0]), axis=-1)
+    labels = next(data.test_dataset(10).as_numpy_iterator())[1]
+    assert found.ann_accuracy == np.mean(ann == labels)
+    assert found.losses[0].points == 0, "its ANN is its own rates"
+    assert sum(loss.points for loss in found.losses) == pytest.approx(100 * (found.ann_accuracy - found.accuracy))
+    assert all(layer.error is not None for layer in found.layers if layer.name != "aside")
+
+
+def test_neurons_without_a_rate_version_are_named(digits):
+    data = digits()
+    start_afresh(0)
+    model = Mlp(units=[8]).build(data.spec)
+    converter = NengoDLConverter(neuron=nengo.AdaptiveLIF(), scale_firing_rates=50.0)
+    net = converter.convert(model, 0)
+    simulator = NengoDLSimulator(n_steps=5, batch_size=10)
+    parts = {"conversion": converter, "simulator": simulator, "encoder": ConstantEncoder()}
+    found = diagnose(Pass(data, simulator, ConstantEncoder(), 0, net), model, parts, 10)
+    assert found.losses == () and found.first_bad is None
+    assert found.notes == ("layer 'dense': AdaptiveLIF neurons have no rate version here to compare their spikes with",)
+    assert found.layers[0].error > 0
