@@ -1,0 +1,146 @@
+"""The pages of runs and multi-runs, opened in a browser: the answer first, nothing from outside, a table that sorts."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from snnpipe.artifacts.report import answer, sweep_page
+from snnpipe.sweeps.results import best_settings, results_table
+from snnpipe.types import SweepJob
+
+needs_browser = pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")),
+    reason="needs chromium and chromedriver, on Debian: apt-get install chromium chromium-driver",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """A headless Chromium that logs its requests."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+def show(browser, path, width: int, scheme: str) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get(path.as_uri())
+
+
+def requested(browser) -> list[str]:
+    """Return the addresses that were asked for since this was last called."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    return [url for url in urls if not url.startswith("data:")]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, data_dir):
+    """A small run's folder, with its report."""
+    import os
+
+    from hydra.core.global_hydra import GlobalHydra
+
+    from snnpipe.cli import main
+
+    folder = tmp_path_factory.mktemp("report")
+    words = [f"data.data_dir={data_dir}", "training.epochs=3", f"paths.mlruns={folder}", "logger=csv"]
+    words += ["conversion.scale_firing_rates={conv*: 20.0, dense: 5.0}", "diagnosis.images=50"]
+    before = os.getcwd()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("sys.argv", ["snnpipe", *words])
+        GlobalHydra.instance().clear()
+        main()
+    assert os.getcwd() == before
+    return next((folder / "outputs").iterdir())
+
+
+def test_a_run_leaves_its_pictures_and_its_report(run_folder):
+    pictures = {path.name for path in (run_folder / "plots").iterdir()}
+    assert pictures >= {
+        "accuracy_over_time.png",
+        "class_scores.png",
+        "confusion.png",
+        "raster_dense.png",
+        "rate_against_activation.png",
+        "rate_histograms.png",
+        "training_curves.png",
+    }
+    for path in (run_folder / "plots").iterdir():
+        pixels = np.asarray(Image.open(path).convert("L"))
+        assert pixels.std() > 5, f"{path.name} is empty"
+    page = (run_folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(pictures)
+    assert "conversion.scale_firing_rates={conv*: 20.0, dense: 5.0}" in page.replace("&#39;", "'")
+    assert not re.search(r"""(?:src|href|url\()\s*=?\s*["']?(?:https?:)?//""", page)
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 420])
+def test_the_report_asks_for_nothing_and_fits_the_window(browser, run_folder, width, scheme):
+    path = run_folder / "report.html"
+    requested(browser)
+    show(browser, path, width, scheme)
+    assert requested(browser) == [path.as_uri()]
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    top = browser.find_element("class name", "answer")
+    assert "spiking" in top.text and top.location["y"] < 200, "the answer comes first"
+    loaded = "return [...document.images].every((image) => image.complete && image.naturalWidth > 100)"
+    assert browser.execute_script(loaded)
+    ground, text = browser.execute_script(
+        "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color].map((c) => c.match(/\\d+/g)[0])"
+    )
+    assert (int(ground) > int(text)) == (scheme == "light")
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+@needs_browser
+def test_the_table_of_a_multi_run_sorts(browser, tmp_path):
+    def job(scale, accuracy, latency):
+        metrics = {"snn/test_accuracy": accuracy, "snn/accuracy_drop": 0.98 - accuracy, "snn/synops_per_image": scale}
+        return SweepJob([f"scale={scale}"], metrics | ({"snn/latency_ms_to_1pt": latency} if latency else {}))
+
+    jobs = [job(100, 0.97, 30.0), job(9, 0.5, None), job(20, 0.98, 4.0), SweepJob(["scale=<b>"], error="no")]
+    header, rows = results_table(jobs)
+    page = sweep_page(name="grid", command="x", header=header, rows=rows, best=best_settings(jobs), picture=None)
+    (tmp_path / "report.html").write_text(page)
+    show(browser, tmp_path / "report.html", 1280, "light")
+
+    def sorted_by(title):
+        heads = browser.find_elements("css selector", "#jobs th button")
+        next(head for head in heads if head.text.startswith(title)).click()
+        return [row.text.split()[1] for row in browser.find_elements("css selector", "#jobs tbody tr")]
+
+    assert sorted_by("test_accuracy") == ["9", "100", "20", "<b>"]
+    assert sorted_by("test_accuracy") == ["20", "100", "9", "<b>"]
+    assert sorted_by("latency") == ["20", "100", "9", "<b>"], "what was not reached comes last"
+    assert sorted_by("scale") == ["9", "20", "100", "<b>"]
+    assert "4 jobs, 1 of them failed: at best 98.00 % (scale=20)" in page
+
+
+def test_the_answer_is_a_sentence():
+    metrics = {"snn/test_accuracy": 0.95, "snn/accuracy_drop": 0.03}
+    assert (
+        answer(metrics)
+        == "95.00 % spiking, 3.00 points below the ANN's 98.00 %. It does not come within one point of the ANN."
+    )
+    better = {"snn/test_accuracy": 0.95, "snn/accuracy_drop": -0.01, "snn/latency_ms_to_1pt": 12.0}
+    assert answer(better) == "95.00 % spiking, 1.00 points above the ANN's 94.00 %. Within one point of it after 12 ms."
+    assert answer(better | {"snn/accuracy_drop": 0.0}).startswith("95.00 % spiking, as the ANN's 95.00 %.")
