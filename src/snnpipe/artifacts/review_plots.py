@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from snnpipe.artifacts.plots import BLUE, GREY, ORANGE, save
@@ -34,6 +34,72 @@ def training_curves(path: Path, *, epochs: Sequence[int], metrics: Sequence[Mapp
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False)
     return save(figure, path)
+
+
+def cost_summary(
+    path: Path,
+    *,
+    accuracy: tuple[float, float, float],
+    ann_accuracy: float,
+    latency_ms: float | None,
+    shown_ms: float,
+    energies_j: Mapping[str, tuple[float, float, float | None]],
+) -> Path:
+    """Draw accuracy, latency and energy of an image on one picture.
+
+    Parameters
+    ----------
+    path
+        Of the PNG.
+    accuracy
+        Of the spiking network, and the bounds of its interval: value, low, high.
+    ann_accuracy
+        Of the ANN.
+    latency_ms, shown_ms
+        Until the accuracy stays within a point of the ANN's, None where it does not; and how long an image is shown.
+    energies_j
+        By device: the spiking network's least and most energy, and the ANN's, None where the device runs none.
+    """
+    rows = max(len(energies_j), 1)
+    figure = Figure(figsize=(9.6, 1.6 + 0.26 * rows), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.6])
+    above, below = left.subplots(2, 1)
+    value, low, high = (100 * share for share in accuracy)
+    above.errorbar(value, 0, xerr=[[value - low], [high - value]], marker="o", color=BLUE, capsize=4, label="SNN, 95 %")
+    above.axvline(100 * ann_accuracy, color=ORANGE, linestyle="--", label="ANN")
+    above.set(xlabel="accuracy (%)", yticks=[])
+    above.margins(x=0.3)
+    above.set_xlim(right=min(above.get_xlim()[1], 101))
+    above.legend(frameon=False, fontsize=8)
+    below.barh(0, shown_ms, color="#dddddd", label="shown")
+    if latency_ms is not None:
+        below.barh(0, latency_ms, color=BLUE, label="to within 1 point of the ANN")
+    below.set(xlabel="time (ms)", yticks=[], ylim=(-0.5, 1.4))
+    below.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+    axes = right.subplots()
+    _draw_energies(axes, energies_j)
+    return save(figure, path)
+
+
+def _draw_energies(axes: Axes, energies_j: Mapping[str, tuple[float, float, float | None]]) -> None:
+    if not energies_j:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "energy not estimated: synapses of a layer cannot be counted", ha="center", fontsize=8)
+        return
+    for row, (low, high, ann) in enumerate(energies_j.values()):
+        first = row == 0
+        axes.plot(
+            [low, high], [row, row], color=BLUE, linewidth=5, solid_capstyle="round", label="SNN" if first else ""
+        )
+        if ann is not None:
+            axes.plot(ann, row, color=ORANGE, marker="D", linestyle="none", markersize=5, label="ANN" if first else "")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
+    axes.set_yticks(range(len(energies_j)), list(energies_j), fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("energy of an image, estimated from published figures")
+    axes.grid(axis="x", alpha=0.25, linewidth=0.5)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def rate_histograms(path: Path, *, rates_hz: Mapping[str, NDArray[np.float64]]) -> Path:
