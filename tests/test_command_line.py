@@ -50,7 +50,7 @@ data.name data.data_dir data.batch_size data.scaling data.max_train_images data.
 training.epochs training.learning_rate training.optimizer training.scale_firing_rates training.reuse
 conversion.scale_firing_rates conversion.synapse conversion.allow_fallback
 simulator.n_steps simulator.dt simulator.batch_size simulator.max_images simulator.readout simulator.verify_images
-logger.tracking_uri paths.output_dir sweep.resume
+logger.tracking_uri paths.output_dir sweep.resume diagnosis.images
 """
 
 
@@ -158,6 +158,8 @@ WRONG = {
     "initialiser that Keras lacks": (["model.initializer=he_unifrom"], "model.initializer", "he_uniform"),
     "no checkpoint": (["training=pretrained", "training.checkpoint=nowhere"], "nowhere", "checkpoint.json"),
     "checkpoint not given": (["training=pretrained"], "training.checkpoint", "missing"),
+    "negative diagnosis": (["diagnosis.images=-1"], "diagnosis.images", "greater than or equal to 0"),
+    "no diagnosis": (["diagnosis=null"], "diagnosis", "images"),
     "negative seed": (["seed=-1"], "seed", "greater than or equal to 0"),
     "target that is not there": (["model._target_=my.own.Net"], "model._target_", "my"),
     "target's name misspelt": (["model._target_=snnpipe.models.mlp.Mpl"], "model._target_", "did you mean 'Mlp'"),

@@ -163,15 +163,18 @@ def run(data_dir, tmp_path_factory):
         "cnn": ["model=cnn2d", "model.filters=[8, 16]", "model.dense=32"],
     }
 
-    def go(network, *overrides, trained=True):
+    def go(network, *overrides, trained=True, logged=False):
         checkpoint = folder / network / "checkpoint"
         if trained and not checkpoint.exists():
-            go(network, "diagnosis.images=0", f"paths.output_dir={folder / network}", trained=False)
+            go(network, "diagnosis.images=0", f"paths.output_dir={folder / network}", trained=False, logged=True)
         training = ["training=pretrained", f"training.checkpoint={checkpoint}"] if trained else ["training.epochs=8"]
-        fixed = [f"data.data_dir={data_dir}", "callbacks=none", "logger=csv", f"paths.output_dir={folder / 'last'}"]
+        fixed = [f"data.data_dir={data_dir}", "data.max_test_images=200", "callbacks=none", "logger=csv"]
+        fixed += [f"paths.output_dir={folder / 'last'}"]
         config = composed(*networks[network], *fixed, *training, *overrides)
         check(config)
-        return build(config).run()
+        trainer = build(config)
+        trainer.loggers = trainer.loggers if logged else ()
+        return trainer.run()
 
     go.folder = folder
     return go
@@ -234,7 +237,9 @@ def words_of(diagnosis, beginning):
     )
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=pytest.mark.slow if FAULTS[name][0] == "cnn" else ()) for name in FAULTS]
+)
 def test_a_planted_fault_is_found_and_what_is_suggested_mends_it(run, fault):
     network, overrides, source, cures = FAULTS[fault]
     before = run(network, *overrides)
@@ -244,6 +249,7 @@ def test_a_planted_fault_is_found_and_what_is_suggested_mends_it(run, fault):
         assert after.metrics["snn/test_accuracy"] > before.metrics["snn/test_accuracy"] + 0.05, beginning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "cure"),
     [
@@ -281,7 +287,7 @@ def test_a_run_without_a_fault_says_so_and_its_losses_add_up(run):
 
 
 def test_files_and_closing_table_of_a_run_with_a_fault(run):
-    result = run("mlp", "conversion.scale_firing_rates=2.0")
+    result = run("mlp", "conversion.scale_firing_rates=2.0", logged=True)
     folder = run.folder / "last" / "diagnosis"
     with (folder / "layers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

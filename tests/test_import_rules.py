@@ -24,7 +24,14 @@ HOMES = {
     "optuna": {"hydra_plugins.snnpipe.optuna_sweeper"},
     "mlflow": {"loggers.mlflow"},
     "nengo": {
-        *("native", "models.lif_cnn", "training.nengo_dl", "simulators.nengo_dl"),
+        *(
+            "diagnosis.hybrids",
+            "diagnosis.suggestions",
+            "native",
+            "models.lif_cnn",
+            "training.nengo_dl",
+            "simulators.nengo_dl",
+        ),
         *(f"conversion.{name}" for name in ("nengo_dl", "native_layers", "nengo_objects", "lif_by_hand")),
     },
     "nengo_dl": {"conversion.nengo_dl", "training.nengo_dl", "simulators.nengo_dl"},

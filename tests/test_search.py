@@ -108,7 +108,7 @@ def finished(overrides, drop, latency, synops, accuracy=0.95):
 
 def test_best_settings_are_named_by_what_they_are_best_at():
     jobs = [
-        finished(["seed=1", "conversion.synapse=0.01"], 0.005, 30.0, 500.0),
+        finished(["~callbacks.progress", "seed=1", "conversion.synapse=0.01"], 0.005, 30.0, 500.0),
         finished(["seed=1", "conversion.synapse=0.02"], 0.000, 40.0, 900.0, accuracy=0.955),
         finished(["seed=1", "conversion.synapse={conv*: 0.02}"], 0.010, 10.0, 800.0),
         finished(["seed=1", "conversion.synapse=null"], 0.4, None, 100.0, accuracy=0.5),

@@ -39,6 +39,7 @@ def make_trainer(data, folder, **parts):
         "converter": NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0, synapse=0.005),
         "simulator": AutoSimulator(n_steps=20, batch_size=16),
         "encoder": ConstantEncoder(),
+        "diagnosed_images": 0,
         "loggers": [MLflowLogger(folder=str(folder)), CsvLogger(folder=str(folder / "run"))],
         "output_dir": folder / "run",
     }
@@ -73,7 +74,8 @@ def finished(data_dir, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("mlruns")
     data = TfdsDataModule("digits", data_dir=str(data_dir), batch_size=32, max_train_images=400, max_test_images=50)
-    trainer = make_trainer(data, folder, callbacks=[Progress(), SpikeArtifacts(sample_images=5)])
+    callbacks = [Progress(), SpikeArtifacts(sample_images=5)]
+    trainer = make_trainer(data, folder, callbacks=callbacks, diagnosed_images=20)
     return trainer, trainer.run(), folder
 
 
@@ -97,6 +99,8 @@ METRICS = {
     "snn/max_rate_hz",
     "simulate/images_per_s",
     "simulate/peak_memory_mb",
+    "diagnosis/images",
+    "diagnosis/seconds",
 }
 
 
@@ -140,6 +144,8 @@ def test_the_artifacts_are_there_and_whole(finished):
         "tables/accuracy_over_time.csv",
         "plots/accuracy_over_time.png",
         "plots/class_scores.png",
+        "diagnosis/diagnosis.json",
+        "diagnosis/layers.csv",
         *(f"plots/raster_{layer}.png" for layer in ("conv2d", "conv2d_1", "dense")),
         *(f"spikes/{layer}.npz" for layer in ("conv2d", "conv2d_1", "dense")),
     }

@@ -302,7 +302,7 @@ class _Trial:
 def _suggestions(
     found: Sequence[Candidate], trial: _Trial, right: NDArray[np.bool_], spikes: float
 ) -> list[Suggestion]:
-    """Return what helped on the sample, best first, then what would need another training."""
+    """Return what helped on the sample, best first; the last place is for what would need another training."""
     helped = []
     for candidate in found:
         if not candidate.changes:
@@ -313,11 +313,11 @@ def _suggestions(
             continue  # it does not go with the other settings
         if loss_p_value(then, right) < HELPS:
             expected = (
-                f"{100 * right.mean():.1f} -> {100 * then.mean():.1f} % of these {len(right)} images right, "
-                f"{their_spikes:,.0f} spikes an image in place of {spikes:,.0f}"
+                f"{100 * right.mean():.1f} -> {100 * then.mean():.1f} % of {len(right)} images right, "
+                f"{spikes:,.0f} -> {their_spikes:,.0f} spikes an image"
             )
             order = (-int(then.sum()), their_spikes)
             helped.append((order, Suggestion(candidate.override, candidate.reason, expected)))
     best = [suggestion for _, suggestion in sorted(helped, key=lambda pair: pair[0])]
     untried = [Suggestion(c.override, c.reason, "not tried: it trains anew") for c in found if not c.changes]
-    return [*best, *untried][:_MOST_SUGGESTED]
+    return [*best[: _MOST_SUGGESTED - len(untried[:1])], *untried][:_MOST_SUGGESTED]

@@ -55,17 +55,24 @@ class _Sweep:
 
     def end(self, status: Status) -> list[SweepJob]:
         """Print the table, write the results, end the parent run, and return the jobs that did not finish."""
-        jobs = self._store.sweep_jobs() if self._store is not None else kept_jobs(self._folder)
-        failed = [job for job in jobs if job.metrics is None]
-        if jobs:
-            table = sweep_table(jobs)
-            results = write_results(jobs, self._folder, self._store, name=self._name, command=self._command)
-            print(table, results, table.splitlines()[0], sep="\n", flush=True)
-        if failed:
-            again = "; the same command with sweep.resume=true runs them again, and no others" if self._store else ""
-            print(f"snnpipe: {len(failed)} of {len(jobs)} jobs did not finish{again}", file=sys.stderr)
-        if self._store is not None:
-            self._store.finalize("FAILED" if failed and status == "FINISHED" else status)
+        ended: Status = "FAILED" if status == "FINISHED" else status
+        try:
+            jobs = self._store.sweep_jobs() if self._store is not None else kept_jobs(self._folder)
+            failed = [job for job in jobs if job.metrics is None]
+            if jobs:
+                table = sweep_table(jobs)
+                results = write_results(jobs, self._folder, self._store, name=self._name, command=self._command)
+                print(table, results, table.splitlines()[0], sep="\n", flush=True)
+            if failed:
+                again = (
+                    "; the same command with sweep.resume=true runs them again, and no others" if self._store else ""
+                )
+                print(f"snnpipe: {len(failed)} of {len(jobs)} jobs did not finish{again}", file=sys.stderr)
+            else:
+                ended = status
+        finally:
+            if self._store is not None:
+                self._store.finalize(ended)
         return failed
 
 

@@ -75,7 +75,7 @@ def results_table(jobs: Sequence[SweepJob]) -> tuple[list[str], list[list[Any]]]
     rows = []
     front = front_of([job.metrics for job in jobs])
     for number, (job, on_front) in enumerate(zip(jobs, front, strict=True)):
-        told = dict(override.split("=", 1) for override in job.overrides)
+        told = {key: value for key, _, value in (override.partition("=") for override in job.overrides)}
         metrics = job.metrics or {}
         rows.append(
             [
