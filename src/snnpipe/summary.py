@@ -39,7 +39,7 @@ def closing_table(result: RunResult) -> str:
             else f"{m['snn/synops_per_image']:,.0f}"
             + ("" if per_mac is None else f"  ({per_mac:.2f} per multiply-accumulate of the ANN)"),
         ),
-        ("energy estimate", _energy(m)),
+        ("energy per image", _energy(m)),
         ("simulated", f"{m['simulate/images_per_s']:,.1f} images/s, {m['simulate/peak_memory_mb']:,.0f} MiB at most"),
         *_simulator(result.simulator),
         *_verified(m),
@@ -53,13 +53,14 @@ def closing_table(result: RunResult) -> str:
 
 def _energy(metrics: Mapping[str, float]) -> str:
     if "energy/snn_nj_low" not in metrics:
-        return "none, for SynOps are not counted"
-    unit, nj = ("mJ", 1e6) if metrics["energy/chip_nj_high"] >= 1e6 else ("uJ", 1e3)
+        return "no estimate, for SynOps are not counted"
+    most = metrics["energy/chip_nj_high"]
+    unit, nj = ("nJ", 1.0) if most < 1e3 else ("uJ", 1e3) if most < 1e6 else ("mJ", 1e6)
     snn, ann, chips = (
         f"{_round(metrics[f'energy/{what}_nj_low'] / nj)} to {_round(metrics[f'energy/{what}_nj_high'] / nj)} {unit}"
         for what in ("snn", "ann", "chip")
     )
-    return f"arithmetic {snn} (ANN {ann}), chips {chips}"
+    return f"estimated {snn} (ANN {ann}), chips {chips}"
 
 
 def _simulator(used: str) -> list[tuple[str, str]]:

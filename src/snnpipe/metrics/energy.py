@@ -121,7 +121,7 @@ DEVICES = (
         13_300.0,
         (26_000.0, 26_000.0),
         None,
-        "measured; read in another table that cites the source",
+        "second hand: read in a table that cites the source",
         _HOEPPNER,
     ),
     Device(
@@ -130,7 +130,7 @@ DEVICES = (
         450.0,
         (2_190.0, 2_190.0),
         None,
-        "measured; read in another table that cites the source",
+        "second hand: read in a table that cites the source",
         _HOEPPNER,
     ),
 )
