@@ -293,6 +293,7 @@ def test_the_closing_table_answers(command):
         "latency",
         "mean firing rate",
         "SynOps per image",
+        "energy per image",
         "simulated",
         "run id",
         "review",

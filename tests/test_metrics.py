@@ -7,6 +7,8 @@ from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
 from snnpipe.metrics.verification import Verification
+from snnpipe.passes import ann_metrics
+from snnpipe.training.loop import epoch_metrics
 from snnpipe.types import LayerActivity, NeuronLayer, SimulationChunk, SpikeEvents, SpikingNetwork
 
 NO_EVENTS = SpikeEvents.concatenate([])
@@ -91,7 +93,11 @@ def test_evaluation_counts_to_the_integer():
     assert metrics["snn/accuracy_drop"] == 0.5 - 1.0
     assert metrics["snn/synops_per_image"] == (3 * 10 + 3 * 4) / 2
     assert metrics["snn/synops_per_dense_mac"] == 21 / 100
+    assert metrics["snn/neuron_updates_per_image"] == 2 * 3
     assert metrics["snn/first_layer_macs"] == 7
+    assert metrics["snn/first_layer_macs_every_step"] == 7 * 3
+    assert metrics["ann/dense_macs"] == 100
+    assert metrics["ann/activations"] == 2
     assert metrics["spikes_per_image/layer"] == 3
     assert metrics["rate_hz/layer"] == pytest.approx(6 / (2 * 2 * 0.003))
     assert metrics["silent_fraction/layer"] == 0
@@ -101,6 +107,58 @@ def test_evaluation_counts_to_the_integer():
     assert outcome.snn_confusion_cc.tolist() == [[1, 0], [0, 1]]
     assert outcome.between_cc.tolist() == [[1, 1], [0, 0]]
     assert outcome.rates_hz["layer"] == pytest.approx([3 / (2 * 0.003), 3 / (2 * 0.003)])
+
+
+def test_the_first_layer_is_counted_at_every_step_of_an_image_that_changes():
+    evaluation = Evaluation(network([10, 4]), [1, 3], 0.001, "last", 1, n_classes=2, constant_input=False)
+    batch = evaluation.batch(np.array([0]), ann_classes=np.array([0]))
+    batch.add(chunk(0, [[[1, 0]]], counts=[[0, 0]]))
+    batch.add(chunk(1, [[[1, 0], [1, 0]]], counts=[[0, 0]]))
+    assert evaluation.metrics()["snn/first_layer_macs"] == evaluation.metrics()["snn/first_layer_macs_every_step"] == 21
+    assert evaluation.metrics(1)["snn/first_layer_macs"] == 7
+    assert evaluation.metrics(1)["snn/neuron_updates_per_image"] == 2
+
+
+def test_rates_of_a_network_with_a_silent_neuron():
+    evaluation = Evaluation(network([10, 4]), durations=[3], dt=0.001, readout="last", readout_steps=1, n_classes=2)
+    batch = evaluation.batch(np.array([0, 1]), ann_classes=np.array([0, 0]))
+    batch.add(chunk(0, [[[1, 0]] * 3] * 2, counts=[[2, 0], [4, 0]]))
+    metrics = evaluation.metrics()
+    assert metrics["snn/mean_rate_hz"] == metrics["rate_hz/layer"] == pytest.approx(500)
+    assert metrics["snn/max_rate_hz"] == pytest.approx(1000)
+    assert metrics["silent_fraction/layer"] == 1 / 2
+
+
+def test_synops_and_energy_are_left_out_where_neurons_do_not_spike(monkeypatch):
+    monkeypatch.setattr(Spiking, "spiking", False)
+    evaluation = Evaluation(network([10, 4]), durations=[1], dt=0.001, readout="last", readout_steps=1, n_classes=2)
+    evaluation.batch(np.array([1]), ann_classes=np.array([1])).add(chunk(0, [[[1, 0]]], counts=[[0.5, 0.5]]))
+    metrics = evaluation.metrics()
+    assert metrics["snn/neuron_updates_per_image"] == 2
+    assert not [name for name in metrics if "synops" in name or name.startswith("energy/")]
+
+
+def test_accuracy_and_cross_entropy_of_equal_logits():
+    class Undecided:
+        def predict_on_batch(self, images):
+            return np.zeros((len(images), 2), np.float32)
+
+    class Images:
+        def test_dataset(self):
+            return self
+
+        def as_numpy_iterator(self):
+            return iter([(np.zeros((3, 1)), np.array([0, 0, 0])), (np.zeros((1, 1)), np.array([1]))])
+
+    assert ann_metrics(Undecided(), Images()) == {"ann/test_accuracy": 0.75, "ann/test_loss": pytest.approx(np.log(2))}
+
+
+def test_images_per_second_of_an_epoch():
+    assert epoch_metrics({"loss": 0.5, "val_accuracy": 0.9}, seconds=3.0, images=1200) == {
+        "fit/images_per_s": 400,
+        "fit/loss": 0.5,
+        "fit/val_accuracy": 0.9,
+    }
 
 
 def test_latency_is_left_out_where_it_is_never_reached():

@@ -95,6 +95,11 @@ METRICS = {
     "snn/synops_per_image",
     "snn/synops_per_dense_mac",
     "snn/first_layer_macs",
+    "snn/first_layer_macs_every_step",
+    "snn/neuron_updates_per_image",
+    "ann/dense_macs",
+    "ann/activations",
+    *(f"energy/{what}_nj_{end}" for what in ("snn", "ann", "chip") for end in ("low", "high")),
     "snn/mean_rate_hz",
     "snn/max_rate_hz",
     "simulate/images_per_s",
@@ -142,6 +147,7 @@ def test_the_artifacts_are_there_and_whole(finished):
         "checkpoint/checkpoint.json",
         "checkpoint/weights.npz",
         "tables/accuracy_over_time.csv",
+        "tables/energy.csv",
         "plots/accuracy_over_time.png",
         "plots/class_scores.png",
         "diagnosis/diagnosis.json",
@@ -392,7 +398,8 @@ def test_synops_are_left_out_where_a_layer_cannot_be_counted(digits, tmp_path):
     with pytest.warns(UserWarning, match="TensorNode"):
         result = make_trainer(data, tmp_path, architecture=MaxPooled(), converter=converter, loggers=[]).run()
     assert "snn/synops_per_image" not in result.metrics
-    assert "not counted" in closing_table(result)
+    assert "energy/snn_nj_low" not in result.metrics
+    assert "no estimate" in closing_table(result)
 
 
 # ---------------------------------------------------------------------- callbacks and loggers

@@ -35,11 +35,12 @@ def closing_table(result: RunResult) -> str:
         ("mean firing rate", f"{m['snn/mean_rate_hz']:.3g} Hz  (busiest neuron {m['snn/max_rate_hz']:,.0f} Hz)"),
         (
             "SynOps per image",
-            "not counted: a layer runs as a TensorNode"
+            "not counted: a layer runs as a TensorNode or does not spike"
             if "snn/synops_per_image" not in m
             else f"{m['snn/synops_per_image']:,.0f}"
             + ("" if per_mac is None else f"  ({per_mac:.2f} per multiply-accumulate of the ANN)"),
         ),
+        ("energy per image", _energy(m)),
         ("simulated", f"{m['simulate/images_per_s']:,.1f} images/s, {m['simulate/peak_memory_mb']:,.0f} MiB at most"),
         *_simulator(result.simulator),
         *_verified(m),
@@ -50,6 +51,18 @@ def closing_table(result: RunResult) -> str:
     lines = [f"  {label:<{label_width}}  {value}" for label, value in rows]
     rule = "-" * min(WIDTH, max(map(len, lines)) + 2)
     return "\n".join([rule, *lines, rule])
+
+
+def _energy(metrics: Mapping[str, float]) -> str:
+    if "energy/snn_nj_low" not in metrics:
+        return "no estimate, for SynOps are not counted"
+    most = metrics["energy/chip_nj_high"]
+    unit, nj = ("nJ", 1.0) if most < 1e3 else ("uJ", 1e3) if most < 1e6 else ("mJ", 1e6)
+    snn, ann, chips = (
+        f"{_round(metrics[f'energy/{what}_nj_low'] / nj)} to {_round(metrics[f'energy/{what}_nj_high'] / nj)} {unit}"
+        for what in ("snn", "ann", "chip")
+    )
+    return f"estimated {snn} (ANN {ann}), chips {chips}"
 
 
 def _simulator(used: str) -> list[tuple[str, str]]:
@@ -106,3 +119,8 @@ def _lines(label: str, text: str) -> Iterator[tuple[str, str]]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
+
+
+def _round(value: float) -> str:
+    """Return a number with two digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"

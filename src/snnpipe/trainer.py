@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from snnpipe import __version__
 from snnpipe.artifacts.environment import describe_environment, git_commit
-from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_json, write_plan, write_text
+from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
 from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, flatten, run_name, to_yaml
@@ -32,6 +32,7 @@ from snnpipe.errors import (
 from snnpipe.files import make_folder
 from snnpipe.fingerprint import fit_fingerprint
 from snnpipe.keras_graph import activation_name
+from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
 from snnpipe.metrics.verification import TOLERANCE
@@ -294,6 +295,7 @@ class Trainer:
             simulator.readout,
             simulator.readout_steps,
             self.data.spec.n_classes,
+            self.encoder.constant,
         )
         images = TestPass(self.data, simulator, self.encoder, self.seed, self.network)
         sampled = max((callback.sample_images for callback in self.callbacks), default=0)
@@ -319,6 +321,9 @@ class Trainer:
             logger.log_series("snn/agreement_at_step", agreement.tolist())
         if self._started:
             self._write_curves(accuracy, agreement, evaluation)
+            if counts := OperationCounts.of(metrics):
+                energy = write_energy(self.output_dir / "tables" / "energy.csv", energy_estimates(counts))
+                self._log_artifact(energy, "tables")
         self._state.outcome = evaluation.outcome()
         self._state.diagnosis = self._diagnose(images) if self.diagnosed_images else None
         self._tell("on_evaluate_end", self._state)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _FIGURES = {
     "accuracy_over_time.png": "Accuracy after each step, its 95 % interval, and the agreement with the ANN.",
-    "costs.png": "What an image costs.",
+    "costs.png": "Accuracy, time, and energy estimated from published figures, which leave much out.",
     "rate_against_activation.png": "Filtered rates against the activations of the ANN: on the line both are alike.",
     "confusion.png": "Classes that the ANN and the spiking network give, and where the two differ.",
     "rate_histograms.png": "Firing rates of the neurons of each layer, over all simulated images.",

@@ -62,8 +62,8 @@ def cost_summary(
     """
     rows = max(len(energies_j), 1)
     figure = Figure(figsize=(9.6, 1.6 + 0.26 * rows), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.6])
-    above, below = left.subplots(2, 1)
+    grid = figure.add_gridspec(2, 2, width_ratios=[1, 1.6])
+    above, below = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
     value, low, high = (100 * share for share in accuracy)
     above.errorbar(value, 0, xerr=[[value - low], [high - value]], marker="o", color=BLUE, capsize=4, label="SNN, 95 %")
     above.axvline(100 * ann_accuracy, color=ORANGE, linestyle="--", label="ANN")
@@ -76,8 +76,7 @@ def cost_summary(
         below.barh(0, latency_ms, color=BLUE, label="to within 1 point of the ANN")
     below.set(xlabel="time (ms)", yticks=[], ylim=(-0.5, 1.4))
     below.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
-    axes = right.subplots()
-    _draw_energies(axes, energies_j)
+    _draw_energies(figure.add_subplot(grid[:, 1]), energies_j)
     return save(figure, path)
 
 

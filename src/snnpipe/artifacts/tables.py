@@ -12,6 +12,7 @@ import numpy as np
 
 from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.files import replace_file
+from snnpipe.metrics.energy import EnergyEstimate
 from snnpipe.types import ConversionPlan, PlannedLayer, SpikeEvents
 
 
@@ -92,6 +93,29 @@ def _synapse(synapse: Any) -> str:
 
 def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def write_energy(path: Path, estimates: Sequence[EnergyEstimate]) -> Path:
+    """Write what an image would cost on each device, nJ, with what its table leaves out and where it is published."""
+    header = (
+        *("device", "kind", "snn_nj_low", "snn_nj_high", "ann_nj", "snn_per_ann_low", "snn_per_ann_high"),
+        *("left_out", "basis", "source"),
+    )
+    rows = [
+        (
+            estimate.device.name,
+            estimate.device.kind,
+            f"{1e9 * estimate.snn_low_j:.6g}",
+            f"{1e9 * estimate.snn_high_j:.6g}",
+            "" if estimate.ann_j is None else f"{1e9 * estimate.ann_j:.6g}",
+            *(("", "") if estimate.ratio is None else (f"{ratio:.4g}" for ratio in estimate.ratio)),
+            ", ".join(estimate.device.left_out),
+            estimate.device.basis,
+            estimate.device.source,
+        )
+        for estimate in estimates
+    ]
+    return write_csv(path, header, rows)
 
 
 def write_spikes(path: Path, events: SpikeEvents, shape: Sequence[int], n_steps: int, dt: float) -> Path:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snnpipe.callbacks.base import Callback
+from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.types import FitProgress, RunState
 
 
@@ -53,6 +54,18 @@ class Report(Callback):
                 snn_cc=outcome.snn_confusion_cc,
                 between_cc=outcome.between_cc,
                 class_names=state.spec.class_names,
+            )
+        )
+        m, counts = state.results, OperationCounts.of(state.results)
+        estimates = energy_estimates(counts) if counts else ()
+        drawn.append(
+            plots.cost_summary(
+                folder / "costs.png",
+                accuracy=(m["snn/test_accuracy"], m["snn/accuracy_ci_low"], m["snn/accuracy_ci_high"]),
+                ann_accuracy=outcome.ann_accuracy,
+                latency_ms=m.get("snn/latency_ms_to_1pt"),
+                shown_ms=1000 * outcome.dt * len(outcome.accuracy_t),
+                energies_j={e.device.name: (e.snn_low_j, e.snn_high_j, e.ann_j) for e in estimates},
             )
         )
         layers = [layer for layer in state.diagnosis.layers if len(layer.ann)] if state.diagnosis else []

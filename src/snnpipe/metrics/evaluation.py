@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.errors import SimulationError
+from snnpipe.metrics.energy import OperationCounts, energy_metrics
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.outcome import Outcome
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
@@ -50,6 +51,8 @@ class Evaluation:
         As in `snnpipe.types.SimulationSettings`.
     n_classes
         Number of labels.
+    constant_input
+        Whether an image is the same at every step.
     """
 
     network: SpikingNetwork
@@ -58,6 +61,7 @@ class Evaluation:
     readout: Readout
     readout_steps: int
     n_classes: int
+    constant_input: bool = True
     images: int = 0
     ann_right: int = 0
     right_t: NDArray[np.int64] = field(init=False)
@@ -116,12 +120,9 @@ class Evaluation:
             "snn/accuracy_drop": self.ann_accuracy - accuracy,
             "snn/test_images": float(self.images),
         }
-        if all(layer.fan_out_n is not None for layer in self.network.layers):
-            synops = sum(float(layer.synops_d[:until].sum()) for layer in self.layers.values()) / images
-            found["snn/synops_per_image"] = synops
-            found["snn/first_layer_macs"] = float(self.network.first_layer_macs)
-            if self.network.dense_macs:
-                found["snn/synops_per_dense_mac"] = synops / self.network.dense_macs
+        found |= self._operations(images, n_steps, until)
+        if counts := OperationCounts.of(found):
+            found |= energy_metrics(counts)
         latency = latency_steps(list(self.accuracy_at_step[:n_steps]), self.ann_accuracy, points=1)
         if latency is not None:
             found["snn/latency_ms_to_1pt"] = latency * self.dt * 1000
@@ -141,6 +142,22 @@ class Evaluation:
             self.between_cc,
             {name: layer.spikes_dn.sum(axis=0) / seconds for name, layer in self.layers.items()},
         )
+
+    def _operations(self, images: int, n_steps: int, until: int) -> dict[str, float]:
+        network = self.network
+        neurons = sum(layer.size for layer in network.layers)
+        found = {"snn/neuron_updates_per_image": float(neurons * n_steps), "ann/activations": float(neurons)}
+        if not all(layer.spiking and layer.fan_out_n is not None for layer in network.layers):
+            return found
+        synops = sum(float(layer.synops_d[:until].sum()) for layer in self.layers.values()) / images
+        every_step = network.first_layer_macs * n_steps
+        found["snn/synops_per_image"] = synops
+        found["snn/first_layer_macs"] = float(network.first_layer_macs if self.constant_input else every_step)
+        found["snn/first_layer_macs_every_step"] = float(every_step)
+        if network.dense_macs:
+            found["ann/dense_macs"] = float(network.dense_macs)
+            found["snn/synops_per_dense_mac"] = synops / network.dense_macs
+        return found
 
     def _rates(self, images: int, n_steps: int, until: int) -> dict[str, float]:
         seconds = images * n_steps * self.dt
@@ -192,7 +209,7 @@ class BatchEvaluation:
             spikes_n = chunk.layers[layer.name].counts_bn.sum(axis=0, dtype=np.float64)
             totals = self.total.layers[layer.name]
             totals.spikes_dn[duration] += spikes_n
-            if layer.spiking and layer.fan_out_n is not None:
+            if layer.fan_out_n is not None:
                 totals.synops_d[duration] += float(spikes_n @ layer.fan_out_n)
         return scores
 
