@@ -91,6 +91,7 @@ def command(tmp_path: Path, data_dir: Path, monkeypatch, capfd) -> Iterator[Call
         code = 0
         try:
             with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # as the interpreter does, and pytest does not
                 main()
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 1
