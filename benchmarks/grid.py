@@ -1,0 +1,100 @@
+"""What a grid of sixteen conversions costs beside its parts: one training, and sixteen evaluations.
+
+    python benchmarks/grid.py              # MNIST, cnn2d, three epochs: about half an hour
+    python benchmarks/grid.py --report     # only the page, from the figures kept before
+
+It wants MNIST prepared (TFDS_DATA_DIR). The grid is the command of a user, in an empty folder: its time is that of the
+whole process. The parts are timed in a process of their own, through the Python interface and without loggers: the
+network is fitted once, then converted and evaluated with each of the sixteen settings.
+"""
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+STORE = ROOT / "mlruns" / "benchmarks"
+COMMON = ["data=mnist", "model=cnn2d", "training.epochs=3", "diagnosis.images=0"]
+SCALES, SYNAPSES, NEURONS = (10.0, 30.0, 100.0, 300.0), ("null", 0.01), ("spiking_relu", "stochastic")
+GRID = [
+    f"conversion.scale_firing_rates={','.join(map(str, SCALES))}",
+    f"conversion.synapse={','.join(map(str, SYNAPSES))}",
+    f"neuron={','.join(NEURONS)}",
+]
+
+
+def parts():
+    """Return seconds of importing, of one training and of each of the sixteen evaluations."""
+    began = time.perf_counter()
+    from hydra import compose, initialize_config_module
+
+    from snnpipe.compat import import_nengo_dl
+    from snnpipe.config import build, resolve
+
+    import_nengo_dl()
+    found = {"starting_s": time.perf_counter() - began, "evaluations_s": []}
+    fitted = None
+    for scale, synapse, neuron in itertools.product(SCALES, SYNAPSES, NEURONS):
+        settings = [f"conversion.scale_firing_rates={scale}", f"conversion.synapse={synapse}", f"neuron={neuron}"]
+        with initialize_config_module("snnpipe.conf", version_base="1.3"):
+            composed = compose("config", overrides=[*COMMON, *settings, "logger=csv", "callbacks=none"])
+        trainer = build(resolve(composed))
+        began = time.perf_counter()
+        trainer.prepare()
+        if fitted is None:
+            fitted = trainer.fit()
+            found["training_s"] = time.perf_counter() - began
+            began = time.perf_counter()
+        else:
+            fitted.apply(trainer.model, "the first training")
+        trainer.convert()
+        trainer.evaluate()
+        found["evaluations_s"].append(time.perf_counter() - began)
+    return found
+
+
+def grid():
+    """Return seconds of the whole command, and the trainings it did."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "snnpipe", "-m", *COMMON, *GRID], cwd=folder, check=True, stdout=subprocess.DEVNULL
+        )
+        seconds = time.perf_counter() - began
+        from mlflow import MlflowClient
+
+        runs = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db").search_runs(["1"])
+    jobs = [run.data.tags for run in runs if "sweep.job" in run.data.tags]
+    return {"jobs": len(jobs), "trainings": sum(tags["fit.reused"] == "false" for tags in jobs), "grid_s": seconds}
+
+
+def main():
+    """Measure, and write the page."""
+    from runs_report import write
+    from simulate import machine
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--parts", action="store_true", help=argparse.SUPPRESS)
+    told = parser.parse_args()
+    if told.parts:
+        print(json.dumps(parts()))
+        return
+    if not told.report:
+        measured = grid()
+        done = subprocess.run([sys.executable, __file__, "--parts"], check=True, stdout=subprocess.PIPE, text=True)
+        measured |= json.loads(done.stdout.splitlines()[-1])
+        measured |= {"measured": time.strftime("%Y-%m-%d"), "machine": machine(), "command": [*COMMON, *GRID]}
+        STORE.mkdir(parents=True, exist_ok=True)
+        (STORE / "grid.json").write_text(json.dumps(measured, indent=1))
+    write(STORE, ROOT / "docs")
+
+
+if __name__ == "__main__":
+    main()
