@@ -243,7 +243,7 @@ def words_of(diagnosis, beginning):
 def test_a_planted_fault_is_found_and_what_is_suggested_mends_it(run, fault):
     network, overrides, source, cures = FAULTS[fault]
     before = run(network, *overrides)
-    assert before.diagnosis.first_bad == source
+    assert before.diagnosis.first_bad.source == source
     for beginning in cures:
         after = run(network, *overrides, "diagnosis.images=0", *words_of(before.diagnosis, beginning))
         assert after.metrics["snn/test_accuracy"] > before.metrics["snn/test_accuracy"] + 0.05, beginning
@@ -305,7 +305,7 @@ def test_a_long_override_is_cut_between_its_words(run):
     names = [f"convolution_of_block_{i}" for i in range(6)]
     override = '"conversion.scale_firing_rates={' + ", ".join(f"{name}: 100.0" for name in names) + '}"'
     losses = tuple(Loss(name, True, 0.5, 10.0, 0.001) for name in names)
-    diagnosis = Diagnosis(100, 0.9, 0.5, losses, (), names[0], (Suggestion(override, "", "x"),), ("a note",), 1.0)
+    diagnosis = Diagnosis(100, 0.9, 0.5, losses, (), losses[0], (Suggestion(override, "", "x"),), ("a note",), 1.0)
     whole = run("mlp", "diagnosis.images=0", "simulator.max_images=20")
     assert whole.diagnosis is None
     table = closing_table(RunResult(whole.metrics, [], [], diagnosis=diagnosis))

@@ -101,11 +101,11 @@ def _diagnosed(diagnosis: Diagnosis | None) -> Iterator[tuple[str, str]]:
         return
     points = ", ".join(f"{loss.source} {loss.points:+.1f}" for loss in diagnosis.losses)
     yield from _lines("points lost", f"{points}  ({diagnosis.images} images)")
-    bad = diagnosis.first_bad_loss
+    bad = diagnosis.first_bad
     if bad is None:
         yield "first bad layer", "none: no layer loses more than sampling noise"
         return
-    where = bad.source if bad.is_layer else f"none yet, but the {bad.source}"
+    where = bad.source if bad.is_layer else f"before the first layer, the {bad.source}"
     yield "first bad layer", f"{where}: {bad.points:+.1f} points, {_percent(bad.accuracy)} are left"
     for suggestion in diagnosis.suggestions:
         yield from _lines("try", suggestion.override)

@@ -138,6 +138,8 @@ def _activations(
     graph = functional(model)
     there = {layer.name: layer for layer in graph.layers}
     names = [own.name for own in network.layers if own.name in there]
+    if not names:
+        return lambda images: {}
     inner = import_tf_keras().Model(graph.inputs, [there[name].output for name in names])
 
     def predict(images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -254,10 +256,10 @@ def _losses(ann_right: NDArray[np.bool_], steps: Sequence[_Step]) -> list[tuple[
     return found
 
 
-def _beyond_noise(losses: Sequence[tuple[Loss, float]]) -> list[str]:
-    """Return the sources of losses beyond sampling noise; where no step has one, that by which they add up to it."""
-    alone = [loss.source for loss, _ in losses if loss.p_value < BEYOND_NOISE]
-    together = [loss.source for loss, until_then in losses if until_then < BEYOND_NOISE]
+def _beyond_noise(losses: Sequence[tuple[Loss, float]]) -> list[Loss]:
+    """Return the losses beyond sampling noise; where there is none, that by which they add up to it."""
+    alone = [loss for loss, _ in losses if loss.p_value < BEYOND_NOISE]
+    together = [loss for loss, until_then in losses if until_then < BEYOND_NOISE]
     return alone or together[:1]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnpipe.diagnosis.measures import ACTIVE, rate_limit
-from snnpipe.diagnosis.values import LayerDiagnosis
+from snnpipe.diagnosis.values import LayerDiagnosis, Loss
 from snnpipe.errors import UserError
 from snnpipe.native import NativeNetwork
 from snnpipe.types import NeuronLayer, SimulationSettings
@@ -69,7 +69,7 @@ class Situation:
     found
         Diagnosis of each.
     bad
-        Sources of losses beyond sampling noise, the first one first.
+        Losses beyond sampling noise, the first one first.
     """
 
     parts: Mapping[str, Any]
@@ -77,7 +77,7 @@ class Situation:
     settings: SimulationSettings
     layers: Sequence[NeuronLayer]
     found: Sequence[LayerDiagnosis]
-    bad: Sequence[str]
+    bad: Sequence[Loss]
 
     def takes(self, key: str) -> bool:
         """Whether a part has a field of a config key."""
@@ -89,6 +89,10 @@ class Situation:
         """Return a part's value of a config key."""
         group, _, name = key.partition(".")
         return getattr(self.parts[group], name)
+
+    def loses_by(self, source: str) -> bool:
+        """Whether something that comes before the layers is bad."""
+        return any(loss.source == source and not loss.is_layer for loss in self.bad)
 
     @property
     def milliseconds(self) -> float:
@@ -126,17 +130,16 @@ def candidates(situation: Situation) -> Iterator[Candidate]:
 
 
 def _neurons(s: Situation) -> Iterator[Candidate]:
-    if not s.takes("conversion.neuron"):
+    if not s.takes("conversion.neuron") or isinstance(s.value("conversion.neuron"), Mapping):
         return
-    kinds = {type(layer.neuron_type).__name__: layer for layer, _ in s.spiking}
     leaky = next((layer for layer, _ in s.spiking if rate_limit(layer, s.settings.dt)[1]), None)
     random = next((layer for layer, _ in s.spiking if layer.random), None)
-    if leaky is None and random is None:
-        return
     if leaky is not None:
         reason = f"the rate curve of {type(leaky.neuron_type).__name__} is not the ReLU that was trained"
+    elif random is not None:
+        reason = f"{type(random.neuron_type).__name__} neurons draw their spikes, which adds noise"
     else:
-        reason = f"{next(iter(kinds))} neurons draw their spikes, which adds noise"
+        return
     import nengo
 
     yield Candidate("neuron=spiking_relu", reason, {"conversion.neuron": nengo.SpikingRectifiedLinear()})
@@ -184,7 +187,8 @@ def _scales(s: Situation) -> Iterator[Candidate]:
             coarse[layer.name] = layer, found, spikes, _nice(AIM / max(spikes, 0.02))
     if not coarse:
         return
-    worst = next((name for name in s.bad if name in coarse), min(coarse, key=lambda name: coarse[name][2]))
+    bad = [loss.source for loss in s.bad if loss.is_layer]
+    worst = next((name for name in bad if name in coarse), min(coarse, key=lambda name: coarse[name][2]))
     layer, found, spikes, factor = coarse[worst]
     scales = {name: own.scale_firing_rates * more for name, (own, _, _, more) in coarse.items()}
     tau = _tau(layer)
@@ -202,19 +206,23 @@ def _rescaled(s: Situation, changed: Mapping[str, float], reason: str) -> Iterat
     key = "conversion.scale_firing_rates"
     if not s.takes(key):
         return
-    scales = {layer.name: layer.scale_firing_rates for layer in s.layers} | dict(changed)
-    # Hydra merges a mapping into one that is there: then each layer has to be named
-    value = scales if isinstance(s.value(key), Mapping) else _grouped(scales)
+    value = _scales_as_set(s, key, changed)
     yield Candidate(_override(key, value), reason, {key: value})
 
 
-def _grouped(values: Mapping[str, float]) -> float | dict[str, float]:
-    """Return one value for all layers, or a mapping in which ``*`` stands for the value that most of them have."""
+def _scales_as_set(s: Situation, key: str, changed: Mapping[str, float]) -> float | dict[str, float]:
+    """Return all layers' scales, some of them changed, as a key takes them: ``*`` stands for what most layers have.
+
+    Hydra merges a mapping into one that is there: then each layer is named.
+    """
+    values = {layer.name: layer.scale_firing_rates for layer in s.layers} | dict(changed)
+    if s.takes(key) and isinstance(s.value(key), Mapping):
+        return values
     if len(set(values.values())) == 1:
         return next(iter(values.values()))
     most = max(values.values(), key=list(values.values()).count)
     if list(values.values()).count(most) == 1:
-        return dict(values)
+        return values
     return {name: value for name, value in values.items() if value != most} | {"*": most}
 
 
@@ -231,7 +239,7 @@ def _filters(s: Situation) -> Iterator[Candidate]:
     if bare is not None:
         tau = longest or tau
         reason = f"no filter behind {bare}: single spikes are passed on, which {1000 * tau:g} ms smooth"
-    elif tau < longest and (_unsettled(s) or "filters" in s.bad):
+    elif tau < longest and (_unsettled(s) or s.loses_by("filters")):
         reason = (
             f"filters of {1000 * longest:g} ms do not settle in {s.milliseconds:g} ms through {len(s.layers)} layers"
         )
@@ -244,7 +252,7 @@ def _duration(s: Situation) -> Iterator[Candidate]:
     key, steps = "simulator.n_steps", s.settings.n_steps
     late = _unsettled(s)
     along = sum(_tau(layer) or 0.0 for layer, _ in s.spiking)
-    if late is None and "filters" not in s.bad:
+    if late is None and not s.loses_by("filters"):
         return
     wanted = min(max(2 * steps, ceil(5 * along / s.settings.dt)), _LONGEST * steps)
     wanted = 10 * ceil(wanted / 10)
@@ -263,7 +271,7 @@ def _readout(s: Situation) -> Iterator[Candidate]:
 
 def _input(s: Situation) -> Iterator[Candidate]:
     key = "encoder.max_rate_hz"
-    if "input" in s.bad and s.takes(key):
+    if s.loses_by("input") and s.takes(key):
         rate = 10 * s.value(key)
         yield Candidate(f"{key}={rate}", "the encoder's draws are noise: more spikes of a pixel have less", {key: rate})
 
@@ -307,14 +315,14 @@ def _training(s: Situation) -> Iterator[Candidate]:
     """Yield what only another training would tell, where the run trains."""
     if not s.takes("training.epochs"):
         return
-    if "rate neurons" in s.bad and s.takes("conversion.neuron") and _can_train_with_lif(s):
+    if s.loses_by("rate neurons") and s.takes("conversion.neuron") and _can_train_with_lif(s):
         overrides = [] if s.takes("training.neuron") else ["training=nengo_dl"]
         lower = _lower_scales(s)
-        scales = _grouped({own.name: own.scale_firing_rates for own in s.layers} | lower)
-        overrides += ["neuron@training.neuron=lif", _override("training.scale_firing_rates", scales)]
+        key = "training.scale_firing_rates"
+        overrides += ["neuron@training.neuron=lif", _override(key, _scales_as_set(s, key, lower))]
         overrides += [candidate.override for candidate in _rescaled(s, lower, "")] if lower else []
         yield Candidate(" ".join(overrides), "training with LIF's own rate curve makes the weights fit it")
-    noisy = any(layer.name in s.bad for layer in s.layers)
+    noisy = any(loss.is_layer for loss in s.bad)
     if noisy and s.takes("model.logits_initializer") and s.value("model.logits_initializer") != "zeros":
         yield Candidate(
             "model.logits_initializer=zeros",

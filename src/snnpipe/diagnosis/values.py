@@ -32,6 +32,11 @@ class Loss:
     points: float
     p_value: float
 
+    @property
+    def row(self) -> str:
+        """Its name in the table: in brackets where it is no layer's."""
+        return self.source if self.is_layer else f"({self.source})"
+
 
 @dataclass(frozen=True, eq=False)
 class LayerDiagnosis:
@@ -110,7 +115,7 @@ class Diagnosis:
     layers
         Layers of neurons, from input to output.
     first_bad
-        ``source`` of the first loss beyond sampling noise, None where there is none.
+        The first loss beyond sampling noise, None where there is none.
     suggestions
         At most three, best first.
     notes
@@ -124,15 +129,10 @@ class Diagnosis:
     accuracy: float
     losses: tuple[Loss, ...]
     layers: tuple[LayerDiagnosis, ...]
-    first_bad: str | None
+    first_bad: Loss | None
     suggestions: tuple[Suggestion, ...]
     notes: tuple[str, ...]
     seconds: float
-
-    @property
-    def first_bad_loss(self) -> Loss | None:
-        """The first loss beyond sampling noise."""
-        return next((loss for loss in self.losses if loss.source == self.first_bad), None)
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics of the run's schema."""
@@ -151,7 +151,7 @@ class Diagnosis:
         nothing = dict.fromkeys(_COLUMNS)
         for loss in self.losses:
             if not loss.is_layer:
-                yield nothing | _loss(loss) | {"layer": f"({loss.source})"}
+                yield nothing | _loss(loss) | {"layer": loss.row}
         for layer in self.layers:
             own = {name: getattr(layer, name) for name in _MEASURED}
             loss_of_layer = losses.get(layer.name)
@@ -163,7 +163,7 @@ class Diagnosis:
             "images": self.images,
             "ann_accuracy": self.ann_accuracy,
             "accuracy": self.accuracy,
-            "first_bad": self.first_bad,
+            "first_bad": self.first_bad.row if self.first_bad else None,
             "table": list(self.rows()),
             "suggestions": [vars(suggestion) for suggestion in self.suggestions],
             "notes": list(self.notes),
