@@ -152,7 +152,7 @@ _DIAGNOSED = {
 
 
 def _diagnosis(diagnosis: "Diagnosis") -> dict[str, Any]:
-    bad = diagnosis.first_bad_loss
+    bad = diagnosis.first_bad
     if bad is not None:
         where = f"layer {bad.source}" if bad.is_layer else f"the {bad.source}"
         verdict = f"First at {where}: {bad.points:+.1f} points, which leave {bad.accuracy:.1%}."
@@ -168,7 +168,7 @@ def _diagnosis(diagnosis: "Diagnosis") -> dict[str, Any]:
         "header": [title for title, _ in _DIAGNOSED.values()],
         "rows": [
             {
-                "bad": bad is not None and row["layer"] in (bad.source, f"({bad.source})"),
+                "bad": bad is not None and row["layer"] == bad.row,
                 "cells": ["" if row[key] is None else form.format(row[key]) for key, (_, form) in _DIAGNOSED.items()],
             }
             for row in diagnosis.rows()
