@@ -177,6 +177,7 @@ class MLflowLogger:
     def _open_client(self) -> Any:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `address` says where the run is
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
@@ -189,7 +190,12 @@ class MLflowLogger:
             with self._first_use(uri):
                 self._client = MlflowClient(tracking_uri=uri)
                 self._experiment_id = self._find_or_create_experiment(uri)
-        except (MlflowException, OSError) as error:
+        except (MlflowException, OSError, ImportError) as error:
+            if isinstance(error, ImportError):  # SQLAlchemy's, for the library that speaks to the database
+                raise LoggingError(
+                    f"logger.tracking_uri: cannot open {uri} ({one_line(error)}): for PostgreSQL, pip install "
+                    "'snnpipe[postgresql]' and write postgresql+psycopg2://..."
+                ) from error
             raise LoggingError(
                 f"logger.tracking_uri: cannot open {uri} ({one_line(error)[:300]}): set it to a store that "
                 "answers, or leave it out to log to mlruns/mlflow.db"
@@ -210,17 +216,27 @@ class MLflowLogger:
             yield
 
     def _find_or_create_experiment(self, uri: str) -> str:
-        found = self._client.get_experiment_by_name(self.experiment_name)
-        if found is not None:
-            if found.lifecycle_stage != "active":
-                raise LoggingError(
-                    f"experiment_name: {self.experiment_name!r} was deleted in this store: restore it, or give another"
-                )
-            return str(found.experiment_id)
+        from mlflow.exceptions import MlflowException
+
+        if (found := self._find_experiment()) is not None:
+            return found
         artifacts = None
         if uri.startswith(_SQLITE):
             artifacts = (Path(uri.removeprefix(_SQLITE)).parent / "artifacts").resolve().as_uri()
-        return str(self._client.create_experiment(self.experiment_name, artifact_location=artifacts))
+        try:
+            return str(self._client.create_experiment(self.experiment_name, artifact_location=artifacts))
+        except MlflowException:
+            if (found := self._find_experiment()) is None:  # else another run has created it since
+                raise
+            return found
+
+    def _find_experiment(self) -> str | None:
+        found = self._client.get_experiment_by_name(self.experiment_name)
+        if found is not None and found.lifecycle_stage != "active":
+            raise LoggingError(
+                f"experiment_name: {self.experiment_name!r} was deleted in this store: restore it, or give another"
+            )
+        return None if found is None else str(found.experiment_id)
 
 
 def _check_answers(uri: str) -> None:
