@@ -100,5 +100,6 @@ def test_a_multi_run_through_a_server_shares_a_training_and_ends_in_its_table(se
     trained = {child.data.tags["fit.run_id"] for child in children}
     assert len(trained) == 1 and trained < {child.info.run_id for child in children}
     for child in children:
-        assert "checkpoint/weights.npz" in [file.path for file in client.list_artifacts(child.info.run_id, "checkpoint")]
-        assert len(client.get_metric_history(child.info.run_id, "snn/accuracy_at_step")) == 5
+        run_id = child.info.run_id
+        assert "checkpoint/weights.npz" in [file.path for file in client.list_artifacts(run_id, "checkpoint")]
+        assert len(client.get_metric_history(run_id, "snn/accuracy_at_step")) == 5

@@ -27,6 +27,7 @@ from snnpipe.types import DataSpec, SweepJob
 _BATCH = {"params": 100, "metrics": 1000}
 _PARAM_LENGTH = 6000
 _SQLITE = "sqlite:///"
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 _ANSWER_TIMEOUT_S = 5.0
 _ATTEMPTS = 3
 
@@ -240,12 +241,12 @@ class MLflowLogger:
 
 
 def _check_answers(uri: str) -> None:
-    """Raise `OSError` at once where nothing listens at a server's address; MLflow would retry for minutes."""
+    """Raise `OSError` at once where nothing listens at a store's address; MLflow would retry for minutes."""
     url = urlsplit(uri)
+    scheme = url.scheme.partition("+")[0]
     proxied = any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"))
-    if url.scheme in ("http", "https") and url.hostname and not proxied:
-        port = url.port or (80 if url.scheme == "http" else 443)
-        socket.create_connection((url.hostname, port), timeout=_ANSWER_TIMEOUT_S).close()
+    if scheme in _PORTS and url.hostname and not (proxied and scheme.startswith("http")):
+        socket.create_connection((url.hostname, url.port or _PORTS[scheme]), timeout=_ANSWER_TIMEOUT_S).close()
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
