@@ -15,6 +15,9 @@ time, from its start to its end, importing TensorFlow included. Each run is a pr
 the run that creates the store; the others are medians of the runs after it. The server and PostgreSQL run on the same
 cores as the runs, and their CPU time is not in the CPU columns. Other processes used the machine at the same time:
 the wall clock shows it.
+
+Most of the CPU time is importing MLflow and, without a server, opening the store. It is paid once, however long the run
+is: much of a run of seconds, little of one of minutes. What is logged after that is the column *after opening*.
 """
 
 

@@ -23,7 +23,7 @@ from snnpipe.loggers.mlflow_search import search_runs
 _FINGERPRINT, _STATE, _SOURCE = "fit.fingerprint", "fit.state", "fit.run_id"
 _CLAIM, _BEAT = "fit.claim", "fit.beat"
 _CHOOSING, _CLAIMED, _TRAINING, _DONE = "choosing", "claimed", "training", "done"
-_BEAT_S = 5.0
+_BEAT_S = 4.0  # MLflow's server closes connections that are idle for 5 s: a beat just then would meet a closed one
 _DEAD_AFTER_S = 30.0
 _FIRST_POLL_S, _POLL_S = 0.1, 2.0
 _FOLDER = "checkpoint"
