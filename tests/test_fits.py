@@ -104,7 +104,7 @@ def test_a_users_own_network_is_another_training_when_its_source_changes(tmp_pat
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """Make runs of a fresh store, which is quick to give up on those that are silent."""
-    for name, value in (("_POLL_S", 0.1), ("_SETTLE_S", 0.1), ("_BEAT_S", 0.2), ("_DEAD_AFTER_S", 2.0)):
+    for name, value in (("_POLL_S", 0.1), ("_BEAT_S", 0.2), ("_DEAD_AFTER_S", 2.0)):
         monkeypatch.setattr(mlflow_fits, name, value)
 
     def run() -> MLflowLogger:
@@ -177,7 +177,6 @@ def test_of_two_at_once_one_trains_and_the_other_waits_for_it(store, tmp_path):
     threads = [threading.Thread(target=need, args=item) for item in enumerate(loggers)]
     for thread in threads:
         thread.start()
-        time.sleep(0.15)
     for thread in threads:
         thread.join(60)
     assert len(trained) == 1
@@ -196,7 +195,7 @@ def test_a_training_that_fails_is_taken_over(store, tmp_path):
 
 def test_a_training_whose_process_was_killed_is_taken_over(store, tmp_path):
     killed, second = store(), store()
-    for tag, value in (("fingerprint", "a"), ("state", "training"), ("claimed_at", "0"), ("beat", "7")):
+    for tag, value in (("fingerprint", "a"), ("state", "training"), ("claim", "1"), ("beat", "7")):
         killed.set_tag(f"fit.{tag}", value)
     began = time.monotonic()
     with second.shared_fit("a") as found:

@@ -430,10 +430,13 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path):
     logger = MLflowLogger(tracking_uri=f"sqlite:///{tmp_path}/file/mlflow.db")
     with pytest.raises(UserError, match="cannot write"):
         logger.start("run", {}, {})
-    with pytest.raises(LoggingError, match="logger.tracking_uri"):
-        MLflowLogger(tracking_uri="http://127.0.0.1:9").start("run", {}, {})
+    for silent in ("http://127.0.0.1:9", "postgresql+psycopg2://me@127.0.0.1:9/mlflow"):
+        with pytest.raises(LoggingError, match="logger.tracking_uri.*refused"):
+            MLflowLogger(tracking_uri=silent).start("run", {}, {})
     with pytest.raises(LoggingError, match="logger.tracking_uri"):
         MLflowLogger(tracking_uri="nonsense://store").start("run", {}, {})
+    with pytest.raises(LoggingError, match=r"psycopg'.*snnpipe\[postgresql\].*postgresql\+psycopg2:"):
+        MLflowLogger(tracking_uri="postgresql:///mlflow").start("run", {}, {})
 
 
 def test_the_store_is_created_once_by_many(tmp_path):

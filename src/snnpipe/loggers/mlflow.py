@@ -27,6 +27,7 @@ from snnpipe.types import DataSpec, SweepJob
 _BATCH = {"params": 100, "metrics": 1000}
 _PARAM_LENGTH = 6000
 _SQLITE = "sqlite:///"
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 _ANSWER_TIMEOUT_S = 5.0
 _ATTEMPTS = 3
 
@@ -185,6 +186,7 @@ class MLflowLogger:
     def _open_client(self) -> Any:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `address` says where the run is
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
@@ -197,7 +199,12 @@ class MLflowLogger:
             with self._first_use(uri):
                 self._client = MlflowClient(tracking_uri=uri)
                 self._experiment_id = self._find_or_create_experiment(uri)
-        except (MlflowException, OSError) as error:
+        except (MlflowException, OSError, ImportError) as error:
+            if isinstance(error, ImportError):  # SQLAlchemy's, for the library that speaks to the database
+                raise LoggingError(
+                    f"logger.tracking_uri: cannot open {uri} ({one_line(error)}): for PostgreSQL, pip install "
+                    "'snnpipe[postgresql]' and write postgresql+psycopg2://..."
+                ) from error
             raise LoggingError(
                 f"logger.tracking_uri: cannot open {uri} ({one_line(error)[:300]}): set it to a store that "
                 "answers, or leave it out to log to mlruns/mlflow.db"
@@ -218,26 +225,36 @@ class MLflowLogger:
             yield
 
     def _find_or_create_experiment(self, uri: str) -> str:
-        found = self._client.get_experiment_by_name(self.experiment_name)
-        if found is not None:
-            if found.lifecycle_stage != "active":
-                raise LoggingError(
-                    f"experiment_name: {self.experiment_name!r} was deleted in this store: restore it, or give another"
-                )
-            return str(found.experiment_id)
+        from mlflow.exceptions import MlflowException
+
+        if (found := self._find_experiment()) is not None:
+            return found
         artifacts = None
         if uri.startswith(_SQLITE):
             artifacts = (Path(uri.removeprefix(_SQLITE)).parent / "artifacts").resolve().as_uri()
-        return str(self._client.create_experiment(self.experiment_name, artifact_location=artifacts))
+        try:
+            return str(self._client.create_experiment(self.experiment_name, artifact_location=artifacts))
+        except MlflowException:
+            if (found := self._find_experiment()) is None:  # else another run has created it since
+                raise
+            return found
+
+    def _find_experiment(self) -> str | None:
+        found = self._client.get_experiment_by_name(self.experiment_name)
+        if found is not None and found.lifecycle_stage != "active":
+            raise LoggingError(
+                f"experiment_name: {self.experiment_name!r} was deleted in this store: restore it, or give another"
+            )
+        return None if found is None else str(found.experiment_id)
 
 
 def _check_answers(uri: str) -> None:
-    """Raise `OSError` at once where nothing listens at a server's address; MLflow would retry for minutes."""
+    """Raise `OSError` at once where nothing listens at a store's address; MLflow would retry for minutes."""
     url = urlsplit(uri)
+    scheme = url.scheme.partition("+")[0]
     proxied = any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"))
-    if url.scheme in ("http", "https") and url.hostname and not proxied:
-        port = url.port or (80 if url.scheme == "http" else 443)
-        socket.create_connection((url.hostname, port), timeout=_ANSWER_TIMEOUT_S).close()
+    if scheme in _PORTS and url.hostname and not (proxied and scheme.startswith("http")):
+        socket.create_connection((url.hostname, url.port or _PORTS[scheme]), timeout=_ANSWER_TIMEOUT_S).close()
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -1,8 +1,10 @@
 """Trained networks in an MLflow store, each found by the fingerprint of its training.
 
-Runs that need the same training at the same time agree by tags on who trains: each *claims* it, the earliest claim
-that is alive trains, and the others wait for its checkpoint. A claim is alive while its run is ``RUNNING`` and its
-beat changes; so a killed run is passed over after a while, and clocks of different machines need not agree.
+Runs that need the same training at the same time agree by tags on who trains: each *claims* it with a number, the
+lowest claim that is alive trains, and the others wait for its checkpoint. The number is one above all that are there,
+and who sees another choose its number waits until it has one: Lamport's bakery (1974), which wants no more of a store
+than that it shows what was written. A claim is alive while its run is ``RUNNING`` and its beat changes; so a killed run
+is passed over after a while, and clocks of different machines need not agree.
 """
 
 import contextlib
@@ -19,12 +21,11 @@ from snnpipe.errors import CheckpointError
 from snnpipe.loggers.mlflow_search import search_runs
 
 _FINGERPRINT, _STATE, _SOURCE = "fit.fingerprint", "fit.state", "fit.run_id"
-_CLAIM, _BEAT = "fit.claimed_at", "fit.beat"
-_CLAIMED, _TRAINING, _DONE = "claimed", "training", "done"
-_BEAT_S = 5.0
+_CLAIM, _BEAT = "fit.claim", "fit.beat"
+_CHOOSING, _CLAIMED, _TRAINING, _DONE = "choosing", "claimed", "training", "done"
+_BEAT_S = 4.0  # MLflow's server closes connections that are idle for 5 s: a beat just then would meet a closed one
 _DEAD_AFTER_S = 30.0
-_SETTLE_S = 0.5
-_POLL_S = 2.0
+_FIRST_POLL_S, _POLL_S = 0.1, 2.0
 _FOLDER = "checkpoint"
 
 
@@ -55,12 +56,11 @@ class MLflowFits:
         found = self._find(fingerprint)
         if found is None:
             with self._beating():
-                self._tag(_CLAIM, f"{time.time_ns():020d}")
-                self._tag(_STATE, _CLAIMED)
-                time.sleep(_SETTLE_S)
-                while self._waits(fingerprint):
-                    time.sleep(_POLL_S)
-                found = self._find(fingerprint)
+                claim, pause = self._claim(fingerprint), _FIRST_POLL_S
+                while self._waits(fingerprint, claim) and (found := self._find(fingerprint)) is None:
+                    time.sleep(pause)
+                    pause = min(2 * pause, _POLL_S)
+                found = found or self._find(fingerprint)
                 if found is None:
                     self._tag(_STATE, _TRAINING)
                 yield found
@@ -73,7 +73,7 @@ class MLflowFits:
 
     def _find(self, fingerprint: str) -> EarlierFit | None:
         """Return the newest training whose checkpoint is whole."""
-        for run in self._runs(fingerprint, _DONE):
+        for run in self._runs(fingerprint, f"tags.`{_STATE}` = '{_DONE}'"):
             if run.info.run_id == self._run_id:
                 continue
             try:
@@ -87,23 +87,35 @@ class MLflowFits:
             return EarlierFit(run.data.tags.get(_SOURCE, run.info.run_id), checkpoint)
         return None
 
-    def _runs(self, fingerprint: str, *states: str) -> Iterator[Any]:
+    def _runs(self, fingerprint: str, condition: str) -> Iterator[Any]:
+        """Yield the runs with a fingerprint that meet a further condition, the newest first."""
         experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
-        for state in states:
-            query = f"tags.`{_FINGERPRINT}` = '{fingerprint}' and tags.`{_STATE}` = '{state}'"
-            yield from search_runs(self._client, experiments, query, newest_first=True)
+        query = f"tags.`{_FINGERPRINT}` = '{fingerprint}' and {condition}"
+        return search_runs(self._client, experiments, query, newest_first=True)
 
     # ------------------------------------------------------------------ who trains
 
-    def _waits(self, fingerprint: str) -> bool:
-        """Whether another run trains the same, or claimed it sooner and is alive."""
-        mine = (self._client.get_run(self._run_id).data.tags[_CLAIM], self._run_id)
-        for run in self._runs(fingerprint, _CLAIMED, _TRAINING):
+    def _claim(self, fingerprint: str) -> int:
+        """Claim the training with a number above those that are there, and return the number."""
+        self._tag(_STATE, _CHOOSING)
+        claim = 1 + max((int(run.data.tags.get(_CLAIM, 0)) for run in self._others(fingerprint)), default=0)
+        self._tag(_CLAIM, str(claim))
+        self._tag(_STATE, _CLAIMED)
+        return claim
+
+    def _waits(self, fingerprint: str, claim: int) -> bool:
+        """Whether another run that is alive trains the same, or comes first, or may."""
+        for run in self._others(fingerprint):
             tags = run.data.tags
-            first = tags[_STATE] == _TRAINING or (tags.get(_CLAIM, ""), run.info.run_id) < mine
-            if run.info.run_id != self._run_id and run.info.status == "RUNNING" and first and self._alive(run):
+            lower = (int(tags.get(_CLAIM, 0)), run.info.run_id) < (claim, self._run_id)
+            if (tags[_STATE] != _CLAIMED or lower) and self._alive(run):
                 return True
         return False
+
+    def _others(self, fingerprint: str) -> list[Any]:
+        """Return the other runs that need a training and do not have it yet."""
+        runs = self._runs(fingerprint, f"tags.`{_STATE}` != '{_DONE}' and attributes.status = 'RUNNING'")
+        return [run for run in runs if run.info.run_id != self._run_id]
 
     def _alive(self, run: Any) -> bool:
         """Whether a run's beat has changed lately, by this machine's clock."""

@@ -1,0 +1,128 @@
+"""Writes docs/benchmarks_runs.md from the figures that grid.py and log_cost.py have kept."""
+
+import json
+from statistics import median
+
+CLOCKS = {"wall": 0, "cpu": 1}
+BEFORE = ("importing mlflow", "opening the store and the run")
+HEAD = """# What many runs, and logging, cost
+
+Made by `python benchmarks/grid.py` and `python benchmarks/log_cost.py`; no figure in its tables was typed by hand.
+"""
+LOGGING = """## Logging
+
+The loggers are the default ones, MLflow and CSV, each behind a proxy that times its methods within the run: by wall
+clock, and by the CPU clock of the run's thread, which other processes do not disturb. A share is of the whole command's
+time, from its start to its end, importing TensorFlow included. Each run is a process of its own and trains. *First* is
+the run that creates the store; the others are medians of the runs after it. The server and PostgreSQL run on the same
+cores as the runs, and their CPU time is not in the CPU columns. Other processes used the machine at the same time:
+the wall clock shows it.
+
+Most of the CPU time is importing MLflow and, without a server, opening the store. It is paid once, however long the run
+is: much of a run of seconds, little of one of minutes. What is logged after that is the column *after opening*.
+"""
+
+
+def write(store, docs):
+    """Write the page from the JSON files in ``store``; runs that were not measured are left out."""
+    lines = [HEAD]
+    if (store / "grid.json").exists():
+        lines += _grid(json.loads((store / "grid.json").read_text()))
+    lines.append(LOGGING)
+    for path in sorted(store.glob("logging_*.json")):
+        section = json.loads(path.read_text())
+        lines += _shares(path.stem.removeprefix("logging_"), section) + _parts(section["found"])
+    (docs / "benchmarks_runs.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def _grid(found):
+    """Return the section of a grid of conversions beside its parts."""
+    evaluations = found["evaluations_s"]
+    together = found["starting_s"] + found["training_s"] + sum(evaluations)
+    return [
+        "## Sixteen conversions of one training",
+        "",
+        "```sh",
+        f"python -m snnpipe -m {' '.join(found['command'])}",
+        "```",
+        "",
+        f"ran {found['jobs']} jobs with {found['trainings']} training, on all 10,000 test images each. The grid is the whole "
+        "command, with its",
+        "default loggers and callbacks. Its parts were timed in a process of their own, without loggers or callbacks: the",
+        "network fitted once, then converted and evaluated with each of the sixteen settings.",
+        f"Measured {found['measured']} on {found['machine']}.",
+        "",
+        _row("", "s"),
+        _row("---", "---"),
+        _row("importing", f"{found['starting_s']:.1f}"),
+        _row("one training", f"{found['training_s']:.1f}"),
+        _row(
+            f"sixteen evaluations ({min(evaluations):.1f} to {max(evaluations):.1f} s each)", f"{sum(evaluations):.1f}"
+        ),
+        _row("parts together", f"{together:.1f}"),
+        _row("**the grid**", f"**{found['grid_s']:.1f}** ({100 * (found['grid_s'] / together - 1):+.1f} %)"),
+        "",
+    ]
+
+
+def _row(*cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def _spent(run, clock, leave_out=()):
+    return sum(own[CLOCKS[clock]] for part, own in run["parts"].items() if part not in leave_out)
+
+
+def _share(run, clock, leave_out=()):
+    return _spent(run, clock, leave_out) / run[clock]
+
+
+def _shares(name, section):
+    command = {"digits": "`python -m snnpipe`", "MNIST": "`data=mnist model=cnn2d training.epochs=2`"}[name]
+    lines = [
+        f"### {name}",
+        "",
+        f"{command}: all test images. Measured {section['measured']} on {section['machine']}.",
+        "",
+        _row(
+            *("store", "", "whole command, s", "its CPU s", "logging, s", "its CPU s"),
+            *("share of wall", "share of CPU", "share of CPU after opening", "runs", "requests a run"),
+        ),
+        _row(*["---"] * 11),
+    ]
+    for store, found in section["found"].items():
+        for label, runs in (("first", found["runs"][:1]), ("later", found["runs"][1:])):
+
+            def middle(of, runs=runs):
+                return median(of(run) for run in runs)
+
+            lines.append(
+                _row(
+                    store,
+                    label,
+                    *(f"{middle(lambda run, c=clock: run[c]):.1f}" for clock in CLOCKS),
+                    *(f"{middle(lambda run, c=clock: _spent(run, c)):.2f}" for clock in CLOCKS),
+                    *(f"{100 * middle(lambda run, c=clock: _share(run, c)):.1f} %" for clock in CLOCKS),
+                    f"{100 * middle(lambda run: _share(run, 'cpu', BEFORE)):.1f} %",
+                    str(len(runs)),
+                    str(found["requests"] or "-"),
+                )
+            )
+    return [*lines, ""]
+
+
+def _parts(found):
+    names = list(dict.fromkeys(part for store in found.values() for run in store["runs"] for part in run["parts"]))
+    lines = [
+        "Where it goes: seconds by wall clock and, in brackets, of CPU, medians of the later runs.",
+        "",
+        _row("", *found),
+        _row(*["---"] * (len(found) + 1)),
+    ]
+    for name in names:
+        cells = []
+        for store in found.values():
+            wall, cpu = (median(run["parts"][name][clock] for run in store["runs"][1:]) for clock in (0, 1))
+            cells.append(f"{wall:.2f} ({cpu:.2f})")
+        lines.append(_row(name, *cells))
+    return [*lines, ""]
