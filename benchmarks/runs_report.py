@@ -46,10 +46,9 @@ def _grid(found):
         f"python -m snnpipe -m {' '.join(found['command'])}",
         "```",
         "",
-        f"ran {found['jobs']} jobs with {found['trainings']} training, on all 10,000 test images each. The grid is the whole "
-        "command, with its",
-        "default loggers and callbacks. Its parts were timed in a process of their own, without loggers or callbacks: the",
-        "network fitted once, then converted and evaluated with each of the sixteen settings.",
+        f"ran {found['jobs']} jobs with {found['trainings']} training, on all 10,000 test images each. The grid is the",
+        "whole command, with its default loggers and callbacks. Its parts were timed in a process of their own,",
+        "without them: the network fitted once, then converted and evaluated with each of the sixteen settings.",
         f"Measured {found['measured']} on {found['machine']}.",
         "",
         _row("", "s"),
