@@ -13,6 +13,8 @@ from snnpipe.artifacts.plots import BLUE, GREY, ORANGE, save
 
 _LOG_FROM = 20.0
 """Axes whose values span more than this factor are logarithmic."""
+_NUMBER_SIZE = (10.0, 7.5)
+"""Width and height of a point's number, points."""
 _ROWS = 26
 """Lines of a column of the key."""
 
@@ -103,9 +105,6 @@ def _draw(
             label="as configured",
             zorder=4,
         )
-    for number, (xx, yy) in enumerate(zip(at, y, strict=True)):
-        bold = "bold" if on_front[number] else "normal"
-        axes.annotate(str(number), (xx, yy), xytext=(4, 3), textcoords="offset points", fontsize=7, fontweight=bold)
     if y.max() > _LOG_FROM:
         axes.set_yscale("symlog", linthresh=1)
         axes.yaxis.set_major_formatter("{x:g}")
@@ -113,6 +112,25 @@ def _draw(
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(alpha=0.25, linewidth=0.5)
+    _number(axes, at, y, on_front)
+
+
+def _number(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], on_front: NDArray[np.bool_]) -> None:
+    """Write each point's number beside it, above the numbers that are there already."""
+    taken: list[NDArray[np.float64]] = []
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    places = axes.transData.transform(np.column_stack([x, y])) * 72 / figure.dpi  # in points
+    for number in np.argsort(x, kind="stable"):
+        offset = np.array([4.0, 3.0])
+        while any((np.abs(places[number] + offset - other) < _NUMBER_SIZE).all() for other in taken):
+            offset[1] += 1.0
+        taken.append(places[number] + offset)
+        weight = "bold" if on_front[number] else "normal"
+        at = (x[number], y[number])
+        axes.annotate(
+            str(number), at, xytext=(offset[0], offset[1]), textcoords="offset points", fontsize=7, fontweight=weight
+        )
 
 
 def _key(axes: Axes, labels: Sequence[str], on_front: NDArray[np.bool_], columns: int) -> None:
