@@ -13,7 +13,7 @@ SWEEPS = {"sweeps.durations", "sweeps.jobs", "sweeps.recorder"}
 HOMES = {
     "hydra": {"cli", "config", "hydra_errors", *SWEEPS},
     "omegaconf": {"cli", "config", "hydra_errors", *SWEEPS},
-    "mlflow": {"loggers.mlflow"},
+    "mlflow": {"loggers.mlflow", "loggers.mlflow_store"},
     "nengo": {
         *("native", "models.lif_cnn", "training.nengo_dl", "simulators.nengo_dl"),
         *(f"conversion.{name}" for name in ("nengo_dl", "native_layers", "nengo_objects", "lif_by_hand")),

@@ -3,22 +3,44 @@
 import math
 from collections.abc import Mapping
 from textwrap import shorten
+from typing import TYPE_CHECKING
 
-from snnpipe.trainer import RunResult
+from snnpipe.artifacts.tables import markdown_table
+
+if TYPE_CHECKING:
+    from snnpipe.trainer import RunResult
 
 WIDTH = 100
 
 
-def closing_table(result: RunResult) -> str:
-    """Return the table that a run ends with, at most 100 columns wide."""
-    m = result.metrics
+def closing_table(result: "RunResult") -> str:
+    """Return the table that a run ends with, at most 100 columns wide but for addresses, which are whole."""
+    rows = [*_answers(result.metrics, result.simulator, result.trained_by), *result.address.items()]
+    label_width = max(len(label) for label, _ in rows)
+    lines = [f"  {label:<{label_width}}  {value}" for label, value in rows]
+    rule = "-" * min(WIDTH, max(map(len, lines)) + 2)
+    return "\n".join([rule, *lines, rule])
+
+
+def description(metrics: Mapping[str, float], simulator: str, trained_by: str) -> str:
+    """Return what the closing table says of a run as a table in Markdown.
+
+    Parameters
+    ----------
+    metrics, simulator, trained_by
+        As in `snnpipe.trainer.RunResult`.
+    """
+    return markdown_table([("", ""), *_answers(metrics, simulator, trained_by)])
+
+
+def _answers(m: Mapping[str, float], simulator: str, trained_by: str) -> list[tuple[str, str]]:
+    """Return the table's rows, most wanted first."""
     images = int(m["snn/test_images"])
     low, high = m["snn/accuracy_ci_low"], m["snn/accuracy_ci_high"]
     latency = m.get("snn/latency_ms_to_1pt")
     per_mac = m.get("snn/synops_per_dense_mac")
-    trained = f"  (trained in run {result.trained_by}; training.reuse=false trains anew)" if result.trained_by else ""
-    rows = [
-        ("ANN accuracy", f"{_percent(m['ann/test_accuracy'])}{trained}"),
+    return [
+        ("ANN accuracy", _percent(m["ann/test_accuracy"])),
         (
             "SNN accuracy",
             f"{_percent(m['snn/test_accuracy'])}  (95 %: {_percent(low)} to {_percent(high)}, {images:,} test images)",
@@ -40,14 +62,10 @@ def closing_table(result: RunResult) -> str:
             + ("" if per_mac is None else f"  ({per_mac:.2f} per multiply-accumulate of the ANN)"),
         ),
         ("simulated", f"{m['simulate/images_per_s']:,.1f} images/s, {m['simulate/peak_memory_mb']:,.0f} MiB at most"),
-        *_simulator(result.simulator),
+        *([("trained", f"by run {trained_by}; training.reuse=false trains anew")] if trained_by else []),
+        *_simulator(simulator),
         *_verified(m),
-        *result.address.items(),
     ]
-    label_width = max(len(label) for label, _ in rows)
-    lines = [f"  {label:<{label_width}}  {value}" for label, value in rows]
-    rule = "-" * min(WIDTH, max(map(len, lines)) + 2)
-    return "\n".join([rule, *lines, rule])
 
 
 def _simulator(used: str) -> list[tuple[str, str]]:
