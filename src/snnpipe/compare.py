@@ -1,10 +1,10 @@
 """``python -m snnpipe.compare RUN RUN ...``: what differs between runs, in their settings and in what came of them."""
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -241,7 +241,8 @@ def _printed(
 
 def _from_where_they_differ(values: Sequence[str]) -> list[str]:
     """Return values without most of a long beginning that they share, so that cutting leaves what differs."""
-    shared = len(os.path.commonprefix(list(values))) - _SHORT
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*values, strict=False))
+    shared = sum(1 for _ in alike) - _SHORT
     return [f"...{value[shared:]}" if shared > _SHORT else value for value in values]
 
 
