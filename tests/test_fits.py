@@ -211,7 +211,7 @@ def test_a_run_takes_an_earlier_runs_training_unless_told_not_to(command, tmp_pa
     for further in ((), ("conversion.synapse=0.02", "simulator.n_steps=7"), ("training.reuse=false",), ("seed=1",)):
         result = command(*fast, *further)
         assert result.code == 0, result.err
-        assert ("trained in run" in result.out) == (further[:1] == ("conversion.synapse=0.02",))
+        assert ("training.reuse=false trains anew" in result.out) == (further[:1] == ("conversion.synapse=0.02",))
     client = MlflowClient("sqlite:///mlruns/mlflow.db")
     runs = client.search_runs(["1"], order_by=["start_time ASC"])
     reused = [run.data.tags.get("fit.reused") for run in runs]

@@ -117,7 +117,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 @hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name="config")
 def _compose_and_run(composed: DictConfig) -> Any:
-    from snnpipe.config import build, check, interpolated_keys, resolve
+    from snnpipe.config import build, check, chosen_experiment, interpolated_keys, resolve
     from snnpipe.describe import command_line
     from snnpipe.summary import closing_table
     from snnpipe.sweeps.jobs import run_job
@@ -127,7 +127,7 @@ def _compose_and_run(composed: DictConfig) -> Any:
     try:
         config = resolve(composed)
         check(config, interpolated_keys(composed))
-        result = build(config, command=command_line(sys.argv[1:])).run()
+        result = build(config, tags=chosen_experiment(), command=command_line(sys.argv[1:])).run()
     except Exception as error:
         if not isinstance(error, UserError):
             traceback.print_exception(error)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -118,6 +119,12 @@ def check(config: Mapping[str, Any], interpolated: Collection[str] = ()) -> None
     if problems:
         at_source = [p for p in problems if not _is_under(p.partition(": ")[0], interpolated)]
         raise ConfigError(*dict.fromkeys(at_source or problems))
+
+
+def chosen_experiment() -> dict[str, str]:
+    """Return the experiment file that this command line chose, as a tag; empty where it chose none."""
+    chosen = HydraConfig.get().runtime.choices.get("experiment")
+    return {"experiment": str(chosen)} if chosen else {}
 
 
 def check_engines(hydra: DictConfig) -> None:

@@ -7,6 +7,17 @@ from typing import Any
 
 import yaml
 
+_NAME_LENGTH = 100
+_ORDINARY = {
+    "converter": "NengoDLConverter",
+    "encoder": "ConstantEncoder",
+    "dt": 0.001,
+    "readout": "last",
+    "simulator": "AutoSimulator",
+    "seed": 0,
+}
+"""What a run's name passes over."""
+
 
 def describe(value: Any) -> Any:
     """Return a part as plain data: ``_target_`` and its settings, as a config file would build it."""
@@ -50,22 +61,69 @@ def command_line(overrides: Sequence[str]) -> str:
 
 
 def run_name(config: Mapping[str, Any]) -> str:
-    """Return a name that says what a run is: dataset, network, training, neuron, scale, synapse, steps."""
-    conversion, simulator = config.get("conversion", {}), config.get("simulator", {})
-    scale, synapse = conversion.get("scale_firing_rates"), conversion.get("synapse")
+    """Return a name that says what a run is, at most 100 characters long.
+
+    Dataset, network, training, neuron, scale, synapse and steps always; other settings where they are not the ordinary.
+    """
+    conversion, simulator, training = (_node(config, group) for group in ("conversion", "simulator", "training"))
+    fitted_at, dt = training.get("scale_firing_rates", 1), simulator.get("dt", _ORDINARY["dt"])
+    tags = filter_tags(config)
     words = [
-        config.get("data", {}).get("name"),
-        _kind(config.get("model")),
-        _kind(config.get("training")),
-        (_kind(conversion["neuron"]) or "rate") if "neuron" in conversion else None,
-        f"x{scale:g}" if isinstance(scale, (int, float)) else None,
-        f"{1000 * synapse:g}ms" if isinstance(synapse, (int, float)) else None,
-        f"{simulator.get('n_steps')}steps" if simulator.get("n_steps") else None,
+        tags.get("data"),
+        tags.get("model"),
+        tags.get("training"),
+        _setting(fitted_at, "fit_x{:g}") if fitted_at != 1 else None,
+        _class(training.get("regularizer")),
+        _unless_ordinary("converter", _class(conversion)),
+        tags.get("neuron"),
+        _setting(conversion.get("scale_firing_rates"), "x{:g}"),
+        _setting(conversion.get("synapse"), "{:g}ms", 1000),
+        _unless_ordinary("encoder", _class(config.get("encoder"))),
+        _setting(simulator.get("n_steps"), "{}steps"),
+        _setting(_unless_ordinary("dt", dt), "of_{:g}ms", 1000),
+        _unless_ordinary("readout", simulator.get("readout")),
+        _unless_ordinary("simulator", _class(simulator)),
+        _setting(simulator.get("max_images"), "{}images"),
+        _setting(_unless_ordinary("seed", config.get("seed")), "seed{}"),
     ]
-    return "-".join(str(word) for word in words if word) or "run"
+    return "-".join(str(word) for word in words if word)[:_NAME_LENGTH] or "run"
 
 
-def _kind(node: Any) -> str | None:
+def filter_tags(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what runs are looked for by, in a word each: dataset, network, training path and neuron."""
+    conversion = _node(config, "conversion")
+    found = {
+        "data": _node(config, "data").get("name"),
+        "model": _class(config.get("model")),
+        "training": (_class(config.get("training")) or "").removesuffix("Training"),
+        "neuron": _neuron(conversion["neuron"]) if "neuron" in conversion else None,
+    }
+    return {name: str(value) for name, value in found.items() if value}
+
+
+def _node(config: Mapping[str, Any], group: str) -> Mapping[str, Any]:
+    node = config.get(group)
+    return node if isinstance(node, Mapping) else {}
+
+
+def _class(node: Any) -> str | None:
     if not isinstance(node, Mapping) or "_target_" not in node:
         return None
     return str(node["_target_"]).rpartition(".")[2]
+
+
+def _neuron(node: Any) -> str:
+    if node is None:
+        return "rate"
+    return (_class(node) or "by_layer").replace("RectifiedLinear", "ReLU")
+
+
+def _setting(value: Any, form: str, factor: int = 1) -> str | None:
+    """Return a number in some form, the class of an object, or that there is one for each layer."""
+    if isinstance(value, Mapping):
+        return _class(value) or "by_layer"
+    return form.format(factor * value) if isinstance(value, (int, float)) else None
+
+
+def _unless_ordinary(what: str, value: Any) -> Any:
+    return None if value == _ORDINARY[what] else value

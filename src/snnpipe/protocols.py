@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkabl
 
 from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.types import (
+    BatchProgress,
     ConversionPlan,
     DataSpec,
     FitProgress,
@@ -170,7 +171,7 @@ class Callback(Protocol):
 
     def on_fit_start(self, state: RunState) -> None: ...
 
-    def on_train_batch_end(self, state: RunState, epoch: int, batch: int, n_batches: int, images: int) -> None: ...
+    def on_train_batch_end(self, state: RunState, progress: BatchProgress) -> None: ...
 
     def on_epoch_end(self, state: RunState, progress: FitProgress) -> None: ...
 
@@ -193,7 +194,7 @@ class CallbackSink(Protocol):
     def epoch_end(self, progress: FitProgress) -> bool:
         """Report an epoch; return whether training shall stop."""
 
-    def batch_end(self, epoch: int, batch: int, n_batches: int, images: int) -> None:
+    def batch_end(self, progress: BatchProgress) -> None:
         """Report a training batch."""
 
 

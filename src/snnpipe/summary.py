@@ -3,23 +3,50 @@
 import math
 from collections.abc import Iterator, Mapping
 from textwrap import shorten, wrap
+from typing import TYPE_CHECKING
 
+from snnpipe.artifacts.tables import markdown_table
 from snnpipe.diagnosis.values import Diagnosis
-from snnpipe.trainer import RunResult
+
+if TYPE_CHECKING:
+    from snnpipe.trainer import RunResult
 
 WIDTH = 100
 
 
-def closing_table(result: RunResult) -> str:
-    """Return the table that a run ends with, at most 100 columns wide."""
-    m = result.metrics
+def closing_table(result: "RunResult") -> str:
+    """Return the table that a run ends with, at most 100 columns wide but for addresses, which are whole."""
+    answers = _answers(result.metrics, result.simulator, result.trained_by, result.diagnosis)
+    rows = [*answers, *result.address.items()]
+    label_width = max(len(label) for label, _ in rows)
+    lines = [f"  {label:<{label_width}}  {value}" for label, value in rows]
+    rule = "-" * min(WIDTH, max(map(len, lines)) + 2)
+    return "\n".join([rule, *lines, rule])
+
+
+def description(
+    metrics: Mapping[str, float], simulator: str, trained_by: str, diagnosis: Diagnosis | None = None
+) -> str:
+    """Return what the closing table says of a run as a table in Markdown.
+
+    Parameters
+    ----------
+    metrics, simulator, trained_by, diagnosis
+        As in `snnpipe.trainer.RunResult`.
+    """
+    return markdown_table([("", ""), *_answers(metrics, simulator, trained_by, diagnosis)])
+
+
+def _answers(
+    m: Mapping[str, float], simulator: str, trained_by: str, diagnosis: Diagnosis | None
+) -> list[tuple[str, str]]:
+    """Return the table's rows, most wanted first."""
     images = int(m["snn/test_images"])
     low, high = m["snn/accuracy_ci_low"], m["snn/accuracy_ci_high"]
     latency = m.get("snn/latency_ms_to_1pt")
     per_mac = m.get("snn/synops_per_dense_mac")
-    trained = f"  (trained in run {result.trained_by}; training.reuse=false trains anew)" if result.trained_by else ""
-    rows = [
-        ("ANN accuracy", f"{_percent(m['ann/test_accuracy'])}{trained}"),
+    return [
+        ("ANN accuracy", _percent(m["ann/test_accuracy"])),
         (
             "SNN accuracy",
             f"{_percent(m['snn/test_accuracy'])}  (95 %: {_percent(low)} to {_percent(high)}, {images:,} test images)",
@@ -42,15 +69,11 @@ def closing_table(result: RunResult) -> str:
         ),
         ("energy per image", _energy(m)),
         ("simulated", f"{m['simulate/images_per_s']:,.1f} images/s, {m['simulate/peak_memory_mb']:,.0f} MiB at most"),
-        *_simulator(result.simulator),
+        *([("trained", f"by run {trained_by}; training.reuse=false trains anew")] if trained_by else []),
+        *_simulator(simulator),
         *_verified(m),
-        *_diagnosed(result.diagnosis),
-        *result.address.items(),
+        *_diagnosed(diagnosis),
     ]
-    label_width = max(len(label) for label, _ in rows)
-    lines = [f"  {label:<{label_width}}  {value}" for label, value in rows]
-    rule = "-" * min(WIDTH, max(map(len, lines)) + 2)
-    return "\n".join([rule, *lines, rule])
 
 
 def _energy(metrics: Mapping[str, float]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from snnpipe import protocols
 from snnpipe.native import NativeNetwork
 from snnpipe.types import (
+    BatchProgress,
     ConversionPlan,
     DataSpec,
     FitProgress,
@@ -50,7 +51,7 @@ class Silent:
         self.epochs.append(progress)
         return False
 
-    def batch_end(self, epoch: int, batch: int, n_batches: int, images: int) -> None:
+    def batch_end(self, progress: BatchProgress) -> None:
         """Count a batch."""
         self.batches += 1
 
@@ -198,7 +199,7 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
         state.settings = SimulationSettings(n_steps=4)
         callback.on_prepare_end(state)
         callback.on_fit_start(state)
-        callback.on_train_batch_end(state, 0, 0, 1, 20)
+        callback.on_train_batch_end(state, BatchProgress(0, 1, 0, 1, 20))
         metrics = {"fit/loss": 1.0, "fit/accuracy": 0.5, "fit/val_loss": 1.0, "fit/val_accuracy": 0.5}
         callback.on_epoch_end(state, FitProgress(1, 1, metrics))
         callback.on_fit_end(state)

@@ -17,7 +17,7 @@ from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
 from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.compat import start_afresh
-from snnpipe.describe import describe, flatten, run_name, to_yaml
+from snnpipe.describe import describe, filter_tags, flatten, run_name, to_yaml
 from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.errors import (
     ConfigError,
@@ -35,6 +35,7 @@ from snnpipe.keras_graph import activation_name
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
+from snnpipe.metrics.series import step_series
 from snnpipe.metrics.verification import TOLERANCE
 from snnpipe.native import NativeNetwork
 from snnpipe.passes import TestPass, ann_metrics
@@ -50,7 +51,8 @@ from snnpipe.protocols import (
     Status,
     TrainingPath,
 )
-from snnpipe.types import DataSpec, FitProgress, RunState, SpikingNetwork
+from snnpipe.summary import description
+from snnpipe.types import BatchProgress, DataSpec, FitProgress, RunState, SpikingNetwork
 
 if TYPE_CHECKING:
     import tf_keras
@@ -315,10 +317,11 @@ class Trainer:
         }
         self._record(metrics)
         accuracy, agreement = evaluation.accuracy_at_step, evaluation.agreement_at_step
+        curves = {"accuracy": accuracy.tolist(), "agreement": agreement.tolist()}
         for logger in self._started:
             logger.set_tag("simulator.used", used)
-            logger.log_series("snn/accuracy_at_step", accuracy.tolist())
-            logger.log_series("snn/agreement_at_step", agreement.tolist())
+            for name, values, first in step_series(curves, simulator.n_steps, simulator.dt):
+                logger.log_series(name, values, first)
         if self._started:
             self._write_curves(accuracy, agreement, evaluation)
             if counts := OperationCounts.of(metrics):
@@ -326,14 +329,16 @@ class Trainer:
                 self._log_artifact(energy, "tables")
         self._state.outcome = evaluation.outcome()
         self._state.diagnosis = self._diagnose(images) if self.diagnosed_images else None
+        told = description(self._state.results, used, self._trained_by, self._state.diagnosis)
+        self._tag("description", told)
         self._tell("on_evaluate_end", self._state)
         self._stage("done")
         address = {"run": self.name} if self._started else {}
         address |= {k: v for logger in self._started for k, v in logger.address.items()}
         return RunResult(
             dict(self._state.results),
-            accuracy.tolist(),
-            agreement.tolist(),
+            curves["accuracy"],
+            curves["agreement"],
             {n_steps: known | evaluation.metrics(n_steps) for n_steps in durations[:-1]},
             used,
             self._trained_by,
@@ -432,7 +437,7 @@ class Trainer:
         """Check what can be checked, then open the loggers: a run that cannot work leaves nothing behind."""
         self.prepare()
         make_folder(self.output_dir, "paths.output_dir")
-        tags = self.tags | {"snnpipe.version": __version__, "stage_reached": "prepare"}
+        tags = filter_tags(self.config) | self.tags | {"snnpipe.version": __version__, "stage_reached": "prepare"}
         if commit := git_commit():
             tags["git.commit"] = commit
         try:
@@ -522,8 +527,8 @@ class _Sink:
         trainer._tell("on_epoch_end", state, progress)
         return state.stop_training
 
-    def batch_end(self, epoch: int, batch: int, n_batches: int, images: int) -> None:
-        self._trainer._tell("on_train_batch_end", self._trainer._state, epoch, batch, n_batches, images)
+    def batch_end(self, progress: BatchProgress) -> None:
+        self._trainer._tell("on_train_batch_end", self._trainer._state, progress)
 
 
 def _attempt(failures: list[Exception], step: Callable[..., None], *arguments: Any) -> None:

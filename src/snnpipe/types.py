@@ -394,6 +394,27 @@ class SimulationSettings:
 
 
 @dataclass(frozen=True)
+class BatchProgress:
+    """Where training stands at the end of a batch.
+
+    Attributes
+    ----------
+    epoch, epochs
+        The epoch that it is in, from 0, and epochs to do.
+    batch, n_batches
+        The batch, from 0, and batches of an epoch.
+    images
+        Images of the epoch that are done.
+    """
+
+    epoch: int
+    epochs: int
+    batch: int
+    n_batches: int
+    images: int
+
+
+@dataclass(frozen=True)
 class FitProgress:
     """Where training stands at the end of an epoch.
 

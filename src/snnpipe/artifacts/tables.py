@@ -61,11 +61,9 @@ def plan_table(plan: ConversionPlan) -> tuple[list[str], list[list[str]]]:
 def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
     """Write a conversion plan as ``plan.json`` and as a table in ``plan.md``."""
     header, rows = plan_table(plan)
-    lines = ["# Conversion plan", "", _markdown_row(header), _markdown_row(["---"] * len(header))]
-    lines += [_markdown_row(row) for row in rows]
     return [
         write_json(folder / "plan.json", [_plain(layer) for layer in plan.layers]),
-        write_text(folder / "plan.md", "\n".join(lines) + "\n"),
+        write_text(folder / "plan.md", f"# Conversion plan\n\n{markdown_table([header, *rows])}\n"),
     ]
 
 
@@ -91,8 +89,10 @@ def _synapse(synapse: Any) -> str:
     return f"{1000 * synapse:g}" if isinstance(synapse, (float, int)) else repr(synapse)
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows, the header first, as a table in Markdown."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "| " + " | ".join(["---"] * len(rows[0])) + " |", *lines[1:]])
 
 
 def write_energy(path: Path, estimates: Sequence[EnergyEstimate]) -> Path:

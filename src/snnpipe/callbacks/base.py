@@ -5,7 +5,7 @@
 and ``on_exception`` once, where the run fails or is stopped.
 """
 
-from snnpipe.types import FitProgress, RunState, SimulatedBatch
+from snnpipe.types import BatchProgress, FitProgress, RunState, SimulatedBatch
 
 
 class Callback:
@@ -28,8 +28,8 @@ class Callback:
     def on_fit_start(self, state: RunState) -> None:
         """Training is about to begin."""
 
-    def on_train_batch_end(self, state: RunState, epoch: int, batch: int, n_batches: int, images: int) -> None:
-        """Batch ``batch`` of ``n_batches`` is done, ``images`` of the epoch's images with it."""
+    def on_train_batch_end(self, state: RunState, progress: BatchProgress) -> None:
+        """A batch of training images is done."""
 
     def on_epoch_end(self, state: RunState, progress: FitProgress) -> None:
         """An epoch is done; ``state.stop_training = True`` ends training."""

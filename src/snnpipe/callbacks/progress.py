@@ -5,28 +5,37 @@ import sys
 from tqdm import tqdm
 
 from snnpipe.callbacks.base import Callback
-from snnpipe.types import FitProgress, RunState, SimulatedBatch
+from snnpipe.types import BatchProgress, FitProgress, RunState, SimulatedBatch
 
 
 class Progress(Callback):
-    """A progress bar for each epoch and for the simulation, and a line for each epoch."""
+    """A progress bar for the training and one for the simulation, and a line for each epoch."""
 
     _bar: "tqdm[None] | None" = None
 
-    def on_train_batch_end(self, state: RunState, epoch: int, batch: int, n_batches: int, images: int) -> None:
-        """Move the epoch's bar."""
+    def on_train_batch_end(self, state: RunState, progress: BatchProgress) -> None:
+        """Move the training's bar."""
+        assert state.spec is not None
+        n_train = state.spec.n_train
+        done = progress.epoch * n_train + progress.images
         if self._bar is None:
-            assert state.spec is not None
-            self._bar = self._open(f"epoch {epoch + 1}", state.spec.n_train)
-        self._bar.update(images - self._bar.n)
+            self._bar = self._open("training", progress.epochs * n_train, done)
+        self._bar.set_description(
+            f"epoch {progress.epoch + 1}/{progress.epochs}, step {progress.batch + 1}/{progress.n_batches}",
+            refresh=False,
+        )
+        self._bar.update(done - self._bar.n)
 
     def on_epoch_end(self, state: RunState, progress: FitProgress) -> None:
-        """Close the epoch's bar and write its metrics."""
-        self._close()
+        """Write the epoch's metrics above the bar."""
         if sys.stderr.isatty():
             width = len(str(progress.epochs))
             found = "  ".join(f"{name.removeprefix('fit/')} {value:.4g}" for name, value in progress.metrics.items())
             tqdm.write(f"epoch {progress.epoch:{width}d}/{progress.epochs}  {found}", file=sys.stderr)
+
+    def on_fit_end(self, state: RunState) -> None:
+        """Close the training's bar."""
+        self._close()
 
     def on_simulation_start(self, state: RunState, images: int) -> None:
         """Open the simulation's bar."""
@@ -45,8 +54,8 @@ class Progress(Callback):
         """Leave the terminal on a line of its own."""
         self._close()
 
-    def _open(self, what: str, images: int) -> "tqdm[None]":
-        return tqdm(total=images, desc=what, unit=" images", leave=False, disable=None, file=sys.stderr)
+    def _open(self, what: str, images: int, done: int = 0) -> "tqdm[None]":
+        return tqdm(total=images, initial=done, desc=what, unit=" images", leave=False, disable=None, file=sys.stderr)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import logging
-import os
 import re
-import socket
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +11,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from snnpipe.checkpoint import EarlierFit
 from snnpipe.errors import LoggingError, one_line
 from snnpipe.files import make_folder
 from snnpipe.loggers.mlflow_fits import MLflowFits
+from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, is_server, open_client, store_uri
 from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, sweep_fingerprint
 from snnpipe.protocols import Status
 from snnpipe.schema import check_fields
@@ -26,10 +24,9 @@ from snnpipe.types import DataSpec, SweepJob
 
 _BATCH = {"params": 100, "metrics": 1000}
 _PARAM_LENGTH = 6000
-_SQLITE = "sqlite:///"
-_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
-_ANSWER_TIMEOUT_S = 5.0
 _ATTEMPTS = 3
+_OWN_NAMES = {"description": "mlflow.note.content"}
+"""MLflow's names of the tags that its pages show in a place of their own."""
 
 
 @dataclass
@@ -68,7 +65,8 @@ class MLflowLogger:
         client = self._open_client()
         if parent:
             MLflowSweeps(client).end_earlier(self._experiment_id, parent, tags)
-        tags = dict(tags) | ({PARENT_TAG: parent} if parent else {})
+        tags = {_OWN_NAMES.get(name, name): value for name, value in tags.items()}
+        tags |= {PARENT_TAG: parent} if parent else {}
         run = client.create_run(self._experiment_id, run_name=run_name, tags=tags)
         self._run_id = run.info.run_id
         from mlflow.entities import Param
@@ -122,7 +120,7 @@ class MLflowLogger:
 
     def set_tag(self, name: str, value: str) -> None:
         """Set or replace a tag."""
-        self._client.set_tag(self._run_id, name, value)
+        self._client.set_tag(self._run_id, _OWN_NAMES.get(name, name), value)
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Copy a file to the run's artifacts."""
@@ -169,37 +167,27 @@ class MLflowLogger:
 
     @property
     def address(self) -> dict[str, str]:
-        """The run's id, and the command that starts the UI on its store."""
+        """The run's id, and the command that opens the UI on its store."""
         uri = self._uri()
-        if urlsplit(uri).scheme in ("http", "https"):
+        if is_server(uri):
             where = f"{uri.rstrip('/')}/#/experiments/{self._experiment_id}/runs/{self._run_id}"
         else:
-            where = f"{_shortest(sys.executable)} -m mlflow ui --backend-store-uri {_shortest_uri(uri)}"
+            store = "" if uri == store_uri() else f" --tracking-uri {_shortest_uri(uri)}"
+            where = f"{_python()} -m snnpipe.review{store}"
         return {"run id": self._run_id, "review": where}
 
     # ------------------------------------------------------------------ the store
 
     def _uri(self) -> str:
-        given = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        return given or f"{_SQLITE}{Path(self.folder).resolve()}/mlflow.db"
+        return store_uri(self.tracking_uri, self.folder)
 
     def _open_client(self) -> Any:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # `address` says where the run is
-        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        uri = self._uri()
+        mlflow, uri = import_mlflow(), self._uri()
         try:
-            _check_answers(uri)
             with self._first_use(uri):
-                self._client = MlflowClient(tracking_uri=uri)
+                self._client = open_client(uri)
                 self._experiment_id = self._find_or_create_experiment(uri)
-        except (MlflowException, OSError, ImportError) as error:
+        except (mlflow.exceptions.MlflowException, OSError, ImportError) as error:
             if isinstance(error, ImportError):  # SQLAlchemy's, for the library that speaks to the database
                 raise LoggingError(
                     f"logger.tracking_uri: cannot open {uri} ({one_line(error)}): for PostgreSQL, pip install "
@@ -214,12 +202,12 @@ class MLflowLogger:
     @contextmanager
     def _first_use(self, uri: str) -> Iterator[None]:
         """Let one process at a time create a SQLite store and its experiments."""
-        if not uri.startswith(_SQLITE):
+        if not uri.startswith(SQLITE):
             yield
             return
         import fcntl
 
-        folder = make_folder(Path(uri.removeprefix(_SQLITE)).parent, "paths.mlruns")
+        folder = make_folder(Path(uri.removeprefix(SQLITE)).parent, "paths.mlruns")
         with (folder / ".mlflow.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -230,8 +218,8 @@ class MLflowLogger:
         if (found := self._find_experiment()) is not None:
             return found
         artifacts = None
-        if uri.startswith(_SQLITE):
-            artifacts = (Path(uri.removeprefix(_SQLITE)).parent / "artifacts").resolve().as_uri()
+        if uri.startswith(SQLITE):
+            artifacts = (Path(uri.removeprefix(SQLITE)).parent / "artifacts").resolve().as_uri()
         try:
             return str(self._client.create_experiment(self.experiment_name, artifact_location=artifacts))
         except MlflowException:
@@ -248,15 +236,6 @@ class MLflowLogger:
         return None if found is None else str(found.experiment_id)
 
 
-def _check_answers(uri: str) -> None:
-    """Raise `OSError` at once where nothing listens at a store's address; MLflow would retry for minutes."""
-    url = urlsplit(uri)
-    scheme = url.scheme.partition("+")[0]
-    proxied = any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"))
-    if scheme in _PORTS and url.hostname and not (proxied and scheme.startswith("http")):
-        socket.create_connection((url.hostname, url.port or _PORTS[scheme]), timeout=_ANSWER_TIMEOUT_S).close()
-
-
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     for first in range(0, len(items), size):
         yield items[first : first + size]
@@ -271,6 +250,11 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def _python() -> str:
+    """Return what a shell calls this Python."""
+    return "python" if shutil.which("python") == sys.executable else _shortest(sys.executable)
+
+
 def _shortest(path: str) -> str:
     try:
         return str(Path(path).absolute().relative_to(Path.cwd()))
@@ -279,4 +263,4 @@ def _shortest(path: str) -> str:
 
 
 def _shortest_uri(uri: str) -> str:
-    return f"{_SQLITE}{_shortest(uri.removeprefix(_SQLITE))}" if uri.startswith(_SQLITE) else uri
+    return f"{SQLITE}{_shortest(uri.removeprefix(SQLITE))}" if uri.startswith(SQLITE) else uri

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -18,6 +18,9 @@ from snnpipe.files import replace_file
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
 from snnpipe.types import SweepJob
+
+if TYPE_CHECKING:
+    from snnpipe.trainer import RunResult
 
 _RESULT = "result.json"
 FAULT, MISTAKE = 1, 2
@@ -53,11 +56,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
         )
         result = trainer.run()
         for n_steps, metrics in result.at_duration.items():
-            curves = {
-                "snn/accuracy_at_step": result.accuracy_at_step[:n_steps],
-                "snn/agreement_at_step": result.agreement_at_step[:n_steps],
-            }
-            job.record_shorter(_with_steps(config, n_steps), metrics, curves, result.address.get("run id", ""))
+            job.record_shorter(_with_steps(config, n_steps), metrics, result)
     except Exception as error:
         print(f"snnpipe: job {job} failed", file=sys.stderr)
         job.record_failure(error, tell(error) == MISTAKE, logged=trainer is not None and trainer.was_logged)
@@ -146,10 +145,11 @@ class _Job:
 
     def tags(self, config: Mapping[str, Any]) -> dict[str, str]:
         """Return the tags of the run that answers for a configuration."""
+        from snnpipe.config import chosen_experiment
         from snnpipe.fingerprint import run_fingerprint
 
         n_steps = config["simulator"]["n_steps"]
-        return {
+        return chosen_experiment() | {
             "sweep.job": str(self._number),
             "sweep.duration": str(n_steps),
             "sweep.overrides": json.dumps(self.overrides(n_steps)),
@@ -182,19 +182,22 @@ class _Job:
             else:
                 yield n_steps
 
-    def record_shorter(
-        self, config: Mapping[str, Any], metrics: Mapping[str, float], curves: Mapping[str, Sequence[float]], by: str
-    ) -> None:
-        """Record what the simulation of run ``by`` says of a shorter duration, as a run of its own."""
-        from snnpipe.describe import flatten, run_name
+    def record_shorter(self, config: Mapping[str, Any], metrics: Mapping[str, float], longest: "RunResult") -> None:
+        """Record what the simulation of the longest duration says of a shorter one, as a run of its own."""
+        from snnpipe.describe import filter_tags, flatten, run_name
+        from snnpipe.metrics.series import step_series
+        from snnpipe.summary import description
 
-        overrides = self.overrides(config["simulator"]["n_steps"])
+        simulator = config["simulator"]
+        overrides = self.overrides(simulator["n_steps"])
         if self._store is not None:
-            tags = self.tags(config) | {"simulation.run_id": by}
+            tags = filter_tags(config) | self.tags(config) | {"simulation.run_id": longest.address.get("run id", "")}
+            tags["description"] = description(metrics, longest.simulator, longest.trained_by)
             self._store.start(config.get("run_name") or run_name(config), flatten(config), tags, self._parent)
             self._store.log_metrics(metrics)
-            for name, values in curves.items():
-                self._store.log_series(name, values)
+            curves = {"accuracy": longest.accuracy_at_step, "agreement": longest.agreement_at_step}
+            for name, values, first in step_series(curves, simulator["n_steps"], simulator["dt"]):
+                self._store.log_series(name, values, first)
             self._store.finalize("FINISHED")
         self.keep(overrides, metrics=dict(metrics))
 

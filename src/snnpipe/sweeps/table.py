@@ -19,8 +19,8 @@ def sweep_table(jobs: Sequence[SweepJob]) -> str:
     if keys == ["seed"] and len(finished) > 1:
         answers.append(_means(finished))
         settings.append([f"mean of {len(finished)}, 95 %"])
-    right = _columns(answers, str.rjust)
-    left = _columns(settings, str.ljust, _WIDTH - len(right[0])) if keys else [""] * len(right)
+    right = columns(answers, str.rjust)
+    left = columns(settings, str.ljust, _WIDTH - len(right[0])) if keys else [""] * len(right)
     lines = [f"{a}{b}".rstrip() for a, b in zip(left, right, strict=True)]
     rule = "-" * max(map(len, lines))
     return "\n".join([rule, *lines, rule])
@@ -33,7 +33,7 @@ def _values(job: SweepJob, keys: Sequence[str]) -> list[str]:
     return values if any(values) else [AS_CONFIGURED, *values[1:]]
 
 
-def _columns(rows: Sequence[Sequence[str]], adjust: Callable[[str, int], str], width: int = _WIDTH) -> list[str]:
+def columns(rows: Sequence[Sequence[str]], adjust: Callable[[str, int], str], width: int = _WIDTH) -> list[str]:
     """Return each row as one text of columns; the widest is cut until all fit a width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     while sum(widths) + 2 * len(widths) > width:

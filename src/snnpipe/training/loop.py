@@ -11,7 +11,7 @@ from snnpipe.errors import ConfigError, TrainingError, one_line
 from snnpipe.keras_graph import neuron_layers
 from snnpipe.protocols import CallbackSink, DataModule, Regularizer
 from snnpipe.schema import check_fields
-from snnpipe.types import FitProgress, NonNegativeInt, PositiveFloat
+from snnpipe.types import BatchProgress, FitProgress, NonNegativeInt, PositiveFloat
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -202,7 +202,7 @@ def fit_epochs(
             initial_epoch=epoch,
             epochs=epoch + 1,
             validation_data=validation,
-            callbacks=[_tell_batches(sink, data)],
+            callbacks=[_tell_batches(sink, data, epochs)],
             verbose=0,
         )
         logs = {name: values[-1] for name, values in history.history.items()}
@@ -212,7 +212,7 @@ def fit_epochs(
     return epochs, metrics
 
 
-def _tell_batches(sink: CallbackSink, data: DataModule) -> Any:
+def _tell_batches(sink: CallbackSink, data: DataModule, epochs: int) -> Any:
     """Return the Keras callback that tells ``sink`` of batches, and stops training where it diverges."""
     n_batches = steps_per_epoch(data)
 
@@ -228,6 +228,6 @@ def _tell_batches(sink: CallbackSink, data: DataModule) -> Any:
                     "training.learning_rate, or scale the images down (data.scaling)"
                 )
             done = min((batch + 1) * data.batch_size, data.spec.n_train)
-            sink.batch_end(self.epoch, batch, n_batches, done)
+            sink.batch_end(BatchProgress(self.epoch, epochs, batch, n_batches, done))
 
     return Tell()

@@ -1,0 +1,268 @@
+"""``python -m snnpipe.compare RUN RUN ...``: what differs between runs, in their settings and in what came of them."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import takewhile
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from snnpipe.artifacts.tables import markdown_table, write_csv, write_text
+from snnpipe.errors import UserError, did_you_mean, one_line
+from snnpipe.files import make_folder
+from snnpipe.loggers.mlflow_search import search_runs
+from snnpipe.loggers.mlflow_store import import_mlflow
+from snnpipe.sweeps.table import columns
+from snnpipe.tool import ToolParser, end_with, open_store
+
+_WIDTH = 100
+_ID_LENGTH = 32
+_SHORT = 8
+_NAMED = 5
+_SHOWN = 6
+_OF_EVERY_RUN = ("paths.output_dir", "logger.csv.folder", "run_name", "sweep.parent")
+_SOURCES = ("snnpipe.version", "git.commit")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A result, as the table shows it.
+
+    Attributes
+    ----------
+    title
+        Its heading.
+    metric
+        Its name in MLflow.
+    form
+        Of the value, in units of ``factor``.
+    factor
+        What the metric is multiplied with.
+    unit
+        Written behind.
+    """
+
+    title: str
+    metric: str
+    form: str
+    factor: float = 1.0
+    unit: str = ""
+
+    def value(self, metrics: Mapping[str, float]) -> str:
+        """Return a run's value, a dash where it has none."""
+        if self.metric not in metrics:
+            return "-"
+        return f"{self.factor * metrics[self.metric]:{self.form}}{self.unit}"
+
+    def difference(self, metrics: Mapping[str, float], first: Mapping[str, float]) -> str:
+        """Return by how much a run's value differs from the first run's."""
+        if self.metric not in metrics or self.metric not in first:
+            return ""
+        found = self.factor * (metrics[self.metric] - first[self.metric])
+        return f"{found:+{self.form.lstrip('+')}}"
+
+
+_ANN = _Column("ANN", "ann/test_accuracy", ".2f", 100, " %")
+_SNN = _Column("SNN", "snn/test_accuracy", ".2f", 100, " %")
+_COSTS = (
+    _Column("drop", "snn/accuracy_drop", "+.2f", 100),
+    _Column("agreement", "snn/agreement", ".2f", 100, " %"),
+    _Column("latency", "snn/latency_ms_to_1pt", "g", unit=" ms"),
+    _Column("rate", "snn/mean_rate_hz", ".1f", unit=" Hz"),
+    _Column("SynOps", "snn/synops_per_image", ",.0f"),
+)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run, and the letter that the tables call it by."""
+
+    letter: str
+    run_id: str
+    name: str
+    status: str
+    metrics: Mapping[str, float]
+    settings: Mapping[str, str]
+
+
+def main() -> int:
+    """Print and write the comparison; return the exit code."""
+    parser = ToolParser("snnpipe.compare", "Say what differs between runs, in their settings and in what came of them.")
+    parser.add_argument("runs", metavar="RUN", nargs="*", help="a run's id, the beginning of it, or the run's name")
+    parser.add_argument("--filter", help="MLflow's filter of further runs: \"tags.data = 'digits'\"")
+    parser.add_argument("--experiment", help="look in this experiment only; default: in all")
+    parser.add_argument("--output", type=Path, help="folder to write to; default: mlruns/compare/...")
+    asked = parser.parse_args()
+    if len(asked.runs) < 2 and asked.filter is None:
+        raise UserError("name two runs or more, or give --filter (--help says what there is)")
+    uri, client = open_store(asked.tracking_uri)
+    found = _find(_Store(uri, client, asked.experiment), asked.runs, asked.filter)
+    runs = [_read(run, _letter(number)) for number, run in enumerate(found)]
+    results, settings = _results(runs), _settings(runs)
+    chance = [_chance(run, runs[0]) for run in runs[1:]]
+    folder = make_folder(asked.output or Path("mlruns/compare") / time.strftime("%Y-%m-%d_%H-%M-%S"), "--output")
+    _write(folder, runs, results, chance, settings)
+    print(_printed(runs, results, chance, settings), f"  files  {folder}", sep="\n")
+    return 0
+
+
+# ---------------------------------------------------------------------- which runs
+
+
+@dataclass(frozen=True)
+class _Store:
+    """An open store, and the experiment that is looked in where it is not all of them."""
+
+    uri: str
+    client: Any
+    experiment: str | None
+
+    def search(self, query: str = "", *, newest_first: bool = False) -> Iterator[Any]:
+        """Yield the runs that a filter finds."""
+        experiments = {e.name: e.experiment_id for e in self.client.search_experiments()}
+        if self.experiment is not None and self.experiment not in experiments:
+            known = did_you_mean(self.experiment, experiments)
+            raise UserError(f"--experiment: {self.uri} has no {self.experiment!r}; {known}")
+        chosen = [i for name, i in experiments.items() if self.experiment in (None, name)]
+        return search_runs(self.client, chosen, query, newest_first=newest_first)
+
+
+def _find(store: _Store, words: Sequence[str], query: str | None) -> list[Any]:
+    """Return the runs that are named, then those that a filter finds, each once."""
+    found = {run.info.run_id: run for run in (_named(store, word) for word in words)}
+    if query is not None:
+        try:
+            found |= {run.info.run_id: run for run in store.search(query) if run.info.run_id not in found}
+        except import_mlflow().exceptions.MlflowException as error:
+            raise UserError(f"--filter: got {query!r}: {one_line(error)[:300]}") from None
+    if len(found) < 2:
+        raise UserError(f"only {len(found)} run was found in {store.uri}: two or more can be compared")
+    return list(found.values())
+
+
+def _named(store: _Store, word: str) -> Any:
+    """Return the run of an id, of the beginning of one, or of a name.
+
+    Raises
+    ------
+    UserError
+        If there is none, or more than one.
+    """
+    quote = "'" if "'" not in word else '"'
+    queries = [f"attributes.run_name = {quote}{word}{quote}"]
+    if 0 < len(word) <= _ID_LENGTH and set(word) <= set("0123456789abcdef"):
+        queries.insert(0, f"attributes.run_id LIKE '{word}%'")
+    for query in queries:
+        runs = list(store.search(query))
+        if len(runs) > 1:
+            ids = ", ".join(run.info.run_id[:_SHORT] for run in runs[-_NAMED:])
+            raise UserError(f"{word!r} are {len(runs)} runs of {store.uri}: give more of an id, of {ids} for example")
+        if runs:
+            return runs[0]
+    there = list(store.search(newest_first=True))
+    names = [name for run in there for name in (run.info.run_name, run.info.run_id)]
+    close = get_close_matches(word, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    newest = ", ".join(f"{run.info.run_id[:_SHORT]} ({run.info.run_name})" for run in there[:_NAMED])
+    raise UserError(f"no run {word!r} in {store.uri}; {hint}the newest: {newest or 'none'}")
+
+
+def _read(run: Any, letter: str) -> _Run:
+    tags = run.data.tags
+    settings = {name: value for name, value in run.data.params.items() if name not in _OF_EVERY_RUN}
+    settings |= {name: tags[name] for name in _SOURCES if name in tags}
+    return _Run(letter, run.info.run_id, run.info.run_name, run.info.status, run.data.metrics, settings)
+
+
+def _letter(number: int) -> str:
+    return ascii_uppercase[number] if number < len(ascii_uppercase) else str(number + 1)
+
+
+# ---------------------------------------------------------------------- what differs
+
+
+def _results(runs: Sequence[_Run]) -> list[list[str]]:
+    """Return the table of results: a row a run, and under each but the first its difference to the first."""
+    first = runs[0]
+    rows = [["", _ANN.title, _SNN.title, "95 %", *(column.title for column in _COSTS)]]
+    for run in runs:
+        values = [column.value(run.metrics) for column in _COSTS]
+        rows.append([run.letter, _ANN.value(run.metrics), _SNN.value(run.metrics), _interval(run), *values])
+        if run is not first:
+            differences = [column.difference(run.metrics, first.metrics) for column in (_ANN, _SNN, *_COSTS)]
+            rows.append([f"{run.letter} - {first.letter}", *differences[:2], "", *differences[2:]])
+    return rows
+
+
+def _interval(run: _Run) -> str:
+    bounds = [run.metrics.get(f"snn/accuracy_ci_{end}") for end in ("low", "high")]
+    return "-" if None in bounds else " to ".join(f"{100 * bound:.2f}" for bound in bounds if bound is not None)
+
+
+def _chance(run: _Run, first: _Run) -> str:
+    """Return whether two runs' accuracies differ by more than chance, as far as their intervals tell.
+
+    Which images each run gets right is not logged, or pairs of answers would tell more.
+    """
+    names = ("snn/accuracy_ci_low", "snn/accuracy_ci_high")
+    if not all(name in one.metrics for one in (run, first) for name in names):
+        return f"{run.letter} - {first.letter}: one of them has no accuracy"
+    (low, high), (first_low, first_high) = ([one.metrics[name] for name in names] for one in (run, first))
+    apart = high < first_low or first_high < low
+    says = "lie apart: more than chance" if apart else "overlap: the difference may be chance"
+    return f"{run.letter} - {first.letter}: the 95 % intervals of SNN accuracy {says}"
+
+
+def _settings(runs: Sequence[_Run]) -> list[list[str]]:
+    """Return the table of settings that differ: a row a key, a column a run."""
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    rows = [[key, *(run.settings.get(key, "-") for run in runs)] for key in keys]
+    return [["", *(run.letter for run in runs)], *(row for row in rows if len(set(row[1:])) > 1)]
+
+
+# ---------------------------------------------------------------------- how it is told
+
+
+def _printed(
+    runs: Sequence[_Run], results: Sequence[Sequence[str]], chance: Sequence[str], settings: Sequence[Sequence[str]]
+) -> str:
+    rule = "-" * _WIDTH
+    names = columns([[run.letter, run.run_id[:_SHORT], run.status.lower(), run.name] for run in runs], str.ljust)
+    differ = ["  the settings are the same"]
+    if len(settings) > 1:
+        differ = columns([[row[0], *_from_where_they_differ(row[1 : _SHOWN + 1])] for row in settings], str.ljust)
+    if len(runs) > _SHOWN:
+        differ.append(f"  Of {len(runs)} runs, these are the settings of the first {_SHOWN}; the files have all.")
+    parts = [names, columns(results, str.rjust), [f"  {line}" for line in chance], differ]
+    return "\n".join([rule, *(line.rstrip() for part in parts for line in (*part, rule))])
+
+
+def _from_where_they_differ(values: Sequence[str]) -> list[str]:
+    """Return values without most of a long beginning that they share, so that cutting leaves what differs."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*values, strict=False))
+    shared = sum(1 for _ in alike) - _SHORT
+    return [f"...{value[shared:]}" if shared > _SHORT else value for value in values]
+
+
+def _write(
+    folder: Path,
+    runs: Sequence[_Run],
+    results: Sequence[Sequence[str]],
+    chance: Sequence[str],
+    settings: Sequence[Sequence[str]],
+) -> None:
+    """Write ``compare.csv``, with every setting that differs and every metric, and ``compare.md``, which is printed."""
+    metrics = dict.fromkeys(name for run in runs for name in run.metrics)
+    rows: list[list[Any]] = [["setting", *row] for row in settings[1:]]
+    rows += [["metric", name, *(run.metrics.get(name, "") for run in runs)] for name in sorted(metrics)]
+    write_csv(folder / "compare.csv", ["kind", "name", *(run.run_id for run in runs)], rows)
+    names = [["", "id", "status", "name"], *([run.letter, run.run_id, run.status.lower(), run.name] for run in runs)]
+    text = ["# Comparison", markdown_table(names), "## Results", markdown_table(results)]
+    text += [*chance, "## Settings that differ", markdown_table(settings)]
+    write_text(folder / "compare.md", "\n\n".join(text) + "\n")
+
+
+if __name__ == "__main__":
+    end_with(main)

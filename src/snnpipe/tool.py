@@ -1,0 +1,74 @@
+"""What the small commands beside ``python -m snnpipe`` share: their options, and how they end."""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from snnpipe.errors import LoggingError, UserError, one_line
+from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, open_client, store_uri
+
+_MISTAKE, _INTERRUPTED = 2, 130
+
+
+class ToolParser(ArgumentParser):
+    """Takes ``--tracking-uri``; a wrong argument is a `UserError`.
+
+    Parameters
+    ----------
+    name
+        Of the module that is run.
+    description
+        What it does.
+    """
+
+    def __init__(self, name: str, description: str):
+        super().__init__(f"python -m {name}", description=description, formatter_class=RawDescriptionHelpFormatter)
+        self.add_argument(
+            "--tracking-uri", help="the MLflow store; default: $MLFLOW_TRACKING_URI, else mlruns/mlflow.db"
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the mistake in place of printing the usage."""
+        raise UserError(f"{message} (--help says what there is)")
+
+
+def open_store(tracking_uri: str | None) -> tuple[str, Any]:
+    """Return the URI of a store that is there, and an ``mlflow.MlflowClient`` of it.
+
+    Raises
+    ------
+    LoggingError
+        If there is none yet, or it does not answer.
+    """
+    uri = store_uri(tracking_uri)
+    require_store(uri)
+    mlflow = import_mlflow()
+    try:
+        client = open_client(uri)
+        client.search_experiments(max_results=1)
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise LoggingError(f"--tracking-uri: cannot open {uri} ({one_line(error)[:300]})") from error
+    return uri, client
+
+
+def require_store(uri: str) -> None:
+    """Raise `LoggingError` where a SQLite store is not there: MLflow would make an empty one."""
+    from pathlib import Path
+
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+        raise LoggingError(
+            f"there is no store {uri.removeprefix(SQLITE)} yet: `python -m snnpipe` makes one where it runs, and "
+            "--tracking-uri names another"
+        )
+
+
+def end_with(main: Callable[[], int]) -> NoReturn:
+    """Run a command and exit with its code; a mistake is one line and code 2."""
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"snnpipe: error: {one_line(error)}", file=sys.stderr)
+        sys.exit(_MISTAKE)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
