@@ -61,11 +61,19 @@ def _answers(m: Mapping[str, float], simulator: str, trained_by: str) -> list[tu
             else f"{m['snn/synops_per_image']:,.0f}"
             + ("" if per_mac is None else f"  ({per_mac:.2f} per multiply-accumulate of the ANN)"),
         ),
-        ("simulated", f"{m['simulate/images_per_s']:,.1f} images/s, {m['simulate/peak_memory_mb']:,.0f} MiB at most"),
+        *_simulated(m),
         *([("trained", f"by run {trained_by}; training.reuse=false trains anew")] if trained_by else []),
         *_simulator(simulator),
         *_verified(m),
     ]
+
+
+def _simulated(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return what simulating took, of a run that did."""
+    if "simulate/images_per_s" not in metrics:
+        return []
+    speed, memory = metrics["simulate/images_per_s"], metrics["simulate/peak_memory_mb"]
+    return [("simulated", f"{speed:,.1f} images/s, {memory:,.0f} MiB at most")]
 
 
 def _simulator(used: str) -> list[tuple[str, str]]:
