@@ -22,6 +22,7 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 PREVIEWS = {
     "plots/raster_dense.png": "return [...document.images].some(i => i.complete && i.naturalWidth > 300)",
     "tables/accuracy_over_time.csv": "return document.body.innerText.includes('time_ms')",
+    "report.html": "return document.querySelector('iframe.mlflow-html-iframe') !== null",
     "environment.json": "return document.body.innerText.includes('nengo-dl')",
 }
 """Artifacts, and what is true in JavaScript where the UI previews them."""

@@ -15,11 +15,11 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = sorted(
     {
-        line.split("python -m snnpipe", 1)[1].partition("#")[0].strip()
+        found.group(1).partition("#")[0].strip()
         for page in PAGES
         for block in re.findall(r"```(?:sh|text|)\n(.*?)```", page.read_text(), re.DOTALL)
         for line in block.replace("\\\n", " ").splitlines()
-        if "python -m snnpipe" in line
+        if (found := re.search(r"python -m snnpipe(?!\.)(.*)", line))
     }
 )
 

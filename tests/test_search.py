@@ -55,6 +55,7 @@ def test_a_grid_over_durations_simulates_once(command, tmp_path):
     simulated = [run for run in children if "simulate/images_per_s" in run.data.metrics]
     assert simulated == [by_steps["10"]]
     assert {by_steps[n].data.tags["simulation.run_id"] for n in ("4", "6")} == {by_steps["10"].info.run_id}
+    assert all("| SNN accuracy | " in run.data.tags["mlflow.note.content"] for run in children)
     curve = client_of(folder).get_metric_history(by_steps["6"].info.run_id, "snn/accuracy_at_step")
     assert [point.step for point in curve] == [1, 2, 3, 4, 5, 6]
 

@@ -1,14 +1,22 @@
 """The main line as a whole: what a run leaves in MLflow and on disk, and how it ends."""
 
+import contextlib
 import csv
 import dataclasses
+import fcntl
 import json
+import os
+import re
+import struct
+import sys
+import termios
 import threading
 from pathlib import Path
 
 import nengo
 import numpy as np
 import pytest
+from configs import composed
 
 from snnpipe import (
     AutoSimulator,
@@ -22,11 +30,13 @@ from snnpipe import (
     PoissonEncoder,
     Progress,
     SpikeArtifacts,
+    TfdsDataModule,
     Trainer,
 )
 from snnpipe.callbacks.base import Callback
 from snnpipe.describe import flatten, run_name
 from snnpipe.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError, VerificationError
+from snnpipe.metrics.series import at_milliseconds, step_series
 from snnpipe.summary import closing_table
 from snnpipe.testing import check_callback, check_logger
 
@@ -119,6 +129,9 @@ def test_the_run_is_in_mlflow(finished):
     assert run.data.params["model.filters"] == "[4, 6]"
     assert run.data.params["conversion.neuron._target_"].endswith("SpikingRectifiedLinear")
     assert run.data.tags["stage_reached"] == "done"
+    filters = {name: run.data.tags[name] for name in ("data", "model", "training", "neuron")}
+    assert filters == {"data": "digits", "model": "Cnn2d", "training": "Keras", "neuron": "SpikingReLU"}
+    assert f"| SNN accuracy | {100 * result.metrics['snn/test_accuracy']:.2f} %" in run.data.tags["mlflow.note.content"]
     assert "snnpipe.version" in run.data.tags
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.name == "digits"
@@ -410,6 +423,46 @@ def test_callback_contract(callback, tmp_path, finished):
     check_callback(callback, tmp_path, finished[0].network)
 
 
+@contextlib.contextmanager
+def terminal():
+    """Make stderr a terminal of 100 columns; what was written to it is in the list that is yielded, in the end."""
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    written, lines = bytearray(), []
+
+    def read():
+        with contextlib.suppress(OSError):  # the other end was closed
+            while data := os.read(master, 4096):
+                written.extend(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(slave, "w") as screen, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", screen)
+        yield lines
+    reader.join()
+    os.close(master)
+    lines += re.split(r"[\r\n]+", written.decode())
+
+
+def test_a_terminal_shows_rate_and_time_left(tmp_path):
+    data = TfdsDataModule(
+        "digits", data_dir=str(tmp_path), batch_size=32, max_train_images=72, max_test_images=20, scaling="standardised"
+    )
+    simulator = AutoSimulator(n_steps=3, batch_size=10)
+    with terminal() as lines:
+        make_trainer(data, tmp_path, callbacks=[Progress()], loggers=[], simulator=simulator).run()
+    rate = r"\[\d\d:\d\d<(\d\d:\d\d|\?), +[\d.?]+"
+    for shown in (
+        rf"Generating splits.*0/2 {rate} splits/s",
+        rf"measuring pixels: .* 0/65 {rate} images/s",
+        rf"epoch 1/2, step 3/3: +50%.* 65/130 {rate} images/s",
+        rf"simulating: +50%.* 10/20 {rate} images/s",
+        r"epoch 2/2  images_per_s",
+    ):
+        assert any(re.search(shown, line) for line in lines), (shown, lines)
+
+
 def test_early_stopping_contract(tmp_path, finished):
     from snnpipe import EarlyStopping
 
@@ -482,8 +535,40 @@ def test_run_names_say_what_a_run_is():
         "simulator": {"n_steps": 60},
     }
     assert run_name(config) == "mnist-rate-x25-5ms-60steps"
-    of_its_own = config | {"neuron": {"_target_": "nengo.LIF"}, "conversion": {"_target_": "identity"}}
-    assert run_name(of_its_own) == "mnist-60steps"
+    of_its_own = config | {"neuron": {"_target_": "nengo.LIF"}, "conversion": {"_target_": "a.IdentityConverter"}}
+    assert run_name(of_its_own) == "mnist-IdentityConverter-60steps"
+
+
+NAMES = {
+    (): "digits-Cnn2d-Keras-SpikingReLU-x100-10ms-60steps",
+    ("simulator=event_driven", "seed=2", "neuron=lif"): "LIF-x100-10ms-60steps-EventDrivenSimulator-seed2",
+    ("training/regularizer=firing_rate_l1", "encoder=poisson"): (
+        "Keras-FiringRateL1-SpikingReLU-x100-10ms-PoissonEncoder-60steps"
+    ),
+    ("simulator.dt=0.0005", "simulator.readout=mean", "simulator.max_images=40"): "60steps-of_0.5ms-mean-40images",
+    ("training=nengo_dl", "training.scale_firing_rates=25"): "digits-Cnn2d-NengoDL-fit_x25-SpikingReLU-x100",
+    ("conversion.scale_firing_rates={conv*: 2.0}", "+conversion.synapse={_target_: nengo.Alpha, tau: 0.01}"): (
+        "SpikingReLU-by_layer-Alpha-60steps"
+    ),
+    ("model=lif_cnn", "conversion=identity", "training=nengo_dl"): "digits-LifCnn-NengoDL-IdentityConverter-60steps",
+}
+
+
+@pytest.mark.parametrize("overrides", NAMES)
+def test_run_names_say_what_is_not_ordinary(overrides):
+    name = run_name(composed(*overrides))
+    assert NAMES[overrides] in name
+    assert len(name) <= 100
+    assert overrides or name == NAMES[()]
+
+
+def test_curves_chart_against_milliseconds():
+    curve = [0.1, 0.2, 0.3, 0.4]
+    assert list(step_series({"a": curve}, 4, 0.001)) == [("snn/a_at_step", curve, 1)]
+    assert list(step_series({"a": curve}, 3, 0.0005)) == [("snn/a_at_step", curve[:3], 1), ("snn/a_at_ms", [0.2], 1)]
+    assert at_milliseconds(curve, 0.0015) == (2, [0.1, 0.2, 0.2, 0.3, 0.4])
+    assert at_milliseconds(curve, 0.0001) == (1, [])
+    assert at_milliseconds([0.1 * n for n in range(1, 11)], 0.0001) == (1, [pytest.approx(1.0)])
 
 
 # ---------------------------------------------------------------------- verification

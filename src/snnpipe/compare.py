@@ -138,7 +138,7 @@ def _find(store: _Store, words: Sequence[str], query: str | None) -> list[Any]:
         except import_mlflow().exceptions.MlflowException as error:
             raise UserError(f"--filter: got {query!r}: {one_line(error)[:300]}") from None
     if len(found) < 2:
-        raise UserError(f"only {len(found)} run was found in {store.uri}: two or more can be compared")
+        raise UserError(f"fewer than two different runs were found in {store.uri}")
     return list(found.values())
 
 

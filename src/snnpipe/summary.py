@@ -68,7 +68,7 @@ def _answers(
             + ("" if per_mac is None else f"  ({per_mac:.2f} per multiply-accumulate of the ANN)"),
         ),
         ("energy per image", _energy(m)),
-        ("simulated", f"{m['simulate/images_per_s']:,.1f} images/s, {m['simulate/peak_memory_mb']:,.0f} MiB at most"),
+        *_simulated(m),
         *([("trained", f"by run {trained_by}; training.reuse=false trains anew")] if trained_by else []),
         *_simulator(simulator),
         *_verified(m),
@@ -86,6 +86,14 @@ def _energy(metrics: Mapping[str, float]) -> str:
         for what in ("snn", "ann", "chip")
     )
     return f"estimated {snn} (ANN {ann}), chips {chips}"
+
+
+def _simulated(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return what simulating took, of a run that did."""
+    if "simulate/images_per_s" not in metrics:
+        return []
+    speed, memory = metrics["simulate/images_per_s"], metrics["simulate/peak_memory_mb"]
+    return [("simulated", f"{speed:,.1f} images/s, {memory:,.0f} MiB at most")]
 
 
 def _simulator(used: str) -> list[tuple[str, str]]:

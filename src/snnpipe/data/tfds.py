@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
+from tqdm import tqdm
 
 from snnpipe.errors import DataError, did_you_mean, one_line
 from snnpipe.schema import check_fields
@@ -106,8 +107,7 @@ class TfdsDataModule:
         folder = self._writable_folder()
         builder = self._builder(folder)
         self._check_downloadable(builder)
-        if not sys.stderr.isatty():
-            tfds.disable_progress_bar()
+        tfds.display_progress_bar(sys.stderr.isatty())
         try:
             with _quiet(silent=self.name in _OURS):
                 builder.download_and_prepare()
@@ -342,7 +342,9 @@ class TfdsDataModule:
         feature = self._opened["builder"].info.features[self._opened["image"]]
         total = square = np.zeros(self.spec.image_shape[-1])
         count = 0
-        for example in self._examples(self.train_split, 0, self.spec.n_train).as_numpy_iterator():
+        examples = self._examples(self.train_split, 0, self.spec.n_train).as_numpy_iterator()
+        bar = {"total": self.spec.n_train, "desc": "measuring pixels", "unit": " images", "leave": False}
+        for example in tqdm(examples, **bar, disable=None):
             image = example[self._opened["image"]]
             pixels = np.asarray(feature.decode_example(image) if isinstance(image, bytes) else image, np.float64)
             total = total + pixels.sum(axis=(0, 1))

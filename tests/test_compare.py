@@ -1,0 +1,129 @@
+"""``python -m snnpipe.compare``: which runs it finds, what it says of them, and what it writes."""
+
+import csv
+import sys
+
+import pytest
+
+from snnpipe import MLflowLogger, compare
+from snnpipe.tool import end_with
+
+BASE = {"ann/test_accuracy": 0.99, "snn/agreement": 0.97, "snn/mean_rate_hz": 70.0, "snn/synops_per_image": 9e5}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def log(folder, name, *, right, of=1000, params=None, **metrics):
+    from snnpipe.metrics.intervals import wilson_interval
+
+    low, high = wilson_interval(right, of)
+    logger = MLflowLogger(folder=str(folder))
+    logger.start(name, {"seed": 0, "logger.csv.folder": name} | (params or {}), {"data": name, "git.commit": COMMIT})
+    found = {"snn/test_accuracy": right / of, "snn/accuracy_drop": 0.99 - right / of}
+    logger.log_metrics(BASE | found | {"snn/accuracy_ci_low": low, "snn/accuracy_ci_high": high} | metrics)
+    logger.finalize("FINISHED")
+    return logger.address["run id"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A folder with a store of four runs, one of which failed; and their ids by name."""
+    folder = tmp_path_factory.mktemp("compared")
+    long = "x" * 300
+    ids = {
+        "first": log(folder / "mlruns", "first", right=980, params={"scale": 100.0, "long": long + "a"}),
+        "close": log(folder / "mlruns", "close", right=975, params={"scale": 50.0, "long": long + "b"}),
+        "apart": log(folder / "mlruns", "apart", right=700, params={"scale": 1.0, "long": long + "a"}),
+    }
+    failed = MLflowLogger(folder=str(folder / "mlruns"))
+    failed.start("failed", {"seed": 0, "scale": 100.0, "long": long + "a"}, {"git.commit": f"{COMMIT}-dirty"})
+    failed.finalize("FAILED")
+    return folder, ids | {"failed": failed.address["run id"]}
+
+
+@pytest.fixture
+def command(store, monkeypatch, capsys):
+    """Run the command in the store's folder; return code, output and errors."""
+    monkeypatch.chdir(store[0])
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
+        with pytest.raises(SystemExit) as end:
+            end_with(compare.main)
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_it_says_what_differs(command, store, tmp_path):
+    folder, ids = store
+    code, out, err = command("first", ids["close"][:12], ids["apart"], "--output", str(tmp_path))
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert max(map(len, lines)) <= 100
+    assert f"  B  {ids['close'][:8]}  finished  close" in lines
+    said = [line.split() for line in lines]
+    assert ["A", "99.00", "%", "98.00", "%", "96.93", "to", "98.70", "+1.00", "97.00", "%", "-"] in [
+        words[:12] for words in said
+    ]
+    assert ["B", "-", "A", "+0.00", "-0.50", "+0.50", "+0.00", "+0.0", "+0"] in said
+    assert "  B - A: the 95 % intervals of SNN accuracy overlap: the difference may be chance" in lines
+    assert "  C - A: the 95 % intervals of SNN accuracy lie apart: more than chance" in lines
+    assert ["scale", "100.0", "50.0", "1.0"] in said
+    assert ["long", "...xxxxxxxxa", "...xxxxxxxxb", "...xxxxxxxxa"] in said
+    assert not {"seed", "logger.csv.folder"} & {words[0] for words in said}
+
+    with (tmp_path / "compare.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["kind", "name", *(ids[name] for name in ("first", "close", "apart"))]
+    assert ["setting", "long", "x" * 300 + "a", "x" * 300 + "b", "x" * 300 + "a"] in rows
+    assert ["metric", "snn/test_accuracy", "0.98", "0.975", "0.7"] in rows
+    text = (tmp_path / "compare.md").read_text()
+    assert "| scale | 100.0 | 50.0 | 1.0 |" in text and "x" * 300 in text
+
+
+def test_a_filter_finds_runs(command, store):
+    code, out, _ = command("apart", "--filter", "tags.data != 'close' and metrics.`snn/test_accuracy` > 0.5")
+    assert code == 0
+    assert [line.split()[3] for line in out.splitlines()[1:3]] == ["apart", "first"]
+    (file,) = (store[0] / "mlruns" / "compare").glob("*/compare.csv")
+    assert file.is_file()
+
+
+def test_a_failed_run_has_no_results(command, tmp_path):
+    code, out, _ = command("first", "failed", "--output", str(tmp_path))
+    assert code == 0
+    assert "B - A: one of them has no accuracy" in out
+    assert "-dirty" in out
+
+
+WRONG = {
+    "one run": (["first"], ["two runs or more"]),
+    "one run, twice": (["first", "first"], ["fewer than two different runs"]),
+    "unknown run": (["first", "clsoe"], ["no run 'clsoe'", "did you mean 'close'?", "(failed)"]),
+    "empty name": (["first", ""], ["no run ''"]),
+    "unknown experiment": (["first", "close", "--experiment", "snpipe"], ["did you mean 'snnpipe'?"]),
+    "no filter": (["--filter", "nonsense"], ["--filter: got 'nonsense'"]),
+    "no store": (["first", "close", "--tracking-uri", "sqlite:///nowhere.db"], ["no store nowhere.db yet"]),
+    "silent store": (["first", "close", "--tracking-uri", "http://127.0.0.1:9"], ["cannot open http://127.0.0.1:9"]),
+    "unknown option": (["--runs", "first"], ["--runs", "--help"]),
+    "no folder": (["first", "close", "--output", "/proc/nowhere"], ["--output", "/proc/nowhere"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_one_line(command, name):
+    arguments, says = WRONG[name]
+    code, out, err = command(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("snnpipe: error: ")
+    for words in says:
+        assert words in err
+
+
+def test_a_name_of_two_runs_needs_an_id(command, store, tmp_path):
+    again = log(store[0] / "mlruns", "twice", right=1), log(store[0] / "mlruns", "twice", right=2)
+    code, _, err = command("first", "twice")
+    assert code == 2
+    assert "'twice' are 2 runs" in err and all(run[:8] in err for run in again)
+    assert command("first", again[0], "--output", str(tmp_path))[0] == 0
