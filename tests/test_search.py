@@ -92,6 +92,28 @@ def test_a_duration_that_cannot_be_is_a_failed_job_of_its_own(command, tmp_path)
     ]
 
 
+def test_a_duration_that_cannot_be_logged_is_a_failed_job_of_its_own(command, tmp_path, monkeypatch):
+    (tmp_path / "fragile_store.py").write_text(
+        "from snnpipe.loggers.mlflow import MLflowLogger\n"
+        "class Fragile(MLflowLogger):\n"
+        "    def start(self, name, params, tags, parent=None):\n"
+        "        self.steps = params.get('simulator.n_steps')\n"
+        "        super().start(name, params, tags, parent)\n"
+        "    def log_metrics(self, metrics, step=None):\n"
+        "        if self.steps == 4:\n"
+        "            raise RuntimeError('the store is on fire')\n"
+        "        super().log_metrics(metrics, step)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    store = "logger.mlflow._target_=fragile_store.Fragile"
+    result = command("-m", *FAST, store, "simulator.n_steps=2,4,10")
+    assert result.code == 1
+    assert "the store is on fire" in result.err and "1 of 3 jobs did not finish" in result.err
+    _, children = runs_of(tmp_path / "work")
+    found = [(run.data.tags["sweep.duration"], run.info.status) for run in children]
+    assert sorted(found) == [("10", "FINISHED"), ("2", "FINISHED"), ("4", "FAILED"), ("4", "KILLED")]
+
+
 def test_values_that_are_no_durations_are_told_as_mistakes(command, tmp_path):
     result = command("-m", *FAST, "logger=csv", "simulator.n_steps=-1,2")
     assert result.code == 2

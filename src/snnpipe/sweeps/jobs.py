@@ -183,23 +183,35 @@ class _Job:
                 yield n_steps
 
     def record_shorter(self, config: Mapping[str, Any], metrics: Mapping[str, float], longest: "RunResult") -> None:
-        """Record what the simulation of the longest duration says of a shorter one, as a run of its own."""
+        """Record what the simulation of the longest duration says of a shorter one, as a run of its own.
+
+        Where that fails, the shorter one is a job that failed.
+        """
+        overrides = self.overrides(config["simulator"]["n_steps"])
+        try:
+            if self._store is not None:
+                self._log_shorter(self._store, config, metrics, longest)
+        except Exception as error:
+            self._record(overrides, self.tags(config), error, mistake=tell(error) == MISTAKE)
+        else:
+            self.keep(overrides, metrics=dict(metrics))
+
+    def _log_shorter(
+        self, store: SweepStore, config: Mapping[str, Any], metrics: Mapping[str, float], longest: "RunResult"
+    ) -> None:
         from snnpipe.describe import filter_tags, flatten, run_name
         from snnpipe.metrics.series import step_series
         from snnpipe.summary import description
 
         simulator = config["simulator"]
-        overrides = self.overrides(simulator["n_steps"])
-        if self._store is not None:
-            tags = filter_tags(config) | self.tags(config) | {"simulation.run_id": longest.address.get("run id", "")}
-            tags["description"] = description(metrics, longest.simulator, longest.trained_by)
-            self._store.start(config.get("run_name") or run_name(config), flatten(config), tags, self._parent)
-            self._store.log_metrics(metrics)
-            curves = {"accuracy": longest.accuracy_at_step, "agreement": longest.agreement_at_step}
-            for name, values, first in step_series(curves, simulator["n_steps"], simulator["dt"]):
-                self._store.log_series(name, values, first)
-            self._store.finalize("FINISHED")
-        self.keep(overrides, metrics=dict(metrics))
+        tags = filter_tags(config) | self.tags(config) | {"simulation.run_id": longest.address.get("run id", "")}
+        tags["description"] = description(metrics, longest.simulator, longest.trained_by)
+        store.start(config.get("run_name") or run_name(config), flatten(config), tags, self._parent)
+        store.log_metrics(metrics)
+        curves = {"accuracy": longest.accuracy_at_step, "agreement": longest.agreement_at_step}
+        for name, values, first in step_series(curves, simulator["n_steps"], simulator["dt"]):
+            store.log_series(name, values, first)
+        store.finalize("FINISHED")
 
     def record_failure(self, error: Exception, mistake: bool, *, logged: bool) -> None:
         """Record that the job failed, as a child of its own where its run was not opened."""
