@@ -74,6 +74,12 @@ def test_readout_spike_count_goes_on_across_chunks():
     assert second.ravel().tolist() == [6]
 
 
+@pytest.mark.parametrize("total", [10, 100, 10_000])
+def test_an_interval_ends_at_the_bounds_where_none_or_all_are_right(total):
+    assert wilson_interval(0, total)[0] == 0
+    assert wilson_interval(total, total)[1] == 1
+
+
 def network(fan_out, macs=100):
     layer = NeuronLayer("layer", (len(fan_out),), None, Spiking(), 1.0, None, np.asarray(fan_out))
     return SpikingNetwork(None, None, None, (layer,), first_layer_macs=7, dense_macs=macs)

@@ -49,7 +49,7 @@ def test_a_grid_over_durations_simulates_once(command, tmp_path):
     result = command(*words)
     assert result.code == 0, result.err
     (parent,), children = runs_of(folder)
-    assert "simulator.n_steps=6,4,10" in parent.data.params["overrides"]
+    assert "simulator.n_steps=6,4,10" in parent.data.params["command"]
     by_steps = {run.data.params["simulator.n_steps"]: run for run in children}
     assert set(by_steps) == {"4", "6", "10"}
     simulated = [run for run in children if "simulate/images_per_s" in run.data.metrics]
@@ -124,6 +124,9 @@ def test_values_that_are_no_durations_are_told_as_mistakes(command, tmp_path):
 # ---------------------------------------------------------------------- results
 
 
+SHARED = ("~callbacks.progress", "seed=1")
+
+
 def finished(overrides, drop, latency, synops, accuracy=0.95):
     metrics = {"snn/test_accuracy": accuracy, "snn/accuracy_drop": drop, "snn/synops_per_image": synops}
     return SweepJob(overrides, metrics | ({} if latency is None else {"snn/latency_ms_to_1pt": latency}))
@@ -131,11 +134,11 @@ def finished(overrides, drop, latency, synops, accuracy=0.95):
 
 def test_best_settings_are_named_by_what_they_are_best_at():
     jobs = [
-        finished(["~callbacks.progress", "seed=1", "conversion.synapse=0.01"], 0.005, 30.0, 500.0),
-        finished(["seed=1", "conversion.synapse=0.02"], 0.000, 40.0, 900.0, accuracy=0.955),
-        finished(["seed=1", "conversion.synapse={conv*: 0.02}"], 0.010, 10.0, 800.0),
-        finished(["seed=1", "conversion.synapse=null"], 0.4, None, 100.0, accuracy=0.5),
-        SweepJob(["seed=1", "conversion.synapse=-1"], error="no"),
+        finished([*SHARED, "conversion.synapse=0.01"], 0.005, 30.0, 500.0),
+        finished([*SHARED, "conversion.synapse=0.02"], 0.000, 40.0, 900.0, accuracy=0.955),
+        finished([*SHARED, "conversion.synapse={conv*: 0.02}"], 0.010, 10.0, 800.0),
+        finished([*SHARED, "conversion.synapse=null"], 0.4, None, 100.0, accuracy=0.5),
+        SweepJob([*SHARED, "conversion.synapse=-1"], error="no"),
     ]
     best = best_settings(jobs)
     assert {name: entry["settings"] for name, entry in best.items()} == {
@@ -144,7 +147,7 @@ def test_best_settings_are_named_by_what_they_are_best_at():
         "fastest within 1 point of the ANN": "synapse={conv*: 0.02}",
     }
     command = best["fastest within 1 point of the ANN"]["command"]
-    assert command == "python -m snnpipe seed=1 'conversion.synapse={conv*: 0.02}'"
+    assert command == "python -m snnpipe '~callbacks.progress' seed=1 'conversion.synapse={conv*: 0.02}'"
     header, rows = results_table(jobs)
     table = [dict(zip(header, row, strict=True)) for row in rows]
     assert [row["on_front"] for row in table] == [True, True, True, True, False]
@@ -231,6 +234,8 @@ def test_failed_trials_do_not_stop_a_search_and_do_not_count(command, tmp_path):
         (["+hydra.sweeper.trials=3"], "hydra.sweeper.trials: no such"),
         (["training.epochs=1"], "hydra.sweeper.params: nothing to search"),
         (["hydra.sweeper.storage=sqlite:////proc/no/optuna.db"], "hydra.sweeper.storage: cannot open"),
+        (["model.units=range(5,1)"], "model.units: got range(5,1): no range to search"),
+        (["training.learning_rate=tag(log, interval(0,1))"], "training.learning_rate: got tag(log, interval(0,1))"),
     ],
 )
 def test_mistakes_in_a_search_are_one_line(command, words, says):
@@ -240,6 +245,26 @@ def test_mistakes_in_a_search_are_one_line(command, words, says):
     assert len(result.error_lines) == 1, result.err
     assert says in result.error_lines[0]
     assert "Traceback" not in result.err
+
+
+def test_a_study_is_not_mixed_with_another_search(command):
+    words = ("-m", "hydra/sweeper=optuna", *FAST, "logger=csv", "hydra.sweeper.study_name=mine")
+    first = command(*words, "hydra.sweeper.n_trials=1", "conversion.synapse=null,0.01")
+    assert first.code == 0, first.err
+    turned = command(*words, "conversion.synapse=null,0.01", "hydra.sweeper.minimize=[ann/test_loss]")
+    assert turned.code == 2
+    assert "has other objectives (minimize snn/accuracy_drop): give another name" in turned.err
+    other = command(*words, "conversion.synapse=null,0.02")
+    assert other.code == 2
+    assert "has searched other values of conversion.synapse" in other.err
+
+
+def test_a_metric_that_is_no_number_counts_as_the_worst():
+    from hydra_plugins.snnpipe.optuna_sweeper import OptunaSweeper
+
+    sweeper = OptunaSweeper(["fit/loss"], ["fit/accuracy"], 1, 1, {}, "tpe", 0, "", None, False)
+    assert sweeper._value({"fit/loss": float("nan")}, "fit/loss") == float("inf")
+    assert sweeper._value({"fit/accuracy": float("nan")}, "fit/accuracy") == float("-inf")
 
 
 @pytest.mark.slow

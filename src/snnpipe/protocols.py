@@ -241,8 +241,8 @@ class Logger(Protocol):
 class SweepStore(Logger, Protocol):
     """A logger that keeps the runs of a multi-run together."""
 
-    def start_sweep(self, name: str, overrides: Sequence[str], *, resume: bool) -> str:
-        """Open the parent run of a multi-run, or where it resumes that of the newest with the same overrides.
+    def start_sweep(self, name: str, command: str, identity: Sequence[str], *, resume: bool) -> str:
+        """Open the parent run of a multi-run, or where it resumes that of the newest of the same identity.
 
         Returns its id. Runs under it that a killed process left open are ended.
         """

@@ -72,10 +72,11 @@ def _free_port(wanted: int | None) -> int:
 @contextlib.contextmanager
 def _server(uri: str, port: int, output: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
     """Run MLflow's server; when the block ends, all of its processes have ended too."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--host", _HOST, "--port", str(port), "--uvicorn-opts", "--log-level warning"]
     # Without its job queue, which runs are not reviewed with, the server is there sooner and two processes less.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment["MLFLOW_BACKEND_STORE_URI"] = uri  # and not on the command line, where it may show a password
     process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
         yield process

@@ -437,6 +437,8 @@ class Trainer:
         """Check what can be checked, then open the loggers: a run that cannot work leaves nothing behind."""
         self.prepare()
         make_folder(self.output_dir, "paths.output_dir")
+        for picture in (self.output_dir / "plots").glob("*.png"):  # of an earlier run in the same folder
+            picture.unlink()
         tags = filter_tags(self.config) | self.tags | {"snnpipe.version": __version__, "stage_reached": "prepare"}
         if commit := git_commit():
             tags["git.commit"] = commit

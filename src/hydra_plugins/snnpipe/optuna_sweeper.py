@@ -6,7 +6,7 @@ Optuna's ask-and-tell interface, so that trials run on any launcher.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from math import inf
+from math import inf, isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +23,10 @@ from snnpipe.metrics.front import OBJECTIVES
 
 if TYPE_CHECKING:
     import optuna
+
+
+_OBJECTIVES, _SWEEP = "snnpipe.objectives", "snnpipe.sweep"
+"""Attributes of a study, and of a trial: what is searched for, and the multi-run that asked."""
 
 
 class OptunaSweeper(Sweeper):
@@ -83,16 +87,17 @@ class OptunaSweeper(Sweeper):
         """Run trials until the study has enough of them."""
         fixed, space = self._space(arguments)
         study = self._open_study()
+        self._check(study, space)
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, Path(self.config.hydra.sweep.dir) / "multirun.yaml")
         self._next_job = len(study.trials) + 1
         if self._as_configured:
             self._launch([fixed], first_job=0)
         if self.config.sweep.resume:
-            _repeat_interrupted(study)
+            self._repeat_interrupted(study)
         failures = 0
         while (missing := self._n_trials - _n_complete(study)) > 0 and failures < self._n_trials:
-            trials = [study.ask(space) for _ in range(min(self._n_jobs, missing))]
+            trials = [self._ask(study, space) for _ in range(min(self._n_jobs, missing))]
             jobs = [[*fixed, *(f"{key}={_written(value)}" for key, value in t.params.items())] for t in trials]
             answers = self._launch(jobs, self._next_job)
             self._next_job += len(trials)
@@ -103,7 +108,7 @@ class OptunaSweeper(Sweeper):
 
     def _space(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         """Return the overrides that every trial has, and the distribution of each setting that is searched."""
-        words = [*(f"{key}={value}" for key, value in self._params.items()), *arguments]
+        words = [*(f"{key}={'null' if value is None else value}" for key, value in self._params.items()), *arguments]
         parsed = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(words)
         latest = {override.get_key_element(): override for override in parsed}
         fixed = [o.input_line or "" for o in latest.values() if not o.is_sweep_override()]
@@ -123,7 +128,7 @@ class OptunaSweeper(Sweeper):
         except ImportError as error:
             raise UserError("hydra/sweeper: it needs Optuna: pip install 'snnpipe[optuna]'") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        name = self._study_name or _parent_of(self.config) or Path(self.config.hydra.sweep.dir).name
+        name = self._study_name or self._identity
         try:
             study = optuna.create_study(
                 storage=_open_storage(self._storage),
@@ -138,6 +143,44 @@ class OptunaSweeper(Sweeper):
             ) from error
         study.sampler = self._make_sampler(self._seed + len(study.trials))  # one that goes on draws anew
         return study
+
+    @property
+    def _identity(self) -> str:
+        """What the multi-run is known by: its parent run's id, or its folder's name."""
+        return _parent_of(self.config) or Path(self.config.hydra.sweep.dir).name
+
+    def _check(self, study: "optuna.Study", space: Mapping[str, Any]) -> None:
+        """Raise `ConfigError` where an earlier study of this name searched something else."""
+        from optuna.distributions import check_distribution_compatibility
+
+        key = f"hydra.sweeper.study_name: the study {study.study_name!r}"
+        wanted = [f"{'minimize' if small else 'maximize'} {name}" for name, small in self._minimized.items()]
+        there = study.user_attrs.get(_OBJECTIVES, wanted if not study.trials else None)
+        if there != wanted:
+            raise ConfigError(f"{key} has other objectives ({', '.join(there or ['unknown'])}): give another name")
+        study.set_user_attr(_OBJECTIVES, wanted)
+        for trial in study.get_trials(deepcopy=False):
+            for name in space.keys() & trial.distributions.keys():
+                try:
+                    check_distribution_compatibility(trial.distributions[name], space[name])
+                except ValueError as error:
+                    raise ConfigError(
+                        f"{key} has searched other values of {name} ({trial.distributions[name]}): give another name"
+                    ) from error
+
+    def _ask(self, study: "optuna.Study", space: dict[str, Any]) -> "optuna.Trial":
+        trial = study.ask(space)
+        trial.set_user_attr(_SWEEP, self._identity)
+        return trial
+
+    def _repeat_interrupted(self, study: "optuna.Study") -> None:
+        """Let trials that this multi-run left open when it was killed be asked for again, first."""
+        from optuna.trial import TrialState
+
+        for trial in study.get_trials(states=[TrialState.RUNNING]):
+            if trial.user_attrs.get(_SWEEP) == self._identity:
+                study.tell(trial.number, state=TrialState.FAIL)
+                study.enqueue_trial(trial.params)
 
     def _make_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
         from optuna import exceptions, samplers
@@ -156,28 +199,41 @@ class OptunaSweeper(Sweeper):
         return [job.return_value for job in self.launcher.launch(jobs, initial_job_idx=first_job)]
 
     def _tell(self, study: "optuna.Study", trial: "optuna.Trial", metrics: Mapping[str, float] | None) -> bool:
-        """Tell the study how a trial ended; return whether it counts."""
+        """Tell the study how a trial ended; return whether it counts among those that the study shall have."""
         from optuna.trial import TrialState
 
         if metrics is None:
             study.tell(trial, state=TrialState.FAIL)
             return False
-        study.tell(trial, [self._value(metrics, name) for name in self._minimized])
-        return True
+        told = study.tell(trial, [self._value(metrics, name) for name in self._minimized])
+        return told.state == TrialState.COMPLETE
 
     def _value(self, metrics: Mapping[str, float], name: str) -> float:
-        """Return an objective's value; where this run did not reach it (within 1 point of the ANN, say), the worst."""
+        """Return an objective's value; where this run did not reach it, or got no number, the worst."""
         if name not in metrics and name not in {objective.metric for objective in OBJECTIVES}:
             key = "hydra.sweeper.minimize" if self._minimized[name] else "hydra.sweeper.maximize"
             raise ConfigError(f"{key}: no such metric {name!r}; {did_you_mean(name, metrics)}")
-        return metrics.get(name, inf if self._minimized[name] else -inf)
+        value = metrics.get(name, nan)
+        return (inf if self._minimized[name] else -inf) if isnan(value) else value
 
 
 def _distribution(override: Override) -> "optuna.distributions.BaseDistribution":
     """Return what Optuna draws a setting from: what is no range of numbers is one of several words."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.distributions import CategoricalDistribution
 
     value = override.value()
+    try:
+        return _range_of(value) or CategoricalDistribution(list(override.sweep_string_iterator()))
+    except (ValueError, IndexError) as error:
+        raise ConfigError(
+            f"{override.key_or_group}: got {(override.input_line or '').partition('=')[2]}: no range to search ({error}); it "
+            "goes from low to high, and tag(log, ...) from above 0"
+        ) from error
+
+
+def _range_of(value: Any) -> "optuna.distributions.BaseDistribution | None":
+    from optuna.distributions import FloatDistribution, IntDistribution
+
     if isinstance(value, IntervalSweep) and value.start is not None and value.end is not None:
         whole = isinstance(value.start, int) and isinstance(value.end, int)
         return (IntDistribution if whole else FloatDistribution)(value.start, value.end, log="log" in value.tags)
@@ -185,7 +241,7 @@ def _distribution(override: Override) -> "optuna.distributions.BaseDistribution"
         numbers = list(value.range())
         whole = all(isinstance(number, int) for number in numbers)
         return (IntDistribution if whole else FloatDistribution)(numbers[0], numbers[-1], step=value.step)
-    return CategoricalDistribution(list(override.sweep_string_iterator()))
+    return None
 
 
 def _open_storage(address: str) -> "optuna.storages.BaseStorage":
@@ -214,15 +270,6 @@ def _parent_of(config: DictConfig) -> str | None:
     """Return the id of the multi-run's parent run, which its recorder has put among Hydra's overrides."""
     given = [o.partition("=")[2] for o in config.hydra.overrides.hydra if o.startswith("sweep.parent=")]
     return given[-1] if given else None
-
-
-def _repeat_interrupted(study: "optuna.Study") -> None:
-    """Let trials that a killed process left open be asked for again, first."""
-    from optuna.trial import TrialState
-
-    for trial in study.get_trials(states=[TrialState.RUNNING]):
-        study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
 
 
 def _n_complete(study: "optuna.Study") -> int:

@@ -192,7 +192,7 @@ def _data(path: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _cell(value: Any) -> str:

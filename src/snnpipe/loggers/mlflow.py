@@ -23,7 +23,7 @@ from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, SweepJob
 
 _BATCH = {"params": 100, "metrics": 1000}
-_PARAM_LENGTH = 6000
+_PARAM_LENGTH, _NAME_LENGTH = 6000, 250
 _ATTEMPTS = 3
 _OWN_NAMES = {"description": "mlflow.note.content"}
 """MLflow's names of the tags that its pages show in a place of their own."""
@@ -67,7 +67,7 @@ class MLflowLogger:
             MLflowSweeps(client).end_earlier(self._experiment_id, parent, tags)
         tags = {_OWN_NAMES.get(name, name): value for name, value in tags.items()}
         tags |= {PARENT_TAG: parent} if parent else {}
-        run = client.create_run(self._experiment_id, run_name=run_name, tags=tags)
+        run = client.create_run(self._experiment_id, run_name=run_name[:_NAME_LENGTH], tags=tags)
         self._run_id = run.info.run_id
         from mlflow.entities import Param
 
@@ -137,13 +137,13 @@ class MLflowLogger:
 
     # ------------------------------------------------------------------ multi-runs
 
-    def start_sweep(self, name: str, overrides: Sequence[str], *, resume: bool) -> str:
-        """Open the parent run of a multi-run, or the newest with the same overrides where it resumes; return its id."""
+    def start_sweep(self, name: str, command: str, identity: Sequence[str], *, resume: bool) -> str:
+        """Open the parent run of a multi-run, or the newest of the same identity where it resumes; return its id."""
         sweeps = MLflowSweeps(self._open_client())
-        identity = sweep_fingerprint(overrides)
-        earlier = sweeps.newest(self._experiment_id, identity) if resume else None
+        fingerprint = sweep_fingerprint(identity)
+        earlier = sweeps.newest(self._experiment_id, fingerprint) if resume else None
         if earlier is None:
-            self.start(name, {"overrides": " ".join(overrides)}, {SWEEP_TAG: identity})
+            self.start(name, {"command": command}, {SWEEP_TAG: fingerprint})
         else:
             self._run_id = earlier
             sweeps.reopen(earlier)

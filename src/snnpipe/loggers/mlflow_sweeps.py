@@ -63,7 +63,7 @@ class MLflowSweeps:
         latest: dict[str, Any] = {}
         for run in self._children(experiment_id, parent):
             key = run.data.tags.get(_OVERRIDES_TAG, run.info.run_id)
-            if key not in latest or latest[key].info.status != "FINISHED":
+            if key not in latest or run.info.status == "FINISHED" or latest[key].info.status != "FINISHED":
                 latest[key] = run
         ordered = sorted(latest.values(), key=lambda run: [int(run.data.tags.get(tag, 0)) for tag in _ORDER])
         return [_job(run) for run in ordered]

@@ -33,7 +33,9 @@ def wilson_interval(right: int, total: int, z: float = _Z_95) -> tuple[float, fl
     centre = share + z**2 / (2 * total)
     spread = z * sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     scale = 1 + z**2 / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    low = (centre - spread) / scale if right > 0 else 0.0  # rounding would miss the bounds
+    high = (centre + spread) / scale if right < total else 1.0
+    return low, high
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:

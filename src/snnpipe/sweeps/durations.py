@@ -1,5 +1,6 @@
 """A multi-run over how long images are shown: each job simulates the longest and answers for all."""
 
+import re
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -23,10 +24,13 @@ def merge_durations(config: DictConfig) -> None:
     """
     if not str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
         return
-    if f"${{{KEY}}}" in OmegaConf.to_yaml(config):
+    if re.search(r"\$\{[^}]*\bn_steps\s*\}", OmegaConf.to_yaml(config)):
         return
     params = config.hydra.sweeper.get("params") or {}
-    words = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    words = [
+        *(f"{key}={'null' if value is None else value}" for key, value in params.items()),
+        *config.hydra.overrides.task,
+    ]
     overrides = OverridesParser.create().parse_overrides(words)
     swept = [override for override in overrides if override.key_or_group == KEY]
     durations = _durations(swept[-1]) if swept else []

@@ -5,12 +5,13 @@ end of the multi-run reads the children, or the folders where there is no such l
 ran the jobs, in which process or on which machine.
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from snnpipe.errors import UserError
 from snnpipe.protocols import Status, SweepStore
@@ -19,6 +20,9 @@ from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep
 from snnpipe.sweeps.results import write_results
 from snnpipe.sweeps.table import sweep_table
 from snnpipe.types import SweepJob
+
+_HOW_MUCH = {"n_trials", "n_jobs", "max_batch_size", "storage"}
+"""Settings of a sweeper that say how far and how fast it goes, and not what through."""
 
 
 class SweepRecorder(Callback):
@@ -44,14 +48,14 @@ class _Sweep:
         self._folder = Path(config.hydra.sweep.dir)
         self._name = str(config.run_name or self._folder.name)
         self._command = command_line(sys.argv[1:])
+        identity = _identity(config)
+        merge_durations(config)
         self._store: SweepStore | None = build_sweep_store(config)
         if self._store is not None:
-            overrides = without_sweep(config.hydra.overrides.task)
-            parent = self._store.start_sweep(self._name, overrides, resume=config.sweep.resume)
+            parent = self._store.start_sweep(self._name, self._command, identity, resume=config.sweep.resume)
             config.hydra.overrides.hydra.append(f"sweep.parent={parent}")
         elif config.sweep.resume:
             raise UserError("sweep.resume: got true, but no logger keeps the jobs that are done: take logger=mlflow")
-        merge_durations(config)
 
     def end(self, status: Status) -> list[SweepJob]:
         """Print the table, write the results, end the parent run, and return the jobs that did not finish."""
@@ -61,8 +65,9 @@ class _Sweep:
             failed = [job for job in jobs if job.metrics is None]
             if jobs:
                 table = sweep_table(jobs)
+                print(table, flush=True)
                 results = write_results(jobs, self._folder, self._store, name=self._name, command=self._command)
-                print(table, results, table.splitlines()[0], sep="\n", flush=True)
+                print(results, table.splitlines()[0], sep="\n", flush=True)
             if failed:
                 again = (
                     "; the same command with sweep.resume=true runs them again, and no others" if self._store else ""
@@ -74,6 +79,13 @@ class _Sweep:
             if self._store is not None:
                 self._store.finalize(ended)
         return failed
+
+
+def _identity(config: DictConfig) -> list[str]:
+    """Return what makes two multi-runs the same: what they are told, and what their sweeper goes through."""
+    sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+    searched = {key: value for key, value in sweeper.items() if key not in _HOW_MUCH}
+    return [*without_sweep(config.hydra.overrides.task), json.dumps(searched, sort_keys=True)]
 
 
 _current: _Sweep | None = None

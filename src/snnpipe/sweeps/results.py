@@ -105,7 +105,8 @@ def best_settings(jobs: Sequence[SweepJob]) -> dict[str, dict[str, Any]]:
         "most accurate": min(finished, key=lambda job: (-(job.metrics or {})["snn/test_accuracy"], *cost(job, 2, 1)))
     }
     if close:
-        found["fewest SynOps within 1 point of the ANN"] = min(close, key=lambda job: cost(job, 2, 1, 0))
+        if all("snn/synops_per_image" in (job.metrics or {}) for job in close):
+            found["fewest SynOps within 1 point of the ANN"] = min(close, key=lambda job: cost(job, 2, 1, 0))
         found["fastest within 1 point of the ANN"] = min(close, key=lambda job: cost(job, 1, 2, 0))
     labels = dict(zip(map(id, jobs), job_labels(jobs), strict=True))
     return {name: _entry(job, labels[id(job)]) for name, job in found.items()}

@@ -44,7 +44,7 @@ def columns(rows: Sequence[Sequence[str]], adjust: Callable[[str, int], str], wi
 def _means(metrics: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
     def cell(name: str, form: str, factor: float = 1.0, unit: str = "") -> str:
         values = [factor * of_job[name] for of_job in metrics if name in of_job]
-        if len(values) < len(metrics) or not any(values):
+        if len(values) < len(metrics):
             return "-"
         mean, half = mean_interval(values)
         return f"{mean:{form}} ± {half:{form.lstrip('+')}}{unit}"
