@@ -225,9 +225,9 @@ def _distribution(override: Override) -> "optuna.distributions.BaseDistribution"
     try:
         return _range_of(value) or CategoricalDistribution(list(override.sweep_string_iterator()))
     except (ValueError, IndexError) as error:
+        key, _, given = (override.input_line or "").partition("=")
         raise ConfigError(
-            f"{override.key_or_group}: got {(override.input_line or '').partition('=')[2]}: no range to search ({error}); it "
-            "goes from low to high, and tag(log, ...) from above 0"
+            f"{key}: got {given}: no range to search ({error}); it goes from low to high, and tag(log, ...) from above 0"
         ) from error
 
 
