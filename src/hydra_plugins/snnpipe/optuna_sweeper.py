@@ -227,7 +227,7 @@ def _distribution(override: Override) -> "optuna.distributions.BaseDistribution"
     except (ValueError, IndexError) as error:
         key, _, given = (override.input_line or "").partition("=")
         raise ConfigError(
-            f"{key}: got {given}: no range to search ({error}); it goes from low to high, and tag(log, ...) from above 0"
+            f"{key}: got {given}: no range to search ({error}); it goes from low to high, tag(log, ...) from above 0"
         ) from error
 
 
