@@ -178,7 +178,7 @@ def test_the_front_is_what_nothing_dominates(costs):
 
 def test_the_pareto_sweep_ends_in_its_front_and_goes_on(command, tmp_path, monkeypatch):
     folder = tmp_path / "work"
-    words = ("sweep=pareto", "training.epochs=8", "callbacks=none")
+    words = ("sweep=pareto", "training.epochs=8", "callbacks=none", "diagnosis.images=0")
     first = command(*words, "hydra.sweeper.n_trials=5")
     assert first.code == 0, first.err
     assert " as configured " in first.out
