@@ -68,8 +68,8 @@ def _grid(found):
         row("parts together", together),
         _row("**the grid**", *(f"**{cell}**" for cell in more)),
         "",
-        "What the grid does beside its parts, in every job: the ANN's accuracy on all test images once more, the pictures",
-        "and the report, and logging.",
+        "What the grid does beside its parts, in every job: the ANN's accuracy on all test images once more, pictures,",
+        "a report, and logging.",
         "",
     ]
 
