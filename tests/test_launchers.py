@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from multiruns import FAST, SLOW_JOBS, runs_of, table_of, wait_for
 from omegaconf import OmegaConf
-from test_sweeps import FAST, SLOW_JOBS, runs_of, table_of, wait_for
 
 from snnpipe.errors import LoggingError
 

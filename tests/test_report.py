@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,26 +10,6 @@ from PIL import Image
 from snnpipe.artifacts.report import answer, sweep_page
 from snnpipe.sweeps.results import best_settings, results_table
 from snnpipe.types import SweepJob
-
-needs_browser = pytest.mark.skipif(
-    not (shutil.which("chromium") and shutil.which("chromedriver")),
-    reason="needs chromium and chromedriver, on Debian: apt-get install chromium chromium-driver",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    """A headless Chromium that logs its requests."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 def show(browser, path, width: int, scheme: str) -> None:
@@ -91,7 +69,6 @@ def test_a_run_leaves_its_pictures_and_its_report(run_folder):
     assert not re.search(r"""(?:src|href|url\()\s*=?\s*["']?(?:https?:)?//""", page)
 
 
-@needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 420])
 def test_the_report_asks_for_nothing_and_fits_the_window(browser, run_folder, width, scheme):
@@ -111,7 +88,6 @@ def test_the_report_asks_for_nothing_and_fits_the_window(browser, run_folder, wi
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
 
-@needs_browser
 def test_the_table_of_a_multi_run_sorts(browser, tmp_path):
     def job(scale, accuracy, latency):
         metrics = {"snn/test_accuracy": accuracy, "snn/accuracy_drop": 0.98 - accuracy, "snn/synops_per_image": scale}

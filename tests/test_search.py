@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +10,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from multiruns import FAST, client_of, runs_of, wait_for
 
 from snnpipe.metrics.front import pareto_front
 from snnpipe.sweeps.results import best_settings, results_table
 from snnpipe.types import SweepJob
-
-FAST = ("debug=fast", "model=mlp", "model.units=[8]", "callbacks=none")
-
-
-def client_of(folder: Path):
-    from mlflow import MlflowClient
-
-    return MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
-
-
-def runs_of(folder: Path) -> tuple[list, list]:
-    """Return the parent runs and the child runs of a store, the oldest first."""
-    runs = client_of(folder).search_runs(["1"], order_by=["start_time ASC"])
-    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    return [run for run in runs if run not in children], children
 
 
 def study_of(folder: Path):
@@ -275,10 +260,7 @@ def test_a_search_that_is_killed_goes_on_with_the_trial_it_was_at(process, tmp_p
         *("hydra.sweeper.n_trials=3", "conversion.scale_firing_rates=tag(log, interval(1, 100))"),
     )
     running = process(*words)
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("mlruns/outputs/*/metrics.csv")):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for(lambda: list(folder.glob("mlruns/outputs/*/metrics.csv")))
     running.kill()
     running.communicate()
     asked = study_of(folder).trials[-1]

@@ -5,16 +5,14 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+from multiruns import FAST, SLOW_JOBS, runs_of, table_of, wait_for
 
 from snnpipe.sweeps.table import sweep_table
 from snnpipe.types import SweepJob
 
-FAST = ("debug=fast", "model=mlp", "model.units=[8]", "callbacks=none")
-SLOW_JOBS = (*FAST, "training.epochs=40", "data.max_train_images=1400", "conversion.scale_firing_rates=1,20,50")
 METRICS = {
     "ann/test_accuracy": 0.98,
     "snn/test_accuracy": 0.95,
@@ -22,26 +20,6 @@ METRICS = {
     "snn/latency_ms_to_1pt": 12.0,
     "snn/synops_per_image": 1234567.0,
 }
-
-
-def runs_of(folder: Path) -> tuple[list, list]:
-    """Return the parent runs and the child runs of a store, the oldest first."""
-    from mlflow import MlflowClient
-
-    runs = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db").search_runs(["1"], order_by=["start_time ASC"])
-    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    return [run for run in runs if run not in children], children
-
-
-def table_of(out: str) -> list[str]:
-    return out.rpartition("SynOps per image\n")[2].partition("\n--")[0].splitlines()
-
-
-def wait_for(condition, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
 
 
 # ---------------------------------------------------------------------- the table

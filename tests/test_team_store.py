@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from multiruns import FAST, table_of
 from team_store import log_all, mlflow_server, postgresql, postgresql_programs, sent
 
 from snnpipe.testing import SPEC
 
 N_JOBS = 8
-FAST = ("debug=fast", "model=mlp", "model.units=[8]", "callbacks=none")
 
 pytestmark = pytest.mark.skipif(
     postgresql_programs() is None, reason="PostgreSQL's initdb is missing: apt-get install postgresql"
@@ -89,8 +89,7 @@ def test_a_multi_run_through_a_server_shares_a_training_and_ends_in_its_table(se
     finally:
         running.kill()
     assert running.returncode == 0, err
-    lines = out.rpartition("SynOps per image\n")[2].partition("\n--")[0].splitlines()
-    assert [line.split()[0] for line in lines] == ["1", "50"]
+    assert [line.split()[0] for line in table_of(out)] == ["1", "50"]
     client = MlflowClient(server)
     runs = client.search_runs([client.get_experiment_by_name("jobs").experiment_id], order_by=["start_time ASC"])
     parent, *children = runs

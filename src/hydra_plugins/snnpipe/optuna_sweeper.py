@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from snnpipe.errors import ConfigError, UserError, did_you_mean, one_line
 from snnpipe.metrics.front import OBJECTIVES
+from snnpipe.sweeps.durations import as_overrides
 
 if TYPE_CHECKING:
     import optuna
@@ -90,7 +91,7 @@ class OptunaSweeper(Sweeper):
         self._check(study, space)
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, Path(self.config.hydra.sweep.dir) / "multirun.yaml")
-        self._next_job = len(study.trials) + 1
+        next_job = len(study.trials) + 1
         if self._as_configured:
             self._launch([fixed], first_job=0)
         if self.config.sweep.resume:
@@ -99,8 +100,8 @@ class OptunaSweeper(Sweeper):
         while (missing := self._n_trials - _n_complete(study)) > 0 and failures < self._n_trials:
             trials = [self._ask(study, space) for _ in range(min(self._n_jobs, missing))]
             jobs = [[*fixed, *(f"{key}={_written(value)}" for key, value in t.params.items())] for t in trials]
-            answers = self._launch(jobs, self._next_job)
-            self._next_job += len(trials)
+            answers = self._launch(jobs, next_job)
+            next_job += len(trials)
             for trial, metrics in zip(trials, answers, strict=True):
                 failures = 0 if self._tell(study, trial, metrics) else failures + 1
 
@@ -108,7 +109,7 @@ class OptunaSweeper(Sweeper):
 
     def _space(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         """Return the overrides that every trial has, and the distribution of each setting that is searched."""
-        words = [*(f"{key}={'null' if value is None else value}" for key, value in self._params.items()), *arguments]
+        words = [*as_overrides(self._params), *arguments]
         parsed = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(words)
         latest = {override.get_key_element(): override for override in parsed}
         fixed = [o.input_line or "" for o in latest.values() if not o.is_sweep_override()]

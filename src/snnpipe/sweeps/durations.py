@@ -1,7 +1,8 @@
 """A multi-run over how long images are shown: each job simulates the longest and answers for all."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -26,11 +27,7 @@ def merge_durations(config: DictConfig) -> None:
         return
     if re.search(r"\$\{[^}]*\bn_steps\s*\}", OmegaConf.to_yaml(config)):
         return
-    params = config.hydra.sweeper.get("params") or {}
-    words = [
-        *(f"{key}={'null' if value is None else value}" for key, value in params.items()),
-        *config.hydra.overrides.task,
-    ]
+    words = [*as_overrides(config.hydra.sweeper.get("params") or {}), *config.hydra.overrides.task]
     overrides = OverridesParser.create().parse_overrides(words)
     swept = [override for override in overrides if override.key_or_group == KEY]
     durations = _durations(swept[-1]) if swept else []
@@ -38,6 +35,11 @@ def merge_durations(config: DictConfig) -> None:
         kept = [word for word in config.hydra.overrides.task if word.lstrip("+").partition("=")[0] != KEY]
         config.hydra.overrides.task = [*kept, f"{KEY}={durations[-1]}"]
         config.hydra.overrides.hydra.append(f"sweep.durations={durations[:-1]}")
+
+
+def as_overrides(params: Mapping[str, Any]) -> list[str]:
+    """Return what a sweeper's ``params`` ask for as overrides are written."""
+    return [f"{key}={'null' if value is None else value}" for key, value in params.items()]
 
 
 def _durations(override: Override) -> Sequence[int]:
