@@ -72,7 +72,7 @@ class Result:
 
 
 @pytest.fixture
-def command(tmp_path: Path, data_dir: Path, monkeypatch, capfd) -> Iterator[Callable[..., Result]]:
+def command(tmp_path: Path, data_dir: Path, monkeypatch, capfd) -> Callable[..., Result]:
     """Run ``python -m snnpipe`` within this process, in an empty folder."""
     from hydra.core.global_hydra import GlobalHydra
 
@@ -84,7 +84,6 @@ def command(tmp_path: Path, data_dir: Path, monkeypatch, capfd) -> Iterator[Call
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    before = signal.getsignal(signal.SIGTERM)
 
     def run(*overrides: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["snnpipe", *overrides])
@@ -101,8 +100,7 @@ def command(tmp_path: Path, data_dir: Path, monkeypatch, capfd) -> Iterator[Call
             code = 1
         return Result(code, *capfd.readouterr())
 
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    return run
 
 
 @pytest.fixture

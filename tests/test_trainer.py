@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import struct
 import sys
 import termios
@@ -32,6 +33,7 @@ from snnpipe import (
     SpikeArtifacts,
     TfdsDataModule,
     Trainer,
+    signals,
 )
 from snnpipe.callbacks.base import Callback
 from snnpipe.describe import flatten, run_name
@@ -252,6 +254,35 @@ def test_a_run_that_ends_badly_says_so(digits, tmp_path, error, status, hook):
     assert callback.seen is error
     assert (tmp_path / "run" / "traceback.txt").exists() == isinstance(error, RuntimeError)
     assert json.loads((tmp_path / "run" / "tags.json").read_text())["status"] == status
+
+
+def test_an_error_that_a_signal_became_is_the_signals(digits, tmp_path):
+    def become_another():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise AttributeError("what a library made of it") from error
+
+    class Loses(Callback):
+        def on_convert_end(self, state):
+            become_another()
+
+    trainer = make_trainer(digits(max_train_images=64), tmp_path, callbacks=[Loses()])
+    with signals.handled(), pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert only_run(tmp_path).info.status == "KILLED"
+
+
+def test_an_evaluation_compares_with_the_weights_that_the_model_has(digits, tmp_path):
+    trainer = make_trainer(digits(max_train_images=64, max_test_images=20), tmp_path, loggers=[])
+    trainer.fit()
+    trainer.convert()
+    before = trainer.evaluate().metrics
+    trainer.model.set_weights([np.zeros_like(weight) for weight in trainer.model.get_weights()])
+    trainer.convert()
+    after = trainer.evaluate().metrics
+    assert before["ann/test_loss"] != after["ann/test_loss"] == pytest.approx(np.log(10))
+    assert after["snn/agreement"] == 1
 
 
 def test_what_cannot_work_leaves_nothing_behind(digits, tmp_path):

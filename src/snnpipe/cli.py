@@ -14,7 +14,6 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -26,14 +25,14 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.snnpipe import register as register_plugins
-from snnpipe import __version__
+from snnpipe import __version__, signals
 from snnpipe.errors import UserError
 
 if TYPE_CHECKING:
     from snnpipe.protocols import Status
 
 CONFIG_PATH = "pkg://snnpipe.conf"
-_FAULT, _MISTAKE, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
+_FAULT, _MISTAKE = 1, 2
 
 
 def main() -> None:
@@ -49,10 +48,9 @@ def main() -> None:
     if wrong := _not_an_option(sys.argv[1:]):
         print(f"snnpipe: error: {wrong}", file=sys.stderr)
         sys.exit(_MISTAKE)
-    signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _show_warning
     try:
-        with _ending_the_sweep():
+        with signals.handled(), _ending_the_sweep():
             _compose_and_run()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         if isinstance(error, ValueError) and "Config group override" not in str(error):
@@ -61,7 +59,7 @@ def main() -> None:
         sys.exit(_MISTAKE)
     except KeyboardInterrupt:
         print("snnpipe: interrupted", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+        sys.exit(signals.CODES[signal.SIGINT])
 
 
 def _not_an_option(words: Sequence[str]) -> str | None:
@@ -111,10 +109,6 @@ def _print_help() -> None:
     print(re.sub(r"\b_base, ", "", text.getvalue()).rstrip())
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    sys.exit(_TERMINATED)
-
-
 @hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name="config")
 def _compose_and_run(composed: DictConfig) -> Any:
     from snnpipe.config import build, check, chosen_experiment, interpolated_keys, resolve
@@ -129,6 +123,7 @@ def _compose_and_run(composed: DictConfig) -> Any:
         check(config, interpolated_keys(composed))
         result = build(config, tags=chosen_experiment(), command=command_line(sys.argv[1:])).run()
     except Exception as error:
+        signals.check()
         if not isinstance(error, UserError):
             traceback.print_exception(error)
             sys.exit(_FAULT)

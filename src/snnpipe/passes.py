@@ -6,7 +6,7 @@ Axes: b = image of the batch, t = simulation step, c = class.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +24,44 @@ _VERIFIED_TOGETHER = 10
 """Images at once while verifying, for all spikes of all of them are kept."""
 
 
-def ann_metrics(model: "tf_keras.Model | NativeNetwork", data: DataModule) -> dict[str, float]:
-    """Return accuracy and cross-entropy of the model over every test image."""
-    right = images = 0
-    loss = 0.0
-    for batch, labels in data.test_dataset().as_numpy_iterator():
-        logits = np.asarray(model.predict_on_batch(batch), np.float64)
-        right += int(np.sum(np.argmax(logits, axis=-1) == labels))
-        shifted = logits - logits.max(axis=-1, keepdims=True)
-        log_sum = np.log(np.exp(shifted).sum(axis=-1))
-        loss += float(np.sum(log_sum - shifted[np.arange(len(labels)), labels]))
-        images += len(labels)
-    return {"ann/test_accuracy": right / images, "ann/test_loss": loss / images}
+@dataclass(frozen=True, eq=False)
+class AnnPass:
+    """What the ANN makes of every test image.
+
+    Attributes
+    ----------
+    classes
+        Of each image, in the order of the test split.
+    metrics
+        Accuracy and cross-entropy.
+    weights
+        The ANN's, at the time.
+    """
+
+    classes: NDArray[np.int64]
+    metrics: dict[str, float]
+    weights: list[NDArray[np.float32]]
+
+    @classmethod
+    def of(cls, model: "tf_keras.Model | NativeNetwork", data: DataModule) -> Self:
+        """Return what a model makes of the test images."""
+        right = 0
+        loss = 0.0
+        classes = []
+        for batch, labels in data.test_dataset().as_numpy_iterator():
+            logits = np.asarray(model.predict_on_batch(batch), np.float64)
+            classes.append(np.argmax(logits, axis=-1))
+            right += int(np.sum(classes[-1] == labels))
+            shifted = logits - logits.max(axis=-1, keepdims=True)
+            log_sum = np.log(np.exp(shifted).sum(axis=-1))
+            loss += float(np.sum(log_sum - shifted[np.arange(len(labels)), labels]))
+        found = np.concatenate(classes)
+        metrics = {"ann/test_accuracy": right / len(found), "ann/test_loss": loss / len(found)}
+        return cls(found, metrics, [weight.numpy() for weight in model.weights])
+
+    def is_of(self, model: "tf_keras.Model | NativeNetwork") -> bool:
+        """Whether a model still has the weights that it had then."""
+        return all(np.array_equal(then, now.numpy()) for then, now in zip(self.weights, model.weights, strict=True))
 
 
 @dataclass(frozen=True)
@@ -76,7 +102,7 @@ class TestPass:
     def simulate(
         self,
         opened: OpenSimulator,
-        model: "tf_keras.Model | NativeNetwork",
+        ann_classes: NDArray[np.int64],
         evaluation: Evaluation,
         sampled: int,
     ) -> Iterator[tuple[SimulatedBatch, float]]:
@@ -86,8 +112,8 @@ class TestPass:
         ----------
         opened
             The simulator with the network in it.
-        model
-            The ANN, whose classes the network's are compared with.
+        ann_classes
+            The ANN's, of every test image, which the network's are compared with.
         evaluation
             Takes every chunk.
         sampled
@@ -100,9 +126,9 @@ class TestPass:
         """
         encoder = self.encoder.seeded(self.seed)
         for ids, images, labels in self.batches(self.simulator.batch_size, self.n_images):
-            ann_classes = np.argmax(model.predict_on_batch(images), axis=-1)
+            ann_classes_b = ann_classes[ids.start : ids.stop]
             record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
-            batch = evaluation.batch(labels, ann_classes)
+            batch = evaluation.batch(labels, ann_classes_b)
             scores: list[NDArray[np.float64]] = []
             events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
             began = time.perf_counter()
@@ -112,7 +138,7 @@ class TestPass:
                     events[name].append(activity.events)
             seconds = time.perf_counter() - began
             recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}
-            yield SimulatedBatch(ids, labels, ann_classes, np.concatenate(scores, axis=1), recorded), seconds
+            yield SimulatedBatch(ids, labels, ann_classes_b, np.concatenate(scores, axis=1), recorded), seconds
 
     def batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
         """Yield indices, images and labels of the first ``wanted`` test images, batch by batch."""

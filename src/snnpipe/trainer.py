@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe import __version__
+from snnpipe import __version__, signals
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
 from snnpipe.checkpoint import Checkpoint, EarlierFit
@@ -38,7 +38,7 @@ from snnpipe.metrics.memory import peak_memory_mb
 from snnpipe.metrics.series import step_series
 from snnpipe.metrics.verification import TOLERANCE
 from snnpipe.native import NativeNetwork
-from snnpipe.passes import TestPass, ann_metrics
+from snnpipe.passes import AnnPass, TestPass
 from snnpipe.protocols import (
     Architecture,
     Callback,
@@ -171,6 +171,7 @@ class Trainer:
         self._trained_by = ""
         self.model: tf_keras.Model | NativeNetwork | None = None
         self.network: SpikingNetwork | None = None
+        self._ann: AnnPass | None = None
         self._state = RunState(
             seed,
             str(self.output_dir),
@@ -255,7 +256,8 @@ class Trainer:
                 for path in sorted(checkpoint.save(self.output_dir / "checkpoint").iterdir()):
                     self._log_artifact(path, "checkpoint")
         self._tell("on_fit_end", state)
-        self._record(ann_metrics(model, self.data))
+        self._ann = AnnPass.of(model, self.data)
+        self._record(self._ann.metrics)
         return checkpoint
 
     def convert(self) -> SpikingNetwork:
@@ -286,6 +288,9 @@ class Trainer:
         self._stage("evaluate")
         fitted = {name: v for name, v in self._state.results.items() if name.startswith(("fit/", "ann/"))}
         self._state.results = fitted
+        if self._ann is None or not self._ann.is_of(self.model):
+            self._ann = AnnPass.of(self.model, self.data)
+            self._record(self._ann.metrics)
         simulator, durations = self.simulator, self.durations
         if len(durations) > 1:
             together = gcd(*durations, getattr(simulator, "chunk_steps", None) or 0)
@@ -306,7 +311,7 @@ class Trainer:
         with simulator.open(self.network, self.encoder.constant) as opened:
             if simulator.verify_images:
                 self._verify(images, opened)
-            for batch, took in images.simulate(opened, self.model, evaluation, sampled):
+            for batch, took in images.simulate(opened, self._ann.classes, evaluation, sampled):
                 seconds += took
                 self._tell("on_simulation_batch_end", self._state, batch)
             used = opened.used
@@ -457,6 +462,8 @@ class Trainer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._finalize(error)
+        if isinstance(error, Exception):
+            signals.check()
 
     def _log_setup(self) -> None:
         state = self._state
@@ -472,7 +479,8 @@ class Trainer:
         """End the run in every logger, whatever happens to the others."""
         status: Status = "FINISHED"
         if error is not None:
-            status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
+            stopped = signals.pending() or isinstance(error, (KeyboardInterrupt, SystemExit))
+            status = "KILLED" if stopped else "FAILED"
             self._tell_exception(error)
         failures: list[Exception] = []
         for logger in self._started:
@@ -531,6 +539,7 @@ class _Sink:
 
     def batch_end(self, progress: BatchProgress) -> None:
         self._trainer._tell("on_train_batch_end", self._trainer._state, progress)
+        signals.check()
 
 
 def _attempt(failures: list[Exception], step: Callable[..., None], *arguments: Any) -> None:

@@ -1,18 +1,15 @@
 """Jobs of a multi-run on a Slurm cluster, by way of submitit."""
 
 import functools
-import signal
-import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
-from types import FrameType
 from typing import Any
 
 from hydra_plugins.snnpipe.cluster import Answer, ClusterLauncher, Jobs, run
+from snnpipe import signals
 from snnpipe.errors import UserError, one_line
 
 _STOP_S = 20.0
-_TERMINATED = 143
 
 
 class SubmititLauncher(ClusterLauncher):
@@ -65,9 +62,5 @@ class SubmititLauncher(ClusterLauncher):
 
 
 def _run(jobs: Jobs, number: int, overrides: Sequence[str]) -> Answer:
-    signal.signal(signal.SIGTERM, _terminate)  # submitit passes over it, and so scancel would leave the run as running
-    return run(jobs, number, overrides)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    sys.exit(_TERMINATED)
+    with signals.handled():  # submitit passes over SIGTERM, and so scancel would leave the run as running
+        return run(jobs, number, overrides)

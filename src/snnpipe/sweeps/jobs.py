@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from snnpipe import signals
 from snnpipe.compat import limit_cores, present_cores
 from snnpipe.errors import UserError, one_line, reason
 from snnpipe.files import replace_file
@@ -58,6 +59,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
         for n_steps, metrics in result.at_duration.items():
             job.record_shorter(_with_steps(config, n_steps), metrics, result)
     except Exception as error:
+        signals.check()
         print(f"snnpipe: job {job} failed", file=sys.stderr)
         job.record_failure(error, tell(error) == MISTAKE, logged=trainer is not None and trainer.was_logged)
         return None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from snnpipe import signals
 from snnpipe.compat import import_tensorflow, import_tf_keras
 from snnpipe.errors import ConfigError, TrainingError, one_line
 from snnpipe.keras_graph import neuron_layers
@@ -197,14 +198,15 @@ def fit_epochs(
     metrics: dict[str, float] = {}
     for epoch in range(epochs):
         began = time.perf_counter()
-        history = fit(
-            batches(data.train_dataset(epoch)),
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            validation_data=validation,
-            callbacks=[_tell_batches(sink, data, epochs)],
-            verbose=0,
-        )
+        with signals.held():  # inside TensorFlow it could be lost
+            history = fit(
+                batches(data.train_dataset(epoch)),
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                validation_data=validation,
+                callbacks=[_tell_batches(sink, data, epochs)],
+                verbose=0,
+            )
         logs = {name: values[-1] for name, values in history.history.items()}
         metrics = epoch_metrics(logs, time.perf_counter() - began, data.spec.n_train)
         if sink.epoch_end(FitProgress(epoch + 1, epochs, metrics)):
