@@ -7,11 +7,11 @@ FAST = ("debug=fast", "model=mlp", "model.units=[8]", "callbacks=none")
 SLOW_JOBS = (*FAST, "training.epochs=40", "data.max_train_images=1400", "conversion.scale_firing_rates=1,20,50")
 
 
-def client_of(folder: Path):
+def client_of(folder: Path, mlruns: str = "mlruns"):
     """Return a client of the store in a folder."""
     from mlflow import MlflowClient
 
-    return MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
+    return MlflowClient(f"sqlite:///{folder}/{mlruns}/mlflow.db")
 
 
 def runs_of(folder: Path) -> tuple[list, list]:

@@ -31,6 +31,7 @@ _WHERE = {
     "ClockDrivenSimulator": "snnpipe.simulators.clock_driven",
     "EventDrivenSimulator": "snnpipe.simulators.event_driven",
     "NengoDLSimulator": "snnpipe.simulators.nengo_dl",
+    "Checkpoints": "snnpipe.callbacks.checkpoints",
     "EarlyStopping": "snnpipe.callbacks.early_stopping",
     "Progress": "snnpipe.callbacks.progress",
     "SpikeArtifacts": "snnpipe.callbacks.spike_artifacts",

@@ -113,15 +113,34 @@ def _print_help() -> None:
 def _compose_and_run(composed: DictConfig) -> Any:
     from snnpipe.config import build, check, chosen_experiment, interpolated_keys, resolve
     from snnpipe.describe import command_line
+    from snnpipe.fingerprint import run_fingerprint
+    from snnpipe.resume import earlier_run
     from snnpipe.summary import closing_table
     from snnpipe.sweeps.jobs import run_job
 
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         return run_job(composed)
+    trainer = None
     try:
         config = resolve(composed)
         check(config, interpolated_keys(composed))
-        result = build(config, tags=chosen_experiment(), command=command_line(sys.argv[1:])).run()
+        earlier = earlier_run(composed, config)
+        if earlier is not None and earlier.finished:
+            name = config["run_id"] or earlier.run_id
+            print(f"snnpipe: run {name} is finished already: there is nothing to go on with")
+            return earlier.metrics
+        if earlier is not None:
+            config = resolve(composed, earlier.output_dir)
+        tags = chosen_experiment() | {"run.fingerprint": run_fingerprint(config)}
+        tags |= {"run.id": config["run_id"]} if config["run_id"] else {}
+        resumed = None if earlier is None else earlier.run_id
+        anew = [word for word in sys.argv[1:] if not word.startswith(("run_id=", "training.resume="))]
+        trainer = build(config, tags=tags, command=command_line(anew), resumed=resumed)
+        result = trainer.run()
+    except (KeyboardInterrupt, SystemExit):
+        if trainer is not None and trainer.was_logged:
+            print(f"snnpipe: to go on: {command_line([*sys.argv[1:], *trainer.go_on_with])}", file=sys.stderr)
+        raise
     except Exception as error:
         signals.check()
         if not isinstance(error, UserError):

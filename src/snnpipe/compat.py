@@ -115,12 +115,14 @@ def without_build_notes() -> Iterator[None]:
 def start_afresh(seed: int) -> None:
     """Forget Keras's counters of names, and seed Python's, NumPy's and TensorFlow's global generators.
 
-    TensorFlow's operations are made deterministic, for as long as the process lives.
+    For as long as the process lives, TensorFlow's operations are made deterministic, and layers that draw (dropout)
+    keep their generator's state where it can be read and set.
     """
     tf = import_tensorflow()
     tf.keras.backend.clear_session()
     tf.keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+    tf.keras.backend.experimental.enable_tf_random_generator()
 
 
 @contextmanager

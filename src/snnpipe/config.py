@@ -10,13 +10,14 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import Field
 
 from snnpipe.errors import ConfigError, SnnPipeError, UserError, did_you_mean, one_line
 from snnpipe.models.function import FunctionArchitecture
@@ -37,7 +38,13 @@ PARTS = {
 }
 """Config groups that hold one plugin each, and the trainer's name for it."""
 
-_SCALARS: dict[str, Any] = {"seed": NonNegativeInt, "experiment_name": str, "run_name": str | None}
+_RunId = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=250)]
+_SCALARS: dict[str, Any] = {
+    "seed": NonNegativeInt,
+    "experiment_name": str,
+    "run_name": str | None,
+    "run_id": _RunId | None,
+}
 _PATHS = {"mlruns", "output_dir"}
 _SWEEP: dict[str, Any] = {"resume": bool, "parent": str | None, "durations": list[PositiveInt]}
 _DIAGNOSIS: dict[str, Any] = {"images": NonNegativeInt}
@@ -49,8 +56,15 @@ _CHOSEN_WITH = {
 _MAX_SEED = 2**31 - 1 - 10**6  # NengoDL and tf.data add to it and hold it in 32 bits
 
 
-def resolve(composed: DictConfig) -> dict[str, Any]:
+def resolve(composed: DictConfig, output_dir: str | None = None) -> dict[str, Any]:
     """Return a composed configuration as plain data, interpolations resolved, output folder chosen.
+
+    Parameters
+    ----------
+    composed
+        As Hydra composed it.
+    output_dir
+        Folder for the run's files where the configuration names none; None makes a name.
 
     Raises
     ------
@@ -66,7 +80,7 @@ def resolve(composed: DictConfig) -> dict[str, Any]:
     paths = config.get("paths")
     if isinstance(paths, dict) and paths.get("output_dir") is None and isinstance(paths.get("mlruns"), str):
         unique = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}"
-        folder = str(Path(paths["mlruns"]) / "outputs" / unique)
+        folder = output_dir or str(Path(paths["mlruns"]) / "outputs" / unique)
         paths["output_dir"] = folder
         for node in (config.get("logger") or {}).values():
             if isinstance(node, dict) and node.get("folder", "") is None:
@@ -275,6 +289,7 @@ def build(
     parent: str | None = None,
     durations: Sequence[int] = (),
     command: str = "",
+    resumed: str | None = None,
 ) -> "Trainer":
     """Return the trainer of a checked configuration.
 
@@ -286,6 +301,8 @@ def build(
         Of a job of a multi-run.
     command
         That has the run again.
+    resumed
+        Id of an earlier run to go on with.
 
     Raises
     ------
@@ -318,6 +335,7 @@ def build(
         parent=parent,
         durations=durations,
         command=command,
+        resumed=resumed,
     )
 
 

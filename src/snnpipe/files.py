@@ -1,19 +1,22 @@
-"""Files that are whole or absent: written aside, synced and renamed."""
+"""Files that are whole or absent: written aside, synced and renamed. Folders that one process at a time writes to."""
 
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from snnpipe.errors import UserError
 
+_ASIDE = ".part"
+_LOCK = ".lock"
+
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[BinaryIO]:
     """Yield a binary file that becomes ``path`` if the block ends well, and vanishes if not."""
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_ASIDE)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -21,9 +24,48 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.chmod(aside, 0o644)
         os.replace(aside, path)
+        _sync_folder(path.parent)
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Return the files of a folder that a process was writing aside when it was killed."""
+    return sorted(folder.glob(f".*{_ASIDE}"))
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # some file systems cannot
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder while the block runs; the lock of a process that is killed is gone with it.
+
+    Raises
+    ------
+    UserError
+        If another process holds it.
+    """
+    import fcntl
+
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"paths.output_dir: {folder} is being written to by another run just now: wait until it is over, or "
+                "set paths.output_dir to another folder"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def make_folder(path: Path, key: str) -> Path:

@@ -13,7 +13,8 @@ from snnpipe.types import DataSpec
 _FORMAT = 1
 _FIT_PARTS = ("data", "model", "training")
 _FIT_PACKAGES = ("snnpipe", "tensorflow", "tf-keras", "nengo", "nengo-dl", "numpy")
-_NOT_THE_RESULT = {"run_name", "experiment_name", "logger", "paths", "sweep"}
+_NOT_THE_RESULT = {"run_id", "run_name", "experiment_name", "logger", "paths", "sweep"}
+_NOT_OF_TRAINING = {"reuse", "resume"}
 
 
 def fit_fingerprint(
@@ -55,7 +56,16 @@ def fit_fingerprint(
 
 def run_fingerprint(config: Mapping[str, Any]) -> str:
     """Return a digest of all of a run's configuration that can change its result."""
-    return _digest({key: value for key, value in config.items() if key not in _NOT_THE_RESULT})
+    return _digest(of_the_result(config))
+
+
+def of_the_result(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those keys of a run's configuration that can change its result."""
+    parts = {key: value for key, value in config.items() if key not in _NOT_THE_RESULT}
+    training = parts.get("training")
+    if isinstance(training, Mapping):
+        parts["training"] = {key: value for key, value in training.items() if key not in _NOT_OF_TRAINING}
+    return parts
 
 
 def _digest(content: Any) -> str:

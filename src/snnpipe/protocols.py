@@ -3,21 +3,26 @@
 `snnpipe.testing` checks an instance against its family's contract.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
+from numpy.typing import NDArray
+
 from snnpipe.checkpoint import Checkpoint, EarlierFit
+from snnpipe.training_state import TrainingState
 from snnpipe.types import (
     BatchProgress,
     ConversionPlan,
     DataSpec,
+    EarlierRun,
     FitProgress,
     ImageEncoder,
     Precision,
     Readout,
+    ResumablePoint,
     RunState,
     SimulatedBatch,
     SimulationChunk,
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+Arrays = Callable[[], Mapping[str, NDArray[Any]]]
 
 
 @runtime_checkable
@@ -175,6 +181,12 @@ class Callback(Protocol):
 
     def on_epoch_end(self, state: RunState, progress: FitProgress) -> None: ...
 
+    def on_resumable_point(self, state: RunState, point: ResumablePoint) -> None: ...
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
     def on_fit_end(self, state: RunState) -> None: ...
 
     def on_convert_end(self, state: RunState) -> None: ...
@@ -189,12 +201,19 @@ class Callback(Protocol):
 
 
 class CallbackSink(Protocol):
-    """What a training path tells while it trains."""
+    """What a training path tells while it trains, and is told before.
 
-    def epoch_end(self, progress: FitProgress) -> bool:
+    A path that can go on with a training gives ``arrays``, a function that returns all that it needs to, at each point
+    at which it can. The training may end there, by an exception.
+    """
+
+    resumed: TrainingState | None
+    """Where the training was when it was interrupted; None for one from the start."""
+
+    def epoch_end(self, progress: FitProgress, arrays: Arrays | None = None) -> bool:
         """Report an epoch; return whether training shall stop."""
 
-    def batch_end(self, progress: BatchProgress) -> None:
+    def batch_end(self, progress: BatchProgress, arrays: Arrays | None = None) -> None:
         """Report a training batch."""
 
 
@@ -203,9 +222,18 @@ class Logger(Protocol):
     """Where a run's parameters, metrics and files go."""
 
     def start(
-        self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None
+        self,
+        run_name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        resumed: str | None = None,
     ) -> None:
-        """Open the run; as a job of a multi-run, under the parent run of an id."""
+        """Open the run; as a job of a multi-run, under the parent run of an id.
+
+        ``resumed`` is the id of an unfinished run, of the same configuration, to go on with: metrics of a step that
+        are there already are not recorded again.
+        """
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record which dataset the run uses."""
@@ -255,6 +283,9 @@ class SweepStore(Logger, Protocol):
 
     def log_table(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Record a table under a name that ends in ``.json``, in place of an earlier one."""
+
+    def earlier_run(self, run_id: str | None, fingerprint: str, parent: str | None = None) -> EarlierRun | None:
+        """Return the run of an id, or else the newest unfinished run of a configuration, under a parent run if any."""
 
     def finished_job(self, parent: str, fingerprint: str) -> SweepJob | None:
         """Return the job under a parent run that finished with a fingerprint."""

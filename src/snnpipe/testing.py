@@ -5,6 +5,7 @@ data and a plugin's public methods only.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import numpy as np
 
 from snnpipe import protocols
 from snnpipe.native import NativeNetwork
+from snnpipe.training_state import TrainingState
 from snnpipe.types import (
     BatchProgress,
     ConversionPlan,
     DataSpec,
     FitProgress,
+    ResumablePoint,
     RunState,
     SimulatedBatch,
     SimulationSettings,
@@ -43,15 +46,16 @@ class Silent:
     """A callback sink that records what it is told."""
 
     def __init__(self) -> None:
+        self.resumed: TrainingState | None = None
         self.epochs: list[FitProgress] = []
         self.batches = 0
 
-    def epoch_end(self, progress: FitProgress) -> bool:
+    def epoch_end(self, progress: FitProgress, arrays: protocols.Arrays | None = None) -> bool:
         """Record an epoch."""
         self.epochs.append(progress)
         return False
 
-    def batch_end(self, progress: BatchProgress) -> None:
+    def batch_end(self, progress: BatchProgress, arrays: protocols.Arrays | None = None) -> None:
         """Count a batch."""
         self.batches += 1
 
@@ -202,6 +206,11 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
         callback.on_train_batch_end(state, BatchProgress(0, 1, 0, 1, 20))
         metrics = {"fit/loss": 1.0, "fit/accuracy": 0.5, "fit/val_loss": 1.0, "fit/val_accuracy": 0.5}
         callback.on_epoch_end(state, FitProgress(1, 1, metrics))
+        callback.on_resumable_point(state, ResumablePoint(1, False, _no_state))
+        remembered = json.loads(json.dumps(callback.state_dict()))
+        callback.on_fit_start(state)
+        callback.load_state_dict(remembered)
+        assert callback.state_dict() == remembered, "a callback does not take back what it has remembered"
         callback.on_fit_end(state)
         callback.on_convert_end(state)
         callback.on_simulation_start(state, 2)
@@ -216,6 +225,10 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
         callback.on_simulation_batch_end(state, batch)
         callback.on_evaluate_end(state)
         callback.on_exception(state, KeyboardInterrupt())
+
+
+def _no_state() -> TrainingState:
+    return TrainingState("contract", 1, 0, [], over=False, arrays={}, callbacks={})
 
 
 def check_logger(logger: protocols.Logger, file: Path, status: protocols.Status = "FINISHED") -> Mapping[str, str]:

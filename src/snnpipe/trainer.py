@@ -29,7 +29,7 @@ from snnpipe.errors import (
     one_line,
     reason,
 )
-from snnpipe.files import make_folder
+from snnpipe.files import locked, make_folder
 from snnpipe.fingerprint import fit_fingerprint
 from snnpipe.keras_graph import activation_name
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
@@ -41,6 +41,7 @@ from snnpipe.native import NativeNetwork
 from snnpipe.passes import AnnPass, TestPass
 from snnpipe.protocols import (
     Architecture,
+    Arrays,
     Callback,
     Converter,
     DataModule,
@@ -52,7 +53,8 @@ from snnpipe.protocols import (
     TrainingPath,
 )
 from snnpipe.summary import description
-from snnpipe.types import BatchProgress, DataSpec, FitProgress, RunState, SpikingNetwork
+from snnpipe.training_state import TrainingState, TrainingStates
+from snnpipe.types import BatchProgress, DataSpec, FitProgress, ResumablePoint, RunState, SpikingNetwork
 
 if TYPE_CHECKING:
     import tf_keras
@@ -118,6 +120,9 @@ class Trainer:
         Id of the run that this one is a part of, as a job of a multi-run.
     command
         What to type to have the run again, which its report shows; empty where it was not started from a command line.
+    resumed
+        Id of an earlier run to go on with, which was stopped in the same ``output_dir``; of any text where no logger
+        knows runs by their ids.
     durations
         Numbers of steps, fewer than the simulator's, whose metrics are wanted too: one simulation answers for all.
     """
@@ -142,6 +147,7 @@ class Trainer:
         parent: str | None = None,
         command: str = "",
         durations: Sequence[int] = (),
+        resumed: str | None = None,
     ):
         self.data = data
         self.architecture = architecture
@@ -167,6 +173,7 @@ class Trainer:
         self.tags = dict(tags or {})
         self.parent = parent
         self.durations = sorted({*durations, simulator.n_steps})
+        self.resumed = resumed
         self.was_logged = False
         self._trained_by = ""
         self.model: tf_keras.Model | NativeNetwork | None = None
@@ -181,6 +188,8 @@ class Trainer:
             command=command,
         )
         self._started: list[Logger] = []
+        self._states = TrainingStates(self.output_dir)
+        self._held = ExitStack()
 
     # ------------------------------------------------------------------ the line
 
@@ -243,9 +252,10 @@ class Trainer:
         state.stop_training = False
         self._stage("fit")
         self._tell("on_fit_start", state)
-        with self._shared_fit() as earlier:
+        fingerprint = self._fit_fingerprint()
+        with self._shared_fit(fingerprint) as earlier:
             if earlier is None:
-                checkpoint = self.training.fit(model, self.data, _Sink(self))
+                checkpoint = self.training.fit(model, self.data, self._sink(fingerprint))
             else:
                 self._trained_by = earlier.run_id
                 checkpoint = earlier.checkpoint
@@ -351,21 +361,51 @@ class Trainer:
             self._state.diagnosis,
         )
 
+    @property
+    def go_on_with(self) -> Sequence[str]:
+        """What to add to the command that began the run, to go on with it."""
+        address = {k: v for logger in self.loggers for k, v in logger.address.items()}
+        if run_id := address.get("run id"):
+            return () if self.config.get("run_id") else (f"run_id={run_id}",)
+        return "training.resume=true", f"paths.output_dir={self.output_dir}"
+
     # ------------------------------------------------------------------ its parts
 
-    @contextmanager
-    def _shared_fit(self) -> Iterator[EarlierFit | None]:
-        """Yield an earlier run's training that is this one's too, if it may be taken and a logger finds one."""
-        if not self.training.reuse or not self._started:
-            yield None
-            return
+    def _fit_fingerprint(self) -> str:
         parts = {"data": self.data, "training": self.training}
-        fingerprint = fit_fingerprint(
+        return fit_fingerprint(
             self.config,
             self.data.spec,
             {name: getattr(part, "without_effect_on_fit", ()) for name, part in parts.items()},
             [describe(callback) for callback in self.callbacks if callback.changes_fit],
         )
+
+    def _sink(self, fingerprint: str) -> "_Sink":
+        """Return what the training path tells; where an earlier process was interrupted, callbacks are as they were."""
+        state = self._states.newest(fingerprint) if self.resumed is not None and self._started else None
+        if state is not None:
+            self._tag("fit.resumed", f"epoch {state.epoch + 1}, batch {state.batch + 1}")
+            for name, callback in self._callbacks_by_name():
+                if name in state.callbacks:
+                    callback.load_state_dict(state.callbacks[name])
+            for epoch, metrics in enumerate(state.history, start=1):
+                self._record(metrics, step=epoch)
+        return _Sink(self, fingerprint, state)
+
+    def _callbacks_by_name(self) -> Iterator[tuple[str, Callback]]:
+        """Yield the callbacks, each by its class and how many of it came before."""
+        seen: dict[str, int] = {}
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            yield f"{name} {seen.setdefault(name, 0)}", callback
+            seen[name] += 1
+
+    @contextmanager
+    def _shared_fit(self, fingerprint: str) -> Iterator[EarlierFit | None]:
+        """Yield an earlier run's training that is this one's too, if it may be taken and a logger finds one."""
+        if not self.training.reuse or not self._started:
+            yield None
+            return
         with ExitStack() as open_until_logged:
             for logger in self._started:
                 if earlier := open_until_logged.enter_context(logger.shared_fit(fingerprint)):
@@ -442,6 +482,9 @@ class Trainer:
         """Check what can be checked, then open the loggers: a run that cannot work leaves nothing behind."""
         self.prepare()
         make_folder(self.output_dir, "paths.output_dir")
+        self._held.enter_context(locked(self.output_dir))
+        if self.resumed is None:
+            self._states.clear()
         for picture in (self.output_dir / "plots").glob("*.png"):  # of an earlier run in the same folder
             picture.unlink()
         tags = filter_tags(self.config) | self.tags | {"snnpipe.version": __version__, "stage_reached": "prepare"}
@@ -450,7 +493,7 @@ class Trainer:
         try:
             for logger in self.loggers:
                 self._started.append(logger)
-                logger.start(self.name, flatten(self.config), tags, self.parent)
+                logger.start(self.name, flatten(self.config), tags, self.parent, self.resumed)
             self.was_logged = True
             self._log_setup()
         except BaseException as error:
@@ -489,6 +532,9 @@ class Trainer:
                 _attempt(failures, logger.set_tag, "error.mistake", str(isinstance(error, UserError)).lower())
             _attempt(failures, logger.finalize, status)
         self._started = []
+        if error is None and not failures:
+            self._states.clear()
+        self._held.close()
         if failures and error is None:
             raise failures[0]
 
@@ -526,19 +572,41 @@ class Trainer:
 class _Sink:
     """What a training path tells, passed on to callbacks and loggers."""
 
-    def __init__(self, trainer: Trainer):
+    def __init__(self, trainer: Trainer, fingerprint: str, resumed: TrainingState | None):
         self._trainer = trainer
+        self._fingerprint = fingerprint
+        self.resumed = resumed
+        self._history = list(resumed.history) if resumed else []
+        self._step = 0
 
-    def epoch_end(self, progress: FitProgress) -> bool:
+    def epoch_end(self, progress: FitProgress, arrays: Arrays | None = None) -> bool:
         trainer, state = self._trainer, self._trainer._state
         state.results.update(progress.metrics)
         for logger in trainer._started:
             logger.log_metrics(progress.metrics, step=progress.epoch)
         trainer._tell("on_epoch_end", state, progress)
+        self._history.append(progress.metrics)
+        if arrays is not None:
+            over = state.stop_training or progress.epoch == progress.epochs
+            self._resumable(progress.epoch, 0, arrays, over=over)
         return state.stop_training
 
-    def batch_end(self, progress: BatchProgress) -> None:
+    def batch_end(self, progress: BatchProgress, arrays: Arrays | None = None) -> None:
         self._trainer._tell("on_train_batch_end", self._trainer._state, progress)
+        self._step = progress.epoch * progress.n_batches + progress.batch + 1
+        if arrays is not None:
+            self._resumable(progress.epoch, progress.batch + 1, arrays)
+
+    def _resumable(self, epoch: int, batch: int, arrays: Arrays, *, over: bool = False) -> None:
+        """Tell the callbacks of a point that another process could go on from; where a signal asks for it, end here."""
+        trainer = self._trainer
+
+        def state() -> TrainingState:
+            callbacks = {name: callback.state_dict() for name, callback in trainer._callbacks_by_name()}
+            return TrainingState(self._fingerprint, epoch, batch, [*self._history], over, arrays(), callbacks)
+
+        if trainer._started:
+            trainer._tell("on_resumable_point", trainer._state, ResumablePoint(self._step, over, state))
         signals.check()
 
 

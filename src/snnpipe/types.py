@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from snnpipe.diagnosis.values import Diagnosis
     from snnpipe.metrics.outcome import Outcome
+    from snnpipe.training_state import TrainingState
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -430,6 +431,50 @@ class FitProgress:
 
     epoch: int
     epochs: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class ResumablePoint:
+    """A point of a training that another process can go on from.
+
+    Attributes
+    ----------
+    step
+        Training batches done, of all epochs.
+    over
+        Whether training ends here.
+    state
+        Returns the training's state, within the hook that is given the point.
+    """
+
+    step: int
+    over: bool
+    state: "Callable[[], TrainingState]"
+
+
+@dataclass(frozen=True, eq=False)
+class EarlierRun:
+    """A run that was begun before, by this command or another.
+
+    Attributes
+    ----------
+    run_id
+        In the store that knows it.
+    output_dir
+        Folder of its files.
+    fingerprint
+        Of its configuration (`snnpipe.fingerprint.run_fingerprint`).
+    finished
+        Whether it came to its end.
+    metrics
+        Without a step, so far.
+    """
+
+    run_id: str
+    output_dir: str
+    fingerprint: str
+    finished: bool
     metrics: Mapping[str, float]
 
 

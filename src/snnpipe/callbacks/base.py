@@ -2,10 +2,15 @@
 
 ``on_prepare_end``, ``on_fit_start``, (``on_train_batch_end`` ..., ``on_epoch_end``) ..., ``on_fit_end``,
 ``on_convert_end``, ``on_simulation_start``, ``on_simulation_batch_end`` ..., ``on_evaluate_end``;
-and ``on_exception`` once, where the run fails or is stopped.
+and ``on_exception`` once, where the run fails or is stopped. ``on_resumable_point`` comes after most batches and after
+each epoch, when all callbacks have been told of it. A training that goes on begins with ``on_fit_start`` and
+``load_state_dict``.
 """
 
-from snnpipe.types import BatchProgress, FitProgress, RunState, SimulatedBatch
+from collections.abc import Mapping
+from typing import Any
+
+from snnpipe.types import BatchProgress, FitProgress, ResumablePoint, RunState, SimulatedBatch
 
 
 class Callback:
@@ -33,6 +38,16 @@ class Callback:
 
     def on_epoch_end(self, state: RunState, progress: FitProgress) -> None:
         """An epoch is done; ``state.stop_training = True`` ends training."""
+
+    def on_resumable_point(self, state: RunState, point: ResumablePoint) -> None:
+        """Another process could go on from here: ``point.state()`` is all that it needs."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return what the callback has to remember of a training that goes on in another process, fit for JSON."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` returned."""
 
     def on_fit_end(self, state: RunState) -> None:
         """Training is over and the model holds its weights."""

@@ -1,8 +1,9 @@
 """Stop training where it no longer helps."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from snnpipe.callbacks.base import Callback
 from snnpipe.errors import TrainingError, did_you_mean
@@ -62,3 +63,11 @@ class EarlyStopping(Callback):
         self._waited += 1
         if self._waited >= self.patience:
             state.stop_training = True
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return the best value so far, and for how many epochs it has been the best."""
+        return {"best": self._best, "waited": self._waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on waiting."""
+        self._best, self._waited = float(state["best"]), int(state["waited"])

@@ -1,7 +1,9 @@
 """The report of a run: one page that says what the conversion cost, where, and what to try."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from snnpipe.callbacks.base import Callback
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
@@ -24,6 +26,14 @@ class Report(Callback):
     def on_epoch_end(self, state: RunState, progress: FitProgress) -> None:
         """Keep the epoch's metrics for the training curves."""
         self._epochs.append(progress)
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return the epochs so far."""
+        return {"epochs": [asdict(epoch) for epoch in self._epochs]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the epochs so far."""
+        self._epochs = [FitProgress(**epoch) for epoch in state["epochs"]]
 
     def on_evaluate_end(self, state: RunState) -> None:
         """Draw the pictures and write the page."""

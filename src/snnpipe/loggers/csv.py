@@ -2,16 +2,18 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from snnpipe.artifacts.tables import write_json
-from snnpipe.files import make_folder
+from snnpipe.files import make_folder, replace_file
 from snnpipe.protocols import Status
 from snnpipe.types import DataSpec
+
+_HEADER = "metric,step,value\n"
 
 
 @dataclass
@@ -27,17 +29,27 @@ class CsvLogger:
     folder: str
     _tags: dict[str, str] = field(default_factory=dict, init=False)
     _file: TextIO | None = field(default=None, init=False)
+    _there: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def start(
-        self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None
+        self,
+        run_name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        resumed: str | None = None,
     ) -> None:
-        """Open the folder's files."""
+        """Open the folder's files; where a run is resumed, what is in them stays."""
         folder = make_folder(Path(self.folder), "paths.output_dir")
         write_json(folder / "params.json", dict(params))
         self._tags = {"run_name": run_name, **tags}
-        self._file = (folder / "metrics.csv").open("w", newline="", encoding="utf-8")
+        path = folder / "metrics.csv"
+        lines = _whole_lines(path) if resumed is not None else []
+        self._there = {(name, step) for name, step, _ in csv.reader(lines)}
+        with replace_file(path) as file:
+            file.write("".join(lines or [_HEADER]).encode())
+        self._file = path.open("a", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(["metric", "step", "value"])
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record which dataset the run uses, as tags."""
@@ -45,13 +57,16 @@ class CsvLogger:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write a line per metric."""
-        self._writer.writerows([name, "" if step is None else step, value] for name, value in metrics.items())
+        self._write((name, "" if step is None else str(step), value) for name, value in metrics.items())
         if self._file is not None:
             self._file.flush()
 
     def log_series(self, name: str, values: Sequence[float], first_step: int = 1) -> None:
         """Write a line per step."""
-        self._writer.writerows([name, first_step + i, value] for i, value in enumerate(values))
+        self._write((name, str(first_step + i), value) for i, value in enumerate(values))
+
+    def _write(self, rows: Iterable[tuple[str, str, float]]) -> None:
+        self._writer.writerows(row for row in rows if row[:2] not in self._there)
 
     def set_tag(self, name: str, value: str) -> None:
         """Set or replace a tag."""
@@ -76,3 +91,9 @@ class CsvLogger:
     def address(self) -> dict[str, str]:
         """The folder."""
         return {"files": self.folder}
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """Return a file's lines but one that was cut off; none where there is no file."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    return [line for line in lines if line.endswith("\n")]

@@ -16,17 +16,21 @@ from snnpipe.checkpoint import EarlierFit
 from snnpipe.errors import LoggingError, one_line
 from snnpipe.files import make_folder
 from snnpipe.loggers.mlflow_fits import MLflowFits
+from snnpipe.loggers.mlflow_runs import MLflowRuns
 from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, is_server, open_client, store_uri
 from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, sweep_fingerprint
 from snnpipe.protocols import Status
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, SweepJob
+from snnpipe.types import DataSpec, EarlierRun, SweepJob
 
 _BATCH = {"params": 100, "metrics": 1000}
 _PARAM_LENGTH, _NAME_LENGTH = 6000, 250
 _ATTEMPTS = 3
 _OWN_NAMES = {"description": "mlflow.note.content"}
 """MLflow's names of the tags that its pages show in a place of their own."""
+
+_OF_AN_END = {"error", "error.mistake"}
+"""Tags that a run which goes on has no more."""
 
 
 @dataclass
@@ -48,14 +52,22 @@ class MLflowLogger:
     folder: str = "mlruns"
     _run_id: str = field(default="", init=False)
     _experiment_id: str = field(default="", init=False)
+    _there: set[tuple[str, int]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         check_fields(self, "logger")
 
     def start(
-        self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None
+        self,
+        run_name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        resumed: str | None = None,
     ) -> None:
         """Open a run; the store and the experiment are made where they are missing.
+
+        One that is resumed keeps its params, and every metric of a step that is there.
 
         Raises
         ------
@@ -66,6 +78,9 @@ class MLflowLogger:
         if parent:
             MLflowSweeps(client).end_earlier(self._experiment_id, parent, tags)
         tags = {_OWN_NAMES.get(name, name): value for name, value in tags.items()}
+        if resumed is not None:
+            self._reopen(resumed, tags)
+            return
         tags |= {PARENT_TAG: parent} if parent else {}
         run = client.create_run(self._experiment_id, run_name=run_name[:_NAME_LENGTH], tags=tags)
         self._run_id = run.info.run_id
@@ -74,6 +89,17 @@ class MLflowLogger:
         entities = [Param(_name(k), _text(v)[:_PARAM_LENGTH]) for k, v in params.items()]
         for some in _batches(entities, _BATCH["params"]):
             client.log_batch(self._run_id, params=some)
+
+    def _reopen(self, run_id: str, tags: Mapping[str, str]) -> None:
+        run = self._client.get_run(run_id)
+        self._run_id, self._experiment_id = run_id, run.info.experiment_id
+        self._client.update_run(run_id, status="RUNNING")
+        for name in _OF_AN_END & run.data.tags.keys():
+            self._client.delete_tag(run_id, name)
+        for name, value in tags.items():
+            self._client.set_tag(run_id, name, value)
+        histories = [self._client.get_metric_history(run_id, name) for name in run.data.metrics]
+        self._there = {(metric.key, metric.step) for history in histories for metric in history}
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record the dataset as an MLflow input."""
@@ -115,6 +141,7 @@ class MLflowLogger:
 
         now = time.time_ns() // 1_000_000
         metrics = [Metric(_name(name), float(value), now, step) for name, value, step in points]
+        metrics = [metric for metric in metrics if (metric.key, metric.step) not in self._there]
         for some in _batches(metrics, _BATCH["metrics"]):
             self._client.log_batch(self._run_id, metrics=some)
 
@@ -160,6 +187,18 @@ class MLflowLogger:
         content = json.dumps({"columns": list(header), "data": [list(row) for row in rows]})
         self._client.log_text(self._run_id, content, name)
         self.set_tag("mlflow.loggedArtifacts", json.dumps([{"path": name, "type": "table"}]))
+
+    def earlier_run(self, run_id: str | None, fingerprint: str, parent: str | None = None) -> EarlierRun | None:
+        """Return the run of an id, or else the newest unfinished run of a configuration, under a parent run if any.
+
+        An id is MLflow's, or the word that a run was started with as its ``run.id`` tag.
+
+        Raises
+        ------
+        LoggingError
+            If the id looks like MLflow's and this store has no such run.
+        """
+        return MLflowRuns(self._open_client(), self._experiment_id).earlier(run_id, fingerprint, parent)
 
     def finished_job(self, parent: str, fingerprint: str) -> SweepJob | None:
         """Return the job under a parent run that finished with a fingerprint."""

@@ -8,8 +8,8 @@ from typing import Any
 from snnpipe.loggers.mlflow_search import search_runs
 from snnpipe.types import SweepJob
 
-PARENT_TAG, SWEEP_TAG = "mlflow.parentRunId", "sweep.fingerprint"
-_OVERRIDES_TAG, _RUN_TAG = "sweep.overrides", "run.fingerprint"
+PARENT_TAG, SWEEP_TAG, RUN_TAG = "mlflow.parentRunId", "sweep.fingerprint", "run.fingerprint"
+_OVERRIDES_TAG = "sweep.overrides"
 _ORDER = ("sweep.job", "sweep.duration")
 
 
@@ -70,7 +70,7 @@ class MLflowSweeps:
 
     def finished(self, experiment_id: str, parent: str, fingerprint: str) -> SweepJob | None:
         """Return the job under a parent run that finished with a fingerprint."""
-        for run in self._children(experiment_id, parent, f" and tags.`{_RUN_TAG}` = '{fingerprint}'"):
+        for run in self._children(experiment_id, parent, f" and tags.`{RUN_TAG}` = '{fingerprint}'"):
             if run.info.status == "FINISHED":
                 return _job(run)
         return None

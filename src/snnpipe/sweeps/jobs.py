@@ -14,11 +14,11 @@ from omegaconf import DictConfig
 
 from snnpipe import signals
 from snnpipe.compat import limit_cores, present_cores
-from snnpipe.errors import UserError, one_line, reason
+from snnpipe.errors import ConfigError, UserError, one_line, reason
 from snnpipe.files import replace_file
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
-from snnpipe.types import SweepJob
+from snnpipe.types import EarlierRun, SweepJob
 
 if TYPE_CHECKING:
     from snnpipe.trainer import RunResult
@@ -47,6 +47,9 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
         if composed.sweep.resume and (done := job.finished(config)):
             print(f"snnpipe: job {job} is done already: run {done.run_id}", flush=True)
             return done.metrics
+        earlier = job.unfinished(config)
+        if earlier is not None:
+            config = resolve(composed, earlier.output_dir)
         shorter = list(job.possible(config))
         trainer = build(
             config,
@@ -54,6 +57,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
             parent=composed.sweep.parent,
             durations=shorter,
             command=command_line(job.alone(config)),
+            resumed=None if earlier is None else earlier.run_id,
         )
         result = trainer.run()
         for n_steps, metrics in result.at_duration.items():
@@ -170,6 +174,19 @@ class _Job:
             if found is None:
                 return None
         return found
+
+    def unfinished(self, config: Mapping[str, Any]) -> EarlierRun | None:
+        """Return the run of this job that an earlier multi-run was stopped in, where it resumes."""
+        from snnpipe.resume import earlier_run
+
+        if config["run_id"] is not None or config["training"].get("resume"):
+            key, value = ("run_id", config["run_id"]) if config["run_id"] else ("training.resume", "true")
+            raise ConfigError(
+                f"{key}: got {value}, which is for a single run: a multi-run goes on with sweep.resume=true"
+            )
+        if self._parent is None or not self._composed.sweep.resume:
+            return None
+        return earlier_run(self._composed, config, self._parent)
 
     def possible(self, config: Mapping[str, Any]) -> Iterator[int]:
         """Yield the shorter durations that the configuration can have; another is recorded as a mistake."""

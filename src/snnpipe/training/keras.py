@@ -43,7 +43,7 @@ class KerasTraining(FitSettings):
         TrainingError
             If the loss becomes infinite or undefined.
         """
-        tf, keras = import_tensorflow(), import_tf_keras()
+        tensorflow, keras = import_tensorflow(), import_tf_keras()
         penalised = penalised_layers(self.regularizer, model)
         trained = keras.Model(model.inputs, [*model.outputs, *(model.get_layer(n).output for n in penalised)])
         logits, *rates = trained.output_names
@@ -61,7 +61,9 @@ class KerasTraining(FitSettings):
         )
 
         def targets(images: Any, labels: Any) -> Any:
-            return images, {logits: labels} | dict.fromkeys(rates, tf.zeros_like(labels))
+            return images, {logits: labels} | dict.fromkeys(rates, tensorflow.zeros_like(labels))
 
-        epochs, metrics = fit_epochs(trained.fit, data, lambda stream: stream.map(targets), self.epochs, callbacks)
+        epochs, metrics = fit_epochs(
+            trained.fit, trained, data, lambda stream: stream.map(targets), self.epochs, callbacks
+        )
         return Checkpoint.of(model, epochs, metrics)

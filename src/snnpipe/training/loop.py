@@ -1,10 +1,13 @@
 """What both training paths share: settings, optimizer, losses, and how they tell the callbacks."""
 
+import functools
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from numpy.typing import NDArray
 
 from snnpipe import signals
 from snnpipe.compat import import_tensorflow, import_tf_keras
@@ -12,6 +15,7 @@ from snnpipe.errors import ConfigError, TrainingError, one_line
 from snnpipe.keras_graph import neuron_layers
 from snnpipe.protocols import CallbackSink, DataModule, Regularizer
 from snnpipe.schema import check_fields
+from snnpipe.training import snapshot
 from snnpipe.types import BatchProgress, FitProgress, NonNegativeInt, PositiveFloat
 
 if TYPE_CHECKING:
@@ -43,9 +47,12 @@ class FitSettings:
         Penalty on firing rates; None, or an empty config, for none.
     reuse
         Take the weights of an earlier run that trained the same, where a logger finds one, instead of training again.
+    resume
+        Go on with an earlier run that was stopped: the one of ``run_id``, or else the newest of the same configuration;
+        where there is none, begin anew. None does so where ``run_id`` is given.
     """
 
-    without_effect_on_fit: ClassVar[Collection[str]] = ("reuse",)
+    without_effect_on_fit: ClassVar[Collection[str]] = ("reuse", "resume")
 
     epochs: NonNegativeInt = 20
     learning_rate: PositiveFloat = 2e-3
@@ -56,6 +63,7 @@ class FitSettings:
     loss: Literal["cross_entropy", "mean_squared_error"] = "cross_entropy"
     regularizer: Any = None
     reuse: bool = True
+    resume: bool | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
@@ -163,6 +171,7 @@ def epoch_metrics(logs: Mapping[str, float], seconds: float, images: int) -> dic
 
 def fit_epochs(
     fit: Callable[..., Any],
+    model: "tf_keras.Model",
     data: DataModule,
     batches: Callable[["tf.data.Dataset"], "tf.data.Dataset"],
     epochs: int,
@@ -170,10 +179,14 @@ def fit_epochs(
 ) -> tuple[int, dict[str, float]]:
     """Train epoch by epoch, each in the order of images that its number determines.
 
+    A training that is resumed ends with the same weights and metrics, to the bit.
+
     Parameters
     ----------
     fit
         ``fit`` of a compiled Keras model, or of a NengoDL simulator.
+    model
+        The compiled Keras model that it trains.
     data
         The images.
     batches
@@ -181,7 +194,7 @@ def fit_epochs(
     epochs
         How many; ``sink`` may end it sooner.
     sink
-        Is told of batches and epochs.
+        Is told of batches and epochs, and says what to go on with.
 
     Returns
     -------
@@ -193,29 +206,52 @@ def fit_epochs(
     TrainingError
         If the loss becomes infinite or undefined.
     """
-    validation = data.validation_dataset()
-    validation = None if validation is None else batches(validation)
-    metrics: dict[str, float] = {}
-    for epoch in range(epochs):
-        began = time.perf_counter()
-        with signals.held():  # inside TensorFlow it could be lost
+    with signals.held():  # until a point that another process can go on from; and TensorFlow might lose it
+        validation = data.validation_dataset()
+        validation = None if validation is None else batches(validation)
+        first = done = 0
+        metrics: dict[str, float] = {}
+        resumed = sink.resumed
+        if resumed is not None:
+            snapshot.restore(model, resumed.arrays)
+            first, done = resumed.epoch, resumed.batch
+            metrics = dict(resumed.history[-1]) if resumed.history else {}
+            if resumed.over:
+                return first, metrics
+        for epoch in range(first, epochs):
+            began = time.perf_counter()
+            images = batches(data.train_dataset(epoch))
+            earlier = resumed.arrays if resumed is not None and done else None
             history = fit(
-                batches(data.train_dataset(epoch)),
+                images.skip(done) if done else images,
                 initial_epoch=epoch,
                 epochs=epoch + 1,
                 validation_data=validation,
-                callbacks=[_tell_batches(sink, data, epochs)],
+                callbacks=[_tell_batches(sink, data, epochs, done, earlier)],
                 verbose=0,
             )
-        logs = {name: values[-1] for name, values in history.history.items()}
-        metrics = epoch_metrics(logs, time.perf_counter() - began, data.spec.n_train)
-        if sink.epoch_end(FitProgress(epoch + 1, epochs, metrics)):
-            return epoch + 1, metrics
+            logs = {name: values[-1] for name, values in history.history.items()}
+            n_images = data.spec.n_train - done * data.batch_size
+            metrics = epoch_metrics(logs, time.perf_counter() - began, n_images)
+            progress = FitProgress(epoch + 1, epochs, metrics)
+            if sink.epoch_end(progress, functools.partial(snapshot.take, model, midway=False)):
+                return epoch + 1, metrics
+            done = 0
     return epochs, metrics
 
 
-def _tell_batches(sink: CallbackSink, data: DataModule, epochs: int) -> Any:
-    """Return the Keras callback that tells ``sink`` of batches, and stops training where it diverges."""
+_LAST_BATCHES = 2
+"""Of an epoch: no other process goes on before them, since Keras takes an epoch's metrics from its last batch, and the
+sums so far come in after the first."""
+
+
+def _tell_batches(
+    sink: CallbackSink, data: DataModule, epochs: int, done: int, earlier: Mapping[str, NDArray[Any]] | None
+) -> Any:
+    """Return the Keras callback that tells ``sink`` of batches, and stops training where it diverges.
+
+    ``done`` batches of the epoch were trained by an earlier process, which left its running metrics in ``earlier``.
+    """
     n_batches = steps_per_epoch(data)
 
     class Tell(import_tf_keras().callbacks.Callback):  # type: ignore[misc]  # Keras comes in at run time
@@ -223,13 +259,18 @@ def _tell_batches(sink: CallbackSink, data: DataModule, epochs: int) -> Any:
             self.epoch = epoch
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if batch == 0 and earlier is not None:
+                snapshot.add_metrics(self.model, earlier)
+            batch += done
             loss = (logs or {}).get("loss", 0.0)
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1}: lower "
                     "training.learning_rate, or scale the images down (data.scaling)"
                 )
-            done = min((batch + 1) * data.batch_size, data.spec.n_train)
-            sink.batch_end(BatchProgress(self.epoch, epochs, batch, n_batches, done))
+            images = min((batch + 1) * data.batch_size, data.spec.n_train)
+            resumable = batch + 1 <= n_batches - _LAST_BATCHES
+            arrays = functools.partial(snapshot.take, self.model, midway=True) if resumable else None
+            sink.batch_end(BatchProgress(self.epoch, epochs, batch, n_batches, images), arrays)
 
     return Tell()

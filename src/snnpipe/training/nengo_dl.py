@@ -186,7 +186,7 @@ class NengoDLTraining(FitSettings):
         def batches(stream: "tf.data.Dataset") -> "tf.data.Dataset":
             return stream.map(_for_nengo_dl(data.batch_size, image, constants, list(losses)))
 
-        return fit_epochs(simulator.fit, data, batches, self.epochs, callbacks)
+        return fit_epochs(simulator.fit, simulator.keras_model, data, batches, self.epochs, callbacks)
 
 
 def _for_nengo_dl(batch_size: int, image: str, constants: dict[str, NDArray[np.float32]], outputs: list[str]) -> Any:

@@ -1,0 +1,49 @@
+"""Keep a training's state as it goes, so that a run that is stopped or killed goes on from there."""
+
+import time
+from dataclasses import dataclass
+
+from snnpipe import signals
+from snnpipe.callbacks.base import Callback
+from snnpipe.schema import check_fields
+from snnpipe.training_state import TrainingStates
+from snnpipe.types import PositiveFloat, PositiveInt, ResumablePoint, RunState
+
+
+@dataclass
+class Checkpoints(Callback):
+    """Write the training's state to the run's folder every so often, and where training ends or is told to end.
+
+    Parameters
+    ----------
+    every_steps
+        Training batches between two states; None for no such rule.
+    every_minutes
+        Minutes between two; None for no such rule.
+    keep
+        How many of the newest to keep.
+    """
+
+    every_steps: PositiveInt | None = None
+    every_minutes: PositiveFloat | None = 5.0
+    keep: PositiveInt = 2
+
+    def __post_init__(self) -> None:
+        check_fields(self, "callbacks.checkpoints")
+
+    def on_fit_start(self, state: RunState) -> None:
+        """Begin to count."""
+        self._begin(step=0)
+
+    def on_resumable_point(self, state: RunState, point: ResumablePoint) -> None:
+        """Write the state where it is due."""
+        steps = point.step - self._step
+        minutes = (time.monotonic() - self._at) / 60
+        due = self.every_steps is not None and steps >= self.every_steps
+        due |= self.every_minutes is not None and minutes >= self.every_minutes
+        if due or point.over or signals.pending():
+            TrainingStates(state.output_dir).save(point.state(), self.keep)
+            self._begin(point.step)
+
+    def _begin(self, step: int) -> None:
+        self._step, self._at = step, time.monotonic()

@@ -1,0 +1,69 @@
+"""Runs in an MLflow store that another process may go on with."""
+
+import re
+from typing import Any
+
+from snnpipe.errors import LoggingError
+from snnpipe.loggers.mlflow_search import search_runs
+from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, RUN_TAG
+from snnpipe.types import EarlierRun
+
+_OUTPUT_DIR = "paths.output_dir"
+
+
+class MLflowRuns:
+    """The runs of an experiment.
+
+    Parameters
+    ----------
+    client
+        An ``mlflow.MlflowClient``.
+    experiment_id
+        Of the experiment.
+    """
+
+    def __init__(self, client: Any, experiment_id: str):
+        self._client = client
+        self._experiment_id = experiment_id
+
+    def earlier(self, run_id: str | None, fingerprint: str, parent: str | None) -> EarlierRun | None:
+        """Return the run of an id, or else the newest unfinished run of a configuration, under a parent run if any.
+
+        Raises
+        ------
+        LoggingError
+            If the id looks like MLflow's and there is no such run.
+        """
+        if run_id is None:
+            under = f" and tags.`{PARENT_TAG}` = '{parent}'" if parent else ""
+            query = f"tags.`{RUN_TAG}` = '{fingerprint}' and attributes.status != 'FINISHED'{under}"
+            found = next(self._search(query), None)
+        elif re.fullmatch("[0-9a-f]{32}", run_id):
+            found = self._by_mlflow_id(run_id)
+        else:
+            found = next(self._search(f"tags.`run.id` = '{run_id}'"), None)
+        return None if found is None else _earlier(found)
+
+    def _search(self, query: str) -> Any:
+        return search_runs(self._client, [self._experiment_id], query, newest_first=True)
+
+    def _by_mlflow_id(self, run_id: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException as error:
+            raise LoggingError(
+                f"run_id: got {run_id}, and this store has no such run: `python -m snnpipe.review` shows those it has; "
+                "a word of your own names a new run"
+            ) from error
+
+
+def _earlier(run: Any) -> EarlierRun:
+    return EarlierRun(
+        run_id=run.info.run_id,
+        output_dir=run.data.params.get(_OUTPUT_DIR, ""),
+        fingerprint=run.data.tags.get(RUN_TAG, ""),
+        finished=run.info.status == "FINISHED",
+        metrics=dict(run.data.metrics),
+    )

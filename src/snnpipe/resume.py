@@ -1,0 +1,107 @@
+"""Which earlier run a command goes on with."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from snnpipe.config import build_sweep_store
+from snnpipe.describe import flatten
+from snnpipe.errors import ConfigError, UserError
+from snnpipe.fingerprint import of_the_result, run_fingerprint
+from snnpipe.types import EarlierRun
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_MOST_NAMED = 3
+
+
+def earlier_run(composed: "DictConfig", config: Mapping[str, Any], parent: str | None = None) -> EarlierRun | None:
+    """Return the run that a configuration asks to go on with, or None where it begins one.
+
+    Parameters
+    ----------
+    composed, config
+        The configuration, before it was resolved and after.
+    parent
+        Run of the multi-run that resumes: then its newest unfinished job of this configuration is meant.
+
+    Raises
+    ------
+    UserError
+        If the run that is meant had other settings, or its files are not here.
+    """
+    run_id = config["run_id"]
+    asked = config["training"].get("resume")
+    if run_id is None and not asked and parent is None:
+        return None
+    fingerprint = run_fingerprint(config)
+    store = build_sweep_store(composed)
+    if store is not None:
+        found = store.earlier_run(run_id, fingerprint, parent)
+    elif run_id is not None:
+        raise ConfigError(f"run_id: got {run_id!r}, but no logger knows runs by an id: take logger=mlflow")
+    else:
+        found = _in_folder(composed.paths.output_dir)
+    if found is None:
+        return None
+    if run_id is not None and asked is False:
+        raise ConfigError(
+            f"training.resume: got false, but there is a run {run_id} already: leave training.resume out to go on with "
+            "it, or take another run_id"
+        )
+    here = Path(found.output_dir).is_dir()
+    if found.fingerprint != fingerprint:
+        raise UserError(f"{_key(run_id)}: {_other_settings(Path(found.output_dir), config)}")
+    if not found.finished and not here:
+        if run_id is None:
+            return None
+        raise UserError(
+            f"run_id: run {run_id} has its files in {found.output_dir}, which is not there: go on with it on the "
+            "machine and in the folder where it was started"
+        )
+    return found
+
+
+def _key(run_id: str | None) -> str:
+    return "paths.output_dir" if run_id is None else "run_id"
+
+
+def _in_folder(output_dir: str | None) -> EarlierRun | None:
+    """Return the run whose files are in a folder, where no store knows runs."""
+    if output_dir is None:
+        raise ConfigError(
+            "training.resume: got true, but no logger knows earlier runs: take logger=mlflow, or set paths.output_dir "
+            "to the folder of the run"
+        )
+    folder = Path(output_dir)
+    if not (folder / "config.yaml").is_file():
+        return None
+    tags = json.loads((folder / "tags.json").read_text()) if (folder / "tags.json").is_file() else {}
+    fingerprint = run_fingerprint(_config_of(folder))
+    return EarlierRun("", output_dir, fingerprint, tags.get("status") == "FINISHED", {})
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _other_settings(folder: Path, config: Mapping[str, Any]) -> str:
+    """Return what sets an earlier run's configuration apart, and the cure."""
+    then, now = (flatten(of_the_result(each)) for each in (_config_of(folder), config))
+    absent = object()
+    differing = [key for key in {**then, **now} if then.get(key, absent) != now.get(key, absent)] if then else []
+    told = [f"{key}={then.get(key)}, here {now.get(key)}" for key in differing[:_MOST_NAMED]]
+    more = f" and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
+    what = ": it had " + "; ".join(told) + more if told else ""
+    return (
+        f"the run there has other settings{what}. Go on with it with the settings that it had, or take another "
+        "run_id or folder to begin a new one"
+    )

@@ -1,0 +1,155 @@
+"""Where a training stands: all that it takes to go on with it as if nothing had happened.
+
+Each state is one file: a mark with the format's number, the SHA-256 digest of all that follows, and an npz archive
+without pickles. It is written aside, synced and renamed; one that was cut off or altered is noticed and passed over.
+"""
+
+import hashlib
+import io
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.errors import CheckpointError, one_line
+from snnpipe.files import leftovers, replace_file
+
+_MARK = b"snnpipe training state "
+_FORMAT = b"1\n"
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_DESCRIPTION = "description"
+_SUFFIX = ".state"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """A training after a batch or an epoch.
+
+    Attributes
+    ----------
+    fingerprint
+        Of the training (`snnpipe.fingerprint.fit_fingerprint`).
+    epoch, batch
+        Epochs that are done, and batches of the next.
+    history
+        ``fit/...`` metrics of each epoch that is done.
+    over
+        Whether it is done: the last epoch is, or a callback has ended it.
+    arrays
+        By name: weights, the optimizer's variables, sums of the running metrics, states of random generators.
+    callbacks
+        What each callback keeps, by its class.
+    """
+
+    fingerprint: str
+    epoch: int
+    batch: int
+    history: Sequence[Mapping[str, float]]
+    over: bool
+    arrays: Mapping[str, NDArray[Any]]
+    callbacks: Mapping[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the state to a file, which is whole or absent."""
+        description = {
+            "fingerprint": self.fingerprint,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "history": [dict(metrics) for metrics in self.history],
+            "over": self.over,
+            "callbacks": dict(self.callbacks),
+            "arrays": list(self.arrays),
+        }
+        content = io.BytesIO()
+        arrays: dict[str, Any] = {f"{i:04d}": array for i, array in enumerate(self.arrays.values())}
+        arrays[_DESCRIPTION] = np.frombuffer(json.dumps(description).encode(), np.uint8)
+        np.savez(content, **arrays)
+        with replace_file(path) as file:
+            file.write(_MARK + _FORMAT + hashlib.sha256(content.getbuffer()).digest())
+            file.write(content.getbuffer())
+
+    @classmethod
+    def load(cls, path: Path) -> "TrainingState":
+        """Read a state.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is missing, of another format, or was altered or cut off.
+        """
+        try:
+            mark, _, content = path.read_bytes().partition(b"\n")
+        except OSError as error:
+            raise CheckpointError(f"training state {path} cannot be read: {error.strerror}") from error
+        if not mark.startswith(_MARK):
+            raise CheckpointError(f"training state {path} is damaged: it does not begin as one")
+        if mark + b"\n" != _MARK + _FORMAT:
+            raise CheckpointError(
+                f"training state {path} has format {mark.removeprefix(_MARK).decode(errors='replace')!r}, this snnpipe "
+                f"reads format {_FORMAT.decode().strip()!r}: use the snnpipe that wrote it"
+            )
+        digest, archive = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if hashlib.sha256(archive).digest() != digest:
+            raise CheckpointError(f"training state {path} is damaged: its content does not match its checksum")
+        with np.load(io.BytesIO(archive), allow_pickle=False) as stored:
+            told = json.loads(stored[_DESCRIPTION].tobytes())
+            told["arrays"] = {name: stored[f"{i:04d}"] for i, name in enumerate(told["arrays"])}
+        return cls(**told)
+
+
+class TrainingStates:
+    """The states of one training, in a folder.
+
+    Parameters
+    ----------
+    output_dir
+        Folder of the run's files.
+    """
+
+    def __init__(self, output_dir: str | Path):
+        self._folder = Path(output_dir) / "training"
+
+    def save(self, state: TrainingState, keep: int) -> None:
+        """Add a state, and keep no more than the newest so many."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        state.save(self._folder / f"epoch{state.epoch:06d}-batch{state.batch:08d}{_SUFFIX}")
+        for path in [*self._paths()[keep:], *leftovers(self._folder)]:
+            path.unlink(missing_ok=True)
+
+    def newest(self, fingerprint: str) -> TrainingState | None:
+        """Return the newest state that is whole; each that is not is warned of.
+
+        Raises
+        ------
+        CheckpointError
+            If it is of another training.
+        """
+        for path in self._paths():
+            try:
+                state = TrainingState.load(path)
+            except CheckpointError as error:
+                warnings.warn(f"passed over, and the one before it taken: {one_line(error)}", stacklevel=2)
+                continue
+            if state.fingerprint != fingerprint:
+                raise CheckpointError(
+                    f"training state {path} is of another training: give the settings that it was begun with, or "
+                    "training.resume=false to begin anew"
+                )
+            return state
+        return None
+
+    def clear(self) -> None:
+        """Remove all of them."""
+        for path in [*self._paths(), *leftovers(self._folder)]:
+            path.unlink(missing_ok=True)
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+    def _paths(self) -> list[Path]:
+        """Return the files, the newest first."""
+        return sorted(self._folder.glob(f"*{_SUFFIX}"), reverse=True)
