@@ -6,6 +6,9 @@ from pathlib import Path
 FAST = ("debug=fast", "model=mlp", "model.units=[8]", "callbacks=none")
 SLOW_JOBS = (*FAST, "training.epochs=40", "data.max_train_images=1400", "conversion.scale_firing_rates=1,20,50")
 
+OF_THE_MACHINE = {"fit/images_per_s", "simulate/images_per_s", "simulate/peak_memory_mb", "diagnosis/seconds"}
+"""Metrics that two runs of the same configuration need not share."""
+
 
 def client_of(folder: Path, mlruns: str = "mlruns"):
     """Return a client of the store in a folder."""

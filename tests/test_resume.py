@@ -10,7 +10,7 @@ import warnings
 import nengo
 import numpy as np
 import pytest
-from multiruns import client_of, wait_for
+from multiruns import OF_THE_MACHINE, client_of, wait_for
 
 from snnpipe import (
     AutoSimulator,
@@ -30,7 +30,6 @@ from snnpipe.checkpoint import Checkpoint
 from snnpipe.errors import CheckpointError, UserError
 from snnpipe.training_state import TrainingState, TrainingStates
 
-OF_THE_MACHINE = {"fit/images_per_s", "simulate/images_per_s", "simulate/peak_memory_mb", "diagnosis/seconds"}
 EPOCHS, BATCHES = 3, 6
 
 

@@ -16,6 +16,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from snnpipe.cores import cores, threads
 from snnpipe.errors import SnnPipeError
 from snnpipe.quiet import without_startup_chatter
 
@@ -28,27 +29,6 @@ def installed_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-_limit: int | None = None
-
-
-def cores() -> int:
-    """Return how many cores this process computes on."""
-    present = present_cores()
-    return max(1, min(present, present if _limit is None else _limit))
-
-
-def present_cores() -> int:
-    """Return how many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def limit_cores(limit: int) -> None:
-    """Leave the machine's other cores to other processes; TensorFlow heeds it where it is not imported yet."""
-    global _limit  # noqa: PLW0603  of the process, as TensorFlow's threads are
-    _limit = limit
 
 
 @cache
@@ -70,8 +50,8 @@ def import_tensorflow() -> Any:
     _warn_about_versions()
     with without_startup_chatter():
         tf = importlib.import_module("tensorflow")
-        if cores() < present_cores():
-            tf.config.threading.set_intra_op_parallelism_threads(cores())
+        if cores() < threads():
+            tf.config.threading.set_intra_op_parallelism_threads(threads())
         tf.keras.layers  # noqa: B018  # tf.keras loads tf_keras when it is first looked at
         tf.config.list_physical_devices()
     tf.get_logger().setLevel("ERROR")

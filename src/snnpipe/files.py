@@ -10,7 +10,6 @@ from typing import BinaryIO
 from snnpipe.errors import UserError
 
 _ASIDE = ".part"
-_LOCK = ".lock"
 
 
 @contextmanager
@@ -55,17 +54,21 @@ def locked(folder: Path) -> Iterator[None]:
     """
     import fcntl
 
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"paths.output_dir: {folder} is being written to by another run just now: wait until it is over, or "
-                "set paths.output_dir to another folder"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise UserError(
+            f"paths.output_dir: {folder} is being written to by another run just now: wait until it is over, or "
+            "set paths.output_dir to another folder"
+        ) from error
+    except OSError:  # a file system without locks
+        pass
+    try:
         yield
+    finally:
+        os.close(handle)
 
 
 def make_folder(path: Path, key: str) -> Path:

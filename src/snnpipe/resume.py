@@ -53,7 +53,7 @@ def earlier_run(composed: "DictConfig", config: Mapping[str, Any], parent: str |
             f"training.resume: got false, but there is a run {run_id} already: leave training.resume out to go on with "
             "it, or take another run_id"
         )
-    here = Path(found.output_dir).is_dir()
+    here = not found.output_dir or Path(found.output_dir).is_dir()
     if found.fingerprint != fingerprint:
         raise UserError(f"{_key(run_id)}: {_other_settings(Path(found.output_dir), config)}")
     if not found.finished and not here:

@@ -462,7 +462,7 @@ class EarlierRun:
     run_id
         In the store that knows it.
     output_dir
-        Folder of its files.
+        Folder of its files; empty where it was stopped before it had any.
     fingerprint
         Of its configuration (`snnpipe.fingerprint.run_fingerprint`).
     finished

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from snnpipe.compat import cores, installed_version
+from snnpipe.compat import installed_version
+from snnpipe.cores import cores
 
 _PACKAGES = (
     "snnpipe",

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,19 +78,21 @@ class MLflowLogger:
         if parent:
             MLflowSweeps(client).end_earlier(self._experiment_id, parent, tags)
         tags = {_OWN_NAMES.get(name, name): value for name, value in tags.items()}
-        if resumed is not None:
-            self._reopen(resumed, tags)
-            return
         tags |= {PARENT_TAG: parent} if parent else {}
-        run = client.create_run(self._experiment_id, run_name=run_name[:_NAME_LENGTH], tags=tags)
-        self._run_id = run.info.run_id
+        if resumed is None:
+            run = client.create_run(self._experiment_id, run_name=run_name[:_NAME_LENGTH], tags=tags)
+            self._run_id = run.info.run_id
+        else:
+            there = self._reopen(resumed, tags)
+            params = {name: value for name, value in params.items() if _name(name) not in there}
         from mlflow.entities import Param
 
         entities = [Param(_name(k), _text(v)[:_PARAM_LENGTH]) for k, v in params.items()]
         for some in _batches(entities, _BATCH["params"]):
             client.log_batch(self._run_id, params=some)
 
-    def _reopen(self, run_id: str, tags: Mapping[str, str]) -> None:
+    def _reopen(self, run_id: str, tags: Mapping[str, str]) -> Collection[str]:
+        """Let a run go on, and return the names of the params that it has."""
         run = self._client.get_run(run_id)
         self._run_id, self._experiment_id = run_id, run.info.experiment_id
         self._client.update_run(run_id, status="RUNNING")
@@ -100,6 +102,7 @@ class MLflowLogger:
             self._client.set_tag(run_id, name, value)
         histories = [self._client.get_metric_history(run_id, name) for name in run.data.metrics]
         self._there = {(metric.key, metric.step) for history in histories for metric in history}
+        return set(run.data.params)
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record the dataset as an MLflow input."""

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.compat import cores
+from snnpipe.cores import cores
 from snnpipe.simulators.base import BuiltInSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.event_kernel import INPUT, OUTPUT, Program, Workspace, aligned, run_images

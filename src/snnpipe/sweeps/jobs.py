@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from snnpipe import signals
-from snnpipe.compat import limit_cores, present_cores
+from snnpipe.cores import limit_cores, threads
 from snnpipe.errors import ConfigError, UserError, one_line, reason
 from snnpipe.files import replace_file
 from snnpipe.protocols import SweepStore
@@ -86,7 +86,7 @@ def record_loss(composed: DictConfig, error: Exception) -> None:
 def _cores_for(launcher: Mapping[str, Any]) -> int:
     """Return how many cores a launcher has for each of its jobs: what Ray and Slurm call it, or joblib's share."""
     given = launcher.get("num_cpus") or launcher.get("cpus_per_task")
-    return int(given) if given else present_cores() // launcher.get("n_jobs", 1)
+    return int(given) if given else threads() // launcher.get("n_jobs", 1)
 
 
 def tell(error: Exception) -> int:
