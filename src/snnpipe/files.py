@@ -30,8 +30,8 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Return the files of a folder that a process was writing aside when it was killed."""
-    return sorted(folder.glob(f".*{_ASIDE}"))
+    """Return the files, anywhere in a folder, that a process was writing aside when it was killed."""
+    return sorted(folder.rglob(f".*{_ASIDE}"))
 
 
 def _sync_folder(folder: Path) -> None:

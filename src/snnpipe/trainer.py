@@ -29,7 +29,7 @@ from snnpipe.errors import (
     one_line,
     reason,
 )
-from snnpipe.files import locked, make_folder
+from snnpipe.files import leftovers, locked, make_folder
 from snnpipe.fingerprint import fit_fingerprint
 from snnpipe.keras_graph import activation_name
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
@@ -485,8 +485,9 @@ class Trainer:
         self._held.enter_context(locked(self.output_dir))
         if self.resumed is None:
             self._states.clear()
-        for picture in (self.output_dir / "plots").glob("*.png"):  # of an earlier run in the same folder
-            picture.unlink()
+        pictures = (self.output_dir / "plots").glob("*.png")
+        for path in [*pictures, *leftovers(self.output_dir)]:  # of an earlier process in the same folder
+            path.unlink()
         tags = filter_tags(self.config) | self.tags | {"snnpipe.version": __version__, "stage_reached": "prepare"}
         if commit := git_commit():
             tags["git.commit"] = commit

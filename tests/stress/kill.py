@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SETTINGS = [
-    *("model=mlp", "model.units=[16]", "training.epochs=10", "training.reuse=false", "data.batch_size=64"),
+    *("model=mlp", "model.units=[16]", "training.epochs=40", "training.reuse=false", "data.batch_size=64"),
     *("callbacks=early_stopping", "callbacks.early_stopping.patience=50", "callbacks.checkpoints.every_steps=3"),
-    *("data.max_test_images=200", "simulator.n_steps=40", "simulator.batch_size=10", "diagnosis.images=20"),
+    *("data.max_test_images=200", "simulator.n_steps=40", "simulator.batch_size=10", "diagnosis.images=5"),
 ]
 PATHS = ["keras", "nengo_dl"]
 OF_THE_MACHINE = {"fit/images_per_s", "simulate/images_per_s", "simulate/peak_memory_mb", "diagnosis/seconds"}
