@@ -1,12 +1,13 @@
 """What a grid of sixteen conversions costs beside its parts: one training, and sixteen evaluations.
 
     python benchmarks/grid.py              # MNIST, cnn2d, three epochs: about a quarter of an hour
+    python benchmarks/grid.py --keep-grid  # only the parts anew
     python benchmarks/grid.py --report     # only the page, from the figures kept before
 
 It wants MNIST prepared (TFDS_DATA_DIR). The grid is the command of a user, in an empty folder: its time is that of the
-whole process. The parts are timed in a process of their own, through the Python interface and without loggers: the
-network is fitted once, then converted and evaluated with each of the sixteen settings. CPU seconds, of all threads, are
-beside those of the clock: other processes disturb them less.
+whole process. The parts are timed in a process of their own, through the Python interface, with the default loggers and
+callbacks: the fit of the first run, and the conversion and evaluation of each. CPU seconds, of all threads, are beside
+those of the clock: other processes disturb them less.
 """
 
 import argparse
@@ -41,8 +42,8 @@ class Watch:
         return {name: clock() - self.began[name] for name, clock in CLOCKS.items()}
 
 
-def parts():
-    """Return seconds of importing, of one training and of each of the sixteen evaluations."""
+def parts(folder):
+    """Return seconds of importing, of one training and of each of the sixteen evaluations, with all that they leave."""
     watch = Watch()
     from hydra import compose, initialize_config_module
 
@@ -51,23 +52,18 @@ def parts():
 
     import_nengo_dl()
     found = {"starting": watch.read(), "evaluations": []}
-    fitted = None
     for scale, synapse in itertools.product(SCALES, SYNAPSES):
         settings = [f"conversion.scale_firing_rates={scale}", f"conversion.synapse={synapse}"]
         with initialize_config_module("snnpipe.conf", version_base="1.3"):
-            composed = compose("config", overrides=[*COMMON, *settings, "logger=csv", "callbacks=none"])
-        trainer = build(resolve(composed))
-        watch = Watch()
-        trainer.prepare()
-        if fitted is None:
-            fitted = trainer.fit()
-            found["training"] = watch.read()
+            composed = compose("config", overrides=[*COMMON, *settings, f"paths.mlruns={folder}"])
+        with build(resolve(composed)) as trainer:
             watch = Watch()
-        else:
-            fitted.apply(trainer.model, "the first training")
-        trainer.convert()
-        trainer.evaluate()
-        found["evaluations"].append(watch.read())
+            trainer.fit()
+            found.setdefault("training", watch.read())
+            watch = Watch()
+            trainer.convert()
+            trainer.evaluate()
+            found["evaluations"].append(watch.read())
     return found
 
 
@@ -93,18 +89,21 @@ def main():
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--keep-grid", action="store_true")
     parser.add_argument("--parts", action="store_true", help=argparse.SUPPRESS)
     told = parser.parse_args()
     if told.parts:
-        print(json.dumps(parts()))
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(parts(folder)))
         return
     if not told.report:
-        measured = grid()
+        kept = STORE / "grid.json"
+        measured = json.loads(kept.read_text()) if told.keep_grid else grid()
         done = subprocess.run([sys.executable, __file__, "--parts"], check=True, stdout=subprocess.PIPE, text=True)
         measured |= json.loads(done.stdout.splitlines()[-1])
         measured |= {"measured": time.strftime("%Y-%m-%d"), "machine": machine(), "command": [*COMMON, *GRID]}
         STORE.mkdir(parents=True, exist_ok=True)
-        (STORE / "grid.json").write_text(json.dumps(measured, indent=1))
+        kept.write_text(json.dumps(measured, indent=1))
     write(STORE, ROOT / "docs")
 
 

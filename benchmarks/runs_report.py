@@ -55,9 +55,9 @@ def _grid(found):
         "```",
         "",
         f"ran {found['jobs']} jobs with {found['trainings']} training, on all 10,000 test images each. The grid is the",
-        "whole command, with its default loggers and callbacks. Its parts were timed in a process of their own,",
-        "without them: the network fitted once, then converted and evaluated with each of the sixteen settings. CPU",
-        "seconds are of all threads; other processes used the machine at the same time, and disturb them less.",
+        "whole command, with its default loggers and callbacks. Its parts were timed in a process of their own, with",
+        "the same: the fit of the first run, and the conversion and evaluation of each of the sixteen. CPU seconds are",
+        "of all threads; other processes used the machine at the same time, and disturb them less.",
         f"Measured {found['measured']} on {found['machine']}.",
         "",
         _row("", "wall, s", "CPU, s"),
@@ -68,8 +68,8 @@ def _grid(found):
         row("parts together", together),
         _row("**the grid**", *(f"**{cell}**" for cell in more)),
         "",
-        "What the grid does beside its parts, in every job: the ANN's accuracy on all test images once more, pictures,",
-        "a report, and logging.",
+        "What the grid does beside its parts, in every job: building the model and its plan, opening the run, looking",
+        "for its training, and the ANN's accuracy on all test images; and once, the table of the jobs.",
         "",
     ]
 

@@ -108,14 +108,13 @@ def process(tmp_path: Path, data_dir: Path) -> Callable[..., subprocess.Popen]:
     """Start ``python -m snnpipe`` as a process of its own, in an empty folder."""
     folder = tmp_path / "process"
     folder.mkdir()
-    environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "HYDRA_FULL_ERROR")}
-    environment["TFDS_DATA_DIR"] = str(data_dir)
 
-    def start(*overrides: str) -> subprocess.Popen:
+    def start(*overrides: str, data_dir: Path = data_dir) -> subprocess.Popen:
+        environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "HYDRA_FULL_ERROR")}
         return subprocess.Popen(
             [sys.executable, "-m", "snnpipe", *overrides],
             cwd=folder,
-            env=environment,
+            env=environment | {"TFDS_DATA_DIR": str(data_dir)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -55,6 +55,11 @@ def to_yaml(config: Mapping[str, Any]) -> str:
     return text
 
 
+def percent(share: float, digits: int = 2) -> str:
+    """Return a share in percent."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def command_line(overrides: Sequence[str]) -> str:
     """Return the command that runs some overrides, quoted for a shell."""
     return shlex.join(["python", "-m", "snnpipe", *overrides])

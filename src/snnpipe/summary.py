@@ -6,6 +6,7 @@ from textwrap import shorten, wrap
 from typing import TYPE_CHECKING
 
 from snnpipe.artifacts.tables import markdown_table
+from snnpipe.describe import percent
 from snnpipe.diagnosis.values import Diagnosis
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ def _answers(
     latency = m.get("snn/latency_ms_to_1pt")
     per_mac = m.get("snn/synops_per_dense_mac")
     return [
-        ("ANN accuracy", _percent(m["ann/test_accuracy"])),
+        ("ANN accuracy", percent(m["ann/test_accuracy"])),
         (
             "SNN accuracy",
-            f"{_percent(m['snn/test_accuracy'])}  (95 %: {_percent(low)} to {_percent(high)}, {images:,} test images)",
+            f"{percent(m['snn/test_accuracy'])}  (95 %: {percent(low)} to {percent(high)}, {images:,} test images)",
         ),
         ("accuracy drop", f"{100 * m['snn/accuracy_drop']:+.2f} points {_same_images(m)}"),
-        ("agreement", f"{_percent(m['snn/agreement'])} of images get the class that the ANN gives"),
+        ("agreement", f"{percent(m['snn/agreement'])} of images get the class that the ANN gives"),
         (
             "latency",
             "accuracy does not come within 1 point of the ANN's"
@@ -107,7 +108,7 @@ def _same_images(metrics: Mapping[str, float]) -> str:
     there = metrics["snn/test_accuracy"] + metrics["snn/accuracy_drop"]
     if math.isclose(there, metrics["ann/test_accuracy"], abs_tol=1e-9):
         return "on the same images"
-    return f"on the same images, of which the ANN has {_percent(there)}"
+    return f"on the same images, of which the ANN has {percent(there)}"
 
 
 def _verified(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
@@ -117,7 +118,7 @@ def _verified(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
         (
             "against nengo_dl",
             f"{metrics['verify/images']:,.0f} images: {metrics['verify/moved_spike_share']:.2g} of the spikes moved, "
-            f"outputs within {metrics['verify/output_difference']:.2g}, {_percent(metrics['verify/same_class'])} alike",
+            f"outputs within {metrics['verify/output_difference']:.2g}, {percent(metrics['verify/same_class'])} alike",
         )
     ]
 
@@ -137,7 +138,7 @@ def _diagnosed(diagnosis: Diagnosis | None) -> Iterator[tuple[str, str]]:
         yield "first bad layer", "none: no layer loses more than sampling noise"
         return
     where = bad.source if bad.is_layer else f"before the first layer, the {bad.source}"
-    yield "first bad layer", f"{where}: {bad.points:+.1f} points, {_percent(bad.accuracy)} are left"
+    yield "first bad layer", f"{where}: {bad.points:+.1f} points, {percent(bad.accuracy)} are left"
     for suggestion in diagnosis.suggestions:
         yield from _lines("try", suggestion.override)
         yield from _lines("", f"  {suggestion.expected}")
@@ -146,10 +147,6 @@ def _diagnosed(diagnosis: Diagnosis | None) -> Iterator[tuple[str, str]]:
 def _lines(label: str, text: str) -> Iterator[tuple[str, str]]:
     for i, line in enumerate(wrap(text, WIDTH - 20, break_long_words=False, break_on_hyphens=False)):
         yield "" if i else label, line
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
 
 
 def _round(value: float) -> str:

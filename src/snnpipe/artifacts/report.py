@@ -1,11 +1,13 @@
 """The pages that runs and multi-runs are reviewed with: one file each, with nothing outside it."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnpipe.artifacts.tables import plan_table
+from snnpipe.describe import percent
 from snnpipe.types import ConversionPlan, RunState
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def sweep_page(
     top = best.get("most accurate")
     text = f"{len(rows)} jobs"
     text += f", {failed} of them failed" if failed else ""
-    text += f": at best {_percent(top['metrics']['snn/test_accuracy'])} ({top['settings']})" if top else ""
+    text += f": at best {percent(top['metrics']['snn/test_accuracy'])} ({top['settings']})" if top else ""
     return _page(
         "sweep.html.j2",
         name=name,
@@ -106,17 +108,17 @@ def answer(metrics: Mapping[str, float]) -> str:
     beside = (
         f"{abs(drop):.2f} points {'below' if drop > 0 else 'above'} the ANN's" if abs(drop) >= 0.005 else "as the ANN's"
     )
-    text = f"{_percent(metrics['snn/test_accuracy'])} spiking, {beside} {_percent(ann)}."
+    text = f"{percent(metrics['snn/test_accuracy'])} spiking, {beside} {percent(ann)}."
     if latency is None:
         return f"{text} It does not come within one point of the ANN."
     return f"{text} Within one point of it after {latency:g} ms."
 
 
 def _tiles(m: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
-    low, high = _percent(m["snn/accuracy_ci_low"]), _percent(m["snn/accuracy_ci_high"])
-    yield "SNN accuracy", _percent(m["snn/test_accuracy"]), f"95 %: {low} to {high}, {m['snn/test_images']:,.0f} images"
-    yield "ANN accuracy", _percent(m["ann/test_accuracy"]), "all test images"
-    yield "agreement", _percent(m["snn/agreement"]), "of images get the ANN's class"
+    low, high = percent(m["snn/accuracy_ci_low"]), percent(m["snn/accuracy_ci_high"])
+    yield "SNN accuracy", percent(m["snn/test_accuracy"]), f"95 %: {low} to {high}, {m['snn/test_images']:,.0f} images"
+    yield "ANN accuracy", percent(m["ann/test_accuracy"]), "all test images"
+    yield "agreement", percent(m["snn/agreement"]), "of images get the ANN's class"
     latency = m.get("snn/latency_ms_to_1pt")
     yield "latency", "-" if latency is None else f"{latency:g} ms", "until within 1 point of the ANN, to stay"
     if "snn/synops_per_image" in m:
@@ -129,25 +131,26 @@ def _tiles(m: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
 
 def _figures_of(m: Mapping[str, float]) -> str:
     latency, synops = m.get("snn/latency_ms_to_1pt"), m.get("snn/synops_per_image")
-    words = [f"{_percent(m['snn/test_accuracy'])} ({-100 * m['snn/accuracy_drop']:+.2f} points)"]
+    words = [f"{percent(m['snn/test_accuracy'])} ({-100 * m['snn/accuracy_drop']:+.2f} points)"]
     words += [f"{latency:g} ms"] if latency is not None else []
     words += [f"{synops:,.0f} SynOps an image"] if synops is not None else []
     return ", ".join(words)
 
 
 # Columns of the diagnosis: of its table, and as the page has them.
-_DIAGNOSED = {
-    "layer": ("layer", "{}"),
-    "accuracy": ("accuracy with it", "{:.1%}"),
-    "points_lost": ("points lost", "{:+.1f}"),
-    "correlation": ("correlation", "{:.3f}"),
-    "error": ("relative error", "{:.3f}"),
-    "rate_hz": ("rate (Hz)", "{:.3g}"),
-    "active_spikes": ("spikes of an active neuron", "{:.2f}"),
-    "saturated": ("saturated", "{:.1%}"),
-    "silent": ("silent", "{:.1%}"),
-    "dead": ("silent though active", "{:.1%}"),
-    "settled_ms": ("settled (ms)", "{:g}"),
+_SHARE = functools.partial(percent, digits=1)
+_DIAGNOSED: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "layer": ("layer", str),
+    "accuracy": ("accuracy with it", _SHARE),
+    "points_lost": ("points lost", "{:+.1f}".format),
+    "correlation": ("correlation", "{:.3f}".format),
+    "error": ("relative error", "{:.3f}".format),
+    "rate_hz": ("rate (Hz)", "{:.3g}".format),
+    "active_spikes": ("spikes of an active neuron", "{:.2f}".format),
+    "saturated": ("saturated", _SHARE),
+    "silent": ("silent", _SHARE),
+    "dead": ("silent though active", _SHARE),
+    "settled_ms": ("settled (ms)", "{:g}".format),
 }
 
 
@@ -155,7 +158,7 @@ def _diagnosis(diagnosis: "Diagnosis") -> dict[str, Any]:
     bad = diagnosis.first_bad
     if bad is not None:
         where = f"layer {bad.source}" if bad.is_layer else f"the {bad.source}"
-        verdict = f"First at {where}: {bad.points:+.1f} points, which leave {bad.accuracy:.1%}."
+        verdict = f"First at {where}: {bad.points:+.1f} points, which leave {_SHARE(bad.accuracy)}."
     elif diagnosis.losses:
         verdict = "No layer loses more than sampling noise."
     else:
@@ -169,7 +172,7 @@ def _diagnosis(diagnosis: "Diagnosis") -> dict[str, Any]:
         "rows": [
             {
                 "bad": bad is not None and row["layer"] == bad.row,
-                "cells": ["" if row[key] is None else form.format(row[key]) for key, (_, form) in _DIAGNOSED.items()],
+                "cells": ["" if row[key] is None else text(row[key]) for key, (_, text) in _DIAGNOSED.items()],
             }
             for row in diagnosis.rows()
         ],
@@ -199,10 +202,6 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
 
 
 def _page(template: str, **content: Any) -> str:
