@@ -56,9 +56,9 @@ def _grid(found):
         "",
         f"ran {found['jobs']} jobs with {found['trainings']} training, on all 10,000 test images each. The grid is the",
         "whole command, with its default loggers and callbacks. Its parts were timed in a process of their own, with",
-        "the same: the fit of the first run, and what each of the sixteen takes beside it: to find the training, to test",
-        "the ANN, to convert, to simulate, and to write and log all that a run leaves. CPU seconds are of all threads;",
-        "other processes used the machine at the same time, and disturb them less.",
+        "the same: the fit of the first run, and what each of the sixteen takes beside it: to find the training, to",
+        "test the ANN, to convert, to simulate, and to write and log all that a run leaves. CPU seconds are of all",
+        "threads; other processes used the machine at the same time, and disturb them less.",
         f"Measured {found['measured']} on {found['machine']}.",
         "",
         _row("", "wall, s", "CPU, s"),
@@ -69,7 +69,7 @@ def _grid(found):
         row("parts together", together),
         _row("**the grid**", *(f"**{cell}**" for cell in more)),
         "",
-        "What the grid does beside its parts: building each job's model and plan, opening its run, and the table of all.",
+        "What the grid does beside its parts: building each job's model and plan, opening its run, and the table.",
         "",
     ]
 
