@@ -1,13 +1,15 @@
-"""Writes docs/benchmarks_runs.md from the figures that grid.py and log_cost.py have kept."""
+"""Writes docs/benchmarks_runs.md from the figures that grid.py, render_cost.py and log_cost.py have kept."""
 
 import json
+import re
 from statistics import median
 
 CLOCKS = {"wall": 0, "cpu": 1}
+TITLES = ("## Sixteen conversions of one training", "## Drawing and writing a run's artifacts", "## Logging")
 BEFORE = ("importing mlflow", "opening the store and the run")
-HEAD = """# What many runs, and logging, cost
+HEAD = """# What many runs, artifacts and logging cost
 
-Made by `python benchmarks/grid.py` and `python benchmarks/log_cost.py`; no figure in its tables was typed by hand.
+Made by `grid.py`, `render_cost.py` and `log_cost.py` in `benchmarks/`; no figure in its tables was typed by hand.
 """
 LOGGING = """## Logging
 
@@ -24,15 +26,23 @@ is: much of a run of seconds, little of one of minutes. What is logged after tha
 
 
 def write(store, docs):
-    """Write the page from the JSON files in ``store``; runs that were not measured are left out."""
-    lines = [HEAD]
-    if (store / "grid.json").exists():
-        lines += _grid(json.loads((store / "grid.json").read_text()))
-    lines.append(LOGGING)
-    for path in sorted(store.glob("logging_*.json")):
-        section = json.loads(path.read_text())
-        lines += _shares(path.stem.removeprefix("logging_"), section) + _parts(section["found"])
-    (docs / "benchmarks_runs.md").write_text("\n".join(lines).rstrip() + "\n")
+    """Write the page from the JSON files in ``store``; a section without figures there stays as it is."""
+    page = docs / "benchmarks_runs.md"
+    kept = re.split(r"^(?=## )", page.read_text(), flags=re.MULTILINE)[1:] if page.exists() else []
+    new = {}
+    for name, section in (("grid", _grid), ("rendering", _rendering)):
+        if (store / f"{name}.json").exists():
+            lines = section(json.loads((store / f"{name}.json").read_text()))
+            new[lines[0]] = "\n".join(lines) + "\n"
+    if logging := sorted(store.glob("logging_*.json")):
+        lines = [LOGGING]
+        for path in logging:
+            found = json.loads(path.read_text())
+            lines += _shares(path.stem.removeprefix("logging_"), found) + _parts(found["found"])
+        new["## Logging"] = "\n".join(lines) + "\n"
+    sections = {text.partition("\n")[0]: text for text in kept} | new
+    in_order = [sections[title] for title in TITLES if title in sections]
+    page.write_text("\n".join([HEAD, *in_order]).replace("\n\n\n", "\n\n").rstrip() + "\n")
 
 
 def _grid(found):
@@ -48,7 +58,7 @@ def _grid(found):
 
     more = (f"{found['grid'][c]:.1f} ({100 * (found['grid'][c] / together[c] - 1):+.1f} %)" for c in clocks)
     return [
-        "## Sixteen conversions of one training",
+        TITLES[0],
         "",
         "```sh",
         f"python -m snnpipe -m {' '.join(found['command'])}",
@@ -70,6 +80,31 @@ def _grid(found):
         _row("**the grid**", *(f"**{cell}**" for cell in more)),
         "",
         "What the grid does beside its parts: building each job's model and plan, opening its run, and the table.",
+        "",
+    ]
+
+
+def _rendering(found):
+    """Return the section of what a run draws and writes."""
+    whole, spent = found["whole"], found["spent"]
+    drawn = [own for name, own in spent.items() if name != "_diagnose"]
+
+    def row(name, seconds):
+        cells = (f"{seconds[clock]:.1f} ({100 * seconds[clock] / whole[clock]:.1f} %)" for clock in CLOCKS)
+        return _row(name, *cells)
+
+    return [
+        TITLES[1],
+        "",
+        f"`python -m snnpipe {' '.join(found['command'])}`, all 10,000 test images, in a process of its own; in",
+        f"brackets the share of the whole. Measured {found['measured']} on {found['machine']}.",
+        "",
+        _row("", "wall, s", "CPU, s"),
+        _row("---", "---", "---"),
+        *(row(found["names"][name], own) for name, own in spent.items() if name != "_diagnose"),
+        row("**all that is drawn and written**", {clock: sum(own[clock] for own in drawn) for clock in CLOCKS}),
+        row("diagnosis", spent["_diagnose"]),
+        _row("the run", *(f"{whole[clock]:.1f}" for clock in CLOCKS)),
         "",
     ]
 
