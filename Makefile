@@ -8,7 +8,7 @@ HASHED := --require-hashes --no-deps --no-build-isolation
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test slow lint lock clean
+.PHONY: help run test slow coverage lint lock clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -17,10 +17,13 @@ run: $(VENV)/run.stamp  ## Train, convert, simulate and log a network (ARGS="dat
 	@$(BIN)/python -m snnpipe $(ARGS)
 
 test: $(VENV)/test.stamp  ## Run the tests (ARGS="-k name ..." for pytest's own options)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 
 slow: $(VENV)/test.stamp  ## Run the tests that take long
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest -m slow $(if $(COVERAGE),--cov --cov-append --cov-report=) $(ARGS)
+
+coverage: $(VENV)/test.stamp  ## Show the coverage of lines and branches (make test COVERAGE=1, or slow, measures it)
+	@$(BIN)/python -m coverage report
 
 lint: $(VENV)/test.stamp  ## Lint, check the format and the types
 	@$(BIN)/ruff check .
