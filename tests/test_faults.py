@@ -1,23 +1,30 @@
 """Nothing is lost when the machine fails: memory, disk, files, clock and tracking store, each really at fault."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import nengo
 import numpy as np
 import pytest
+from multiruns import FAST, runs_of
 
 from snnpipe import (
     ClockDrivenSimulator,
     ConstantEncoder,
     EventDrivenSimulator,
+    KerasTraining,
+    Mlp,
     NengoDLConverter,
     NengoDLSimulator,
+    TfdsDataModule,
+    Trainer,
     passes,
 )
 from snnpipe.compat import import_tensorflow
-from snnpipe.errors import SimulationError
+from snnpipe.errors import DataError, SimulationError
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.simulators.nengo_dl import OpenNengoDL
 from snnpipe.types import SpikeEvents
@@ -165,3 +172,83 @@ def test_a_process_with_little_memory_simulates_smaller_batches(data_dir, tmp_pa
     assert int(largest) < 359 == int(images)
     assert same == ["True", "True"]
     assert "the memory does not suffice to simulate 359 images at once" in done.stderr
+
+
+# ---------------------------------------------------------------------- prepared files
+
+
+def records(data: bytes, n: int) -> bytes:
+    """Return the first records of a TFRecord file: eight bytes of length, four of checksum, data, four of checksum."""
+    at = 0
+    for _ in range(n):
+        at += 16 + int.from_bytes(data[at : at + 8], "little")
+    return data[:at]
+
+
+DAMAGES = {
+    "cut off": (lambda data: data[: len(data) // 2], "truncated record"),
+    "a byte": (lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:], "corrupted record"),
+    "cut off between records": (lambda data: records(data, 100), "it has 100 of"),
+    "gone": (lambda data: None, "it is not there"),
+}
+
+
+@pytest.fixture
+def prepared(data_dir, tmp_path):
+    """A copy of the prepared digits."""
+    folder = tmp_path / "prepared"
+    shutil.copytree(data_dir, folder)
+    return folder
+
+
+def damage(folder, split, how):
+    (file,) = folder.glob(f"digits/*/digits-{split}*")
+    data = DAMAGES[how][0](file.read_bytes())
+    if data is None:
+        file.unlink()
+    else:
+        file.write_bytes(data)
+    return file
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_file_of_training_images_is_named_with_its_cure(how, prepared, tmp_path):
+    data = TfdsDataModule("digits", data_dir=str(prepared), batch_size=32)
+    file = damage(prepared, "train", how)
+    trainer = Trainer(
+        data=data,
+        architecture=Mlp(units=[4]),
+        training=KerasTraining(epochs=1),
+        converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear()),
+        simulator=EventDrivenSimulator(n_steps=2),
+        encoder=ConstantEncoder(),
+        output_dir=tmp_path / "run",
+    )
+    with pytest.raises(DataError, match=rf"{file}.*{DAMAGES[how][1]}.*: delete {file.parent}; the next run prepares"):
+        trainer.run()
+
+
+def test_a_damaged_file_is_told_while_pixels_are_measured_and_a_damaged_description_too(prepared):
+    data = TfdsDataModule("digits", data_dir=str(prepared), batch_size=32, scaling="standardised")
+    file = damage(prepared, "train", "a byte")
+    with pytest.raises(Exception, match="corrupted record") as raised:
+        data.setup()
+    assert str(file) in str(data.explain(raised.value))
+    description = file.parent / "dataset_info.json"
+    description.write_text(description.read_text()[:200])
+    with pytest.raises(DataError, match=r"dataset_info\.json in .*digits is damaged.*: delete .*digits;"):
+        data.prepare_data()
+
+
+def test_a_run_on_damaged_test_images_is_a_mistake_in_one_line_and_keeps_its_training(command, data_dir, prepared):
+    file = damage(prepared, "test", "a byte")
+    result = command(*FAST, f"data.data_dir={prepared}", "data.max_test_images=null")
+    assert result.code == 2
+    (line,) = result.error_lines
+    assert f"{file} is damaged (corrupted record" in line
+    assert "Traceback" not in result.err
+    (run,) = runs_of(Path())[0]
+    assert run.info.status == "FAILED" and run.data.tags["error.mistake"] == "true"
+    assert "fit/loss" in run.data.metrics
+    weights = list(Path("mlruns/artifacts").glob("*/artifacts/checkpoint/weights.npz"))
+    assert len(weights) == 1

@@ -1,5 +1,6 @@
 """The main line: fit, convert, evaluate. It knows what plugins must have, and none of them by name."""
 
+import functools
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from math import gcd
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,26 @@ class RunResult:
     trained_by: str = ""
     address: Mapping[str, str] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _explained(stage: Callable[Concatenate["Trainer", _P], _T]) -> Callable[Concatenate["Trainer", _P], _T]:
+    """Let a stage of the line raise, in place of an error, what the data module makes of it."""
+
+    @functools.wraps(stage)
+    def told(trainer: "Trainer", /, *arguments: _P.args, **keywords: _P.kwargs) -> _T:
+        try:
+            return stage(trainer, *arguments, **keywords)
+        except Exception as error:
+            explain = getattr(trainer.data, "explain", None)
+            if explain is not None and (problem := explain(error)) is not None:
+                raise problem from error
+            raise
+
+    return told
 
 
 class Trainer:
@@ -206,6 +227,7 @@ class Trainer:
             self.convert()
             return self.evaluate()
 
+    @_explained
     def prepare(self) -> "tf_keras.Model | NativeNetwork":
         """Make the data available, build the model and the conversion plan, and check that all will work.
 
@@ -239,6 +261,7 @@ class Trainer:
         self._tell("on_prepare_end", self._state)
         return self.model
 
+    @_explained
     def fit(self) -> Checkpoint:
         """Train the model and test it; returns its weights.
 
@@ -285,6 +308,7 @@ class Trainer:
         self._tell("on_convert_end", self._state)
         return self.network
 
+    @_explained
     def evaluate(self) -> RunResult:
         """Simulate the test images and measure what the conversion costs.
 
