@@ -1,21 +1,30 @@
 """Nothing is lost when the machine fails: memory, disk, files, clock and tracking store, each really at fault."""
 
+import contextlib
+import csv
+import os
 import shutil
+import signal
 import subprocess
 import sys
-from dataclasses import fields
+import time
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import nengo
 import numpy as np
 import pytest
 from multiruns import FAST, runs_of
+from team_store import free_port, server_process
 
+import snnpipe.send
 from snnpipe import (
     ClockDrivenSimulator,
     ConstantEncoder,
+    CsvLogger,
     EventDrivenSimulator,
     KerasTraining,
+    MLflowLogger,
     Mlp,
     NengoDLConverter,
     NengoDLSimulator,
@@ -23,10 +32,15 @@ from snnpipe import (
     Trainer,
     passes,
 )
+from snnpipe.callbacks.base import Callback
+from snnpipe.checkpoint import Checkpoint
 from snnpipe.compat import import_tensorflow
-from snnpipe.errors import DataError, SimulationError
+from snnpipe.errors import DataError, LoggingError, SimulationError, StorageError, UserError
+from snnpipe.loggers import mlflow_writes
+from snnpipe.loggers.spool import RefusedError, Spool
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.simulators.nengo_dl import OpenNengoDL
+from snnpipe.testing import SPEC
 from snnpipe.types import SpikeEvents
 
 # ---------------------------------------------------------------------- memory
@@ -252,3 +266,280 @@ def test_a_run_on_damaged_test_images_is_a_mistake_in_one_line_and_keeps_its_tra
     assert "fit/loss" in run.data.metrics
     weights = list(Path("mlruns/artifacts").glob("*/artifacts/checkpoint/weights.npz"))
     assert len(weights) == 1
+
+
+# ---------------------------------------------------------------------- a disk that is full or cannot be written to
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Mount a file system of a few megabytes, for the test alone; returns where."""
+    mounted = []
+
+    def mount(name, megabytes, *options):
+        folder = tmp_path / name
+        folder.mkdir()
+        size = ",".join([f"size={megabytes}m", *options])
+        command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("mount") else None
+        if done is None or done.returncode:
+            pytest.skip("needs to mount a tmpfs, which root may")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder):
+    """Fill a disk to the last byte; returns what is in the way."""
+    ballast = folder / "ballast"
+    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return ballast
+
+
+@dataclass
+class Filler(Callback):
+    """Fills a disk at one point of a run, and makes room again at another."""
+
+    folder: str
+    at: str
+    until: str = ""
+
+    def __getattribute__(self, name):
+        found = super().__getattribute__(name)
+        if not name.startswith("on_"):
+            return found
+        ballast = Path(self.folder) / "ballast"
+        if name == self.at:
+            fill(Path(self.folder))
+        elif name == self.until:
+            ballast.unlink()
+        return found
+
+
+def small_run(data_dir, output_dir, **parts):
+    settings = {
+        "data": TfdsDataModule(
+            "digits", data_dir=str(data_dir), batch_size=32, max_train_images=64, max_test_images=20
+        ),
+        "architecture": Mlp(units=[8]),
+        "training": KerasTraining(epochs=2),
+        "converter": NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0),
+        "simulator": EventDrivenSimulator(n_steps=5, batch_size=8),
+        "encoder": ConstantEncoder(),
+        "diagnosed_images": 0,
+        "loggers": [CsvLogger(folder=str(output_dir))],
+        "output_dir": output_dir,
+    }
+    return Trainer(**(settings | parts))
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {".lock"}
+
+
+def csv_rows(folder):
+    header, *rows = csv.reader((folder / "metrics.csv").read_text().splitlines())
+    return {(name, step): float(value) for name, step, value in rows}
+
+
+def test_weights_for_which_there_is_no_room_are_saved_at_the_end_if_there_is_by_then(data_dir, disk):
+    small = disk("small", 2)
+    filler = Filler(str(small), at="on_fit_start", until="on_simulation_start")
+    with pytest.warns(UserWarning, match=rf"weights.npz to {small}/run/checkpoint \(No space left.*: make room there"):
+        result = small_run(data_dir, small / "run", callbacks=[filler]).run()
+    Checkpoint.load(small / "run" / "checkpoint")
+    rows = csv_rows(small / "run")
+    assert {("fit/loss", "1"), ("fit/loss", "2")} < rows.keys()
+    assert rows["snn/test_accuracy", ""] == result.metrics["snn/test_accuracy"]
+
+
+def test_a_run_whose_weights_cannot_be_saved_has_its_results_and_fails(data_dir, disk):
+    small = disk("small", 2)
+    filler = Filler(str(small), at="on_fit_start")
+    simulator = EventDrivenSimulator(n_steps=300, batch_size=20)
+    trainer = small_run(data_dir, small / "run", callbacks=[filler], simulator=simulator)
+    with (
+        pytest.warns(UserWarning, match=rf"cannot write metrics.csv to {small}/run \(No space left"),
+        pytest.raises(
+            StorageError, match=rf"weights are nowhere: .*weights.npz to {small}/run/checkpoint \(No space"
+        ) as e,
+    ):
+        trainer.run()
+    assert "\n" not in str(e.value)
+    assert e.value.result.metrics["snn/test_images"] == 20
+    assert files_of(small / "run") == {
+        "params.json",
+        "metrics.csv",
+        "environment.json",
+        "config.yaml",
+        "conversion/plan.json",
+        "conversion/plan.md",
+    }
+    assert 0 < len(csv_rows(small / "run")) < 300, "as many lines as there is room for, and each whole"
+
+
+def test_a_run_without_room_for_its_pictures_ends_with_its_table(command, disk):
+    small = disk("small", 3)
+    filler = [
+        "+callbacks.filler._target_=test_faults.Filler",
+        f"+callbacks.filler.folder={small}",
+        "+callbacks.filler.at=on_fit_end",
+    ]
+    result = command("debug=fast", "model=mlp", "model.units=[8]", f"paths.output_dir={small}/run", *filler)
+    assert result.code == 0, result.err
+    assert "SNN accuracy" in result.out
+    told = [line for line in result.err.splitlines() if line.startswith("snnpipe: warning: cannot write")]
+    assert any(f"to {small}/run/plots (No space left on device): make room there" in line for line in told)
+    assert "Traceback" not in result.err
+    (run,) = runs_of(Path())[0]
+    assert run.info.status == "FINISHED" and "No space left" in run.data.tags["files.missing"]
+    assert run.data.metrics["snn/test_images"] == 20
+    assert "checkpoint/weights.npz" in files_of(small / "run")
+    assert not [name for name in files_of(small / "run") if name.endswith((".png", ".html", ".part"))]
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_a_run(command, disk, data_dir):
+    read_only = disk("read_only", 1, "ro")
+    for key in ("paths.output_dir", "paths.mlruns"):
+        result = command(*FAST, "paths.output_dir=here", f"{key}={read_only}/run")
+        assert result.code == 2
+        (line,) = result.error_lines
+        assert f"{key}: cannot write to {read_only}/run (Read-only file system): set {key} to" in line
+
+
+# ---------------------------------------------------------------------- a tracking store that is away
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Give up soon on a store that does not answer."""
+    monkeypatch.setattr(mlflow_writes, "_LAST_S", 1.0)
+    monkeypatch.setattr(mlflow_writes, "_FIRST_PAUSE_S", 0.1)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+
+
+def log_epochs(logger, folder, epochs):
+    """Log what a run does, each epoch's metrics after the one before, and a file that changes; returns the times."""
+    times = []
+    for epoch in epochs:
+        times.append(time.time_ns() // 1_000_000)
+        logger.log_metrics({"fit/loss": 1 / epoch, "fit/accuracy": float("nan")}, step=epoch)
+        logger.set_tag("stage_reached", f"epoch {epoch}")
+        path = folder / "last.txt"
+        path.unlink(missing_ok=True)
+        path.write_text(str(epoch))
+        logger.log_artifact(path, "files")
+    return times
+
+
+def check_epochs(client, run_id, times, folder):
+    """Check that each epoch's metrics have arrived once, in order and with their times, and the last of the rest."""
+    for name in ("fit/loss", "fit/accuracy"):
+        history = client.get_metric_history(run_id, name)
+        assert [point.step for point in history] == list(range(1, len(times) + 1))
+        for point, began in zip(history, times, strict=True):
+            assert began <= point.timestamp <= began + 1000
+            assert name != "fit/loss" or point.value == 1 / point.step
+    assert [p.timestamp for p in history] == sorted(p.timestamp for p in history)
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["stage_reached"] == f"epoch {len(times)}"
+    kept = Path(client.download_artifacts(run_id, "files/last.txt", str(folder)))
+    assert kept.read_text() == str(len(times))
+
+
+def test_what_a_killed_server_does_not_take_arrives_when_it_is_back(tmp_path, hurried, monkeypatch, capsys):
+    from mlflow import MlflowClient
+
+    def send(folder):
+        monkeypatch.setattr(sys, "argv", ["snnpipe.send", str(folder)])
+        return snnpipe.send.main()
+
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    run = tmp_path / "run"
+    run.mkdir()
+    logger = MLflowLogger(tracking_uri=address, spool=str(run))
+    with server_process(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "server", port) as server:
+        logger.start("run", {"n": 1}, {})
+        times = log_epochs(logger, tmp_path, [1, 2])
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        began = time.monotonic()
+        with pytest.warns(UserWarning, match=rf"does not take what the run logs .*refused.*kept in {run}/unsent/"):
+            times += log_epochs(logger, tmp_path, [3, 4])
+        with logger.shared_fit("a") as earlier:
+            assert earlier is None, "it cannot be asked, and the run trains by itself"
+        assert time.monotonic() - began < 30
+        logger.log_dataset(SPEC)
+        with pytest.warns(UserWarning, match=rf"`python -m snnpipe.send {run}` sends them"):
+            logger.finalize("FINISHED")
+    (calls,) = run.glob("unsent/*/calls.jsonl")
+    with calls.open("ab") as file:  # of a process that was killed while it wrote
+        file.write(b'{"n": 99, "kind": "tag", "na')
+
+    with pytest.raises(LoggingError, match="does not take what is left of run"):
+        send(run)
+    assert calls.exists()
+    with server_process(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "server", port):
+        copy = shutil.copytree(run, tmp_path / "copy")
+        for folder in (run, copy):  # what arrives twice is there once
+            assert send(folder) == 0
+        assert capsys.readouterr().out.count(f"calls are sent to {address}") == 2
+        client = MlflowClient(address)
+        check_epochs(client, logger._run_id, times, tmp_path / "kept")
+        found = client.get_run(logger._run_id)
+        assert found.inputs.dataset_inputs[0].dataset.name == SPEC.name
+        assert found.data.tags["fit.state"] == "done" and found.info.end_time <= time.time_ns() // 1_000_000
+    assert not list(run.iterdir())
+
+
+def test_what_a_full_disk_keeps_out_of_the_store_arrives_when_there_is_room(tmp_path, disk, hurried):
+    from mlflow import MlflowClient
+
+    small, run = disk("mlruns", 4), tmp_path / "run"
+    run.mkdir()
+    logger = MLflowLogger(folder=str(small), spool=str(run))
+    logger.start("run", {"n": 1}, {})
+    times = log_epochs(logger, tmp_path, [1, 2])
+    ballast = fill(small)
+    with pytest.warns(UserWarning, match="does not take what the run logs .*full"):
+        times += log_epochs(logger, tmp_path, [3, 4, 5])
+    ballast.unlink()
+    time.sleep(0.5)
+    with pytest.warns(UserWarning, match="the tracking store has taken .* calls that were kept"):
+        times += log_epochs(logger, tmp_path, [6])
+    logger.finalize("FINISHED")
+    (tmp_path / "kept").mkdir()
+    check_epochs(MlflowClient(f"sqlite:///{small}/mlflow.db"), logger._run_id, times, tmp_path / "kept")
+    assert not list(run.iterdir())
+
+
+def test_a_call_that_the_store_refuses_does_not_keep_back_the_others(tmp_path, hurried):
+    spool = Spool(tmp_path / "unsent" / "a", {"run_id": "a"})
+    for n in (1, 2, 3):
+        spool.add({"kind": "tag", "stream": "rows", "name": f"n{n}"})
+    spool.add({"kind": "artifact", "stream": "files"})
+    taken = []
+
+    def take(call, file):
+        if call.get("name") == "n2":
+            raise RefusedError("no")
+        if call["stream"] == "files":
+            raise OSError("full")
+        taken.append(call["name"])
+
+    outcome = spool.hand_on(take, ["rows", "files"])
+    assert taken == ["n1", "n3"] and outcome.refused == ["no"] and list(outcome.failed) == ["files"]
+    with pytest.raises(UserError, match="belongs to a run that is under way"):
+        Spool(tmp_path / "unsent" / "a")
+    spool.close()
+    again = Spool(tmp_path / "unsent" / "a")
+    assert len(again) == 2 and again.owner["run_id"] == "a"
+    assert not again.hand_on(lambda call, file: None, ["rows", "files"]).failed
+    assert not list(tmp_path.iterdir())
