@@ -3,8 +3,10 @@
 import contextlib
 import csv
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,7 +16,7 @@ from pathlib import Path
 import nengo
 import numpy as np
 import pytest
-from multiruns import FAST, runs_of
+from multiruns import FAST, client_of, runs_of, wait_for
 from team_store import free_port, server_process
 
 import snnpipe.send
@@ -42,6 +44,27 @@ from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.simulators.nengo_dl import OpenNengoDL
 from snnpipe.testing import SPEC
 from snnpipe.types import SpikeEvents
+
+tf = import_tensorflow()
+
+
+def small_run(data_dir, output_dir, **parts):
+    """Return a trainer of a small network on the digits, with plain files for its log."""
+    settings = {
+        "data": TfdsDataModule(
+            "digits", data_dir=str(data_dir), batch_size=32, max_train_images=64, max_test_images=20
+        ),
+        "architecture": Mlp(units=[8]),
+        "training": KerasTraining(epochs=2),
+        "converter": NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0),
+        "simulator": EventDrivenSimulator(n_steps=5, batch_size=8),
+        "encoder": ConstantEncoder(),
+        "diagnosed_images": 0,
+        "loggers": [CsvLogger(folder=str(output_dir))],
+        "output_dir": output_dir,
+    }
+    return Trainer(**(settings | parts))
+
 
 # ---------------------------------------------------------------------- memory
 
@@ -74,7 +97,7 @@ class LittleMemoryNengoDL(OpenNengoDL):
 
     def _chunk(self, stimulus, first, n_steps):
         if first and self._batch_size > self.most:
-            raise import_tensorflow().errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
         return super()._chunk(stimulus, first, n_steps)
 
 
@@ -108,8 +131,8 @@ def simulated(network, model, data, simulator, opened):
 def test_a_batch_that_is_too_large_for_the_memory_is_halved_and_gives_the_same_to_the_bit(
     kind, fitted, network, digits
 ):
-    model, data = fitted[0], digits(max_test_images=50)
-    simulator = kind(n_steps=12, chunk_steps=4, batch_size=16)
+    model, data = fitted[0], digits(max_test_images=20)
+    simulator = kind(n_steps=6, chunk_steps=3, batch_size=16)
     whole = simulated(network, model, data, simulator, simulator.open(network))
     if kind is NengoDLSimulator:
         little = LittleMemoryNengoDL(network, simulator)
@@ -118,11 +141,11 @@ def test_a_batch_that_is_too_large_for_the_memory_is_halved_and_gives_the_same_t
     with pytest.warns(UserWarning, match=r"not suffice.*(16|8) images.*from here on (8|4) at once") as told:
         halved = simulated(network, model, data, simulator, little)
     assert len(told) == 2
-    assert whole[-1] == [16, 16, 16, 2] and halved[-1] == [4] * 12 + [2]
+    assert whole[-1] == [16, 4] and halved[-1] == [4] * 5
     assert whole[0] == halved[0]
     assert np.array_equal(whole[2], halved[2]) and np.array_equal(whole[3], halved[3])
     assert all(np.array_equal(spikes, halved[1][name]) for name, spikes in whole[1].items())
-    assert sum(spikes.shape[1] for spikes in whole[1].values()) > 1000
+    assert sum(spikes.shape[1] for spikes in whole[1].values()) > 100
 
 
 def test_memory_that_does_not_suffice_for_one_image_is_told_in_a_line(fitted, network, digits):
@@ -177,6 +200,7 @@ print(max(limit.sizes), sum(limit.sizes), same[0] == same[1], little.accuracy_at
 """
 
 
+@pytest.mark.slow  # 10 s
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's address space")
 def test_a_process_with_little_memory_simulates_smaller_batches(data_dir, tmp_path):
     command = [sys.executable, "-c", LIMITED, str(data_dir)]
@@ -226,19 +250,25 @@ def damage(folder, split, how):
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_damaged_file_of_training_images_is_named_with_its_cure(how, prepared, tmp_path):
+def test_a_damaged_file_is_named_with_its_cure(how, prepared):
     data = TfdsDataModule("digits", data_dir=str(prepared), batch_size=32)
     file = damage(prepared, "train", how)
-    trainer = Trainer(
-        data=data,
-        architecture=Mlp(units=[4]),
-        training=KerasTraining(epochs=1),
-        converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear()),
-        simulator=EventDrivenSimulator(n_steps=2),
-        encoder=ConstantEncoder(),
-        output_dir=tmp_path / "run",
+    data.setup()
+    with pytest.raises(tf.errors.OpError) as raised:
+        list(data.train_dataset())
+    problem = data.explain(raised.value)
+    assert isinstance(problem, DataError)
+    assert re.search(
+        rf"{file} is damaged \(.*{DAMAGES[how][1]}.*\): delete {file.parent}; the next run prepares", str(problem)
     )
-    with pytest.raises(DataError, match=rf"{file}.*{DAMAGES[how][1]}.*: delete {file.parent}; the next run prepares"):
+    assert data.explain(ValueError()) is None
+
+
+def test_a_training_on_a_damaged_file_is_a_mistake(prepared, tmp_path):
+    file = damage(prepared, "train", "cut off")
+    trainer = small_run(prepared, tmp_path / "run")
+    trainer.data.max_train_images = None
+    with pytest.raises(DataError, match=f"{file} is damaged"):
         trainer.run()
 
 
@@ -261,7 +291,7 @@ def test_a_run_on_damaged_test_images_is_a_mistake_in_one_line_and_keeps_its_tra
     (line,) = result.error_lines
     assert f"{file} is damaged (corrupted record" in line
     assert "Traceback" not in result.err
-    (run,) = runs_of(Path())[0]
+    (run,) = runs_of(Path.cwd())[0]
     assert run.info.status == "FAILED" and run.data.tags["error.mistake"] == "true"
     assert "fit/loss" in run.data.metrics
     weights = list(Path("mlruns/artifacts").glob("*/artifacts/checkpoint/weights.npz"))
@@ -319,23 +349,6 @@ class Filler(Callback):
         elif name == self.until:
             ballast.unlink()
         return found
-
-
-def small_run(data_dir, output_dir, **parts):
-    settings = {
-        "data": TfdsDataModule(
-            "digits", data_dir=str(data_dir), batch_size=32, max_train_images=64, max_test_images=20
-        ),
-        "architecture": Mlp(units=[8]),
-        "training": KerasTraining(epochs=2),
-        "converter": NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0),
-        "simulator": EventDrivenSimulator(n_steps=5, batch_size=8),
-        "encoder": ConstantEncoder(),
-        "diagnosed_images": 0,
-        "loggers": [CsvLogger(folder=str(output_dir))],
-        "output_dir": output_dir,
-    }
-    return Trainer(**(settings | parts))
 
 
 def files_of(folder):
@@ -396,7 +409,7 @@ def test_a_run_without_room_for_its_pictures_ends_with_its_table(command, disk):
     told = [line for line in result.err.splitlines() if line.startswith("snnpipe: warning: cannot write")]
     assert any(f"to {small}/run/plots (No space left on device): make room there" in line for line in told)
     assert "Traceback" not in result.err
-    (run,) = runs_of(Path())[0]
+    (run,) = runs_of(Path.cwd())[0]
     assert run.info.status == "FINISHED" and "No space left" in run.data.tags["files.missing"]
     assert run.data.metrics["snn/test_images"] == 20
     assert "checkpoint/weights.npz" in files_of(small / "run")
@@ -543,3 +556,201 @@ def test_a_call_that_the_store_refuses_does_not_keep_back_the_others(tmp_path, h
     assert len(again) == 2 and again.owner["run_id"] == "a"
     assert not again.hand_on(lambda call, file: None, ["rows", "files"]).failed
     assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------------- a clock that is set back, a loss that is none
+
+
+def test_a_clock_that_runs_backwards_changes_no_order_and_no_duration(command, monkeypatch):
+    began = time.time_ns()
+
+    def backwards():
+        return began - 60 * (real() - began)
+
+    real = time.time_ns
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time_ns", backwards)
+        patched.setattr(time, "time", lambda: backwards() / 1e9)
+        result = command(*FAST, "training.epochs=3", "diagnosis.images=10")
+    assert result.code == 0, result.err
+    (run,) = runs_of(Path.cwd())[0]
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time >= run.info.start_time
+    client = client_of(Path.cwd())
+    for name in ("fit/loss", "snn/accuracy_at_step"):
+        history = sorted(client.get_metric_history(run.info.run_id, name), key=lambda point: point.step)
+        assert [point.step for point in history] == list(range(1, len(history) + 1))
+        assert [point.timestamp for point in history] == sorted(point.timestamp for point in history)
+        assert run.data.metrics[name] == history[-1].value
+    assert run.data.metrics["diagnosis/seconds"] >= 0 and run.data.metrics["fit/images_per_s"] > 0
+    assert run.data.metrics["simulate/images_per_s"] > 0
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_one_line_and_leaves_nothing_half_written(command):
+    result = command(*FAST, "training.epochs=3", "training.learning_rate=1e30", "paths.output_dir=here")
+    assert result.code == 2
+    (line,) = result.error_lines
+    assert re.search(r"the loss became (nan|inf) in epoch \d, batch \d+: lower training\.learning_rate", line)
+    assert "Traceback" not in result.err
+    (run,) = runs_of(Path.cwd())[0]
+    assert run.info.status == "FAILED" and run.data.tags["stage_reached"] == "fit"
+    assert run.data.tags["error"].startswith("TrainingError: the loss became")
+    assert not Path("here/checkpoint").exists()
+    assert not [name for name in files_of(Path("here")) if ".part" in name or name.startswith("unsent")]
+    assert {"params.json", "tags.json", "metrics.csv", "config.yaml"} < files_of(Path("here"))
+
+
+# ---------------------------------------------------------------------- whole runs on a store that is away
+
+
+GATES = """
+import time
+from pathlib import Path
+from snnpipe.callbacks.base import Callback
+
+class Gates(Callback):
+    def on_epoch_end(self, state, progress):
+        self.wait(f"epoch {progress.epoch}")
+
+    def on_simulation_start(self, state, images):
+        self.wait("simulation")
+
+    def wait(self, name):
+        gate = Path(f"{name}.gate")
+        if gate.exists():
+            Path(f"{name}.there").touch()
+            while gate.exists():
+                time.sleep(0.05)
+"""
+EPOCHS, STEPS = 12, 300
+STEADY = (
+    *("debug=fast", "model=mlp", "model.units=[8]", f"training.epochs={EPOCHS}", f"simulator.n_steps={STEPS}"),
+    *("diagnosis.images=20", "paths.output_dir=out", "+callbacks.gates._target_=gates.Gates"),
+)
+
+
+class Gated:
+    """A run as a process of its own that waits at some points until it is let go on."""
+
+    def __init__(self, folder, start, *overrides, gates):
+        self.folder = folder
+        (folder / "gates.py").write_text(GATES)
+        for name in gates:
+            (folder / f"{name}.gate").touch()
+        self.process = start(*STEADY, *overrides)
+
+    def wait(self, name):
+        def there():
+            assert self.process.poll() is None, self.process.communicate()
+            return (self.folder / f"{name}.there").exists()
+
+        wait_for(there)
+
+    def let_go_on(self, name):
+        (self.folder / f"{name}.gate").unlink()
+
+    def end(self):
+        try:
+            out, err = self.process.communicate(timeout=300)
+        finally:
+            self.process.kill()
+        assert self.process.returncode == 0, err
+        assert "SNN accuracy" in out and "Traceback" not in err, err
+        return err
+
+
+def check_whole(client):
+    """Check that the only run has all of its metrics, each step once and no later than the one after it."""
+    (run,) = client.search_runs([client.get_experiment_by_name("snnpipe").experiment_id])
+    run_id = run.info.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["stage_reached"] == "done" and "snn/test_accuracy" in run.data.metrics
+    assert run.data.params["training.epochs"] == str(EPOCHS)
+    for name, n in (("fit/loss", EPOCHS), ("fit/val_accuracy", EPOCHS), ("snn/accuracy_at_step", STEPS)):
+        history = sorted(client.get_metric_history(run_id, name), key=lambda point: point.step)
+        assert [point.step for point in history] == list(range(1, n + 1))
+        times = [point.timestamp for point in history]
+        assert times == sorted(times) and run.info.start_time <= times[0] and times[-1] <= run.info.end_time
+        assert n == STEPS or len(set(times)) == n, "each epoch has its own time, and not that of its arrival"
+    top = {item.path for item in client.list_artifacts(run_id)}
+    assert {"config.yaml", "environment.json", "report.html", "plots", "tables"} <= top
+    assert [item.path for item in client.list_artifacts(run_id, "checkpoint")] == [
+        "checkpoint/checkpoint.json",
+        "checkpoint/weights.npz",
+    ]
+
+
+@pytest.fixture
+def short_answers(monkeypatch):
+    """Let processes that are started wait no more than some seconds for an answer."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
+
+
+@pytest.fixture
+def own_server(tmp_path):
+    """How to start a server on one store, at one address; and that."""
+    port = free_port()
+    return lambda: server_process(
+        f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "server", port
+    ), f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.slow  # 60 s
+def test_a_run_whose_server_hangs_and_is_killed_later_loses_nothing(tmp_path, short_answers, process, own_server):
+    from mlflow import MlflowClient
+
+    start, address = own_server
+    gates = ("epoch 3", "epoch 6", "epoch 9", "simulation")
+    with start() as server:
+        run = Gated(tmp_path / "process", process, f"logger.tracking_uri={address}", gates=gates)
+        run.wait("epoch 3")
+        os.killpg(server.pid, signal.SIGSTOP)
+        run.let_go_on("epoch 3")
+        run.wait("epoch 6")
+        os.killpg(server.pid, signal.SIGCONT)
+        run.let_go_on("epoch 6")
+        run.wait("epoch 9")
+        os.killpg(server.pid, signal.SIGKILL)
+        run.let_go_on("epoch 9")
+        run.wait("simulation")
+    with start():
+        run.let_go_on("simulation")
+        err = run.end()
+        check_whole(MlflowClient(address))
+    assert "does not take what the run logs" in err and "calls that were kept for it" in err
+    assert not (tmp_path / "process" / "out" / "unsent").exists()
+
+
+@pytest.mark.slow  # 60 s
+def test_a_run_whose_server_is_gone_for_good_ends_and_is_sent_later(tmp_path, short_answers, process, own_server):
+    from mlflow import MlflowClient
+
+    start, address = own_server
+    with start() as server:
+        run = Gated(tmp_path / "process", process, f"logger.tracking_uri={address}", gates=["epoch 3"])
+        run.wait("epoch 3")
+        os.killpg(server.pid, signal.SIGKILL)
+        run.let_go_on("epoch 3")
+        err = run.end()
+    (told,) = [line for line in err.splitlines() if "python -m snnpipe.send" in line]
+    assert "snnpipe: warning: " in told and "have not reached" in told and "`python -m snnpipe.send out`" in told
+    with start():
+        send = [sys.executable, "-m", "snnpipe.send", "out"]
+        subprocess.run(send, cwd=run.folder, check=True, capture_output=True, timeout=120)
+        check_whole(MlflowClient(address))
+    assert not (run.folder / "out" / "unsent").exists()
+
+
+@pytest.mark.slow  # 60 s
+def test_a_run_whose_database_is_locked_for_a_while_loses_nothing(tmp_path, process):
+    run = Gated(tmp_path / "process", process, gates=["epoch 3", "simulation"])
+    run.wait("epoch 3")
+    with contextlib.closing(sqlite3.connect(run.folder / "mlruns" / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        run.let_go_on("epoch 3")
+        run.wait("simulation")
+        other.execute("ROLLBACK")
+    run.let_go_on("simulation")
+    assert "does not take what the run logs (database is locked)" in run.end()
+    check_whole(client_of(run.folder))
+    assert not (run.folder / "out" / "unsent").exists()
