@@ -533,6 +533,35 @@ def test_what_a_full_disk_keeps_out_of_the_store_arrives_when_there_is_room(tmp_
     assert not list(run.iterdir())
 
 
+def test_what_a_killed_run_has_left_unsent_comes_before_it_goes_on(tmp_path):
+    first = MLflowLogger(folder=str(tmp_path / "mlruns"), spool=str(tmp_path / "run"))
+    first.start("run", {"paths.output_dir": str(tmp_path / "run")}, {"run.fingerprint": "f"})
+    run_id = first._run_id
+    left = Spool(tmp_path / "run" / "unsent" / run_id, {"run_id": run_id})
+    left.add({"kind": "metrics", "stream": "rows", "points": [["fit/loss", 0.5, 1]], "at": 1_000})
+    left.add({"kind": "end", "stream": "rows", "status": "FINISHED", "at": 2_000})
+    with pytest.raises(UserError, match="under way"):
+        first.earlier_run(run_id, "f")
+    left.close()
+    found = first.earlier_run(None, "f")
+    assert found.finished and found.metrics == {"fit/loss": 0.5}
+    assert not list((tmp_path / "run").iterdir())
+
+    left = Spool(tmp_path / "run" / "unsent" / run_id, {"run_id": run_id})
+    left.add({"kind": "metrics", "stream": "rows", "points": [["fit/loss", 0.4, 2]], "at": 3_000})
+    left.close()
+    second = MLflowLogger(folder=str(tmp_path / "mlruns"), spool=str(tmp_path / "run"))
+    second.start("run", {}, {}, resumed=run_id)
+    for step, loss in ((2, 0.4), (3, 0.3)):
+        second.log_metrics({"fit/loss": loss}, step=step)
+    history = second._client.get_metric_history(run_id, "fit/loss")
+    assert [(point.step, point.value, point.timestamp < 3_001) for point in history] == [
+        (1, 0.5, True),
+        (2, 0.4, True),
+        (3, 0.3, False),
+    ]
+
+
 def test_a_call_that_the_store_refuses_does_not_keep_back_the_others(tmp_path, hurried):
     spool = Spool(tmp_path / "unsent" / "a", {"run_id": "a"})
     for n in (1, 2, 3):

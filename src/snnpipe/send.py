@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snnpipe.errors import LoggingError, UserError, root_cause
 from snnpipe.loggers.mlflow_store import import_mlflow, open_client
-from snnpipe.loggers.mlflow_writes import FOLDER, HIDDEN, hand_on, without_password
+from snnpipe.loggers.mlflow_writes import FOLDER, HIDDEN, hand_on_all, without_password
 from snnpipe.loggers.spool import CALLS, Spool
 from snnpipe.tool import ToolParser, end_with, require_store
 
@@ -36,9 +36,7 @@ def _send(folder: Path, tracking_uri: str | None) -> int:
     require_store(uri)
     mlflow = import_mlflow()
     try:
-        outcome = hand_on(spool, open_client(uri))
-        for error in outcome.failed.values():
-            raise error
+        outcome = hand_on_all(spool, open_client(uri))
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise LoggingError(
             f"--tracking-uri: {without_password(uri)} does not take what is left of run {run} "

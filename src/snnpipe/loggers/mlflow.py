@@ -20,7 +20,8 @@ from snnpipe.loggers.mlflow_fits import MLflowFits
 from snnpipe.loggers.mlflow_runs import MLflowRuns
 from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, is_server, may_take_later, open_client, store_uri
 from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, sweep_fingerprint
-from snnpipe.loggers.mlflow_writes import MLflowWrites, without_password
+from snnpipe.loggers.mlflow_writes import MLflowWrites, send_left, spool_folder, without_password
+from snnpipe.loggers.spool import CALLS
 from snnpipe.protocols import Status
 from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, EarlierRun, SweepJob
@@ -196,14 +197,22 @@ class MLflowLogger:
     def earlier_run(self, run_id: str | None, fingerprint: str, parent: str | None = None) -> EarlierRun | None:
         """Return the run of an id, or else the newest unfinished run of a configuration, under a parent run if any.
 
-        An id is MLflow's, or the word that a run was started with as its ``run.id`` tag.
+        An id is MLflow's, or the word that a run was started with as its ``run.id`` tag. What the run left in its
+        folder, because the store did not take it then, is sent first.
 
         Raises
         ------
         LoggingError
-            If the id looks like MLflow's and this store has no such run.
+            If the id looks like MLflow's and this store has no such run, or does not take what is left.
         """
-        return MLflowRuns(self._open_client(), self._experiment_id).earlier(run_id, fingerprint, parent)
+        runs = MLflowRuns(self._open_client(), self._experiment_id)
+        found = runs.earlier(run_id, fingerprint, parent)
+        left = None if found is None else spool_folder(Path(found.output_dir), found.run_id)
+        if found is not None and left is not None and (left / CALLS).is_file():
+            with self._opening():
+                send_left(left, self._client)
+            found = runs.earlier(found.run_id, fingerprint, parent)
+        return found
 
     def finished_job(self, parent: str, fingerprint: str) -> SweepJob | None:
         """Return the job under a parent run that finished with a fingerprint."""

@@ -67,6 +67,7 @@ class MLflowFits:
                 except Exception as error:
                     if not may_take_later(error):
                         raise
+                    self._writes.doubt()
                     warnings.warn(
                         f"the run trains by itself, for the tracking store does not answer: {root_cause(error)[:200]}",
                         stacklevel=2,

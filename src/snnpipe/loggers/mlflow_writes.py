@@ -50,10 +50,15 @@ class MLflowWrites:
 
     def __init__(self, client: Any, run_id: str, uri: str, folder: Path, began_ms: int = 0):
         self._client, self._run_id, self._uri = client, run_id, uri
-        self._spool = Spool(folder / FOLDER / run_id, {"run_id": run_id, "store": without_password(uri)})
+        self._spool = Spool(spool_folder(folder, run_id), {"run_id": run_id, "store": without_password(uri)})
         self._now_ms = began_ms
         self._pause_s = dict.fromkeys(STREAMS, 0.0)
         self._next_try = dict.fromkeys(STREAMS, 0.0)
+        self._doubted = False
+
+    def doubt(self) -> None:
+        """Look, before the next call, whether the store answers: it has just not."""
+        self._doubted = True
 
     @property
     def waiting(self) -> bool:
@@ -69,8 +74,7 @@ class MLflowWrites:
             If the store does not take it.
         """
         if len(self._spool):
-            for error in hand_on(self._spool, self._client).failed.values():
-                raise error
+            hand_on_all(self._spool, self._client)
 
     def params(self, params: Mapping[str, str]) -> None:
         """Record parameters."""
@@ -125,8 +129,9 @@ class MLflowWrites:
         call = {"stream": ROWS, **call, "at": self._now_ms}
         if call["stream"] not in self._spool.streams():
             try:
-                if len(self._spool):  # of the other stream: MLflow would wait longer for a store that is away
+                if self._doubted or len(self._spool):  # MLflow would wait longer for a store that is away
                     check_takes_calls(self._uri)
+                    self._doubted = False
                 send(self._client, self._run_id, call, file)
             except BaseException as error:
                 if not isinstance(error, Exception):  # the run is being stopped, and still to be ended
@@ -184,6 +189,42 @@ def hand_on(spool: Spool, client: Any, streams: Collection[str] = STREAMS) -> Ou
             raise RefusedError(f"{call['kind']}: {one_line(error)[:300]}") from error
 
     return spool.hand_on(take, streams)
+
+
+def hand_on_all(spool: Spool, client: Any) -> Outcome:
+    """Send to its run all that a spool holds.
+
+    Raises
+    ------
+    MlflowException, OSError
+        If the store does not take it.
+    """
+    outcome = hand_on(spool, client)
+    for error in outcome.failed.values():
+        raise error
+    return outcome
+
+
+def send_left(folder: Path, client: Any) -> None:
+    """Send what a process has left in a spool's folder.
+
+    Raises
+    ------
+    UserError
+        If another process holds the folder.
+    MlflowException, OSError
+        If the store does not take it.
+    """
+    spool = Spool(folder)
+    try:
+        hand_on_all(spool, client)
+    finally:
+        spool.close()
+
+
+def spool_folder(folder: Path, run_id: str) -> Path:
+    """Return where a run's spool is, in the run's output folder."""
+    return folder / FOLDER / run_id
 
 
 def send(client: Any, run_id: str, call: Call, file: Path | None) -> None:
