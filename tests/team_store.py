@@ -48,26 +48,37 @@ def postgresql() -> Iterator[str]:
 @contextmanager
 def mlflow_server(store: str, folder: Path, workers: int = 2) -> Iterator[str]:
     """Run ``mlflow server`` on a store, its artifacts and ``server.log`` in a folder; yields its address."""
+    port = free_port()
+    with server_process(store, folder, port, workers):
+        yield f"http://127.0.0.1:{port}"
+
+
+def free_port() -> int:
+    """Return a port that nothing listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def server_process(store: str, folder: Path, port: int, workers: int = 1) -> Iterator[subprocess.Popen]:
+    """Run ``mlflow server`` at a port; yields its process, which leads a process group."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
     command += ["--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")]
-    command += ["--host", "127.0.0.1", "--port", port, "--workers", str(workers)]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    address = f"http://127.0.0.1:{port}"
-    log = folder / "server.log"
-    with _running(command, log, signal.SIGTERM, lambda: _answers(f"{address}/health"), cwd=folder, env=environment):
-        yield address
+    ready, log = f"http://127.0.0.1:{port}/health", folder / "server.log"
+    with _running(command, log, signal.SIGTERM, lambda: _answers(ready), cwd=folder, env=environment) as process:
+        yield process
 
 
 @contextmanager
 def _running(
     command: list[Any], log: Path, stop: signal.Signals, ready: Callable[[], bool], **settings: Any
-) -> Iterator[None]:
+) -> Iterator[subprocess.Popen]:
     """Run a process and its children until the block ends; the block begins when ``ready`` says so."""
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         process = subprocess.Popen(
             command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True, **settings
         )
@@ -77,9 +88,10 @@ def _running(
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{command[0]} did not start:\n{log.read_text()[-3000:]}")
             time.sleep(0.1)
-        yield
+        yield process
     finally:
-        process.send_signal(stop)
+        with suppress(ProcessLookupError):
+            process.send_signal(stop)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_S)
         with suppress(ProcessLookupError):

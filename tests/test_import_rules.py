@@ -22,7 +22,7 @@ HOMES = {
     "ray": {"hydra_plugins.snnpipe.ray_launcher"},
     "submitit": {"hydra_plugins.snnpipe.submitit_launcher"},
     "optuna": {"hydra_plugins.snnpipe.optuna_sweeper"},
-    "mlflow": {"loggers.mlflow", "loggers.mlflow_runs", "loggers.mlflow_store"},
+    "mlflow": {f"loggers.{name}" for name in ("mlflow", "mlflow_runs", "mlflow_store", "mlflow_writes")},
     "nengo": {
         *(
             "diagnosis.hybrids",

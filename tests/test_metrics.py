@@ -85,15 +85,22 @@ def network(fan_out, macs=100):
     return SpikingNetwork(None, None, None, (layer,), first_layer_macs=7, dense_macs=macs)
 
 
+def evaluate(evaluation, labels, ann_classes, *chunks):
+    batch = evaluation.batch(np.array(labels), ann_classes=np.array(ann_classes))
+    for one in chunks:
+        batch.add(one)
+    evaluation.add(batch)
+
+
 def test_evaluation_counts_to_the_integer():
     # two images, three steps in chunks of two and one; neuron 0 drives 10 synapses, neuron 1 drives 4
     evaluation = Evaluation(network([10, 4]), durations=[3], dt=0.001, readout="last", readout_steps=1, n_classes=2)
-    batch = evaluation.batch(np.array([0, 1]), ann_classes=np.array([0, 0]))
-    batch.add(chunk(0, [[[1, 0], [0, 1]], [[1, 0], [1, 0]]], counts=[[1, 0], [2, 0]]))
-    batch.add(chunk(2, [[[1, 0]], [[0, 1]]], counts=[[0, 0], [0, 3]]))
+    first = chunk(0, [[[1, 0], [0, 1]], [[1, 0], [1, 0]]], counts=[[1, 0], [2, 0]])
+    evaluation.batch(np.array([0, 1]), ann_classes=np.array([0, 0])).add(first)  # and is broken off
+    evaluate(evaluation, [0, 1], [0, 0], first, chunk(2, [[[1, 0]], [[0, 1]]], counts=[[0, 0], [0, 3]]))
     metrics = evaluation.metrics()
-    assert evaluation.right_t.tolist() == [1, 0, 2]
-    assert evaluation.agree_t.tolist() == [2, 1, 1]
+    assert evaluation.counts.right_t.tolist() == [1, 0, 2]
+    assert evaluation.counts.agree_t.tolist() == [2, 1, 1]
     assert metrics["snn/test_accuracy"] == 1.0
     assert metrics["snn/agreement"] == 0.5
     assert metrics["snn/accuracy_drop"] == 0.5 - 1.0
@@ -117,9 +124,8 @@ def test_evaluation_counts_to_the_integer():
 
 def test_the_first_layer_is_counted_at_every_step_of_an_image_that_changes():
     evaluation = Evaluation(network([10, 4]), [1, 3], 0.001, "last", 1, n_classes=2, constant_input=False)
-    batch = evaluation.batch(np.array([0]), ann_classes=np.array([0]))
-    batch.add(chunk(0, [[[1, 0]]], counts=[[0, 0]]))
-    batch.add(chunk(1, [[[1, 0], [1, 0]]], counts=[[0, 0]]))
+    first, second = chunk(0, [[[1, 0]]], counts=[[0, 0]]), chunk(1, [[[1, 0], [1, 0]]], counts=[[0, 0]])
+    evaluate(evaluation, [0], [0], first, second)
     assert evaluation.metrics()["snn/first_layer_macs"] == evaluation.metrics()["snn/first_layer_macs_every_step"] == 21
     assert evaluation.metrics(1)["snn/first_layer_macs"] == 7
     assert evaluation.metrics(1)["snn/neuron_updates_per_image"] == 2
@@ -127,8 +133,7 @@ def test_the_first_layer_is_counted_at_every_step_of_an_image_that_changes():
 
 def test_rates_of_a_network_with_a_silent_neuron():
     evaluation = Evaluation(network([10, 4]), durations=[3], dt=0.001, readout="last", readout_steps=1, n_classes=2)
-    batch = evaluation.batch(np.array([0, 1]), ann_classes=np.array([0, 0]))
-    batch.add(chunk(0, [[[1, 0]] * 3] * 2, counts=[[2, 0], [4, 0]]))
+    evaluate(evaluation, [0, 1], [0, 0], chunk(0, [[[1, 0]] * 3] * 2, counts=[[2, 0], [4, 0]]))
     metrics = evaluation.metrics()
     assert metrics["snn/mean_rate_hz"] == metrics["rate_hz/layer"] == pytest.approx(500)
     assert metrics["snn/max_rate_hz"] == pytest.approx(1000)
@@ -138,7 +143,7 @@ def test_rates_of_a_network_with_a_silent_neuron():
 def test_synops_and_energy_are_left_out_where_neurons_do_not_spike(monkeypatch):
     monkeypatch.setattr(Spiking, "spiking", False)
     evaluation = Evaluation(network([10, 4]), durations=[1], dt=0.001, readout="last", readout_steps=1, n_classes=2)
-    evaluation.batch(np.array([1]), ann_classes=np.array([1])).add(chunk(0, [[[1, 0]]], counts=[[0.5, 0.5]]))
+    evaluate(evaluation, [1], [1], chunk(0, [[[1, 0]]], counts=[[0.5, 0.5]]))
     metrics = evaluation.metrics()
     assert metrics["snn/neuron_updates_per_image"] == 2
     assert not [name for name in metrics if "synops" in name or name.startswith("energy/")]
@@ -173,7 +178,7 @@ def test_images_per_second_of_an_epoch():
 
 def test_latency_is_left_out_where_it_is_never_reached():
     evaluation = Evaluation(network([1]), durations=[1], dt=0.001, readout="last", readout_steps=1, n_classes=2)
-    evaluation.batch(np.array([1]), ann_classes=np.array([1])).add(chunk(0, [[[1, 0]]], counts=[[0]]))
+    evaluate(evaluation, [1], [1], chunk(0, [[[1, 0]]], counts=[[0]]))
     assert "snn/latency_ms_to_1pt" not in evaluation.metrics()
     assert evaluation.metrics()["silent_fraction/layer"] == 1
 

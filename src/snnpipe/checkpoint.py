@@ -71,7 +71,6 @@ class Checkpoint:
 
     def save(self, folder: Path) -> Path:
         """Write the checkpoint to a folder, which is made if it is missing, and return the folder."""
-        folder.mkdir(parents=True, exist_ok=True)
         with replace_file(folder / _WEIGHTS) as file:
             arrays: dict[str, Any] = {f"{i:04d}": v for i, v in enumerate(self.weights.values())}
             np.savez(file, **arrays)
@@ -85,8 +84,12 @@ class Checkpoint:
             ],
             "sha256": _checksum(folder / _WEIGHTS),
         }
-        with replace_file(folder / _DESCRIPTION) as file:
-            file.write(json.dumps(description, indent=1).encode())
+        try:
+            with replace_file(folder / _DESCRIPTION) as file:
+                file.write(json.dumps(description, indent=1).encode())
+        except BaseException:
+            (folder / _WEIGHTS).unlink(missing_ok=True)
+            raise
         return folder
 
     @classmethod

@@ -146,6 +146,8 @@ def _compose_and_run(composed: DictConfig) -> Any:
         if not isinstance(error, UserError):
             traceback.print_exception(error)
             sys.exit(_FAULT)
+        if (unsaved := getattr(error, "result", None)) is not None:
+            print(closing_table(unsaved), flush=True)
         _report(error)
         sys.exit(_MISTAKE)
     print(closing_table(result), flush=True)

@@ -22,7 +22,7 @@ _ID_LENGTH = 32
 _SHORT = 8
 _NAMED = 5
 _SHOWN = 6
-_OF_EVERY_RUN = ("paths.output_dir", "logger.csv.folder", "run_name", "sweep.parent")
+_OF_EVERY_RUN = ("paths.output_dir", "logger.csv.folder", "logger.mlflow.spool", "run_name", "sweep.parent")
 _SOURCES = ("snnpipe.version", "git.commit")
 
 

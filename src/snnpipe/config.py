@@ -83,8 +83,9 @@ def resolve(composed: DictConfig, output_dir: str | None = None) -> dict[str, An
         folder = output_dir or str(Path(paths["mlruns"]) / "outputs" / unique)
         paths["output_dir"] = folder
         for node in (config.get("logger") or {}).values():
-            if isinstance(node, dict) and node.get("folder", "") is None:
-                node["folder"] = folder
+            for key in ("folder", "spool"):
+                if isinstance(node, dict) and node.get(key, "") is None:
+                    node[key] = folder
     return config  # type: ignore[no-any-return]  # a configuration's root is a mapping
 
 

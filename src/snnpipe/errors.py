@@ -54,6 +54,10 @@ class CheckpointError(UserError):
     """A checkpoint is missing, damaged, or of another architecture."""
 
 
+class StorageError(UserError):
+    """A file cannot be written where it was to be written."""
+
+
 class LoggingError(UserError):
     """A run cannot be logged where it was to be logged."""
 
@@ -66,6 +70,13 @@ def one_line(error: BaseException) -> str:
     """Return what an exception says, on one line."""
     text = " ".join(str(error).split())
     return text or type(error).__name__
+
+
+def root_cause(error: BaseException) -> str:
+    """Return what the first of a chain of exceptions says, on one line."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return one_line(error)
 
 
 def reason(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Files that are whole or absent: written aside, synced and renamed. Folders that one process at a time writes to."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -7,14 +8,37 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from snnpipe.errors import UserError
+from snnpipe.errors import StorageError, UserError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.ESTALE}
 
 _ASIDE = ".part"
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a binary file that becomes ``path`` if the block ends well, and vanishes if not."""
+    """Yield a binary file that becomes ``path`` if the block ends well, and vanishes if not.
+
+    Its folder is made if it is missing.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written to, or is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _aside(path) as file:
+            yield file
+    except Exception as error:
+        if (fault := disk_fault(error)) is None:
+            raise
+        raise StorageError(_cannot_write(path, fault)) from error
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[BinaryIO]:
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_ASIDE)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -69,6 +93,20 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def disk_fault(error: BaseException | None) -> OSError | None:
+    """Return the error of a disk that is full or cannot be written to, if that is what is behind an exception."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM | _NOT_WRITABLE:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _cannot_write(path: Path, fault: OSError) -> str:
+    cure = "make room there" if fault.errno in _NO_ROOM else "make it writable"
+    return f"cannot write {path.name} to {path.parent} ({fault.strerror}): {cure}, or take another paths.output_dir"
 
 
 def make_folder(path: Path, key: str) -> Path:

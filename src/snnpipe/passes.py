@@ -4,14 +4,17 @@ Axes: b = image of the batch, t = simulation step, c = class.
 """
 
 import time
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.metrics.evaluation import Evaluation
+from snnpipe.compat import import_tensorflow
+from snnpipe.errors import SimulationError
+from snnpipe.metrics.evaluation import BatchEvaluation, Evaluation
 from snnpipe.metrics.verification import Verification
 from snnpipe.native import NativeNetwork
 from snnpipe.protocols import DataModule, Encoder, OpenSimulator, Simulator
@@ -64,7 +67,7 @@ class AnnPass:
         return all(np.array_equal(then, now.numpy()) for then, now in zip(self.weights, model.weights, strict=True))
 
 
-@dataclass(frozen=True)
+@dataclass
 class TestPass:
     """The first test images, shown to a spiking network.
 
@@ -74,6 +77,8 @@ class TestPass:
         Of the run.
     network
         What is simulated.
+    at_once
+        How many images are simulated together: the simulator's ``batch_size``, or what the memory suffices for.
     """
 
     data: DataModule
@@ -81,6 +86,10 @@ class TestPass:
     encoder: Encoder
     seed: int
     network: SpikingNetwork
+    at_once: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.at_once = self.simulator.batch_size
 
     @property
     def n_images(self) -> int:
@@ -108,6 +117,9 @@ class TestPass:
     ) -> Iterator[tuple[SimulatedBatch, float]]:
         """Simulate the images, batch by batch, and add each to an evaluation.
 
+        Where the memory does not suffice for a batch, its halves are simulated one after the other, and no batch after
+        it has more images; what an image gives does not depend on its batch.
+
         Parameters
         ----------
         opened
@@ -115,7 +127,7 @@ class TestPass:
         ann_classes
             The ANN's, of every test image, which the network's are compared with.
         evaluation
-            Takes every chunk.
+            Takes every batch.
         sampled
             How many of the first images' single spikes are kept.
 
@@ -123,22 +135,48 @@ class TestPass:
         ------
         batch, seconds
             What became of a batch, and how long simulating it took.
+
+        Raises
+        ------
+        SimulationError
+            If the memory does not suffice for one image.
         """
         encoder = self.encoder.seeded(self.seed)
-        for ids, images, labels in self.batches(self.simulator.batch_size, self.n_images):
-            ann_classes_b = ann_classes[ids.start : ids.stop]
-            record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
-            batch = evaluation.batch(labels, ann_classes_b)
-            scores: list[NDArray[np.float64]] = []
-            events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
-            began = time.perf_counter()
-            for chunk in opened.run(Stimulus(images, ids, encoder, record)):
+        for all_ids, all_images, all_labels in self.batches(self.at_once, self.n_images):
+            first = 0
+            while first < len(all_ids):
+                rows = slice(first, min(first + self.at_once, len(all_ids)))
+                ids, labels = all_ids[rows], all_labels[rows]
+                ann_classes_b = ann_classes[ids.start : ids.stop]
+                record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
+                batch = evaluation.batch(labels, ann_classes_b)
+                began = time.perf_counter()
+                found = self._simulated(opened, Stimulus(all_images[rows], ids, encoder, record), batch)
+                if found is None:
+                    self.at_once = _half(len(ids))
+                    continue
+                seconds = time.perf_counter() - began
+                evaluation.add(batch)
+                first = rows.stop
+                yield SimulatedBatch(ids, labels, ann_classes_b, *found), seconds
+
+    def _simulated(
+        self, opened: OpenSimulator, stimulus: Stimulus, batch: BatchEvaluation
+    ) -> tuple[NDArray[np.float64], dict[str, SpikeEvents]] | None:
+        """Return a batch's class scores and recorded spikes, or None where the memory does not suffice for it."""
+        scores: list[NDArray[np.float64]] = []
+        events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
+        try:
+            for chunk in opened.run(stimulus):
                 scores.append(batch.add(chunk))
                 for name, activity in chunk.layers.items():
                     events[name].append(activity.events)
-            seconds = time.perf_counter() - began
             recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}
-            yield SimulatedBatch(ids, labels, ann_classes_b, np.concatenate(scores, axis=1), recorded), seconds
+            return np.concatenate(scores, axis=1), recorded
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            return None
 
     def batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
         """Yield indices, images and labels of the first ``wanted`` test images, batch by batch."""
@@ -149,3 +187,23 @@ class TestPass:
             done += n
             if done >= wanted:
                 break
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (MemoryError, import_tensorflow().errors.ResourceExhaustedError))
+
+
+def _half(images: int) -> int:
+    """Return the size of the batches that take the place of one that is too large, and tell of it."""
+    if images == 1:
+        raise SimulationError(
+            "simulating one image needs more memory than there is: set simulator.chunk_steps lower, or take a smaller "
+            "network"
+        )
+    half = -(-images // 2)
+    warnings.warn(
+        f"the memory does not suffice to simulate {images} images at once: from here on {half} at once are "
+        f"(simulator.batch_size={half} does so from the beginning)",
+        stacklevel=2,
+    )
+    return half

@@ -45,6 +45,9 @@ class DataModule(Protocol):
 
     Datasets yield batches ``(images, labels)``: float32 of shape ``(b, height, width, channels)``
     and int64 of shape ``(b,)``; the last batch of a split may be short.
+
+    It may have ``explain(error)``, which returns the `DataError` to raise in place of an error that came up while its
+    datasets were used, or None.
     """
 
     batch_size: int

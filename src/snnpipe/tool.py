@@ -20,13 +20,13 @@ class ToolParser(ArgumentParser):
         Of the module that is run.
     description
         What it does.
+    default_store
+        Which store it takes where none is given.
     """
 
-    def __init__(self, name: str, description: str):
+    def __init__(self, name: str, description: str, default_store: str = "$MLFLOW_TRACKING_URI, else mlruns/mlflow.db"):
         super().__init__(f"python -m {name}", description=description, formatter_class=RawDescriptionHelpFormatter)
-        self.add_argument(
-            "--tracking-uri", help="the MLflow store; default: $MLFLOW_TRACKING_URI, else mlruns/mlflow.db"
-        )
+        self.add_argument("--tracking-uri", help=f"the MLflow store; default: {default_store}")
 
     def error(self, message: str) -> NoReturn:
         """Raise the mistake in place of printing the usage."""

@@ -1,13 +1,15 @@
 """The main line: fit, convert, evaluate. It knows what plugins must have, and none of them by name."""
 
+import functools
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from math import gcd
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ from snnpipe.errors import (
     ConversionError,
     ModelError,
     SimulationError,
+    StorageError,
     UserError,
     VerificationError,
     one_line,
@@ -90,6 +93,42 @@ class RunResult:
     trained_by: str = ""
     address: Mapping[str, str] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
+
+
+class UnsavedWeightsError(StorageError):
+    """A run has its results, and its trained weights could not be written.
+
+    Parameters
+    ----------
+    message
+        What could not be written, and the cure.
+    result
+        What the run ended with.
+    """
+
+    def __init__(self, message: str, result: RunResult):
+        super().__init__(message)
+        self.result = result
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _explained(stage: Callable[Concatenate["Trainer", _P], _T]) -> Callable[Concatenate["Trainer", _P], _T]:
+    """Let a stage of the line raise, in place of an error, what the data module makes of it."""
+
+    @functools.wraps(stage)
+    def told(trainer: "Trainer", /, *arguments: _P.args, **keywords: _P.kwargs) -> _T:
+        try:
+            return stage(trainer, *arguments, **keywords)
+        except Exception as error:
+            explain = getattr(trainer.data, "explain", None)
+            if explain is not None and (problem := explain(error)) is not None:
+                raise problem from error
+            raise
+
+    return told
 
 
 class Trainer:
@@ -188,6 +227,8 @@ class Trainer:
             command=command,
         )
         self._started: list[Logger] = []
+        self._unsaved: Checkpoint | None = None
+        self._missing: list[str] = []
         self._states = TrainingStates(self.output_dir)
         self._held = ExitStack()
 
@@ -206,6 +247,7 @@ class Trainer:
             self.convert()
             return self.evaluate()
 
+    @_explained
     def prepare(self) -> "tf_keras.Model | NativeNetwork":
         """Make the data available, build the model and the conversion plan, and check that all will work.
 
@@ -239,6 +281,7 @@ class Trainer:
         self._tell("on_prepare_end", self._state)
         return self.model
 
+    @_explained
     def fit(self) -> Checkpoint:
         """Train the model and test it; returns its weights.
 
@@ -249,22 +292,26 @@ class Trainer:
         """
         model = self.model or self.prepare()
         state = self._state
-        state.stop_training = False
+        state.stop_training, self._unsaved = False, None
         self._stage("fit")
         self._tell("on_fit_start", state)
         fingerprint = self._fit_fingerprint()
-        with self._shared_fit(fingerprint) as earlier:
-            if earlier is None:
-                checkpoint = self.training.fit(model, self.data, self._sink(fingerprint))
-            else:
-                self._trained_by = earlier.run_id
-                checkpoint = earlier.checkpoint
-                checkpoint.apply(model, f"the training of run {earlier.run_id}")
-                self._record(checkpoint.metrics, step=checkpoint.epochs)
-            self._tag("fit.reused", str(earlier is not None).lower())
-            if self._started:
-                for path in sorted(checkpoint.save(self.output_dir / "checkpoint").iterdir()):
-                    self._log_artifact(path, "checkpoint")
+        try:
+            with self._shared_fit(fingerprint) as earlier:
+                if earlier is None:
+                    checkpoint = self.training.fit(model, self.data, self._sink(fingerprint))
+                else:
+                    self._trained_by = earlier.run_id
+                    checkpoint = earlier.checkpoint
+                    checkpoint.apply(model, f"the training of run {earlier.run_id}")
+                    self._record(checkpoint.metrics, step=checkpoint.epochs)
+                self._tag("fit.reused", str(earlier is not None).lower())
+                self._unsaved = checkpoint if self._started else None
+                self._save_checkpoint()
+        except StorageError as error:  # which leaves a training that other runs cannot take
+            if self._unsaved is None:
+                raise
+            self._go_on_without(error)
         self._tell("on_fit_end", state)
         self._ann = AnnPass.of(model, self.data)
         self._record(self._ann.metrics)
@@ -285,6 +332,7 @@ class Trainer:
         self._tell("on_convert_end", self._state)
         return self.network
 
+    @_explained
     def evaluate(self) -> RunResult:
         """Simulate the test images and measure what the conversion costs.
 
@@ -338,10 +386,11 @@ class Trainer:
             for name, values, first in step_series(curves, simulator.n_steps, simulator.dt):
                 logger.log_series(name, values, first)
         if self._started:
-            self._write_curves(accuracy, agreement, evaluation)
-            if counts := OperationCounts.of(metrics):
-                energy = write_energy(self.output_dir / "tables" / "energy.csv", energy_estimates(counts))
-                self._log_artifact(energy, "tables")
+            with self._going_on():
+                self._write_curves(accuracy, agreement, evaluation)
+                if counts := OperationCounts.of(metrics):
+                    energy = write_energy(self.output_dir / "tables" / "energy.csv", energy_estimates(counts))
+                    self._log_artifact(energy, "tables")
         self._state.outcome = evaluation.outcome()
         self._state.diagnosis = self._diagnose(images) if self.diagnosed_images else None
         told = description(self._state.results, used, self._trained_by, self._state.diagnosis)
@@ -350,7 +399,7 @@ class Trainer:
         self._stage("done")
         address = {"run": self.name} if self._started else {}
         address |= {k: v for logger in self._started for k, v in logger.address.items()}
-        return RunResult(
+        result = RunResult(
             dict(self._state.results),
             curves["accuracy"],
             curves["agreement"],
@@ -360,6 +409,11 @@ class Trainer:
             address,
             self._state.diagnosis,
         )
+        try:
+            self._save_checkpoint()  # there may be room by now
+        except StorageError as error:
+            raise UnsavedWeightsError(f"the trained weights are nowhere: {error}", result) from error
+        return result
 
     @property
     def go_on_with(self) -> Sequence[str]:
@@ -449,9 +503,32 @@ class Trainer:
         found = diagnose(images, self.model, self._parts, self.diagnosed_images)
         self._record(found.metrics())
         if self._started:
-            for path in write_diagnosis(self.output_dir / "diagnosis", found):
-                self._log_artifact(path, "diagnosis")
+            with self._going_on():
+                for path in write_diagnosis(self.output_dir / "diagnosis", found):
+                    self._log_artifact(path, "diagnosis")
         return found
+
+    def _save_checkpoint(self) -> None:
+        """Save the trained weights, if they are still to be saved."""
+        if self._unsaved is not None:
+            for path in sorted(self._unsaved.save(self.output_dir / "checkpoint").iterdir()):
+                self._log_artifact(path, "checkpoint")
+            self._unsaved = None
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Where files cannot be written, warn, and go on without them: the run's metrics are worth more."""
+        try:
+            yield
+        except StorageError as error:
+            if not self._started:
+                raise
+            self._go_on_without(error)
+
+    def _go_on_without(self, error: StorageError) -> None:
+        self._missing.append(one_line(error))
+        self._tag("files.missing", "; ".join(self._missing)[:5000])
+        warnings.warn(f"{one_line(error)}; the run goes on without it", stacklevel=1)
 
     def _write_curves(
         self, accuracy: NDArray[np.float64], agreement: NDArray[np.float64], evaluation: Evaluation
@@ -567,7 +644,8 @@ class Trainer:
 
     def _tell(self, hook: str, *arguments: Any) -> None:
         for callback in self.callbacks:
-            getattr(callback, hook)(*arguments)
+            with self._going_on():
+                getattr(callback, hook)(*arguments)
 
 
 class _Sink:

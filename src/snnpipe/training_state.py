@@ -116,7 +116,6 @@ class TrainingStates:
 
     def save(self, state: TrainingState, keep: int) -> None:
         """Add a state, and keep no more than the newest so many."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         state.save(self._folder / f"epoch{state.epoch:06d}-batch{state.batch:08d}{_SUFFIX}")
         for path in [*self._paths()[keep:], *leftovers(self._folder)]:
             path.unlink(missing_ok=True)

@@ -125,7 +125,6 @@ def _time_ms(n_steps: int, dt: float) -> NDArray[np.float64]:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as file:
         FigureCanvasAgg(figure).print_figure(file, dpi=_DPI, format="png")
     return path

@@ -18,7 +18,6 @@ from snnpipe.types import ConversionPlan, PlannedLayer, SpikeEvents
 
 def write_text(path: Path, text: str) -> Path:
     """Write a text file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as file:
         file.write(text.encode())
     return path
@@ -123,7 +122,6 @@ def write_spikes(path: Path, events: SpikeEvents, shape: Sequence[int], n_steps:
 
     ``shape`` is the layer's (``neuron`` counts through it in C order), ``n_steps`` and ``dt`` (s) the run's.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as file:
         np.savez_compressed(
             file,

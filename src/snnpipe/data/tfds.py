@@ -190,6 +190,19 @@ class TfdsDataModule:
         """Return the test batches, in the order of the prepared files."""
         return self._batches(self._examples(self.test_split, 0, self.spec.n_test), batch_size or self.batch_size)
 
+    def explain(self, error: Exception) -> DataError | None:
+        """Return what is wrong with the prepared files, where that is what an error in their use came from."""
+        tf = _import_tensorflow()
+        came_up_as = (tf.errors.DataLossError, tf.errors.FailedPreconditionError, tf.errors.NotFoundError)
+        if not isinstance(error, came_up_as) or not self._opened:
+            return None
+        builder = self._opened["builder"]
+        for split in builder.info.splits.values():
+            for path, records in zip(split.filepaths, split.shard_lengths, strict=True):
+                if problem := _damage(str(path), records):
+                    return DataError(_damaged(str(path), problem, str(builder.data_dir)))
+        return None
+
     # ------------------------------------------------------------------ prepared files
 
     def _folders(self) -> list[Path]:
@@ -220,6 +233,8 @@ class TfdsDataModule:
         raise DataError(self._not_available("none of these folders can be written"))
 
     def _builder(self, folder: Path) -> Any:
+        from google.protobuf.json_format import ParseError
+
         tfds = _import_tfds()
         if module := _OURS.get(self.name):
             import_module(module)
@@ -236,6 +251,9 @@ class TfdsDataModule:
             ) from None
         except (AssertionError, ValueError) as error:
             raise DataError(f"data.version: {self.name} has no version {self.version!r}: {one_line(error)}") from None
+        except ParseError as error:
+            where = folder / self.name
+            raise DataError(_damaged(f"a dataset_info.json in {where}", one_line(error), str(where))) from None
 
     def _check_downloadable(self, builder: Any) -> None:
         """Fail at once where the dataset's hosts cannot be reached; tfds would retry for minutes."""
@@ -376,6 +394,25 @@ def _shuffled(examples: "tf.data.Dataset", buffer: int, seed: int, epoch: int) -
         reshuffle_each_iteration=False,
     )
     return tf.data.experimental.from_variant(variant, examples.element_spec)
+
+
+def _damage(path: str, records: int) -> str:
+    """Return what is wrong with a file of records, if anything is."""
+    tf = _import_tensorflow()
+    try:
+        found = sum(1 for _ in tf.data.TFRecordDataset(path))
+    except tf.errors.NotFoundError:
+        return "it is not there"
+    except tf.errors.DataLossError as error:
+        return one_line(error).partition("}} ")[2].partition(" [Op:")[0] or "a record is corrupted"
+    return "" if found == records else f"it has {found} of {records} records"
+
+
+def _damaged(what: str, problem: str, folder: str) -> str:
+    return (
+        f"data: {what} is damaged ({problem}): delete {folder}; the next run prepares it again, as does "
+        "`python -m tensorflow_datasets build` where there is a network"
+    )
 
 
 def _digest(builder: Any) -> str:

@@ -60,7 +60,8 @@ def diagnose(
         How many of the first test images to take, if there are so many.
     """
     began = time.perf_counter()
-    network, simulator, encoder = images.network, images.simulator, images.encoder.seeded(images.seed)
+    network, encoder = images.network, images.encoder.seeded(images.seed)
+    simulator = replace(images.simulator, batch_size=images.at_once)  # type: ignore[type-var]  # a dataclass
     sample = _sample(images, model, wanted)
     steps, notes = _rate_networks(sample, network, simulator, encoder)
     layers, right, spikes = _spiking_network(sample, network, simulator, encoder)
@@ -120,7 +121,7 @@ def _sample(images: TestPass, model: "tf_keras.Model | NativeNetwork", wanted: i
     n = min(wanted, images.n_images)
     batches, labels, found, activations = [], [], [], []
     predict = _activations(model, images.network)
-    for ids, of_batch, their_labels in images.batches(min(images.simulator.batch_size, n), n):
+    for ids, of_batch, their_labels in images.batches(min(images.at_once, n), n):
         batches.append((ids, of_batch))
         labels.append(their_labels)
         found.append(np.argmax(model.predict_on_batch(of_batch), axis=-1))

@@ -1,14 +1,18 @@
 """A run as plain files: parameters as JSON, metrics as CSV."""
 
 import csv
+import io
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from io import RawIOBase
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from snnpipe.artifacts.tables import write_json
+from snnpipe.errors import StorageError, one_line
 from snnpipe.files import make_folder, replace_file
 from snnpipe.protocols import Status
 from snnpipe.types import DataSpec
@@ -28,7 +32,8 @@ class CsvLogger:
 
     folder: str
     _tags: dict[str, str] = field(default_factory=dict, init=False)
-    _file: TextIO | None = field(default=None, init=False)
+    _file: RawIOBase | None = field(default=None, init=False)
+    _unwritten: bytes = field(default=b"", init=False)
     _there: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def start(
@@ -48,8 +53,7 @@ class CsvLogger:
         self._there = {(name, step) for name, step, _ in csv.reader(lines)}
         with replace_file(path) as file:
             file.write("".join(lines or [_HEADER]).encode())
-        self._file = path.open("a", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._file = path.open("ab", buffering=0)
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record which dataset the run uses, as tags."""
@@ -58,15 +62,27 @@ class CsvLogger:
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write a line per metric."""
         self._write((name, "" if step is None else str(step), value) for name, value in metrics.items())
-        if self._file is not None:
-            self._file.flush()
 
     def log_series(self, name: str, values: Sequence[float], first_step: int = 1) -> None:
         """Write a line per step."""
         self._write((name, str(first_step + i), value) for i, value in enumerate(values))
 
     def _write(self, rows: Iterable[tuple[str, str, float]]) -> None:
-        self._writer.writerows(row for row in rows if row[:2] not in self._there)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(row for row in rows if row[:2] not in self._there)
+        self._unwritten += text.getvalue().encode()
+        self._write_out()
+
+    def _write_out(self) -> None:
+        """Write what is to be written; on a disk that is full it waits for the next call."""
+        try:
+            while self._unwritten and self._file is not None:
+                written = self._file.write(self._unwritten)
+                self._unwritten = self._unwritten[written:]
+        except OSError as error:
+            warnings.warn(
+                f"cannot write metrics.csv to {self.folder} ({error.strerror}): make room there", stacklevel=2
+            )
 
     def set_tag(self, name: str, value: str) -> None:
         """Set or replace a tag."""
@@ -79,9 +95,15 @@ class CsvLogger:
         """Write the tags and close the files."""
         if self._file is None:
             return
+        self._write_out()
+        if self._unwritten:  # half a line is none
+            self._file.truncate((Path(self.folder) / "metrics.csv").read_bytes().rfind(b"\n") + 1)
         self._file.close()
         self._file = None
-        write_json(Path(self.folder) / "tags.json", self._tags | {"status": status})
+        try:
+            write_json(Path(self.folder) / "tags.json", self._tags | {"status": status})
+        except StorageError as error:
+            warnings.warn(one_line(error), stacklevel=2)
 
     def shared_fit(self, fingerprint: str) -> AbstractContextManager[None]:
         """Find nothing: plain files are no index of earlier runs."""

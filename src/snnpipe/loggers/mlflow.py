@@ -6,31 +6,35 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 from snnpipe.checkpoint import EarlierFit
-from snnpipe.errors import LoggingError, one_line
+from snnpipe.errors import LoggingError, one_line, root_cause
 from snnpipe.files import make_folder
 from snnpipe.loggers.mlflow_fits import MLflowFits
 from snnpipe.loggers.mlflow_runs import MLflowRuns
-from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, is_server, open_client, store_uri
+from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, is_server, may_take_later, open_client, store_uri
 from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, sweep_fingerprint
+from snnpipe.loggers.mlflow_writes import MLflowWrites, send_left, spool_folder, without_password
+from snnpipe.loggers.spool import CALLS
 from snnpipe.protocols import Status
 from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, EarlierRun, SweepJob
 
-_BATCH = {"params": 100, "metrics": 1000}
 _PARAM_LENGTH, _NAME_LENGTH = 6000, 250
-_ATTEMPTS = 3
+_PATIENCE_S = 60.0
 _OWN_NAMES = {"description": "mlflow.note.content"}
 """MLflow's names of the tags that its pages show in a place of their own."""
 
 _OF_AN_END = {"error", "error.mistake"}
 """Tags that a run which goes on has no more."""
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -45,11 +49,14 @@ class MLflowLogger:
         Of the store; None takes ``$MLFLOW_TRACKING_URI``, and else a SQLite file in ``folder``.
     folder
         Where the SQLite store and its artifacts are kept.
+    spool
+        Where what the store does not take is kept until it does; None for ``folder``.
     """
 
     experiment_name: str = "snnpipe"
     tracking_uri: str | None = None
     folder: str = "mlruns"
+    spool: str | None = None
     _run_id: str = field(default="", init=False)
     _experiment_id: str = field(default="", init=False)
     _there: set[tuple[str, int]] = field(default_factory=set, init=False)
@@ -74,27 +81,31 @@ class MLflowLogger:
         LoggingError
             If the store cannot be reached or written to.
         """
-        client = self._open_client()
-        if parent:
-            MLflowSweeps(client).end_earlier(self._experiment_id, parent, tags)
-        tags = {_OWN_NAMES.get(name, name): value for name, value in tags.items()}
-        tags |= {PARENT_TAG: parent} if parent else {}
-        if resumed is None:
-            run = client.create_run(self._experiment_id, run_name=run_name[:_NAME_LENGTH], tags=tags)
-            self._run_id = run.info.run_id
-        else:
-            there = self._reopen(resumed, tags)
-            params = {name: value for name, value in params.items() if _name(name) not in there}
-        from mlflow.entities import Param
+        with self._opening():
+            client = self._open_client()
+            if parent:
+                MLflowSweeps(client).end_earlier(self._experiment_id, parent, tags)
+            tags = {_OWN_NAMES.get(name, name): value for name, value in tags.items()}
+            tags |= {PARENT_TAG: parent} if parent else {}
+            if resumed is None:
+                self._write_to(client.create_run(self._experiment_id, run_name=run_name[:_NAME_LENGTH], tags=tags))
+            else:
+                there = self._reopen(resumed, tags)
+                params = {name: value for name, value in params.items() if _name(name) not in there}
+        self._writes.params({_name(name): _text(value)[:_PARAM_LENGTH] for name, value in params.items()})
 
-        entities = [Param(_name(k), _text(v)[:_PARAM_LENGTH]) for k, v in params.items()]
-        for some in _batches(entities, _BATCH["params"]):
-            client.log_batch(self._run_id, params=some)
+    def _write_to(self, run: Any) -> None:
+        """Make a run the one that is logged."""
+        self._run_id = run.info.run_id
+        spool = Path(self.spool or self.folder)
+        self._writes = MLflowWrites(self._client, self._run_id, self._uri(), spool, run.info.start_time)
 
     def _reopen(self, run_id: str, tags: Mapping[str, str]) -> Collection[str]:
         """Let a run go on, and return the names of the params that it has."""
+        self._write_to(self._client.get_run(run_id))
+        self._writes.catch_up()
         run = self._client.get_run(run_id)
-        self._run_id, self._experiment_id = run_id, run.info.experiment_id
+        self._experiment_id = run.info.experiment_id
         self._client.update_run(run_id, status="RUNNING")
         for name in _OF_AN_END & run.data.tags.keys():
             self._client.delete_tag(run_id, name)
@@ -106,30 +117,20 @@ class MLflowLogger:
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record the dataset as an MLflow input."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-        from mlflow.exceptions import MlflowException
-
         source = {"tfds": f"{spec.name}:{spec.version}", "folder": spec.source}
         profile = {"train": spec.n_train, "validation": spec.n_validation, "test": spec.n_test}
         schema = {"image": list(spec.image_shape), "classes": list(spec.class_names), "scaling": spec.scaling}
         identity = json.dumps([spec.name, spec.version, profile, schema])
-        dataset = Dataset(
-            name=spec.name,
-            digest=hashlib.sha256(identity.encode()).hexdigest()[:8],
-            source_type="tensorflow_datasets",
-            source=json.dumps(source),
-            schema=json.dumps(schema)[:1_000_000],
-            profile=json.dumps(profile),
+        self._writes.dataset(
+            {
+                "name": spec.name,
+                "digest": hashlib.sha256(identity.encode()).hexdigest()[:8],
+                "source_type": "tensorflow_datasets",
+                "source": json.dumps(source),
+                "schema": json.dumps(schema)[:1_000_000],
+                "profile": json.dumps(profile),
+            }
         )
-        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training and test")])]
-        for attempt in range(_ATTEMPTS):
-            try:
-                self._client.log_inputs(self._run_id, inputs)
-            except MlflowException:  # two runs that file the same new dataset at once: the second is turned away once
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            else:
-                return
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Send metrics in one batch."""
@@ -140,30 +141,25 @@ class MLflowLogger:
         self._send([(name, value, first_step + i) for i, value in enumerate(values)])
 
     def _send(self, points: Sequence[tuple[str, float, int]]) -> None:
-        from mlflow.entities import Metric
-
-        now = time.time_ns() // 1_000_000
-        metrics = [Metric(_name(name), float(value), now, step) for name, value, step in points]
-        metrics = [metric for metric in metrics if (metric.key, metric.step) not in self._there]
-        for some in _batches(metrics, _BATCH["metrics"]):
-            self._client.log_batch(self._run_id, metrics=some)
+        named = [(_name(name), float(value), step) for name, value, step in points]
+        self._writes.metrics([point for point in named if (point[0], point[2]) not in self._there])
 
     def set_tag(self, name: str, value: str) -> None:
         """Set or replace a tag."""
-        self._client.set_tag(self._run_id, _OWN_NAMES.get(name, name), value)
+        self._writes.tag(_OWN_NAMES.get(name, name), value)
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Copy a file to the run's artifacts."""
-        self._client.log_artifact(self._run_id, str(path), folder or None)
+        self._writes.artifact(path, folder)
 
     def finalize(self, status: Status) -> None:
         """Close the run."""
         if self._run_id:
-            self._client.set_terminated(self._run_id, status=status)
+            self._writes.end(status)
 
     def shared_fit(self, fingerprint: str) -> AbstractContextManager[EarlierFit | None]:
         """Return a block that has an earlier training of a fingerprint, if the store holds one."""
-        return MLflowFits(self._client, self._run_id).shared(fingerprint)
+        return MLflowFits(self._client, self._run_id, self._writes).shared(fingerprint)
 
     # ------------------------------------------------------------------ multi-runs
 
@@ -175,33 +171,48 @@ class MLflowLogger:
         if earlier is None:
             self.start(name, {"command": command}, {SWEEP_TAG: fingerprint})
         else:
-            self._run_id = earlier
             sweeps.reopen(earlier)
+            self._write_to(self._client.get_run(earlier))
         return self._run_id
 
     def sweep_jobs(self) -> Sequence[SweepJob]:
         """Return the jobs of the open multi-run, which are over, each as it ended last, in their order."""
         sweeps = MLflowSweeps(self._client)
-        sweeps.end_killed(self._experiment_id, self._run_id)
-        return sweeps.jobs(self._experiment_id, self._run_id)
+
+        def ask() -> list[SweepJob]:
+            sweeps.end_killed(self._experiment_id, self._run_id)
+            return sweeps.jobs(self._experiment_id, self._run_id)
+
+        return self._patiently(ask)
 
     def log_table(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Record a table where MLflow's pages look for tables, in place of an earlier one."""
         content = json.dumps({"columns": list(header), "data": [list(row) for row in rows]})
-        self._client.log_text(self._run_id, content, name)
+        with TemporaryDirectory() as folder:
+            file = Path(folder, name)
+            file.write_text(content, encoding="utf-8")
+            self.log_artifact(file)
         self.set_tag("mlflow.loggedArtifacts", json.dumps([{"path": name, "type": "table"}]))
 
     def earlier_run(self, run_id: str | None, fingerprint: str, parent: str | None = None) -> EarlierRun | None:
         """Return the run of an id, or else the newest unfinished run of a configuration, under a parent run if any.
 
-        An id is MLflow's, or the word that a run was started with as its ``run.id`` tag.
+        An id is MLflow's, or the word that a run was started with as its ``run.id`` tag. What the run left in its
+        folder, because the store did not take it then, is sent first.
 
         Raises
         ------
         LoggingError
-            If the id looks like MLflow's and this store has no such run.
+            If the id looks like MLflow's and this store has no such run, or does not take what is left.
         """
-        return MLflowRuns(self._open_client(), self._experiment_id).earlier(run_id, fingerprint, parent)
+        runs = MLflowRuns(self._open_client(), self._experiment_id)
+        found = runs.earlier(run_id, fingerprint, parent)
+        left = None if found is None else spool_folder(Path(found.output_dir), found.run_id)
+        if found is not None and left is not None and (left / CALLS).is_file():
+            with self._opening():
+                send_left(left, self._client)
+            found = runs.earlier(found.run_id, fingerprint, parent)
+        return found
 
     def finished_job(self, parent: str, fingerprint: str) -> SweepJob | None:
         """Return the job under a parent run that finished with a fingerprint."""
@@ -220,15 +231,43 @@ class MLflowLogger:
 
     # ------------------------------------------------------------------ the store
 
+    def _patiently(self, ask: Callable[[], _T]) -> _T:
+        """Ask the store, and again for a while where it is away.
+
+        Raises
+        ------
+        LoggingError
+            If it does not answer.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return ask()
+            except Exception as error:
+                if not may_take_later(error):
+                    raise
+                if time.monotonic() > deadline:
+                    raise LoggingError(
+                        f"{without_password(self._uri())} does not answer: {root_cause(error)}"
+                    ) from error
+            time.sleep(1)
+
     def _uri(self) -> str:
         return store_uri(self.tracking_uri, self.folder)
 
     def _open_client(self) -> Any:
+        uri = self._uri()
+        with self._opening(), self._first_use(uri):
+            self._client = open_client(uri)
+            self._experiment_id = self._find_or_create_experiment(uri)
+        return self._client
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Tell in one line that the store cannot be used."""
         mlflow, uri = import_mlflow(), self._uri()
         try:
-            with self._first_use(uri):
-                self._client = open_client(uri)
-                self._experiment_id = self._find_or_create_experiment(uri)
+            yield
         except (mlflow.exceptions.MlflowException, OSError, ImportError) as error:
             if isinstance(error, ImportError):  # SQLAlchemy's, for the library that speaks to the database
                 raise LoggingError(
@@ -239,7 +278,6 @@ class MLflowLogger:
                 f"logger.tracking_uri: cannot open {uri} ({one_line(error)[:300]}): set it to a store that "
                 "answers, or leave it out to log to mlruns/mlflow.db"
             ) from error
-        return self._client
 
     @contextmanager
     def _first_use(self, uri: str) -> Iterator[None]:
@@ -276,11 +314,6 @@ class MLflowLogger:
                 f"experiment_name: {self.experiment_name!r} was deleted in this store: restore it, or give another"
             )
         return None if found is None else str(found.experiment_id)
-
-
-def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for first in range(0, len(items), size):
-        yield items[first : first + size]
 
 
 def _name(name: str) -> str:

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from snnpipe.checkpoint import Checkpoint, EarlierFit
-from snnpipe.errors import CheckpointError
+from snnpipe.errors import CheckpointError, root_cause
 from snnpipe.loggers.mlflow_search import search_runs
+from snnpipe.loggers.mlflow_store import may_take_later
+from snnpipe.loggers.mlflow_writes import MLflowWrites
 
 _FINGERPRINT, _STATE, _SOURCE = "fit.fingerprint", "fit.state", "fit.run_id"
 _CLAIM, _BEAT = "fit.claim", "fit.beat"
@@ -38,36 +40,53 @@ class MLflowFits:
         An ``mlflow.MlflowClient``.
     run_id
         The run's own.
+    writes
+        What sends the run's tags, in order with its checkpoint.
     """
 
-    def __init__(self, client: Any, run_id: str):
+    def __init__(self, client: Any, run_id: str, writes: MLflowWrites):
         self._client = client
         self._run_id = run_id
+        self._writes = writes
         self._beats: dict[str, tuple[str, float]] = {}
 
     @contextlib.contextmanager
     def shared(self, fingerprint: str) -> Iterator[EarlierFit | None]:
         """Yield an earlier training, or None where this run is the one to train.
 
-        Where another run trains the same just now, this one waits for it first. The run's checkpoint is to be logged
-        within the block: when it ends well, others take it.
+        Where another run trains the same just now, this one waits for it first. Where the store cannot be asked, or
+        does not have this run's tags yet for others to see, the run trains by itself. The run's checkpoint is to be
+        logged within the block: when it ends well, others take it.
         """
         self._tag(_FINGERPRINT, fingerprint)
-        found = self._find(fingerprint)
-        if found is None:
-            with self._beating():
-                claim, pause = self._claim(fingerprint), _FIRST_POLL_S
-                while self._waits(fingerprint, claim) and (found := self._find(fingerprint)) is None:
-                    time.sleep(pause)
-                    pause = min(2 * pause, _POLL_S)
-                found = found or self._find(fingerprint)
-                if found is None:
-                    self._tag(_STATE, _TRAINING)
-                yield found
-        else:
+        with contextlib.ExitStack() as until_trained:
+            found = None
+            if not self._writes.waiting:
+                try:
+                    found = self._find(fingerprint) or self._wait_or_claim(fingerprint, until_trained)
+                except Exception as error:
+                    if not may_take_later(error):
+                        raise
+                    self._writes.doubt()
+                    warnings.warn(
+                        f"the run trains by itself, for the tracking store does not answer: {root_cause(error)[:200]}",
+                        stacklevel=2,
+                    )
             yield found
         self._tag(_SOURCE, found.run_id if found else self._run_id)
-        self._tag(_STATE, _DONE)
+        self._writes.tag(_STATE, _DONE, of_files=True)
+
+    def _wait_or_claim(self, fingerprint: str, until_trained: contextlib.ExitStack) -> EarlierFit | None:
+        """Return another run's training when it is there, or None once this run may train."""
+        until_trained.enter_context(self._beating())
+        claim, pause, found = self._claim(fingerprint), _FIRST_POLL_S, None
+        while self._waits(fingerprint, claim) and (found := self._find(fingerprint)) is None:
+            time.sleep(pause)
+            pause = min(2 * pause, _POLL_S)
+        found = found or self._find(fingerprint)
+        if found is None:
+            self._tag(_STATE, _TRAINING)
+        return found
 
     # ------------------------------------------------------------------ what is there
 
@@ -135,7 +154,7 @@ class MLflowFits:
             n = 0
             while True:
                 with contextlib.suppress(Exception):  # a store that is gone for a moment: the next beat may reach it
-                    self._tag(_BEAT, str(n))
+                    self._client.set_tag(self._run_id, _BEAT, str(n))
                 if over.wait(_BEAT_S):
                     return
                 n += 1
@@ -146,7 +165,7 @@ class MLflowFits:
             yield
         finally:
             over.set()
-            thread.join()
+            thread.join(_BEAT_S)  # one that the store does not answer may come later: it says nothing then
 
     def _tag(self, name: str, value: str) -> None:
-        self._client.set_tag(self._run_id, name, value)
+        self._writes.tag(name, value)

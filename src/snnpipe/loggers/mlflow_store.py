@@ -3,6 +3,8 @@
 import logging
 import os
 import socket
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +12,10 @@ from urllib.parse import urlsplit
 SQLITE = "sqlite:///"
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 _ANSWER_TIMEOUT_S = 5.0
+_ACCESS = (401, 403, 408, 429)
+"""Answers of a server that say nothing of the call, but of who makes it, or when."""
+_BAD_CALLS = ("IntegrityError", "DataError", "ProgrammingError")
+"""A database's errors that are the call's fault, by SQLAlchemy's names."""
 
 
 def store_uri(given: str | None = None, folder: str = "mlruns") -> str:
@@ -32,16 +38,57 @@ def check_answers(uri: str) -> None:
         socket.create_connection((url.hostname, url.port or _PORTS[scheme]), timeout=_ANSWER_TIMEOUT_S).close()
 
 
+def check_takes_calls(uri: str) -> None:
+    """Raise `OSError` within seconds where a store is known not to take calls: MLflow would wait and try again.
+
+    A SQLite store that another process writes to is such a one, for the moment.
+    """
+    if is_server(uri):
+        import requests
+
+        with suppress(requests.exceptions.SSLError):  # whom to trust is MLflow's to know: it answers
+            requests.get(f"{uri.rstrip('/')}/health", timeout=_ANSWER_TIMEOUT_S)
+    elif uri.startswith(SQLITE):
+        file = Path(uri.removeprefix(SQLITE).partition("?")[0]).resolve()
+        try:
+            with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", timeout=0, uri=True)) as database:
+                database.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise OSError(str(error)) from error
+    else:
+        check_answers(uri)
+
+
+def may_take_later(error: BaseException) -> bool:
+    """Whether it was a store that failed, or the way to it, and not the call that was wrong."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        if hasattr(error.__cause__, "orig"):  # SQLAlchemy's, around one of the database's
+            return type(error.__cause__).__name__ not in _BAD_CALLS
+        status = error.get_http_status_code()
+    elif (answer := getattr(error, "response", None)) is not None:  # of the server that takes files
+        status = answer.status_code
+    else:
+        return isinstance(error, OSError)
+    return status >= 500 or status in _ACCESS
+
+
 def import_mlflow() -> Any:
     """Import MLflow, its chatter kept off the terminal, and return it."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a logger's `address` says where it is
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # What a store that is away does not take is kept, and there is no need to wait for it: not minutes, at each call.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     import mlflow
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # they print what they raise
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return mlflow
 
 

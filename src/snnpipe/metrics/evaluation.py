@@ -6,6 +6,7 @@ Axes: b = image of the batch, t = step, n = neuron, c = class, d = duration.
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,8 @@ from snnpipe.types import Readout, SimulationChunk, SpikingNetwork
 
 
 @dataclass
-class LayerTotals:
-    """What one layer did over all images.
+class LayerCounts:
+    """What one layer did over some images.
 
     Attributes
     ----------
@@ -32,6 +33,53 @@ class LayerTotals:
 
     spikes_dn: NDArray[np.float64]
     synops_d: NDArray[np.float64]
+
+
+@dataclass
+class Counts:
+    """What is counted over some images.
+
+    Attributes
+    ----------
+    images, ann_right
+        How many there are, and how many of them the ANN has right.
+    right_t, agree_t
+        How many are classified rightly, and as the ANN does, after each step.
+    ann_confusion_cc, snn_confusion_cc
+        Of each true class, how many the ANN and the spiking network give each class after the last step.
+    between_cc
+        Of each class that the ANN gives, how many the spiking network gives each class.
+    layers
+        By name.
+    """
+
+    images: int
+    ann_right: int
+    right_t: NDArray[np.int64]
+    agree_t: NDArray[np.int64]
+    ann_confusion_cc: NDArray[np.int64]
+    snn_confusion_cc: NDArray[np.int64]
+    between_cc: NDArray[np.int64]
+    layers: dict[str, LayerCounts]
+
+    @classmethod
+    def none(cls, network: SpikingNetwork, durations: Sequence[int], n_classes: int) -> Self:
+        """Return the counts of no image."""
+        right_t, agree_t = (np.zeros(durations[-1], np.int64) for _ in range(2))
+        ann_cc, snn_cc, between_cc = (np.zeros((n_classes, n_classes), np.int64) for _ in range(3))
+        n = len(durations)
+        layers = {layer.name: LayerCounts(np.zeros((n, layer.size)), np.zeros(n)) for layer in network.layers}
+        return cls(0, 0, right_t, agree_t, ann_cc, snn_cc, between_cc, layers)
+
+    def add(self, other: "Counts") -> None:
+        """Count other images too."""
+        self.images += other.images
+        self.ann_right += other.ann_right
+        for name in ("right_t", "agree_t", "ann_confusion_cc", "snn_confusion_cc", "between_cc"):
+            getattr(self, name)[...] += getattr(other, name)
+        for name, layer in self.layers.items():
+            layer.spikes_dn += other.layers[name].spikes_dn
+            layer.synops_d += other.layers[name].synops_d
 
 
 @dataclass
@@ -62,48 +110,40 @@ class Evaluation:
     readout_steps: int
     n_classes: int
     constant_input: bool = True
-    images: int = 0
-    ann_right: int = 0
-    right_t: NDArray[np.int64] = field(init=False)
-    agree_t: NDArray[np.int64] = field(init=False)
-    layers: dict[str, LayerTotals] = field(init=False)
-    ann_confusion_cc: NDArray[np.int64] = field(init=False)
-    snn_confusion_cc: NDArray[np.int64] = field(init=False)
-    between_cc: NDArray[np.int64] = field(init=False)
+    counts: Counts = field(init=False)
 
     def __post_init__(self) -> None:
-        self.right_t = np.zeros(self.durations[-1], np.int64)
-        self.agree_t = np.zeros(self.durations[-1], np.int64)
-        for name in ("ann_confusion_cc", "snn_confusion_cc", "between_cc"):
-            setattr(self, name, np.zeros((self.n_classes, self.n_classes), np.int64))
-        durations = len(self.durations)
-        self.layers = {
-            layer.name: LayerTotals(np.zeros((durations, layer.size)), np.zeros(durations))
-            for layer in self.network.layers
-        }
+        self.counts = Counts.none(self.network, self.durations, self.n_classes)
 
     def batch(self, labels: NDArray[np.int64], ann_classes: NDArray[np.int64]) -> "BatchEvaluation":
         """Begin a batch, of which the true and the ANN's classes are known."""
-        self.images += len(labels)
-        self.ann_right += int(np.sum(labels == ann_classes))
         return BatchEvaluation(self, labels, ann_classes, ReadoutState(self.readout, self.readout_steps))
+
+    def add(self, batch: "BatchEvaluation") -> None:
+        """Count a batch that has been simulated to the end; until then it leaves nothing behind."""
+        self.counts.add(batch.counts)
 
     # ------------------------------------------------------------------ results
 
     @property
+    def images(self) -> int:
+        """How many images have been simulated."""
+        return self.counts.images
+
+    @property
     def accuracy_at_step(self) -> NDArray[np.float64]:
         """Share of images classified rightly after each step."""
-        return self.right_t / max(self.images, 1)
+        return self.counts.right_t / max(self.images, 1)
 
     @property
     def agreement_at_step(self) -> NDArray[np.float64]:
         """Share of images on which the ANN gives the same class, after each step."""
-        return self.agree_t / max(self.images, 1)
+        return self.counts.agree_t / max(self.images, 1)
 
     @property
     def ann_accuracy(self) -> float:
         """The ANN's accuracy on the images that were simulated."""
-        return self.ann_right / max(self.images, 1)
+        return self.counts.ann_right / max(self.images, 1)
 
     def metrics(self, n_steps: int | None = None) -> dict[str, float]:
         """Return the metrics of the run's schema, those per step apart, after one of the durations (None: the last)."""
@@ -111,7 +151,7 @@ class Evaluation:
         until = self.durations.index(n_steps) + 1
         images = max(self.images, 1)
         accuracy = float(self.accuracy_at_step[n_steps - 1])
-        low, high = wilson_interval(int(self.right_t[n_steps - 1]), self.images)
+        low, high = wilson_interval(int(self.counts.right_t[n_steps - 1]), self.images)
         found = {
             "snn/test_accuracy": accuracy,
             "snn/accuracy_ci_low": low,
@@ -137,10 +177,10 @@ class Evaluation:
             self.ann_accuracy,
             self.accuracy_at_step,
             self.agreement_at_step,
-            self.ann_confusion_cc,
-            self.snn_confusion_cc,
-            self.between_cc,
-            {name: layer.spikes_dn.sum(axis=0) / seconds for name, layer in self.layers.items()},
+            self.counts.ann_confusion_cc,
+            self.counts.snn_confusion_cc,
+            self.counts.between_cc,
+            {name: layer.spikes_dn.sum(axis=0) / seconds for name, layer in self.counts.layers.items()},
         )
 
     def _operations(self, images: int, n_steps: int, until: int) -> dict[str, float]:
@@ -149,7 +189,7 @@ class Evaluation:
         found = {"snn/neuron_updates_per_image": float(neurons * n_steps), "ann/activations": float(neurons)}
         if not all(layer.spiking and layer.fan_out_n is not None for layer in network.layers):
             return found
-        synops = sum(float(layer.synops_d[:until].sum()) for layer in self.layers.values()) / images
+        synops = sum(float(layer.synops_d[:until].sum()) for layer in self.counts.layers.values()) / images
         every_step = network.first_layer_macs * n_steps
         found["snn/synops_per_image"] = synops
         found["snn/first_layer_macs"] = float(network.first_layer_macs if self.constant_input else every_step)
@@ -162,7 +202,7 @@ class Evaluation:
     def _rates(self, images: int, n_steps: int, until: int) -> dict[str, float]:
         seconds = images * n_steps * self.dt
         found = {}
-        spikes = {name: layer.spikes_dn[:until].sum(axis=0) for name, layer in self.layers.items()}
+        spikes = {name: layer.spikes_dn[:until].sum(axis=0) for name, layer in self.counts.layers.items()}
         rates = {name: spikes_n / seconds for name, spikes_n in spikes.items()}
         for name, rate_n in rates.items():
             found[f"rate_hz/{name}"] = float(rate_n.mean())
@@ -183,6 +223,13 @@ class BatchEvaluation:
     labels: NDArray[np.int64]
     ann_classes: NDArray[np.int64]
     readout: ReadoutState
+    counts: Counts = field(init=False)
+
+    def __post_init__(self) -> None:
+        total = self.total
+        self.counts = Counts.none(total.network, total.durations, total.n_classes)
+        self.counts.images = len(self.labels)
+        self.counts.ann_right = int(np.sum(self.labels == self.ann_classes))
 
     def add(self, chunk: SimulationChunk) -> NDArray[np.float64]:
         """Count a chunk and return the class scores after each of its steps, shape ``(b, t, c)``.
@@ -201,21 +248,21 @@ class BatchEvaluation:
                 f"the simulator gave steps {steps.start} to {steps.stop} in one chunk, and step "
                 f"{self.total.durations[duration]} must end one: it does not heed simulator.chunk_steps"
             )
-        self.total.right_t[steps] += np.sum(found == self.labels[:, None], axis=0)
-        self.total.agree_t[steps] += np.sum(found == self.ann_classes[:, None], axis=0)
-        if steps.stop == self.total.durations[-1]:
-            self._count_classes(found[:, -1])
+        self.counts.right_t[steps] += np.sum(found == self.labels[:, None], axis=0)
+        self.counts.agree_t[steps] += np.sum(found == self.ann_classes[:, None], axis=0)
         for layer in self.total.network.layers:
             spikes_n = chunk.layers[layer.name].counts_bn.sum(axis=0, dtype=np.float64)
-            totals = self.total.layers[layer.name]
-            totals.spikes_dn[duration] += spikes_n
+            counts = self.counts.layers[layer.name]
+            counts.spikes_dn[duration] += spikes_n
             if layer.fan_out_n is not None:
-                totals.synops_d[duration] += float(spikes_n @ layer.fan_out_n)
+                counts.synops_d[duration] += float(spikes_n @ layer.fan_out_n)
+        if steps.stop == self.total.durations[-1]:
+            self._count_classes(found[:, -1])
         return scores
 
     def _count_classes(self, snn_classes: NDArray[np.int64]) -> None:
         """Count the classes after the last step."""
-        total = self.total
-        np.add.at(total.ann_confusion_cc, (self.labels, self.ann_classes), 1)
-        np.add.at(total.snn_confusion_cc, (self.labels, snn_classes), 1)
-        np.add.at(total.between_cc, (self.ann_classes, snn_classes), 1)
+        counts = self.counts
+        np.add.at(counts.ann_confusion_cc, (self.labels, self.ann_classes), 1)
+        np.add.at(counts.snn_confusion_cc, (self.labels, snn_classes), 1)
+        np.add.at(counts.between_cc, (self.ann_classes, snn_classes), 1)

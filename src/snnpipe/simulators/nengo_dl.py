@@ -4,7 +4,7 @@ Axes: b = image of the batch, t = step, n = neuron, c = class.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.compat import import_nengo_dl, without_build_notes
+from snnpipe.compat import import_nengo_dl, import_tensorflow, without_build_notes
 from snnpipe.errors import SimulationError
 from snnpipe.simulators.base import BuiltInSimulator
 from snnpipe.simulators.chunks import chunks
@@ -37,38 +37,48 @@ class NengoDLSimulator(BuiltInSimulator):
 
 
 class OpenNengoDL:
-    """A network loaded in NengoDL's simulator, one batch size for all batches."""
+    """A network loaded in NengoDL's simulator, one batch size for all batches.
+
+    After a batch that failed it is built anew, for no more images than the next one has.
+    """
 
     used = "nengo_dl"
 
     def __init__(self, network: SpikingNetwork, settings: SimulationSettings):
         self._network = network
         self._settings = settings
-        self._resources = ExitStack()
+        self._batch_size = settings.batch_size
+        self._simulator: Any = None
+        self._built, self._probes = ExitStack(), ExitStack()
 
     def __enter__(self) -> Self:
         nengo_dl = import_nengo_dl()
         import nengo
 
-        network, settings = self._network.network, self._settings
+        network = self._network.network
         with network:
-            nengo_dl.configure_settings(dtype=settings.precision)
+            nengo_dl.configure_settings(dtype=self._settings.precision)
             self._spikes = {layer.name: nengo.Probe(layer.neurons) for layer in self._network.layers}
         for probe in self._spikes.values():  # the network is left as it was found
-            self._resources.callback(network.probes.remove, probe)
-        with without_build_notes():
-            simulator = nengo_dl.Simulator(
-                network, dt=settings.dt, minibatch_size=settings.batch_size, progress_bar=False
-            )
-        # its own context would have to be left before one that was entered earlier; it is of no use here
-        self._resources.callback(simulator.close)
-        self._simulator = simulator
+            self._probes.callback(network.probes.remove, probe)
+        with suppress(MemoryError, import_tensorflow().errors.ResourceExhaustedError):  # a smaller batch may do
+            self._build()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._resources.close()
+        self._built.close()
+        self._probes.close()
+
+    def _build(self) -> None:
+        with without_build_notes():
+            simulator = import_nengo_dl().Simulator(
+                self._network.network, dt=self._settings.dt, minibatch_size=self._batch_size, progress_bar=False
+            )
+        # its own context would have to be left before one that was entered earlier; it is of no use here
+        self._built.callback(simulator.close)
+        self._simulator = simulator
 
     def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
         """Simulate a batch from the network's initial state; a short batch is padded and cut again.
@@ -80,14 +90,22 @@ class OpenNengoDL:
         SimulationError
             If the batch has more images than ``batch_size``, for which the simulator was built.
         """
-        if len(stimulus) > self._settings.batch_size:
+        if self._simulator is None:
+            self._batch_size = min(self._batch_size, len(stimulus))
+            self._build()
+        if len(stimulus) > self._batch_size:
             raise SimulationError(
-                f"simulator=nengo_dl was built for {self._settings.batch_size} images at once and got {len(stimulus)}: "
+                f"simulator=nengo_dl was built for {self._batch_size} images at once and got {len(stimulus)}: "
                 "raise simulator.batch_size"
             )
-        self._simulator.reset(include_trainable=False, include_probes=False, include_processes=False)
-        for first, n_steps in chunks(self._settings, stimulus):
-            yield self._chunk(stimulus, first, n_steps)
+        try:
+            self._simulator.reset(include_trainable=False, include_probes=False, include_processes=False)
+            for first, n_steps in chunks(self._settings, stimulus):
+                yield self._chunk(stimulus, first, n_steps)
+        except Exception:
+            self._simulator = None
+            self._built.close()
+            raise
 
     def _chunk(self, stimulus: Stimulus, first: int, n_steps: int) -> SimulationChunk:
         network, b = self._network, len(stimulus)
@@ -113,7 +131,7 @@ class OpenNengoDL:
         )
 
     def _step(self, signal_b1n: NDArray[np.float32]) -> dict[Any, NDArray[np.floating[Any]]]:
-        padding = self._settings.batch_size - len(signal_b1n)
+        padding = self._batch_size - len(signal_b1n)
         signal = np.pad(signal_b1n, [(0, padding), (0, 0), (0, 0)])
         probed: dict[Any, NDArray[np.floating[Any]]] = self._simulator.predict_on_batch(
             {self._network.input: signal}, n_steps=1, stateful=True

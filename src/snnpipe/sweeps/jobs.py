@@ -3,6 +3,7 @@
 import json
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -14,7 +15,7 @@ from omegaconf import DictConfig
 
 from snnpipe import signals
 from snnpipe.cores import limit_cores, threads
-from snnpipe.errors import ConfigError, UserError, one_line, reason
+from snnpipe.errors import ConfigError, StorageError, UserError, one_line, reason
 from snnpipe.files import replace_file
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
@@ -251,6 +252,8 @@ class _Job:
     def keep(self, overrides: Sequence[str], **answer: Any) -> None:
         """Add an answer to those in the job's folder."""
         self._kept.append({"overrides": list(overrides), **answer})
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with replace_file(self._folder / _RESULT) as file:
-            file.write(json.dumps(self._kept, indent=1).encode())
+        try:
+            with replace_file(self._folder / _RESULT) as file:
+                file.write(json.dumps(self._kept, indent=1).encode())
+        except StorageError as error:  # where a logger keeps the job too, nothing is lost
+            warnings.warn(one_line(error), stacklevel=2)

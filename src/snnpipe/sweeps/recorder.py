@@ -7,13 +7,15 @@ ran the jobs, in which process or on which machine.
 
 import json
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from snnpipe.errors import UserError
+from snnpipe.errors import LoggingError, UserError, one_line
 from snnpipe.protocols import Status, SweepStore
 from snnpipe.sweeps.durations import merge_durations
 from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep
@@ -61,7 +63,7 @@ class _Sweep:
         """Print the table, write the results, end the parent run, and return the jobs that did not finish."""
         ended: Status = "FAILED" if status == "FINISHED" else status
         try:
-            jobs = self._store.sweep_jobs() if self._store is not None else kept_jobs(self._folder)
+            jobs = self._jobs()
             failed = [job for job in jobs if job.metrics is None]
             if jobs:
                 table = sweep_table(jobs)
@@ -79,6 +81,23 @@ class _Sweep:
             if self._store is not None:
                 self._store.finalize(ended)
         return failed
+
+    def _jobs(self) -> list[SweepJob]:
+        """Return the jobs as the store has them; what it has not, because it was away, from their folders."""
+        kept = kept_jobs(self._folder)
+        if self._store is None:
+            return kept
+        try:
+            stored = self._store.sweep_jobs()
+        except LoggingError as error:
+            warnings.warn(f"the table has this process's jobs only: {one_line(error)}", stacklevel=2)
+            return kept
+        metrics = {tuple(job.overrides): job.metrics for job in kept if job.metrics is not None}
+        lacking = [job.metrics is None and tuple(job.overrides) in metrics for job in stored]
+        return [
+            replace(job, metrics=metrics[tuple(job.overrides)], error="") if lacks else job
+            for job, lacks in zip(stored, lacking, strict=True)
+        ]
 
 
 def _identity(config: DictConfig) -> list[str]:

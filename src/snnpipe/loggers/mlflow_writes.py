@@ -1,0 +1,274 @@
+"""What a run writes to an MLflow store: sent at once, or kept while the store does not take it.
+
+A call is plain data with the time at which it was made, so that it can be sent later, and again: metrics of one name,
+step, time and value are one point in MLflow, tags and files take the place of earlier ones.
+"""
+
+import time
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from snnpipe.errors import one_line, root_cause
+from snnpipe.loggers.mlflow_store import check_takes_calls, may_take_later
+from snnpipe.loggers.spool import Call, Outcome, RefusedError, Spool
+from snnpipe.protocols import Status
+
+FOLDER = "unsent"
+"""Of a run's output folder: where spools are."""
+
+HIDDEN = ":***@"
+"""In place of a password in an address."""
+
+ROWS, FILES = STREAMS = ("rows", "files")
+"""What a database takes, and what a folder of files does: either can be away by itself."""
+
+_BATCH = {"params": 100, "metrics": 1000}
+_FIRST_PAUSE_S, _PAUSE_S = 1.0, 60.0
+_LAST_S = 10.0
+_ATTEMPTS = 3
+
+
+class MLflowWrites:
+    """Sends what a run writes, in its order.
+
+    Parameters
+    ----------
+    client
+        An ``mlflow.MlflowClient``.
+    run_id
+        Of the run.
+    uri
+        Of the store.
+    folder
+        Where what the store does not take is kept, in a folder by the run's id.
+    began_ms
+        When the run began, by the store: no time is before it, nor before that of an earlier call, though the clock be.
+    """
+
+    def __init__(self, client: Any, run_id: str, uri: str, folder: Path, began_ms: int = 0):
+        self._client, self._run_id, self._uri = client, run_id, uri
+        self._spool = Spool(spool_folder(folder, run_id), {"run_id": run_id, "store": without_password(uri)})
+        self._now_ms = began_ms
+        self._pause_s = dict.fromkeys(STREAMS, 0.0)
+        self._next_try = dict.fromkeys(STREAMS, 0.0)
+        self._doubted = False
+
+    def doubt(self) -> None:
+        """Look, before the next call, whether the store answers: it has just not."""
+        self._doubted = True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the store lacks rows that were written."""
+        return ROWS in self._spool.streams()
+
+    def catch_up(self) -> None:
+        """Send what an earlier process of the run has left.
+
+        Raises
+        ------
+        MlflowException, OSError
+            If the store does not take it.
+        """
+        if len(self._spool):
+            hand_on_all(self._spool, self._client)
+
+    def params(self, params: Mapping[str, str]) -> None:
+        """Record parameters."""
+        self._write({"kind": "params", "params": dict(params)})
+
+    def metrics(self, points: Sequence[tuple[str, float, int]]) -> None:
+        """Record metrics, each a name, a value and a step."""
+        self._write({"kind": "metrics", "points": list(points)})
+
+    def tag(self, name: str, value: str, *, of_files: bool = False) -> None:
+        """Set or replace a tag, if it says something of files after those that were written before."""
+        self._write({"kind": "tag", "name": name, "value": value, "stream": FILES if of_files else ROWS})
+
+    def dataset(self, dataset: Mapping[str, str]) -> None:
+        """Record a dataset, as the fields of MLflow's."""
+        self._write({"kind": "dataset", "dataset": dict(dataset)})
+
+    def artifact(self, file: Path, folder: str) -> None:
+        """Record a file.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is not there.
+        """
+        file.stat()
+        self._write({"kind": "artifact", "folder": folder, "stream": FILES}, file)
+
+    def end(self, status: Status) -> None:
+        """End the run; what the store does not take within seconds stays in its folder."""
+        self._write({"kind": "end", "status": status})
+        deadline, pause = time.monotonic() + _LAST_S, 0.1
+        while len(self._spool) and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(2 * pause, _FIRST_PAUSE_S)
+            self._next_try = dict.fromkeys(STREAMS, 0.0)
+            self._send_kept()
+        if len(self._spool):
+            where = self._spool.folder.parent.parent
+            told = f"{len(self._spool)} calls that log run {self._run_id} have not reached {self._spool.owner['store']}"
+            if self._spool.is_safe:
+                told += f": they are in {self._spool.folder}; `python -m snnpipe.send {where}` sends them"
+            else:
+                told += f" and are lost, for {self._spool.folder} cannot be written; the run's files are in {where}"
+            warnings.warn(told, stacklevel=2)
+        self._spool.close()
+
+    # ------------------------------------------------------------------ sending
+
+    def _write(self, call: Call, file: Path | None = None) -> None:
+        self._now_ms = max(self._now_ms, time.time_ns() // 1_000_000)
+        call = {"stream": ROWS, **call, "at": self._now_ms}
+        if call["stream"] not in self._spool.streams():
+            try:
+                if self._doubted or len(self._spool):  # MLflow would wait longer for a store that is away
+                    check_takes_calls(self._uri)
+                    self._doubted = False
+                send(self._client, self._run_id, call, file)
+            except BaseException as error:
+                if not isinstance(error, Exception):  # the run is being stopped, and still to be ended
+                    self._spool.add(call, file)
+                if not may_take_later(error):
+                    raise
+                self._put_off(call["stream"])
+                warnings.warn(
+                    f"the tracking store does not take what the run logs ({root_cause(error)[:200]}): it is kept in "
+                    f"{self._spool.folder} until the store does",
+                    stacklevel=2,
+                )
+            else:
+                return
+        self._spool.add(call, file)
+        self._send_kept()
+
+    def _put_off(self, stream: str) -> None:
+        self._pause_s[stream] = min(max(2 * self._pause_s[stream], _FIRST_PAUSE_S), _PAUSE_S)
+        self._next_try[stream] = time.monotonic() + self._pause_s[stream]
+
+    def _send_kept(self) -> None:
+        """Send what is kept of the streams whose time to try it is."""
+        now = time.monotonic()
+        streams = {stream for stream in self._spool.streams() if self._next_try[stream] <= now}
+        if not streams:
+            return
+        try:
+            check_takes_calls(self._uri)
+        except OSError:
+            for stream in streams:
+                self._put_off(stream)
+            return
+        outcome = hand_on(self._spool, self._client, streams)
+        for stream in streams:
+            if stream in outcome.failed:
+                self._put_off(stream)
+            else:
+                self._pause_s[stream] = 0.0
+        if outcome.taken:
+            warnings.warn(f"the tracking store has taken {outcome.taken} calls that were kept for it", stacklevel=2)
+        for why in outcome.refused:
+            warnings.warn(f"the tracking store refuses a call that stays in {self._spool.folder}: {why}", stacklevel=2)
+
+
+def hand_on(spool: Spool, client: Any, streams: Collection[str] = STREAMS) -> Outcome:
+    """Send to its run what a spool holds."""
+
+    def take(call: Call, file: Path | None) -> None:
+        try:
+            send(client, spool.owner["run_id"], call, file)
+        except Exception as error:
+            if may_take_later(error) and not isinstance(error, FileNotFoundError):
+                raise
+            raise RefusedError(f"{call['kind']}: {one_line(error)[:300]}") from error
+
+    return spool.hand_on(take, streams)
+
+
+def hand_on_all(spool: Spool, client: Any) -> Outcome:
+    """Send to its run all that a spool holds.
+
+    Raises
+    ------
+    MlflowException, OSError
+        If the store does not take it.
+    """
+    outcome = hand_on(spool, client)
+    for error in outcome.failed.values():
+        raise error
+    return outcome
+
+
+def send_left(folder: Path, client: Any) -> None:
+    """Send what a process has left in a spool's folder.
+
+    Raises
+    ------
+    UserError
+        If another process holds the folder.
+    MlflowException, OSError
+        If the store does not take it.
+    """
+    spool = Spool(folder)
+    try:
+        hand_on_all(spool, client)
+    finally:
+        spool.close()
+
+
+def spool_folder(folder: Path, run_id: str) -> Path:
+    """Return where a run's spool is, in the run's output folder."""
+    return folder / FOLDER / run_id
+
+
+def send(client: Any, run_id: str, call: Call, file: Path | None) -> None:
+    """Make one call."""
+    from mlflow.entities import Metric, Param
+
+    if call["kind"] == "params":
+        for some in _batches([Param(*item) for item in call["params"].items()], _BATCH["params"]):
+            client.log_batch(run_id, params=some)
+    elif call["kind"] == "metrics":
+        metrics = [Metric(name, value, call["at"], step) for name, value, step in call["points"]]
+        for some in _batches(metrics, _BATCH["metrics"]):
+            client.log_batch(run_id, metrics=some)
+    elif call["kind"] == "tag":
+        client.set_tag(run_id, call["name"], call["value"])
+    elif call["kind"] == "dataset":
+        _send_dataset(client, run_id, call["dataset"])
+    elif call["kind"] == "artifact":
+        client.log_artifact(run_id, str(file), call["folder"] or None)
+    else:
+        client.set_terminated(run_id, status=call["status"], end_time=call["at"])
+
+
+def _send_dataset(client: Any, run_id: str, dataset: Mapping[str, str]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
+
+    inputs = [DatasetInput(Dataset(**dataset), [InputTag("mlflow.data.context", "training and test")])]
+    for attempt in range(_ATTEMPTS):
+        try:
+            client.log_inputs(run_id, inputs)
+        except MlflowException as error:  # of two runs that file a new dataset at once the second is turned away once
+            if attempt == _ATTEMPTS - 1 or may_take_later(error):
+                raise
+        else:
+            return
+
+
+def without_password(uri: str) -> str:
+    """Return a store's address, a password in it made unreadable."""
+    password = urlsplit(uri).password
+    return uri.replace(f":{password}@", HIDDEN) if password else uri
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]

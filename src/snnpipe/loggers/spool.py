@@ -1,0 +1,212 @@
+"""Calls that a store has not taken yet: kept in their order, and handed on when it does.
+
+A spool is a folder that is there while something is in it: ``calls.jsonl``, a line that says what the calls belong to
+and a line for each call, and under ``files/`` the files that they name, as they were at the time.
+"""
+
+import json
+import os
+import shutil
+import warnings
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snnpipe.errors import SnnPipeError, StorageError, UserError, one_line
+from snnpipe.files import replace_file
+
+CALLS = "calls.jsonl"
+_FILES = "files"
+_FORMAT = 1
+
+Call = dict[str, Any]
+"""Whatever a store's own sender knows how to send. Calls of one ``stream`` are sent in their order."""
+
+
+class RefusedError(SnnPipeError):
+    """A store does not take a call, and will not."""
+
+
+@dataclass
+class Outcome:
+    """What became of calls that were handed on.
+
+    Attributes
+    ----------
+    taken
+        How many were taken.
+    refused
+        Why others never will be.
+    failed
+        What kept a stream's calls from being taken now, by the stream.
+    """
+
+    taken: int = 0
+    refused: list[str] = field(default_factory=list)
+    failed: dict[str, Exception] = field(default_factory=dict)
+
+
+class Spool:
+    """The calls of one run that are still to be sent, in memory and in a folder that this process holds.
+
+    Parameters
+    ----------
+    folder
+        Of this spool alone; calls that an earlier process left there come first.
+    owner
+        What the calls belong to, which whoever sends them needs to know; None takes what stands in the folder.
+
+    Raises
+    ------
+    UserError
+        If what is in the folder cannot be read, or another process holds it.
+    """
+
+    def __init__(self, folder: Path, owner: Mapping[str, Any] | None = None):
+        self.folder = folder
+        self._lock: int | None = None
+        self._calls = deque[Call]()
+        self._refused: list[Call] = []
+        self._behind = False  # whether the file lacks calls that are in memory
+        if (folder / CALLS).exists() or owner is None:
+            if not self._hold():
+                raise UserError(f"{folder} belongs to a run that is under way, or is being sent: wait for its end")
+            found, calls = _read(folder)
+            owner = owner or found
+            self._calls.extend(calls)
+        self.owner = {"format": _FORMAT, **owner}
+        self._number = max((call["n"] for call in self._calls), default=0)
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def streams(self) -> set[str]:
+        """Return the streams of the calls that are to be sent."""
+        return {call["stream"] for call in self._calls}
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the folder has every call."""
+        return not self._behind
+
+    def add(self, call: Call, file: Path | None = None) -> None:
+        """Keep a call, and the file that it names."""
+        self._number += 1
+        call = {"n": self._number, **call}
+        if file is not None:
+            call["file"] = self._keep(file)
+        self._calls.append(call)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._hold()
+            if self._behind or not (self.folder / CALLS).exists():
+                self._write()
+            else:
+                with (self.folder / CALLS).open("ab") as calls:
+                    calls.write(_line(call))
+                    calls.flush()
+                    os.fsync(calls.fileno())
+            self._behind = False
+        except (OSError, StorageError) as error:
+            if not self._behind:
+                warnings.warn(f"what the store does not take is kept in memory only: {one_line(error)}", stacklevel=2)
+            self._behind = True
+
+    def hand_on(self, take: Callable[[Call, Path | None], None], streams: Collection[str]) -> "Outcome":
+        """Hand on the calls of some streams, each with its file, in their order, and forget those that are taken.
+
+        Where ``take`` raises, the call is kept, and those after it in its stream are not handed on. One that is refused
+        (`RefusedError`) stays in the folder, and is not handed on again by this process.
+        """
+        before, kept, outcome = len(self._calls), deque[Call](), Outcome()
+        try:
+            while self._calls:
+                call = self._calls[0]
+                if call["stream"] in streams and call["stream"] not in outcome.failed:
+                    try:
+                        take(call, self.folder / call["file"] if "file" in call else None)
+                        outcome.taken += 1
+                    except RefusedError as refusal:
+                        self._refused.append(call)
+                        outcome.refused.append(one_line(refusal))
+                    except Exception as error:
+                        outcome.failed[call["stream"]] = error
+                        kept.append(call)
+                else:
+                    kept.append(call)
+                self._calls.popleft()
+        finally:
+            self._calls.extendleft(reversed(kept))
+        if not self._calls and not self._refused:
+            self._remove()
+        elif len(self._calls) < before:
+            with suppress(StorageError):  # the file then has more calls than are left: sent twice is as sent once
+                self._write()
+        return outcome
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _hold(self) -> bool:
+        """Hold the folder until `close`, or the end of the process; return whether no other process does."""
+        import fcntl
+
+        if self._lock is None:
+            self._lock = os.open(self.folder, os.O_RDONLY)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.close()
+                return False
+            except OSError:  # a file system without locks
+                pass
+        return True
+
+    def _keep(self, file: Path) -> str:
+        """Give a file a second name in the folder, which stays when the first is replaced; return it."""
+        name = Path(_FILES, str(self._number), file.name)
+        kept = self.folder / name
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(file, kept)
+            except OSError:  # another file system, or one without such names
+                shutil.copyfile(file, kept)
+        except OSError:  # no room for it
+            shutil.rmtree(kept.parent, ignore_errors=True)
+            return str(file.resolve())
+        return str(name)
+
+    def _write(self) -> None:
+        with replace_file(self.folder / CALLS) as calls:
+            calls.write(_line(self.owner))
+            calls.writelines(_line(call) for call in (*self._refused, *self._calls))
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # other runs' may be beside it
+            self.folder.parent.rmdir()
+        self._behind = False
+        self.close()
+
+
+def _read(folder: Path) -> tuple[Mapping[str, Any], list[Call]]:
+    """Return what calls belong to, and the calls; a last line that a killed process has not written out is none."""
+    try:
+        lines = (folder / CALLS).read_bytes().split(b"\n")[:-1]
+        owner, *calls = [json.loads(line) for line in lines]
+        if owner["format"] != _FORMAT:
+            raise UserError(f"{folder / CALLS} has format {owner['format']}, this snnpipe reads format {_FORMAT}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / CALLS} cannot be read: {one_line(error)}") from error
+    return owner, calls
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"

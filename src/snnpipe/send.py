@@ -1,0 +1,70 @@
+"""``python -m snnpipe.send``: send to the tracking store what it did not take while runs were under way."""
+
+import os
+from pathlib import Path
+
+from snnpipe.errors import LoggingError, UserError, root_cause
+from snnpipe.loggers.mlflow_store import import_mlflow, open_client
+from snnpipe.loggers.mlflow_writes import FOLDER, HIDDEN, hand_on_all, without_password
+from snnpipe.loggers.spool import CALLS, Spool
+from snnpipe.tool import ToolParser, end_with, require_store
+
+_MISTAKE = 2
+
+
+def main() -> int:
+    """Send what is left of the runs in some folders; return the exit code."""
+    what = "Send to the MLflow store what it did not take while runs were under way."
+    parser = ToolParser("snnpipe.send", what, default_store="the one that the run was logged to")
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path("mlruns")], metavar="FOLDER")
+    parser.epilog = "FOLDER is a run's output folder, or one above it; default: mlruns"
+    asked = parser.parse_args()
+    if missing := [folder for folder in asked.folders if not folder.is_dir()]:
+        raise UserError(f"{missing[0]} is no folder: give a run's output folder, or one above it")
+    found = sorted({calls.parent for folder in asked.folders for calls in folder.rglob(f"{FOLDER}/*/{CALLS}")})
+    if not found:
+        print(f"nothing is left to be sent in {', '.join(map(str, asked.folders))}")
+    codes = [_send(folder, asked.tracking_uri) for folder in found]
+    return max(codes, default=0)
+
+
+def _send(folder: Path, tracking_uri: str | None) -> int:
+    """Send what is in a spool's folder; return an exit code."""
+    spool = Spool(folder)
+    run, calls = spool.owner["run_id"], len(spool)
+    uri = _store(tracking_uri, spool.owner["store"])
+    require_store(uri)
+    mlflow = import_mlflow()
+    try:
+        outcome = hand_on_all(spool, open_client(uri))
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise LoggingError(
+            f"--tracking-uri: {without_password(uri)} does not take what is left of run {run} "
+            f"({root_cause(error)[:300]}): {len(spool)} of {calls} calls are still in {folder}"
+        ) from error
+    finally:
+        spool.close()
+    print(f"run {run}: {outcome.taken} of {calls} calls are sent to {without_password(uri)}")
+    for why in outcome.refused:
+        print(f"run {run}: refused, and left in {folder}: {why}")
+    return _MISTAKE if outcome.refused else 0
+
+
+def _store(given: str | None, recorded: str) -> str:
+    """Return the address of the store: what is given, else what the run had, which is without its password.
+
+    Raises
+    ------
+    UserError
+        If the password is known from nowhere.
+    """
+    if given or HIDDEN not in recorded:
+        return given or recorded
+    found = os.environ.get("MLFLOW_TRACKING_URI")
+    if found is None or without_password(found) != recorded:
+        raise UserError(f"--tracking-uri: the run's store is {recorded}: give its address with the password")
+    return found
+
+
+if __name__ == "__main__":
+    end_with(main)
