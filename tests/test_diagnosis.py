@@ -20,9 +20,9 @@ from snnpipe.diagnosis.measures import LayerMeter, loss_p_value, settling_step
 from snnpipe.diagnosis.values import Diagnosis, Loss, Suggestion
 from snnpipe.models.lif_cnn import LifCnn
 from snnpipe.passes import TestPass as Pass  # pytest would collect it
+from snnpipe.run_result import RunResult
 from snnpipe.summary import WIDTH, closing_table
 from snnpipe.testing import SPEC
-from snnpipe.trainer import RunResult
 from snnpipe.types import NeuronLayer, Stimulus
 
 # ---------------------------------------------------------------------- by hand (docs/metrics.md)

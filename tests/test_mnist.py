@@ -7,7 +7,7 @@ import pytest
 from configs import composed
 
 from snnpipe.config import build, check
-from snnpipe.trainer import RunResult
+from snnpipe.run_result import RunResult
 
 FOLDER = os.environ.get("TFDS_DATA_DIR", "")
 SHORT = ("logger=csv", "simulator.max_images=300")

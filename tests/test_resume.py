@@ -99,16 +99,16 @@ class StopsAt(Callback):
             raise KeyboardInterrupt
 
 
-def trainer_of(path, digits, folder, *callbacks, resumed=None):
-    architecture, training = PATHS[path]
+def trainer_of(path, digits, folder, *callbacks, resumed=None, before=(), training=None):
+    architecture, usual = PATHS[path]
     return Trainer(
         data=digits(batch_size=32, max_train_images=240, max_test_images=30, validation_share=0.2),
         architecture=architecture,
-        training=training,
+        training=training or usual,
         converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0),
         simulator=AutoSimulator(n_steps=20, batch_size=16),
         encoder=ConstantEncoder(),
-        callbacks=[EarlyStopping(patience=2), Checkpoints(every_steps=1), *callbacks],
+        callbacks=[*before, EarlyStopping(patience=2), Checkpoints(every_steps=1), *callbacks],
         loggers=[MLflowLogger(folder=str(folder)), CsvLogger(folder=str(folder / "run"))],
         diagnosed_images=0,
         output_dir=folder / "run",
@@ -192,8 +192,6 @@ def test_what_a_callback_waits_for_is_remembered(whole, tmp_path):
     _, digits, _ = whole
 
     class NeverBetter(Callback):
-        changes_fit = False
-
         def on_epoch_end(self, state, progress):
             progress.metrics["fit/val_loss"] = 1.0
 
@@ -205,11 +203,8 @@ def test_what_a_callback_waits_for_is_remembered(whole, tmp_path):
             epochs.append(progress.epoch)
 
     def stopped_early(*more, resumed=None):
-        trainer = trainer_of("nengo_dl", digits, folder, *more, resumed=resumed)
-        trainer.training = NengoDLTraining(epochs=10)
-        trainer.config["training"]["epochs"] = 10
-        trainer.callbacks = (NeverBetter(), Counts(), *trainer.callbacks)
-        return trainer
+        before, training = (NeverBetter(), Counts()), NengoDLTraining(epochs=10)
+        return trainer_of("nengo_dl", digits, folder, *more, resumed=resumed, before=before, training=training)
 
     with pytest.raises(KeyboardInterrupt):
         stopped_early(StopsAt(2 * BATCHES)).run()

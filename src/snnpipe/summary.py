@@ -10,7 +10,7 @@ from snnpipe.describe import percent
 from snnpipe.diagnosis.values import Diagnosis
 
 if TYPE_CHECKING:
-    from snnpipe.trainer import RunResult
+    from snnpipe.run_result import RunResult
 
 WIDTH = 100
 

@@ -2,10 +2,9 @@
 
 import functools
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import gcd
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +29,6 @@ from snnpipe.errors import (
     UserError,
     VerificationError,
     one_line,
-    reason,
 )
 from snnpipe.files import leftovers, locked, make_folder
 from snnpipe.fingerprint import fit_fingerprint
@@ -44,7 +42,6 @@ from snnpipe.native import NativeNetwork
 from snnpipe.passes import AnnPass, TestPass
 from snnpipe.protocols import (
     Architecture,
-    Arrays,
     Callback,
     Converter,
     DataModule,
@@ -55,60 +52,14 @@ from snnpipe.protocols import (
     Status,
     TrainingPath,
 )
+from snnpipe.run_log import FitLog, RunLog, attempt
+from snnpipe.run_result import RunResult, UnsavedWeightsError
 from snnpipe.summary import description
-from snnpipe.training_state import TrainingState, TrainingStates
-from snnpipe.types import BatchProgress, DataSpec, FitProgress, ResumablePoint, RunState, SpikingNetwork
+from snnpipe.training_state import TrainingStates
+from snnpipe.types import DataSpec, RunState, SpikingNetwork
 
 if TYPE_CHECKING:
     import tf_keras
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run ended with.
-
-    Attributes
-    ----------
-    metrics
-        Every metric without a step, by its name in MLflow.
-    accuracy_at_step, agreement_at_step
-        After each simulation step.
-    at_duration
-        The metrics after each shorter duration that was asked for, by its number of steps.
-    simulator
-        Which simulator was used, and why where there was a choice.
-    trained_by
-        Id of the earlier run whose training was taken; empty where this run trained.
-    address
-        What a person needs to find the run again, by label.
-    diagnosis
-        Where the conversion lost accuracy; None where that was turned off.
-    """
-
-    metrics: Mapping[str, float]
-    accuracy_at_step: Sequence[float]
-    agreement_at_step: Sequence[float]
-    at_duration: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
-    simulator: str = ""
-    trained_by: str = ""
-    address: Mapping[str, str] = field(default_factory=dict)
-    diagnosis: Diagnosis | None = None
-
-
-class UnsavedWeightsError(StorageError):
-    """A run has its results, and its trained weights could not be written.
-
-    Parameters
-    ----------
-    message
-        What could not be written, and the cure.
-    result
-        What the run ended with.
-    """
-
-    def __init__(self, message: str, result: RunResult):
-        super().__init__(message)
-        self.result = result
 
 
 _P = ParamSpec("_P")
@@ -218,17 +169,16 @@ class Trainer:
         self.model: tf_keras.Model | NativeNetwork | None = None
         self.network: SpikingNetwork | None = None
         self._ann: AnnPass | None = None
+        self._log = RunLog(self.callbacks, self.loggers)
         self._state = RunState(
             seed,
             str(self.output_dir),
-            self._log_artifact,
+            self._log.artifact,
             settings=simulator,  # type: ignore[arg-type]  # a simulator has the settings' attributes
             run_name=self.name,
             command=command,
         )
-        self._started: list[Logger] = []
         self._unsaved: Checkpoint | None = None
-        self._missing: list[str] = []
         self._states = TrainingStates(self.output_dir)
         self._held = ExitStack()
 
@@ -278,7 +228,7 @@ class Trainer:
             )
         self.training.check(self.model)
         self._check_simulator(self.converter.convert(self.model, self.seed))
-        self._tell("on_prepare_end", self._state)
+        self._log.tell("on_prepare_end", self._state)
         return self.model
 
     @_explained
@@ -293,8 +243,8 @@ class Trainer:
         model = self.model or self.prepare()
         state = self._state
         state.stop_training, self._unsaved = False, None
-        self._stage("fit")
-        self._tell("on_fit_start", state)
+        self._log.stage("fit")
+        self._log.tell("on_fit_start", state)
         fingerprint = self._fit_fingerprint()
         try:
             with self._shared_fit(fingerprint) as earlier:
@@ -305,14 +255,14 @@ class Trainer:
                     checkpoint = earlier.checkpoint
                     checkpoint.apply(model, f"the training of run {earlier.run_id}")
                     self._record(checkpoint.metrics, step=checkpoint.epochs)
-                self._tag("fit.reused", str(earlier is not None).lower())
-                self._unsaved = checkpoint if self._started else None
+                self._log.tag("fit.reused", str(earlier is not None).lower())
+                self._unsaved = checkpoint if self._log.started else None
                 self._save_checkpoint()
         except StorageError as error:  # which leaves a training that other runs cannot take
             if self._unsaved is None:
                 raise
-            self._go_on_without(error)
-        self._tell("on_fit_end", state)
+            self._log.go_on_without(error)
+        self._log.tell("on_fit_end", state)
         self._ann = AnnPass.of(model, self.data)
         self._record(self._ann.metrics)
         return checkpoint
@@ -327,9 +277,9 @@ class Trainer:
         """
         if self.model is None:
             raise UserError("Trainer.convert: there is no model yet: call fit() first")
-        self._stage("convert")
+        self._log.stage("convert")
         self.network = self._state.network = self.converter.convert(self.model, self.seed)
-        self._tell("on_convert_end", self._state)
+        self._log.tell("on_convert_end", self._state)
         return self.network
 
     @_explained
@@ -343,7 +293,7 @@ class Trainer:
         """
         if self.model is None or self.network is None:
             raise UserError("Trainer.evaluate: there is no spiking network yet: call convert() first")
-        self._stage("evaluate")
+        self._log.stage("evaluate")
         fitted = {name: v for name, v in self._state.results.items() if name.startswith(("fit/", "ann/"))}
         self._state.results = fitted
         if self._ann is None or not self._ann.is_of(self.model):
@@ -365,13 +315,13 @@ class Trainer:
         images = TestPass(self.data, simulator, self.encoder, self.seed, self.network)
         sampled = max((callback.sample_images for callback in self.callbacks), default=0)
         seconds = 0.0
-        self._tell("on_simulation_start", self._state, images.n_images)
+        self._log.tell("on_simulation_start", self._state, images.n_images)
         with simulator.open(self.network, self.encoder.constant) as opened:
             if simulator.verify_images:
                 self._verify(images, opened)
             for batch, took in images.simulate(opened, self._ann.classes, evaluation, sampled):
                 seconds += took
-                self._tell("on_simulation_batch_end", self._state, batch)
+                self._log.tell("on_simulation_batch_end", self._state, batch)
             used = opened.used
         known = dict(self._state.results)
         metrics = evaluation.metrics() | {
@@ -381,24 +331,24 @@ class Trainer:
         self._record(metrics)
         accuracy, agreement = evaluation.accuracy_at_step, evaluation.agreement_at_step
         curves = {"accuracy": accuracy.tolist(), "agreement": agreement.tolist()}
-        for logger in self._started:
+        for logger in self._log.started:
             logger.set_tag("simulator.used", used)
             for name, values, first in step_series(curves, simulator.n_steps, simulator.dt):
                 logger.log_series(name, values, first)
-        if self._started:
-            with self._going_on():
+        if self._log.started:
+            with self._log.going_on():
                 self._write_curves(accuracy, agreement, evaluation)
                 if counts := OperationCounts.of(metrics):
                     energy = write_energy(self.output_dir / "tables" / "energy.csv", energy_estimates(counts))
-                    self._log_artifact(energy, "tables")
+                    self._log.artifact(energy, "tables")
         self._state.outcome = evaluation.outcome()
         self._state.diagnosis = self._diagnose(images) if self.diagnosed_images else None
         told = description(self._state.results, used, self._trained_by, self._state.diagnosis)
-        self._tag("description", told)
-        self._tell("on_evaluate_end", self._state)
-        self._stage("done")
-        address = {"run": self.name} if self._started else {}
-        address |= {k: v for logger in self._started for k, v in logger.address.items()}
+        self._log.tag("description", told)
+        self._log.tell("on_evaluate_end", self._state)
+        self._log.stage("done")
+        address = {"run": self.name} if self._log.started else {}
+        address |= {k: v for logger in self._log.started for k, v in logger.address.items()}
         result = RunResult(
             dict(self._state.results),
             curves["accuracy"],
@@ -434,34 +384,26 @@ class Trainer:
             [describe(callback) for callback in self.callbacks if callback.changes_fit],
         )
 
-    def _sink(self, fingerprint: str) -> "_Sink":
+    def _sink(self, fingerprint: str) -> FitLog:
         """Return what the training path tells; where an earlier process was interrupted, callbacks are as they were."""
-        state = self._states.newest(fingerprint) if self.resumed is not None and self._started else None
+        state = self._states.newest(fingerprint) if self.resumed is not None and self._log.started else None
         if state is not None:
-            self._tag("fit.resumed", f"epoch {state.epoch + 1}, batch {state.batch + 1}")
-            for name, callback in self._callbacks_by_name():
+            self._log.tag("fit.resumed", f"epoch {state.epoch + 1}, batch {state.batch + 1}")
+            for name, callback in self._log.callbacks_by_name():
                 if name in state.callbacks:
                     callback.load_state_dict(state.callbacks[name])
             for epoch, metrics in enumerate(state.history, start=1):
                 self._record(metrics, step=epoch)
-        return _Sink(self, fingerprint, state)
-
-    def _callbacks_by_name(self) -> Iterator[tuple[str, Callback]]:
-        """Yield the callbacks, each by its class and how many of it came before."""
-        seen: dict[str, int] = {}
-        for callback in self.callbacks:
-            name = type(callback).__name__
-            yield f"{name} {seen.setdefault(name, 0)}", callback
-            seen[name] += 1
+        return FitLog(self._log, self._state, fingerprint, state)
 
     @contextmanager
     def _shared_fit(self, fingerprint: str) -> Iterator[EarlierFit | None]:
         """Yield an earlier run's training that is this one's too, if it may be taken and a logger finds one."""
-        if not self.training.reuse or not self._started:
+        if not self.training.reuse or not self._log.started:
             yield None
             return
         with ExitStack() as open_until_logged:
-            for logger in self._started:
+            for logger in self._log.started:
                 if earlier := open_until_logged.enter_context(logger.shared_fit(fingerprint)):
                     break
             else:
@@ -499,36 +441,21 @@ class Trainer:
         from snnpipe.diagnosis.diagnose import diagnose
 
         assert self.model is not None
-        self._stage("diagnose")
+        self._log.stage("diagnose")
         found = diagnose(images, self.model, self._parts, self.diagnosed_images)
         self._record(found.metrics())
-        if self._started:
-            with self._going_on():
+        if self._log.started:
+            with self._log.going_on():
                 for path in write_diagnosis(self.output_dir / "diagnosis", found):
-                    self._log_artifact(path, "diagnosis")
+                    self._log.artifact(path, "diagnosis")
         return found
 
     def _save_checkpoint(self) -> None:
         """Save the trained weights, if they are still to be saved."""
         if self._unsaved is not None:
             for path in sorted(self._unsaved.save(self.output_dir / "checkpoint").iterdir()):
-                self._log_artifact(path, "checkpoint")
+                self._log.artifact(path, "checkpoint")
             self._unsaved = None
-
-    @contextmanager
-    def _going_on(self) -> Iterator[None]:
-        """Where files cannot be written, warn, and go on without them: the run's metrics are worth more."""
-        try:
-            yield
-        except StorageError as error:
-            if not self._started:
-                raise
-            self._go_on_without(error)
-
-    def _go_on_without(self, error: StorageError) -> None:
-        self._missing.append(one_line(error))
-        self._tag("files.missing", "; ".join(self._missing)[:5000])
-        warnings.warn(f"{one_line(error)}; the run goes on without it", stacklevel=1)
 
     def _write_curves(
         self, accuracy: NDArray[np.float64], agreement: NDArray[np.float64], evaluation: Evaluation
@@ -541,7 +468,7 @@ class Trainer:
             for t, (a, b) in enumerate(zip(accuracy.tolist(), agreement.tolist(), strict=True))
         ]
         header = ("step", "time_ms", "accuracy", "agreement")
-        self._log_artifact(write_csv(self.output_dir / "tables" / "accuracy_over_time.csv", header, rows), "tables")
+        self._log.artifact(write_csv(self.output_dir / "tables" / "accuracy_over_time.csv", header, rows), "tables")
         path = self.output_dir / "plots" / "accuracy_over_time.png"
         accuracy_over_time(
             path,
@@ -551,7 +478,7 @@ class Trainer:
             images=evaluation.images,
             dt=dt,
         )
-        self._log_artifact(path, "plots")
+        self._log.artifact(path, "plots")
 
     # ------------------------------------------------------------------ logging
 
@@ -569,9 +496,7 @@ class Trainer:
         if commit := git_commit():
             tags["git.commit"] = commit
         try:
-            for logger in self.loggers:
-                self._started.append(logger)
-                logger.start(self.name, flatten(self.config), tags, self.parent, self.resumed)
+            self._log.start(self.name, flatten(self.config), tags, self.parent, self.resumed)
             self.was_logged = True
             self._log_setup()
         except BaseException as error:
@@ -586,15 +511,19 @@ class Trainer:
         if isinstance(error, Exception):
             signals.check()
 
+    def _record(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._state.results.update(metrics)
+        self._log.metrics(metrics, step)
+
     def _log_setup(self) -> None:
         state = self._state
         assert state.spec is not None and state.plan is not None
-        for logger in self._started:
+        for logger in self._log.started:
             logger.log_dataset(state.spec)
-        self._log_artifact(write_json(self.output_dir / "environment.json", describe_environment()), "")
-        self._log_artifact(write_text(self.output_dir / "config.yaml", to_yaml(self.config)), "")
+        self._log.artifact(write_json(self.output_dir / "environment.json", describe_environment()), "")
+        self._log.artifact(write_text(self.output_dir / "config.yaml", to_yaml(self.config)), "")
         for path in write_plan(self.output_dir / "conversion", state.plan):
-            self._log_artifact(path, "conversion")
+            self._log.artifact(path, "conversion")
 
     def _finalize(self, error: BaseException | None) -> None:
         """End the run in every logger, whatever happens to the others."""
@@ -603,13 +532,7 @@ class Trainer:
             stopped = signals.pending() or isinstance(error, (KeyboardInterrupt, SystemExit))
             status = "KILLED" if stopped else "FAILED"
             self._tell_exception(error)
-        failures: list[Exception] = []
-        for logger in self._started:
-            if error is not None:
-                _attempt(failures, logger.set_tag, "error", reason(error))
-                _attempt(failures, logger.set_tag, "error.mistake", str(isinstance(error, UserError)).lower())
-            _attempt(failures, logger.finalize, status)
-        self._started = []
+        failures = self._log.end(status, error)
         if error is None and not failures:
             self._states.clear()
         self._held.close()
@@ -619,82 +542,12 @@ class Trainer:
     def _tell_exception(self, error: BaseException) -> None:
         failures: list[Exception] = []
         for callback in self.callbacks:
-            _attempt(failures, callback.on_exception, self._state, error)
-        if isinstance(error, Exception) and not isinstance(error, UserError) and self._started:
+            attempt(failures, callback.on_exception, self._state, error)
+        if isinstance(error, Exception) and not isinstance(error, UserError) and self._log.started:
             text = "".join(traceback.format_exception(error))
-            _attempt(failures, lambda: self._log_artifact(write_text(self.output_dir / "traceback.txt", text), ""))
+            attempt(failures, lambda: self._log.artifact(write_text(self.output_dir / "traceback.txt", text), ""))
         for failure in failures:  # the first error is the one to report
             error.add_note(f"and while the run was being ended: {type(failure).__name__}: {one_line(failure)}")
-
-    def _stage(self, stage: str) -> None:
-        self._tag("stage_reached", stage)
-
-    def _tag(self, name: str, value: str) -> None:
-        for logger in self._started:
-            logger.set_tag(name, value)
-
-    def _record(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._state.results.update(metrics)
-        for logger in self._started:
-            logger.log_metrics(metrics, step)
-
-    def _log_artifact(self, path: Path, folder: str) -> None:
-        for logger in self._started:
-            logger.log_artifact(path, folder)
-
-    def _tell(self, hook: str, *arguments: Any) -> None:
-        for callback in self.callbacks:
-            with self._going_on():
-                getattr(callback, hook)(*arguments)
-
-
-class _Sink:
-    """What a training path tells, passed on to callbacks and loggers."""
-
-    def __init__(self, trainer: Trainer, fingerprint: str, resumed: TrainingState | None):
-        self._trainer = trainer
-        self._fingerprint = fingerprint
-        self.resumed = resumed
-        self._history = list(resumed.history) if resumed else []
-        self._step = 0
-
-    def epoch_end(self, progress: FitProgress, arrays: Arrays | None = None) -> bool:
-        trainer, state = self._trainer, self._trainer._state
-        state.results.update(progress.metrics)
-        for logger in trainer._started:
-            logger.log_metrics(progress.metrics, step=progress.epoch)
-        trainer._tell("on_epoch_end", state, progress)
-        self._history.append(progress.metrics)
-        if arrays is not None:
-            over = state.stop_training or progress.epoch == progress.epochs
-            self._resumable(progress.epoch, 0, arrays, over=over)
-        return state.stop_training
-
-    def batch_end(self, progress: BatchProgress, arrays: Arrays | None = None) -> None:
-        self._trainer._tell("on_train_batch_end", self._trainer._state, progress)
-        self._step = progress.epoch * progress.n_batches + progress.batch + 1
-        if arrays is not None:
-            self._resumable(progress.epoch, progress.batch + 1, arrays)
-
-    def _resumable(self, epoch: int, batch: int, arrays: Arrays, *, over: bool = False) -> None:
-        """Tell the callbacks of a point that another process could go on from; where a signal asks for it, end here."""
-        trainer = self._trainer
-
-        def state() -> TrainingState:
-            callbacks = {name: callback.state_dict() for name, callback in trainer._callbacks_by_name()}
-            return TrainingState(self._fingerprint, epoch, batch, [*self._history], over, arrays(), callbacks)
-
-        if trainer._started:
-            trainer._tell("on_resumable_point", trainer._state, ResumablePoint(self._step, over, state))
-        signals.check()
-
-
-def _attempt(failures: list[Exception], step: Callable[..., None], *arguments: Any) -> None:
-    """Do one step of ending a run; where it fails, the other steps are done all the same."""
-    try:
-        step(*arguments)
-    except Exception as failure:
-        failures.append(failure)
 
 
 def _check_shapes(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> None:

@@ -22,7 +22,7 @@ from snnpipe.sweeps.durations import KEY as N_STEPS
 from snnpipe.types import EarlierRun, SweepJob
 
 if TYPE_CHECKING:
-    from snnpipe.trainer import RunResult
+    from snnpipe.run_result import RunResult
 
 _RESULT = "result.json"
 FAULT, MISTAKE = 1, 2

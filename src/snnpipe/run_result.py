@@ -1,0 +1,55 @@
+"""What a run ends with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from snnpipe.diagnosis.values import Diagnosis
+from snnpipe.errors import StorageError
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run ended with.
+
+    Attributes
+    ----------
+    metrics
+        Every metric without a step, by its name in MLflow.
+    accuracy_at_step, agreement_at_step
+        After each simulation step.
+    at_duration
+        The metrics after each shorter duration that was asked for, by its number of steps.
+    simulator
+        Which simulator was used, and why where there was a choice.
+    trained_by
+        Id of the earlier run whose training was taken; empty where this run trained.
+    address
+        What a person needs to find the run again, by label.
+    diagnosis
+        Where the conversion lost accuracy; None where that was turned off.
+    """
+
+    metrics: Mapping[str, float]
+    accuracy_at_step: Sequence[float]
+    agreement_at_step: Sequence[float]
+    at_duration: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    simulator: str = ""
+    trained_by: str = ""
+    address: Mapping[str, str] = field(default_factory=dict)
+    diagnosis: Diagnosis | None = None
+
+
+class UnsavedWeightsError(StorageError):
+    """A run has its results, and its trained weights could not be written.
+
+    Parameters
+    ----------
+    message
+        What could not be written, and the cure.
+    result
+        What the run ended with.
+    """
+
+    def __init__(self, message: str, result: RunResult):
+        super().__init__(message)
+        self.result = result
