@@ -189,9 +189,9 @@ class MLflowLogger:
         """Record a table where MLflow's pages look for tables, in place of an earlier one."""
         content = json.dumps({"columns": list(header), "data": [list(row) for row in rows]})
         with TemporaryDirectory() as folder:
-            file = Path(folder, name)
+            file = Path(folder, Path(name).name)
             file.write_text(content, encoding="utf-8")
-            self.log_artifact(file)
+            self.log_artifact(file, "/".join(Path(name).parent.parts))
         self.set_tag("mlflow.loggedArtifacts", json.dumps([{"path": name, "type": "table"}]))
 
     def earlier_run(self, run_id: str | None, fingerprint: str, parent: str | None = None) -> EarlierRun | None:
