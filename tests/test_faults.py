@@ -16,7 +16,7 @@ from pathlib import Path
 import nengo
 import numpy as np
 import pytest
-from multiruns import FAST, client_of, runs_of, wait_for
+from multiruns import FAST, client_of, runs_of, table_of, wait_for
 from team_store import free_port, server_process
 
 import snnpipe.send
@@ -550,10 +550,16 @@ def test_what_a_killed_run_has_left_unsent_comes_before_it_goes_on(tmp_path):
     left = Spool(tmp_path / "run" / "unsent" / run_id, {"run_id": run_id})
     left.add({"kind": "metrics", "stream": "rows", "points": [["fit/loss", 0.4, 2]], "at": 3_000})
     left.close()
+    with (left.folder / "calls.jsonl").open("ab") as file:  # it was killed while it wrote
+        file.write(b'{"n": 99, "kind": "tag", "na')
+    left = Spool(left.folder)
+    left.add({"kind": "tag", "stream": "rows", "name": "fit.resumed", "value": "true", "at": 3_000})
+    left.close()
     second = MLflowLogger(folder=str(tmp_path / "mlruns"), spool=str(tmp_path / "run"))
     second.start("run", {}, {}, resumed=run_id)
     for step, loss in ((2, 0.4), (3, 0.3)):
         second.log_metrics({"fit/loss": loss}, step=step)
+    assert second._client.get_run(run_id).data.tags["fit.resumed"] == "true"
     history = second._client.get_metric_history(run_id, "fit/loss")
     assert [(point.step, point.value, point.timestamp < 3_001) for point in history] == [
         (1, 0.5, True),
@@ -652,9 +658,10 @@ class Gates(Callback):
                 time.sleep(0.05)
 """
 EPOCHS, STEPS = 12, 300
+OUT = "paths.output_dir=out"
 STEADY = (
     *("debug=fast", "model=mlp", "model.units=[8]", f"training.epochs={EPOCHS}", f"simulator.n_steps={STEPS}"),
-    *("diagnosis.images=20", "paths.output_dir=out", "+callbacks.gates._target_=gates.Gates"),
+    *("diagnosis.images=20", "+callbacks.gates._target_=gates.Gates"),
 )
 
 
@@ -665,8 +672,11 @@ class Gated:
         self.folder = folder
         (folder / "gates.py").write_text(GATES)
         for name in gates:
-            (folder / f"{name}.gate").touch()
-        self.process = start(*STEADY, *overrides)
+            self.shut(name)
+        self.process = start(*overrides, *STEADY)
+
+    def shut(self, name):
+        (self.folder / f"{name}.gate").touch()
 
     def wait(self, name):
         def there():
@@ -685,6 +695,7 @@ class Gated:
             self.process.kill()
         assert self.process.returncode == 0, err
         assert "SNN accuracy" in out and "Traceback" not in err, err
+        self.out = out
         return err
 
 
@@ -731,7 +742,7 @@ def test_a_run_whose_server_hangs_and_is_killed_later_loses_nothing(tmp_path, sh
     start, address = own_server
     gates = ("epoch 3", "epoch 6", "epoch 9", "simulation")
     with start() as server:
-        run = Gated(tmp_path / "process", process, f"logger.tracking_uri={address}", gates=gates)
+        run = Gated(tmp_path / "process", process, f"logger.tracking_uri={address}", OUT, gates=gates)
         run.wait("epoch 3")
         os.killpg(server.pid, signal.SIGSTOP)
         run.let_go_on("epoch 3")
@@ -756,7 +767,7 @@ def test_a_run_whose_server_is_gone_for_good_ends_and_is_sent_later(tmp_path, sh
 
     start, address = own_server
     with start() as server:
-        run = Gated(tmp_path / "process", process, f"logger.tracking_uri={address}", gates=["epoch 3"])
+        run = Gated(tmp_path / "process", process, f"logger.tracking_uri={address}", OUT, gates=["epoch 3"])
         run.wait("epoch 3")
         os.killpg(server.pid, signal.SIGKILL)
         run.let_go_on("epoch 3")
@@ -772,7 +783,7 @@ def test_a_run_whose_server_is_gone_for_good_ends_and_is_sent_later(tmp_path, sh
 
 @pytest.mark.slow  # 60 s
 def test_a_run_whose_database_is_locked_for_a_while_loses_nothing(tmp_path, process):
-    run = Gated(tmp_path / "process", process, gates=["epoch 3", "simulation"])
+    run = Gated(tmp_path / "process", process, OUT, gates=["epoch 3", "simulation"])
     run.wait("epoch 3")
     with contextlib.closing(sqlite3.connect(run.folder / "mlruns" / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -783,3 +794,36 @@ def test_a_run_whose_database_is_locked_for_a_while_loses_nothing(tmp_path, proc
     assert "does not take what the run logs (database is locked)" in run.end()
     check_whole(client_of(run.folder))
     assert not (run.folder / "out" / "unsent").exists()
+
+
+@pytest.mark.slow  # 120 s
+def test_a_multi_run_whose_server_is_gone_at_its_end_has_its_table(tmp_path, short_answers, process, own_server):
+    from mlflow import MlflowClient
+
+    start, address = own_server
+    with start() as server:
+        overrides = (
+            "-m",
+            "conversion.scale_firing_rates=10,50",
+            "training.reuse=false",
+            f"logger.tracking_uri={address}",
+        )
+        run = Gated(tmp_path / "process", process, *overrides, gates=["simulation"])
+        run.wait("simulation")
+        run.shut("epoch 3")
+        run.let_go_on("simulation")
+        run.wait("epoch 3")
+        os.killpg(server.pid, signal.SIGKILL)
+        run.let_go_on("epoch 3")
+        err = run.end()
+    assert "the table has this process's jobs only" in err
+    assert [line.split()[0] for line in table_of(run.out)] == ["10", "50"]
+    with start():
+        subprocess.run(
+            [sys.executable, "-m", "snnpipe.send"], cwd=run.folder, check=True, capture_output=True, timeout=120
+        )
+        client = MlflowClient(address)
+        runs = client.search_runs([client.get_experiment_by_name("snnpipe").experiment_id])
+        assert [one.info.status for one in runs] == ["FINISHED"] * 3
+        assert sorted("snn/test_accuracy" in one.data.metrics for one in runs) == [False, True, True]
+    assert not list((run.folder / "mlruns").rglob("unsent"))

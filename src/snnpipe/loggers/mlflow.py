@@ -27,7 +27,7 @@ from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, EarlierRun, SweepJob
 
 _PARAM_LENGTH, _NAME_LENGTH = 6000, 250
-_PATIENCE_S = 60.0
+_PATIENCE_S = 30.0
 _OWN_NAMES = {"description": "mlflow.note.content"}
 """MLflow's names of the tags that its pages show in a place of their own."""
 
@@ -191,7 +191,7 @@ class MLflowLogger:
         with TemporaryDirectory() as folder:
             file = Path(folder, Path(name).name)
             file.write_text(content, encoding="utf-8")
-            self.log_artifact(file, "/".join(Path(name).parent.parts))
+            self.log_artifact(file, name.rpartition("/")[0])
         self.set_tag("mlflow.loggedArtifacts", json.dumps([{"path": name, "type": "table"}]))
 
     def earlier_run(self, run_id: str | None, fingerprint: str, parent: str | None = None) -> EarlierRun | None:

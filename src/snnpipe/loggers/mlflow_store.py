@@ -59,6 +59,15 @@ def check_takes_calls(uri: str) -> None:
         check_answers(uri)
 
 
+def wait_no_longer_than_needed() -> None:
+    """Let MLflow's client give up on a server within seconds, in place of minutes at each call, unless told otherwise.
+
+    It reads these variables at each call: for one whose calls are kept where the server does not take them.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+
 def may_take_later(error: BaseException) -> bool:
     """Whether it was a store that failed, or the way to it, and not the call that was wrong."""
     from mlflow.exceptions import MlflowException
@@ -80,9 +89,6 @@ def import_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a logger's `address` says where it is
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    # What a store that is away does not take is kept, and there is no need to wait for it: not minutes, at each call.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     import mlflow
 
     for name in ("mlflow", "alembic"):

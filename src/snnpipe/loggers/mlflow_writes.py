@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from snnpipe.errors import one_line, root_cause
-from snnpipe.loggers.mlflow_store import check_takes_calls, may_take_later
+from snnpipe.loggers.mlflow_store import check_takes_calls, may_take_later, wait_no_longer_than_needed
 from snnpipe.loggers.spool import Call, Outcome, RefusedError, Spool
 from snnpipe.protocols import Status
 
@@ -49,6 +49,7 @@ class MLflowWrites:
     """
 
     def __init__(self, client: Any, run_id: str, uri: str, folder: Path, began_ms: int = 0):
+        wait_no_longer_than_needed()
         self._client, self._run_id, self._uri = client, run_id, uri
         self._spool = Spool(spool_folder(folder, run_id), {"run_id": run_id, "store": without_password(uri)})
         self._now_ms = began_ms
@@ -139,11 +140,12 @@ class MLflowWrites:
                 if not may_take_later(error):
                     raise
                 self._put_off(call["stream"])
-                warnings.warn(
-                    f"the tracking store does not take what the run logs ({root_cause(error)[:200]}): it is kept in "
-                    f"{self._spool.folder} until the store does",
-                    stacklevel=2,
-                )
+                if not len(self._spool):
+                    warnings.warn(
+                        f"the tracking store does not take what the run logs ({root_cause(error)[:200]}): it is kept "
+                        f"in {self._spool.folder} until the store does",
+                        stacklevel=2,
+                    )
             else:
                 return
         self._spool.add(call, file)

@@ -70,13 +70,14 @@ class Spool:
         self._lock: int | None = None
         self._calls = deque[Call]()
         self._refused: list[Call] = []
-        self._behind = False  # whether the file lacks calls that are in memory
+        self._behind = False  # whether the file is to be written anew, for it lacks calls that are in memory
         if (folder / CALLS).exists() or owner is None:
             if not self._hold():
                 raise UserError(f"{folder} belongs to a run that is under way, or is being sent: wait for its end")
-            found, calls = _read(folder)
+            found, calls, whole = _read(folder)
             owner = owner or found
             self._calls.extend(calls)
+            self._behind = not whole  # what is added is not to be added to half a line
         self.owner = {"format": _FORMAT, **owner}
         self._number = max((call["n"] for call in self._calls), default=0)
 
@@ -196,16 +197,16 @@ class Spool:
         self.close()
 
 
-def _read(folder: Path) -> tuple[Mapping[str, Any], list[Call]]:
-    """Return what calls belong to, and the calls; a last line that a killed process has not written out is none."""
+def _read(folder: Path) -> tuple[Mapping[str, Any], list[Call], bool]:
+    """Return what calls belong to, the calls, and whether no half line follows, of a process that was killed."""
     try:
-        lines = (folder / CALLS).read_bytes().split(b"\n")[:-1]
+        *lines, rest = (folder / CALLS).read_bytes().split(b"\n")
         owner, *calls = [json.loads(line) for line in lines]
         if owner["format"] != _FORMAT:
             raise UserError(f"{folder / CALLS} has format {owner['format']}, this snnpipe reads format {_FORMAT}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / CALLS} cannot be read: {one_line(error)}") from error
-    return owner, calls
+    return owner, calls, not rest
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
