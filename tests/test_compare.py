@@ -55,6 +55,18 @@ def command(store, monkeypatch, capsys):
     return run
 
 
+def test_layers_keep_their_names_and_equal_runs_are_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    scales = {f"conversion.scale_firing_rates.conv2d_{i}": float(i) for i in (1, 2)}
+    ids = [log(tmp_path / "mlruns", name, right=980, params=params) for name, params in (("a", scales), ("b", {}))]
+    monkeypatch.setattr(sys, "argv", ["compare", *ids])
+    with pytest.raises(SystemExit):
+        end_with(compare.main)
+    lines = capsys.readouterr().out.splitlines()
+    assert "  B - A: SNN accuracy is the same" in lines
+    assert {line.split()[0][-8:] for line in lines if "firing_rates" in line} == {"conv2d_1", "conv2d_2"}
+
+
 def test_it_says_what_differs(command, store, tmp_path):
     folder, ids = store
     code, out, err = command("first", ids["close"][:12], ids["apart"], "--output", str(tmp_path))

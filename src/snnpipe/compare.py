@@ -19,6 +19,9 @@ from snnpipe.tool import ToolParser, end_with, open_store
 
 _WIDTH = 100
 _ID_LENGTH = 32
+_KEY_LENGTH = 28
+"""Characters of a setting's name that are printed."""
+
 _SHORT = 8
 _NAMED = 5
 _SHOWN = 6
@@ -209,6 +212,8 @@ def _chance(run: _Run, first: _Run) -> str:
     names = ("snn/accuracy_ci_low", "snn/accuracy_ci_high")
     if not all(name in one.metrics for one in (run, first) for name in names):
         return f"{run.letter} - {first.letter}: one of them has no accuracy"
+    if all(run.metrics[name] == first.metrics[name] for name in names):
+        return f"{run.letter} - {first.letter}: SNN accuracy is the same"
     (low, high), (first_low, first_high) = ([one.metrics[name] for name in names] for one in (run, first))
     apart = high < first_low or first_high < low
     says = "lie apart: more than chance" if apart else "overlap: the difference may be chance"
@@ -232,11 +237,18 @@ def _printed(
     names = columns([[run.letter, run.run_id[:_SHORT], run.status.lower(), run.name] for run in runs], str.ljust)
     differ = ["  the settings are the same"]
     if len(settings) > 1:
-        differ = columns([[row[0], *_from_where_they_differ(row[1 : _SHOWN + 1])] for row in settings], str.ljust)
+        differ = columns(
+            [[_end_of(row[0]), *_from_where_they_differ(row[1 : _SHOWN + 1])] for row in settings], str.ljust
+        )
     if len(runs) > _SHOWN:
         differ.append(f"  Of {len(runs)} runs, these are the settings of the first {_SHOWN}; the files have all.")
     parts = [names, columns(results, str.rjust), [f"  {line}" for line in chance], differ]
     return "\n".join([rule, *(line.rstrip() for part in parts for line in (*part, rule))])
+
+
+def _end_of(key: str) -> str:
+    """Return a long key without its beginning: it ends in what tells it from others."""
+    return key if len(key) <= _KEY_LENGTH else f"...{key[3 - _KEY_LENGTH :]}"
 
 
 def _from_where_they_differ(values: Sequence[str]) -> list[str]:

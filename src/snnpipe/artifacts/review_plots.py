@@ -87,9 +87,8 @@ def _draw_energies(axes: Axes, energies_j: Mapping[str, tuple[float, float, floa
         return
     for row, (low, high, ann) in enumerate(energies_j.values()):
         first = row == 0
-        axes.plot(
-            [low, high], [row, row], color=BLUE, linewidth=5, solid_capstyle="round", label="SNN" if first else ""
-        )
+        axes.plot([low, high], [row, row], color=BLUE, linewidth=5, label="SNN" if first else "")
+        axes.plot([low, high], [row, row], color=BLUE, marker="o", linestyle="none", markersize=5)  # where both are one
         if ann is not None:
             axes.plot(ann, row, color=ORANGE, marker="D", linestyle="none", markersize=5, label="ANN" if first else "")
     axes.set_xscale("log")
