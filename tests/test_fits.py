@@ -17,7 +17,7 @@ from snnpipe.loggers import mlflow_fits
 from snnpipe.testing import SPEC
 
 FIT_PARTS = ("data", "model", "training", "seed")
-WITHOUT_EFFECT = {"data.data_dir", "data.test_split", "data.max_test_images", "training.reuse"}
+WITHOUT_EFFECT = {"data.data_dir", "data.test_split", "data.max_test_images", "training.reuse", "training.resume"}
 
 
 def fingerprint(config: Mapping[str, Any], **changes: Any) -> str:

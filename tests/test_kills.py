@@ -79,8 +79,7 @@ class Logger(CsvLogger):
     def log_metrics(self, metrics, step=None):
         super().log_metrics(metrics, step)
         if "ann/test_accuracy" in metrics and not (Path(os.environ["FLAGS"]) / "logging").exists():
-            self._file.write("half a li")
-            self._file.flush()
+            self._file.write(b"half a li")
             die(os.environ["FLAGS"], "logging")
 '''
 WORDS = (

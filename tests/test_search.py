@@ -81,9 +81,9 @@ def test_a_duration_that_cannot_be_logged_is_a_failed_job_of_its_own(command, tm
     (tmp_path / "fragile_store.py").write_text(
         "from snnpipe.loggers.mlflow import MLflowLogger\n"
         "class Fragile(MLflowLogger):\n"
-        "    def start(self, name, params, tags, parent=None):\n"
+        "    def start(self, name, params, tags, parent=None, resumed=None):\n"
         "        self.steps = params.get('simulator.n_steps')\n"
-        "        super().start(name, params, tags, parent)\n"
+        "        super().start(name, params, tags, parent, resumed)\n"
         "    def log_metrics(self, metrics, step=None):\n"
         "        if self.steps == 4:\n"
         "            raise RuntimeError('the store is on fire')\n"
