@@ -109,7 +109,7 @@ def process(tmp_path: Path, data_dir: Path) -> Callable[..., subprocess.Popen]:
     folder = tmp_path / "process"
     folder.mkdir()
 
-    def start(*overrides: str, data_dir: Path = data_dir) -> subprocess.Popen:
+    def start(*overrides: str) -> subprocess.Popen:
         environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "HYDRA_FULL_ERROR")}
         return subprocess.Popen(
             [sys.executable, "-m", "snnpipe", *overrides],

@@ -15,8 +15,6 @@ KILLER = '''
 
 import os
 import signal
-import threading
-import time
 from pathlib import Path
 
 from snnpipe.callbacks.base import Callback
@@ -34,11 +32,17 @@ def die(flags, stage):
 
 class Data(TfdsDataModule):
     def prepare_data(self):
-        def watch():
-            while not list(Path(os.environ["TFDS_DATA_DIR"]).rglob("*incomplete*")):
-                time.sleep(0.001)
-            die(os.environ["FLAGS"], "preparing")
-        threading.Thread(target=watch, daemon=True).start()
+        from snnpipe.data.digits import Digits
+
+        whole = Digits._generate_examples
+
+        def half(builder, **which):
+            for i, example in enumerate(whole(builder, **which)):
+                if i == 100:
+                    die(os.environ["FLAGS"], "preparing")
+                yield example
+
+        Digits._generate_examples = half
         super().prepare_data()
 
 
@@ -112,10 +116,11 @@ def test_a_run_that_is_killed_at_each_stage_ends_as_one_that_is_not(process, tmp
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("FLAGS", str(tmp_path / "flags"))
     folder = tmp_path / "process"
-    words = (*WORDS, f"+callbacks.killer={{_target_: killer.Killer, flags: {tmp_path}/flags}}")
+    prepared = f"data.data_dir={tmp_path}/tfds"  # and no other folder that has them
+    words = (*WORDS, prepared, f"+callbacks.killer={{_target_: killer.Killer, flags: {tmp_path}/flags}}")
     codes = []
     while not codes or codes[-1] != 0:
-        running = process(*words, data_dir=tmp_path / "tfds")
+        running = process(*words)
         _, err = running.communicate(timeout=120)
         codes.append(running.returncode)
         assert running.returncode in (0, -signal.SIGKILL), err
@@ -123,6 +128,6 @@ def test_a_run_that_is_killed_at_each_stage_ends_as_one_that_is_not(process, tmp
     assert len(codes) == len(STAGES) + 1
     status, found = left_by(folder, "mlruns")
     assert status == "FINISHED"
-    whole = process(*words, "paths.mlruns=whole", data_dir=tmp_path / "tfds")  # every flag is there: nothing kills it
+    whole = process(*words, "paths.mlruns=whole")  # every flag is there: nothing kills it
     _, err = whole.communicate(timeout=120)
     assert (status, found) == left_by(folder, "whole"), err

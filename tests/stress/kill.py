@@ -26,7 +26,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SETTINGS = [
-    *("model=mlp", "model.units=[16]", "training.epochs=40", "training.reuse=false", "data.batch_size=64"),
+    *(
+        "data.data_dir=tfds",
+        "model=mlp",
+        "model.units=[16]",
+        "training.epochs=40",
+        "training.reuse=false",
+        "data.batch_size=64",
+    ),
     *("callbacks=early_stopping", "callbacks.early_stopping.patience=50", "callbacks.checkpoints.every_steps=3"),
     *("data.max_test_images=200", "simulator.n_steps=40", "simulator.batch_size=10", "diagnosis.images=5"),
 ]
