@@ -120,8 +120,9 @@ def _compose_and_run(composed: DictConfig) -> Any:
         return run_job(composed)
     try:
         config = resolve(composed)
-        check(config, interpolated_keys(composed))
-        result = build(config, tags=chosen_experiment(), command=command_line(sys.argv[1:])).run()
+        check(config, interpolated_keys(composed), trusted=None)
+        command = command_line(sys.argv[1:])
+        result = build(config, tags=chosen_experiment(), command=command, trusted=None).run()
     except Exception as error:
         signals.check()
         if not isinstance(error, UserError):

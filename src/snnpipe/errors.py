@@ -50,7 +50,11 @@ class SimulationError(UserError):
     """A simulator cannot run this network as configured."""
 
 
-class CheckpointError(UserError):
+class ArtifactError(UserError):
+    """A file of an earlier run is missing, damaged, of another format, or of another network."""
+
+
+class CheckpointError(ArtifactError):
     """A checkpoint is missing, damaged, or of another architecture."""
 
 

@@ -1,6 +1,8 @@
-"""Files that are whole or absent: written aside, synced and renamed."""
+"""Files that are whole or absent: written aside, synced and renamed; and names that stay in their folder."""
 
+import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from snnpipe.errors import UserError
+
+_NAME_LENGTH = 100
 
 
 @contextmanager
@@ -43,3 +47,14 @@ def make_folder(path: Path, key: str) -> Path:
             f"{key}: cannot write to {path} ({error.strerror}): set {key} to a folder that can be written"
         ) from error
     return path
+
+
+def file_name(name: str) -> str:
+    """Return what a file is called after something with a name: itself, if that is letters, digits, ``_-.`` alone.
+
+    Another has a digest behind it, so that different names stay different files. None leads out of a folder.
+    """
+    plain = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII).lstrip(".")[:_NAME_LENGTH]
+    if plain == name and name:
+        return name
+    return f"{plain}_{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from snnpipe import __version__, signals
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
-from snnpipe.checkpoint import Checkpoint, EarlierFit
+from snnpipe.checkpoint import Checkpoint, EarlierFit, check_weight_names
 from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, filter_tags, flatten, run_name, to_yaml
 from snnpipe.diagnosis.values import Diagnosis
@@ -215,7 +215,7 @@ class Trainer:
         spec = self._state.spec = self.data.spec
         start_afresh(self.seed)
         self.model = self.architecture.build(spec)
-        _check_shapes(self.model, spec)
+        _check_model(self.model, spec)
         plan = self._state.plan = self.converter.explain(self.model)
         plan.require_convertible()
         if not any(layer.neurons for layer in plan.layers):
@@ -550,7 +550,7 @@ def _attempt(failures: list[Exception], step: Callable[..., None], *arguments: A
         failures.append(failure)
 
 
-def _check_shapes(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> None:
+def _check_model(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> None:
     shape = getattr(model, "output_shape", None)
     if shape != (None, spec.n_classes):
         raise ModelError(
@@ -563,5 +563,7 @@ def _check_shapes(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> No
                 f"model: its input node has {model.input_shape[1]} values, and an image of {spec.name} has "
                 f"{np.prod(spec.image_shape)}"
             )
-    elif activation_name(model.layers[-1]) == "softmax":
+        return
+    check_weight_names(model)
+    if activation_name(model.layers[-1]) == "softmax":
         raise ModelError(f"model: its output {model.layers[-1].name!r} is a softmax: leave it out and give raw logits")

@@ -19,7 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from snnpipe.errors import ConfigError, LoggingError
+from snnpipe.errors import LoggingError
 
 _POLL_S = 0.2
 
@@ -56,9 +56,6 @@ class Answer:
 class ClusterLauncher(Launcher):
     """Hands all jobs to a cluster, and prints what each has printed when it is over."""
 
-    def __init__(self, **settings: Any):
-        self.settings: Any = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
-
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands to a launcher."""
         self.context, self.task, self.config = hydra_context, task_function, config
@@ -69,14 +66,8 @@ class ClusterLauncher(Launcher):
         Raises
         ------
         UserError
-            If a setting is outside its domain, or the cluster cannot be had.
+            If the cluster cannot be had.
         """
-        from snnpipe.schema import value_problem
-
-        values, domains = self.settings, self._domains()
-        problems = [value_problem(f"hydra.launcher.{name}", values[name], domains[name]) for name in domains]
-        if found := [problem for problem in problems if problem]:
-            raise ConfigError(*found)
         setup_globals()
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         jobs = Jobs(self.context, self.config, self.task, Singleton.get_state(), os.getcwd(), _settings_of_stores())
@@ -111,10 +102,6 @@ class ClusterLauncher(Launcher):
         return JobReturn(overrides=list(config.hydra.overrides.task), status=JobStatus.COMPLETED)
 
     @abstractmethod
-    def _domains(self) -> Mapping[str, Any]:
-        """Return what each setting may be, as a type."""
-
-    @abstractmethod
     def _submit(self, jobs: Jobs, overrides: Mapping[int, Sequence[str]]) -> dict[int, Any]:
         """Hand jobs over to run `run`, and return what each is known by."""
 
@@ -129,6 +116,11 @@ class ClusterLauncher(Launcher):
     @abstractmethod
     def _stop(self, pending: Mapping[int, Any]) -> None:
         """End jobs."""
+
+
+def plain(setting: Any) -> Any:
+    """Return a setting as plain lists and dictionaries: Hydra hands containers of its own to a launcher."""
+    return OmegaConf.to_container(setting, resolve=True) if OmegaConf.is_config(setting) else setting
 
 
 def run(jobs: Jobs, number: int, overrides: Sequence[str]) -> Answer:

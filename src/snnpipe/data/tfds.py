@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from snnpipe.errors import DataError, did_you_mean, one_line
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, NonNegativeInt, PositiveInt, Share
+from snnpipe.types import DataSpec, NonNegativeInt, PositiveInt, Share, Text
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -75,13 +75,13 @@ class TfdsDataModule:
 
     without_effect_on_fit: ClassVar[Collection[str]] = ("data_dir", "test_split", "max_test_images")
 
-    name: str
-    version: str | None = None
-    data_dir: str | None = None
+    name: Text
+    version: Text | None = None
+    data_dir: Text | None = None
     batch_size: PositiveInt = 128
-    train_split: str = "train"
-    test_split: str = "test"
-    validation_split: str | None = None
+    train_split: Text = "train"
+    test_split: Text = "test"
+    validation_split: Text | None = None
     validation_share: Share = 0.1
     scaling: Scaling = "minus_one_to_one"
     shuffle: bool = True

@@ -11,7 +11,8 @@ from typing import Any, TextIO
 from snnpipe.artifacts.tables import write_json
 from snnpipe.files import make_folder
 from snnpipe.protocols import Status
-from snnpipe.types import DataSpec
+from snnpipe.schema import check_fields
+from snnpipe.types import DataSpec, Text
 
 
 @dataclass
@@ -24,9 +25,12 @@ class CsvLogger:
         Where to; it is made if it is missing.
     """
 
-    folder: str
+    folder: Text
     _tags: dict[str, str] = field(default_factory=dict, init=False)
     _file: TextIO | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "logger.csv")
 
     def start(
         self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None

@@ -20,7 +20,7 @@ from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, is_server, open_
 from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, sweep_fingerprint
 from snnpipe.protocols import Status
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, SweepJob
+from snnpipe.types import DataSpec, ExperimentName, SweepJob, Text
 
 _BATCH = {"params": 100, "metrics": 1000}
 _PARAM_LENGTH, _NAME_LENGTH = 6000, 250
@@ -43,9 +43,9 @@ class MLflowLogger:
         Where the SQLite store and its artifacts are kept.
     """
 
-    experiment_name: str = "snnpipe"
-    tracking_uri: str | None = None
-    folder: str = "mlruns"
+    experiment_name: ExperimentName = "snnpipe"
+    tracking_uri: Text | None = None
+    folder: Text = "mlruns"
     _run_id: str = field(default="", init=False)
     _experiment_id: str = field(default="", init=False)
 

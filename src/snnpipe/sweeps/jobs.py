@@ -13,9 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from snnpipe import signals
+from snnpipe.checked_files import read_json, write_json
 from snnpipe.compat import limit_cores, present_cores
 from snnpipe.errors import UserError, one_line, reason
-from snnpipe.files import replace_file
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
 from snnpipe.types import SweepJob
@@ -23,7 +23,7 @@ from snnpipe.types import SweepJob
 if TYPE_CHECKING:
     from snnpipe.trainer import RunResult
 
-_RESULT = "result.json"
+_RESULT, _RESULT_FORMAT = "result.json", 1
 FAULT, MISTAKE = 1, 2
 
 
@@ -43,7 +43,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     trainer = None
     try:
         config = resolve(composed)
-        check(config, interpolated_keys(composed))
+        check(config, interpolated_keys(composed), trusted=None)
         if composed.sweep.resume and (done := job.finished(config)):
             print(f"snnpipe: job {job} is done already: run {done.run_id}", flush=True)
             return done.metrics
@@ -54,6 +54,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
             parent=composed.sweep.parent,
             durations=shorter,
             command=command_line(job.alone(config)),
+            trusted=None,
         )
         result = trainer.run()
         for n_steps, metrics in result.at_duration.items():
@@ -107,9 +108,16 @@ def single(overrides: Sequence[str]) -> list[str]:
 
 
 def kept_jobs(folder: Path) -> list[SweepJob]:
-    """Return the jobs that left their answers in a multi-run's folder, in their order."""
+    """Return the jobs that left their answers in a multi-run's folder, in their order.
+
+    Raises
+    ------
+    ArtifactError
+        If one of the files was altered or cut off.
+    """
     folders = sorted(folder.glob(f"*/{_RESULT}"), key=lambda path: (len(path.parent.name), path.parent.name))
-    return [SweepJob(**job) for path in folders for job in json.loads(path.read_text())]
+    answers = [read_json(path, _RESULT_FORMAT, "answer of a job")["answers"] for path in folders]
+    return [SweepJob(**job) for of_job in answers for job in of_job]
 
 
 def _with_steps(config: Mapping[str, Any], n_steps: int) -> dict[str, Any]:
@@ -177,7 +185,7 @@ class _Job:
 
         for n_steps in self._durations:
             try:
-                check(_with_steps(config, n_steps))
+                check(_with_steps(config, n_steps), trusted=None)
             except UserError as error:
                 tell(error)
                 self._record(self.overrides(n_steps), self.tags(_with_steps(config, n_steps)), error, mistake=True)
@@ -234,6 +242,4 @@ class _Job:
     def keep(self, overrides: Sequence[str], **answer: Any) -> None:
         """Add an answer to those in the job's folder."""
         self._kept.append({"overrides": list(overrides), **answer})
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with replace_file(self._folder / _RESULT) as file:
-            file.write(json.dumps(self._kept, indent=1).encode())
+        write_json(self._folder / _RESULT, {"answers": self._kept}, _RESULT_FORMAT)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.protocols import CallbackSink, DataModule
 from snnpipe.schema import check_fields
+from snnpipe.types import Text
 
 if TYPE_CHECKING:
     import tf_keras
@@ -24,7 +25,7 @@ class Pretrained:
 
     reuse: ClassVar[bool] = False
 
-    checkpoint: str
+    checkpoint: Text
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
