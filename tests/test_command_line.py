@@ -167,7 +167,7 @@ WRONG = {
     "setting that a neuron refuses": (["neuron=lif", "neuron.tau_rc=-1"], "tau_rc", "-1"),
     "folder that cannot be written": (["paths.output_dir=/proc/nowhere"], "paths.output_dir", "/proc/nowhere"),
     "store that cannot be opened": (["logger.tracking_uri=nonsense://x"], "logger.tracking_uri", "nonsense"),
-    "null for a group": (["model=null"], "model=null", "one of its options"),
+    "null for a group": (["model=null"], "model: got 'null'", "one of its options"),
     "callback that was not chosen": (["+callbacks.early_stopping.patience=3"], "callbacks.early_stopping", "_target_"),
     "unknown key of the logger": (["+logger.trackinguri=x"], "logger.trackinguri", "no such logger"),
     "regularizer by a bare name": (["training.regularizer=foo"], "training.regularizer", "training/regularizer="),

@@ -4,6 +4,7 @@ What a plugin's node may hold is what its constructor takes (`snnpipe.schema`). 
 reported at once, before TensorFlow is imported.
 """
 
+import re
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import Field
@@ -164,23 +166,58 @@ def chosen_experiment() -> dict[str, str]:
     return {"experiment": str(chosen)} if chosen else {}
 
 
-def check_engines(hydra: DictConfig) -> None:
-    """Raise `ConfigError` with every mistake in Hydra's sweeper and launcher, as far as their domains are known."""
-    problems = []
+def check_sweep(composed: DictConfig) -> None:
+    """Raise `ConfigError` with every mistake of a multi-run's own: in its settings, folders, sweeper and launcher.
+
+    What its jobs are told is checked job by job. Of Hydra's own engines, domains are known as far as they stand here.
+    """
+    hydra = composed.hydra
+    problems = _settings_problems(_plain(composed, "sweep"), "sweep", _GROUPS["sweep"], "; choose a sweep with sweep=")
+    problems += _folder_problems(hydra)
     for name in ("sweeper", "launcher"):
         key = f"hydra.{name}"
-        try:
-            node: Any = OmegaConf.to_container(hydra[name], resolve=True)
-        except (OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(f"{key}: {one_line(error).split(' full_key')[0]}") from error
+        node = _plain(composed, key)
+        if not isinstance(node, dict):
+            problems.append(f"{key}: got {shown(node)}: takes a config; choose one with hydra/{name}=")
+            continue
         target = str(node.get("_target_"))
         if target.startswith("hydra_plugins.snnpipe."):
             problems += node_problems(node, key)
         for setting, domain in _ENGINES.get(target, {}).items():
             if problem := value_problem(f"{key}.{setting}", node.get(setting), domain):
                 problems.append(problem)
+    if not problems:
+        problems += _empty_ranges(hydra)
     if problems:
         raise ConfigError(*problems)
+
+
+def _plain(composed: DictConfig, key: str) -> Any:
+    """Return a node of a composed configuration as plain data, interpolations resolved."""
+    try:
+        node = OmegaConf.select(composed, key)
+        return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or key}: {one_line(error).split(' full_key')[0]}") from error
+
+
+def _folder_problems(hydra: DictConfig) -> list[str]:
+    """Return what is wrong with the folders of a multi-run's jobs: each has its own, in that of the multi-run."""
+    subdir = str(OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"])  # type: ignore[call-overload, index]
+    if re.search(r"\$\{hydra\.job\.(num|id)\}", subdir) and not {"/", "\\"} & set(subdir):
+        return []
+    wants = "each job needs a folder of its own in hydra.sweep.dir: give a name with ${hydra.job.num} in it"
+    return [f"hydra.sweep.subdir: got {shown(subdir)}: {wants}"]
+
+
+def _empty_ranges(hydra: DictConfig) -> list[str]:
+    """Return the overrides that sweep over no value at all, so that there would be no job."""
+    parsed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))
+    return [
+        f"{o.get_key_element()}: got {(o.input_line or '').partition('=')[2]}: there is no value in that range"
+        for o in parsed
+        if o.is_range_sweep() and next(o.sweep_iterator(), None) is None
+    ]
 
 
 def _is_under(key: str, parents: Collection[str]) -> bool:

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from snnpipe.errors import ConfigError, did_you_mean
 
 _SHOWN = 200
+_PLAIN = (bool, int, float, str, bytes, None, type(None), list, dict)
 _CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
@@ -107,7 +108,7 @@ def call_problems(
                 problems.append(f"{key}.{name}: no such key; {did_you_mean(str(name), named)}")
         elif (
             name in hints
-            and not _is_built(value)
+            and not (_is_built(value) and _takes_objects(hints[name]))
             and (found := value_problem(f"{key}.{name}", without_nodes(value), hints[name]))
         ):
             problems.append(found)
@@ -149,6 +150,16 @@ def is_node(value: Any) -> bool:
 def _is_built(value: Any) -> bool:
     """Whether Hydra builds a value, or lists what it builds."""
     return is_node(value) or (isinstance(value, list) and any(_is_built(own) for own in value))
+
+
+def _takes_objects(annotation: Any) -> bool:
+    """Whether an annotation has room for what Hydra builds, and is not of numbers and words alone."""
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        return False
+    if typing.get_origin(annotation) is typing.Annotated:
+        arguments = arguments[:1]
+    return any(map(_takes_objects, arguments)) if arguments else annotation not in _PLAIN
 
 
 def without_nodes(value: Any) -> Any:

@@ -2,13 +2,15 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from math import isnan
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Gt, Le, Lt
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import AfterValidator
 
 from snnpipe.errors import ConfigError, SnnPipeError, UserError, did_you_mean, one_line, reason
 from snnpipe.models.function import FunctionArchitecture
@@ -23,6 +25,7 @@ from snnpipe.protocols import (
     TrainingPath,
 )
 from snnpipe.schema import call_problems, is_node, shown, value_problem, without_nodes
+from snnpipe.types import MAX_FLOAT, is_held
 
 TRUSTED = ("snnpipe", "nengo", "nengo_dl", "tf_keras")
 """Packages whose classes any configuration may name, one that was taken from a run's artifacts too."""
@@ -43,6 +46,7 @@ _HYDRAS_KEYS: dict[str, Any] = {
     "_recursive_": bool,
     "_convert_": Literal["none", "partial", "object", "all"],
 }
+_FULL_KEY = re.compile(r"full_key: ([\w.]+)")
 
 
 def foreign_targets(config: Any, trusted: Collection[str], key: str = "") -> Iterator[str]:
@@ -160,19 +164,26 @@ def _looked_at(node: Any, key: str) -> tuple[Any, list[str]]:
         if name in settings and (problem := value_problem(f"{key}.{name}", settings[name], domain)):
             problems.append(problem)
     if settings.get("_partial_") and (family := _family_of(key)):
-        problems.append(f"{key}._partial_: got {settings['_partial_']!r}: a {family[0]} is built whole")
+        problems.append(f"{key}._partial_: got {settings['_partial_']!r}: what builds a {family[0]} takes false")
+    if not problems:
+        problems += family_problems(target, key)
     if not problems:
         own = {name: value for name, value in settings.items() if name == "_args_" or name not in _HYDRAS_KEYS}
-        problems += family_problems(target, key)
         partial = settings.get("_partial_") is True
         problems += call_problems(target, own, key, given=given_arguments(target, key), partial=partial)
         problems += _number_problems(target, own, key)
-    if not problems and str(node["_target_"]).startswith("nengo."):
+    if not problems and node["_target_"].startswith("nengo.") and not any(map(_holds_nodes, settings.values())):
         try:
             return build_node(node, key), []
         except UserError as error:
             problems.append(one_line(error))
     return node, problems
+
+
+def _holds_nodes(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return is_node(value) or any(map(_holds_nodes, value.values()))
+    return isinstance(value, list) and any(map(_holds_nodes, value))
 
 
 def family_problems(target: Callable[..., Any], key: str) -> list[str]:
@@ -215,16 +226,22 @@ def _members(protocol: type) -> list[str]:
 
 
 def _number_problems(target: Callable[..., Any], values: Mapping[str, Any], key: str) -> list[str]:
-    """Return where a number of Nengo's is none: Nengo takes true, and what is not a number, for one."""
-    return [
-        f"{key}.{name}: got {value!r}: should be a number"
-        for name, value in values.items()
-        if hasattr(getattr(target, str(name), None), "low_open") and _is_no_number(value)
-    ]
+    """Return where a number of Nengo's, whose classes have no annotations, is outside of its domain."""
+    domains = {name: _domain_of(getattr(target, str(name), None)) for name in values}
+    found = (value_problem(f"{key}.{name}", values[name], domain) for name, domain in domains.items() if domain)
+    return [problem for problem in found if problem]
 
 
-def _is_no_number(value: Any) -> bool:
-    return isinstance(value, bool) or (isinstance(value, float) and isnan(value))
+def _domain_of(parameter: Any) -> Any:
+    """Return the domain of a number that Nengo declares, as an annotation; None for what is no number."""
+    if not hasattr(parameter, "low_open"):
+        return None
+    bounds: list[Any] = [AfterValidator(is_held)]
+    if parameter.low is not None:
+        bounds.append((Gt if parameter.low_open else Ge)(parameter.low))
+    high = MAX_FLOAT if parameter.high is None else parameter.high
+    bounds.append((Lt if parameter.high_open else Le)(high))
+    return Annotated[float, *bounds]
 
 
 def given_arguments(target: Callable[..., Any], key: str) -> list[str]:
@@ -250,8 +267,10 @@ def build_node(node: Mapping[str, Any], key: str) -> Any:
         cause = error.__cause__
         if isinstance(cause, SnnPipeError):
             raise cause from None
-        why = one_line(cause) if cause is not None else one_line(error)
-        raise UserError(f"{key}: {node['_target_']} does not take these settings: {why}") from error
+        inner, told = _FULL_KEY.search(str(error)), str(cause if cause is not None else error)
+        where = f"{key}.{inner[1]}" if inner else key
+        why = " ".join(_FULL_KEY.sub("", told).split())
+        raise UserError(f"{where}: {node['_target_']} does not take these settings: {why}") from error
     require_family(part, key)
     return part
 

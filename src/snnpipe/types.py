@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from snnpipe.metrics.outcome import Outcome
 
 _MAX_INT = 2**31 - 1
-_MAX_FLOAT, _MIN_FLOAT = 3.4e38, 1.2e-38
+MAX_FLOAT, _MIN_FLOAT = 3.4e38, 1.2e-38
 """What 32 bits hold: numbers beyond are infinite, or nothing, by the time they are computed with."""
 
 
-def _is_held(value: float) -> float:
+def is_held(value: float) -> float:
+    """Return a number of 0 or more that 32 bits can tell from 0; for a type's annotation."""
     if 0 < value < _MIN_FLOAT:
         raise PydanticCustomError("too_small", "should be 0, or {least} or more", {"least": _MIN_FLOAT})
     return value
@@ -42,8 +43,8 @@ def _is_printable(value: str) -> str:
 
 PositiveInt = Annotated[int, Field(ge=1, le=_MAX_INT)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=_MAX_INT)]
-PositiveFloat = Annotated[float, Field(gt=0, le=_MAX_FLOAT, allow_inf_nan=False), AfterValidator(_is_held)]
-NonNegativeFloat = Annotated[float, Field(ge=0, le=_MAX_FLOAT, allow_inf_nan=False), AfterValidator(_is_held)]
+PositiveFloat = Annotated[float, Field(gt=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
 Seed = Annotated[int, Field(ge=0, le=_MAX_INT - 10**6)]
 """NengoDL and tf.data add to it."""
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -51,7 +52,15 @@ Scale = PositiveFloat | dict[str, PositiveFloat]
 Text = Annotated[str, Field(min_length=1), AfterValidator(_is_printable)]
 """A name, a path, or another word that is printed and recorded."""
 ExperimentName = Annotated[Text, Field(max_length=250)]
-Initializer = Text | dict[str, Any]
+
+
+def _is_initializer(value: dict[str, Any]) -> dict[str, Any]:
+    if value.keys() != {"class_name", "config"} or not isinstance(value["config"], dict):
+        raise PydanticCustomError("initializer", "should be a name, or {class_name: ..., config: {...}}")
+    return value
+
+
+Initializer = Text | Annotated[dict[str, Any], AfterValidator(_is_initializer)]
 
 
 def _is_filter(value: Any) -> Any:

@@ -7,6 +7,7 @@ ran the jobs, in which process or on which machine.
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from snnpipe.errors import UserError
+from snnpipe.files import make_folder
 from snnpipe.protocols import Status, SweepStore
 from snnpipe.sweeps.durations import merge_durations
 from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep
@@ -30,9 +32,10 @@ class SweepRecorder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the parent run, or the one of an earlier, same multi-run, and tell the jobs of it."""
-        global _current  # noqa: PLW0603  Hydra makes the callback, and the command line ends what it began
+        global _current, began  # noqa: PLW0603  Hydra makes the callback, and the command line ends what it began
         try:
             _current = _Sweep(config)
+            began = True
         except Exception as error:  # Hydra would make a warning of it, and run the jobs without a parent
             sys.exit(tell(error))
 
@@ -41,21 +44,31 @@ class _Sweep:
     """The multi-run that this process began."""
 
     def __init__(self, config: DictConfig):
-        from snnpipe.config import build_sweep_store, check_engines
+        from snnpipe.config import build_sweep_store, check_sweep
         from snnpipe.describe import command_line
 
-        check_engines(config.hydra)
+        check_sweep(config)
         self._folder = Path(config.hydra.sweep.dir)
+        new = [path for path in (self._folder, *self._folder.parents) if not path.exists()]
+        make_folder(self._folder, "hydra.sweep.dir")
         self._name = str(config.run_name or self._folder.name)
         self._command = command_line(sys.argv[1:])
         identity = _identity(config)
         merge_durations(config)
-        self._store: SweepStore | None = build_sweep_store(config)
-        if self._store is not None:
-            parent = self._store.start_sweep(self._name, self._command, identity, resume=config.sweep.resume)
-            config.hydra.overrides.hydra.append(f"sweep.parent={parent}")
-        elif config.sweep.resume:
-            raise UserError("sweep.resume: got true, but no logger keeps the jobs that are done: take logger=mlflow")
+        try:
+            self._store: SweepStore | None = build_sweep_store(config)
+            if self._store is not None:
+                parent = self._store.start_sweep(self._name, self._command, identity, resume=config.sweep.resume)
+                config.hydra.overrides.hydra.append(f"sweep.parent={parent}")
+            elif config.sweep.resume:
+                raise UserError(
+                    "sweep.resume: got true, but no logger keeps the jobs that are done: take logger=mlflow"
+                )
+        except Exception:
+            with suppress(OSError):
+                for path in new:
+                    path.rmdir()
+            raise
 
     def end(self, status: Status) -> list[SweepJob]:
         """Print the table, write the results, end the parent run, and return the jobs that did not finish."""
@@ -89,6 +102,8 @@ def _identity(config: DictConfig) -> list[str]:
 
 
 _current: _Sweep | None = None
+began = False
+"""Whether this process has begun a multi-run."""
 
 
 def end_sweep(status: Status) -> int:
