@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import sys
-import traceback
 import warnings
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from hydra_plugins.snnpipe import register as register_plugins
 from snnpipe import __version__, signals
 from snnpipe.errors import UserError
+from snnpipe.masking import mask, masked_traceback, to_environment
 
 if TYPE_CHECKING:
     from snnpipe.protocols import Status
@@ -49,13 +49,15 @@ def main() -> None:
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here, not to Hydra's own printer
     warnings.showwarning = _show_warning
+    sys.argv[1:] = [word if word.startswith("-") else to_environment(word) for word in sys.argv[1:]]
     try:
         _check_options(sys.argv[1:])
         with signals.handled(), _ending_the_sweep():
             _compose_and_run()
     except Exception as error:
         if _began() and not isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
-            raise
+            sys.stderr.write(masked_traceback(error))
+            sys.exit(_FAULT)
         _report(error)  # what keeps a configuration from being composed is a mistake in it, of whatever kind
         sys.exit(_MISTAKE)
     except KeyboardInterrupt:
@@ -107,7 +109,7 @@ def _show_warning(
         text = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
     else:
         text = f"snnpipe: warning: {' '.join(text.split())}"
-    print(text, file=file or sys.stderr)
+    print(mask(text), file=file or sys.stderr)
 
 
 @contextlib.contextmanager
@@ -171,7 +173,7 @@ def _compose_and_run(composed: DictConfig) -> Any:
     except Exception as error:
         signals.check()
         if not isinstance(error, UserError):
-            traceback.print_exception(error)
+            sys.stderr.write(masked_traceback(error))
             sys.exit(_FAULT)
         _report(error)
         sys.exit(_MISTAKE)

@@ -212,7 +212,7 @@ def _folder_problems(hydra: DictConfig) -> list[str]:
 
 def _empty_ranges(hydra: DictConfig) -> list[str]:
     """Return the overrides that sweep over no value at all, so that there would be no job."""
-    parsed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))
+    parsed = OverridesParser.create().parse_overrides(OmegaConf.to_container(hydra.overrides.task, resolve=False))
     return [
         f"{o.get_key_element()}: got {(o.input_line or '').partition('=')[2]}: there is no value in that range"
         for o in parsed

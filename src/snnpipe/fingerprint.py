@@ -1,8 +1,8 @@
 """What makes two trainings, or two runs, the same: a digest of all that can change their result."""
 
 import hashlib
-import importlib
 import json
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,6 @@ def _source(target: str) -> Iterator[tuple[str, str]]:
     name = target.rpartition(".")[0]
     if name.split(".")[0] in {package.replace("-", "_") for package in _FIT_PACKAGES}:
         return
-    try:
-        path = getattr(importlib.import_module(name), "__file__", None)
-    except ImportError:
-        return
+    path = getattr(sys.modules.get(name), "__file__", None)  # its class was built
     if path and Path(path).is_file():
         yield name, hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -15,9 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from snnpipe.errors import UserError, did_you_mean, one_line
+from snnpipe.errors import UserError, as_line, did_you_mean, one_line
 
-_LINE = 2000
 _CURE = (
     "an override is written key=value, and quoted as a whole where it has brackets or braces: "
     '"conversion.synapse={conv*: 0.01}"; text with brackets in it is quoted once more: '
@@ -130,13 +129,7 @@ def _no_such_key(key: str, text: str, overrides: Sequence[str]) -> str:
 def report(error: Exception, overrides: Sequence[str] = ()) -> None:
     """Print what went wrong, a line a mistake."""
     for problem in getattr(error, "problems", None) or [explain(error, overrides)]:
-        print(f"snnpipe: error: {_as_line(str(problem))}", file=sys.stderr)
-
-
-def _as_line(text: str) -> str:
-    """Return text on one line, what a terminal would take for a command written out, the end of a long one left out."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
-    return text if len(text) <= _LINE else f"{text[:_LINE]}..."
+        print(f"snnpipe: error: {as_line(problem)}", file=sys.stderr)
 
 
 def _missing_option(error: MissingConfigException) -> str:

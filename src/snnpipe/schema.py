@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from snnpipe.errors import ConfigError, did_you_mean
+from snnpipe.masking import HIDDEN, is_secret_key, mask
 
 _SHOWN = 200
 _PLAIN = (bool, int, float, str, bytes, None, type(None), list, dict)
@@ -38,16 +39,17 @@ def value_problem(key: str, value: Any, annotation: Any) -> str | None:
         # of a union's branches, those that only say "another type" are noise beside a real bound
         real = [d for d in details if not d["type"].endswith("_type")] or details
         wants = " or ".join(dict.fromkeys(_lower_first(d["msg"]) for d in real))
-        return f"{key}: got {shown(value)}: {wants}"
+        return f"{key}: got {HIDDEN if is_secret_key(key) else shown(value)}: {wants}"
     return None
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message shows it: a long one's beginning."""
+    """Return a value as a message shows it: of a long one the beginning, and no passwords."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a whole number of thousands of digits, lists in lists in lists
         return f"a {type(value).__name__} that is too long to show"
+    text = mask(text)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

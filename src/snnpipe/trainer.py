@@ -1,6 +1,5 @@
 """The main line: fit, convert, evaluate. It knows what plugins must have, and none of them by name."""
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,6 +31,7 @@ from snnpipe.errors import (
 from snnpipe.files import make_folder
 from snnpipe.fingerprint import fit_fingerprint
 from snnpipe.keras_graph import activation_name
+from snnpipe.masking import masked, masked_traceback
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
@@ -111,7 +111,7 @@ class Trainer:
     name
         Of the run; None makes one of its parts.
     config
-        The configuration that the parts were built from, which is logged; None describes the parts.
+        The configuration that the parts were built from, which is logged, passwords apart; None describes the parts.
     tags
         Further tags of the run.
     parent
@@ -162,7 +162,7 @@ class Trainer:
             "simulator": simulator,
             "encoder": encoder,
         }
-        self.config = dict(config) if config is not None else {"seed": seed} | describe(self._parts)
+        self.config: dict[str, Any] = masked(config if config is not None else {"seed": seed} | describe(self._parts))
         self.name = name or run_name(self.config)
         self.tags = dict(tags or {})
         self.parent = parent
@@ -497,7 +497,7 @@ class Trainer:
         for callback in self.callbacks:
             _attempt(failures, callback.on_exception, self._state, error)
         if isinstance(error, Exception) and not isinstance(error, UserError) and self._started:
-            text = "".join(traceback.format_exception(error))
+            text = masked_traceback(error)
             _attempt(failures, lambda: self._log_artifact(write_text(self.output_dir / "traceback.txt", text), ""))
         for failure in failures:  # the first error is the one to report
             error.add_note(f"and while the run was being ended: {type(failure).__name__}: {one_line(failure)}")

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
@@ -20,6 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnpipe.errors import LoggingError
+from snnpipe.masking import VARIABLE, is_secret
 
 _POLL_S = 0.2
 
@@ -56,6 +57,9 @@ class Answer:
 class ClusterLauncher(Launcher):
     """Hands all jobs to a cluster, and prints what each has printed when it is over."""
 
+    keeps_passwords: ClassVar[bool]
+    """Whether jobs are handed over in memory alone, so that passwords may go with them."""
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands to a launcher."""
         self.context, self.task, self.config = hydra_context, task_function, config
@@ -70,7 +74,9 @@ class ClusterLauncher(Launcher):
         """
         setup_globals()
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-        jobs = Jobs(self.context, self.config, self.task, Singleton.get_state(), os.getcwd(), _settings_of_stores())
+        jobs = Jobs(
+            self.context, self.config, self.task, Singleton.get_state(), os.getcwd(), _environment(self.keeps_passwords)
+        )
         overrides = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
         pending = self._submit(jobs, overrides)
         ended = {}
@@ -160,9 +166,11 @@ class _Copy(io.StringIO):
         return super().write(text)
 
 
-def _settings_of_stores() -> dict[str, str]:
-    """Return the environment variables that hold for the jobs wherever they run."""
-    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_") or name == "TFDS_DATA_DIR"}
+def _environment(passwords: bool) -> dict[str, str]:
+    """Return the environment variables that hold for the jobs wherever they run, those with passwords if wanted."""
+    wanted = ("MLFLOW_", "TFDS_DATA_DIR", VARIABLE)
+    own = {name: value for name, value in os.environ.items() if name.startswith(wanted)}
+    return {name: value for name, value in own.items() if passwords or not is_secret(name, value)}
 
 
 def _enter(folder: str, config: DictConfig) -> None:

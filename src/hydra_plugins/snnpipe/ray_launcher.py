@@ -31,6 +31,8 @@ class RayLauncher(ClusterLauncher):
         Ray's runtime environment of the jobs.
     """
 
+    keeps_passwords = True
+
     def __init__(
         self,
         address: Annotated[str, MinLen(1)] | None,

@@ -36,6 +36,8 @@ class SubmititLauncher(ClusterLauncher):
         For scripts, logs and answers of the jobs, on a file system that all nodes have.
     """
 
+    keeps_passwords = False  # they would be in submitit's files; Slurm gives jobs the environment of their command
+
     def __init__(
         self,
         cluster: Literal["slurm", "local"],

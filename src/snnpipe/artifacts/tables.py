@@ -123,7 +123,7 @@ def _synapse(synapse: Any) -> str:
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows, the header first, as a table in Markdown."""
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines = ["| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in row) + " |" for row in rows]
     return "\n".join([lines[0], "| " + " | ".join(["---"] * len(rows[0])) + " |", *lines[1:]])
 
 

@@ -16,8 +16,9 @@ from snnpipe.checkpoint import EarlierFit
 from snnpipe.errors import LoggingError, one_line
 from snnpipe.files import make_folder
 from snnpipe.loggers.mlflow_fits import MLflowFits
-from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, is_server, open_client, store_uri
+from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, is_server, open_client, store_uri, without_user
 from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, sweep_fingerprint
+from snnpipe.masking import mask
 from snnpipe.protocols import Status
 from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, ExperimentName, SweepJob, Text
@@ -170,9 +171,9 @@ class MLflowLogger:
         """The run's id, and the command that opens the UI on its store."""
         uri = self._uri()
         if is_server(uri):
-            where = f"{uri.rstrip('/')}/#/experiments/{self._experiment_id}/runs/{self._run_id}"
+            where = f"{without_user(uri).rstrip('/')}/#/experiments/{self._experiment_id}/runs/{self._run_id}"
         else:
-            store = "" if uri == store_uri() else f" --tracking-uri {_shortest_uri(uri)}"
+            store = "" if uri == store_uri() else f" --tracking-uri {mask(_shortest_uri(uri))}"
             where = f"{_python()} -m snnpipe.review{store}"
         return {"run id": self._run_id, "review": where}
 
@@ -242,8 +243,9 @@ def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def _name(name: str) -> str:
-    """Return a name in the characters that MLflow takes."""
-    return re.sub(r"[^\w\-. :/]", "_", name)
+    """Return a name in the characters that MLflow takes, and that is no path to elsewhere."""
+    words = re.sub(r"[^\w\-. :/]", "_", name[:_NAME_LENGTH]).split("/")
+    return "/".join(word if word.strip(".") else f"_{word}" for word in words)
 
 
 def _text(value: Any) -> str:

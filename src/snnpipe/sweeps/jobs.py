@@ -2,7 +2,6 @@
 
 import json
 import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -10,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from snnpipe import signals
 from snnpipe.checked_files import read_json, write_json
 from snnpipe.compat import limit_cores, present_cores
 from snnpipe.errors import UserError, one_line, reason
+from snnpipe.masking import mask, masked, masked_traceback
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
 from snnpipe.types import SweepJob
@@ -92,9 +92,15 @@ def tell(error: Exception) -> int:
 
     mistake = isinstance(error, UserError)
     if not mistake:
-        traceback.print_exception(error)
+        sys.stderr.write(masked_traceback(error))
     report(error)
     return MISTAKE if mistake else FAULT
+
+
+def told(hydra: DictConfig) -> list[str]:
+    """Return the overrides of a composed configuration as they were written, interpolations and all."""
+    overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return list(map(str, overrides))
 
 
 def without_sweep(overrides: Sequence[str]) -> list[str]:
@@ -129,7 +135,7 @@ class _Job:
 
     def __init__(self, composed: DictConfig, hydra: DictConfig, folder: Path):
         self._folder, self._number = folder, hydra.job.num
-        self._overrides = without_sweep(hydra.overrides.task)
+        self._overrides = [mask(override) for override in without_sweep(told(hydra))]
         self._composed, self._parent = composed, composed.sweep.parent
         self._durations: list[int] = list(composed.sweep.durations)
         self._kept: list[dict[str, Any]] = []
@@ -216,7 +222,7 @@ class _Job:
         simulator = config["simulator"]
         tags = filter_tags(config) | self.tags(config) | {"simulation.run_id": longest.address.get("run id", "")}
         tags["description"] = description(metrics, longest.simulator, longest.trained_by)
-        store.start(config.get("run_name") or run_name(config), flatten(config), tags, self._parent)
+        store.start(config.get("run_name") or run_name(config), flatten(masked(config)), tags, self._parent)
         store.log_metrics(metrics)
         curves = {"accuracy": longest.accuracy_at_step, "agreement": longest.agreement_at_step}
         for name, values, first in step_series(curves, simulator["n_steps"], simulator["dt"]):
