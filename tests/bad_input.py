@@ -20,7 +20,7 @@ from snnpipe.targets import locate
 
 CONF = Path(__file__).parent.parent / "conf"
 NEEDED = {"pretrained": ["training.checkpoint=somewhere"]}
-CROSS = ("it must be the same", "they must be the same", "the mean can take at most all steps", "training images")
+CROSS = ("they must be the same", "the mean can take at most all steps", "no images are held out")
 """What is said where keys that are right by themselves do not fit each other."""
 
 
@@ -203,15 +203,18 @@ def try_engine_value(choice: str, key: str, domain: Any, value: Any) -> bool:
     try:
         with open_dict(config):
             OmegaConf.update(config, key, value, merge=False)
-        held = OmegaConf.to_container(OmegaConf.select(config, node))[name]
     except OmegaConfBaseException:  # what Hydra declares the types of is refused before
         return True
+    try:
+        fits = belongs(OmegaConf.to_container(OmegaConf.select(config, node), resolve=True)[name], domain)
+    except OmegaConfBaseException:  # an interpolation that leads nowhere
+        fits = False
     problems: tuple[str, ...] = ()
     try:
         check_sweep(config)
     except ConfigError as error:
         problems = error.problems
-    assert bool(problems) is not belongs(held, domain), f"{choice} {key}={value!r:.200}: {problems}"
+    assert bool(problems) is not fits, f"{choice} {key}={value!r:.200}: {problems}"
     assert all(names(problem, key) for problem in problems), f"{choice} {key}={value!r:.200}: {problems}"
     return bool(problems)
 

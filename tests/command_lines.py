@@ -38,6 +38,18 @@ _WRONG: dict[str, list[str]] = {
 }
 WRONG = [(word, key) for key, words in _WRONG.items() for word in words]
 
+TOGETHER: dict[tuple[str, ...], str] = {
+    ("data.max_train_images=20",): "data.batch_size",
+    ("training=pretrained", "training.checkpoint=nowhere"): "no checkpoint at nowhere",
+    ("callbacks=early_stopping", "data.validation_share=0"): "callbacks.early_stopping.monitor",
+    ("simulator.readout=mean", "simulator.readout_steps=99"): "simulator.readout_steps",
+    ("encoder=poisson", "encoder.dt=0.002"): "encoder.dt",
+    ("model=lif_cnn", "model.max_rates=1000"): "model.max_rates",
+    ("+training.regularizer._target_=snnpipe.encoders.ConstantEncoder",): "training.regularizer",
+    ("conversion.synapse={dense: foo}",): "conversion.synapse",
+}
+"""What is right by itself and does not fit the rest, as far as neither dataset nor model is needed to tell."""
+
 OPTIONS: dict[tuple[str, ...], str] = {
     ("--epochs", "3"): "--epochs",
     ("--cfg",): "--cfg",

@@ -43,7 +43,9 @@ def belongs(value: Any, domain: Any) -> bool:
         return any(type(value) is type(choice) and value == choice for choice in arguments)
     if domain is float:
         return type(value) in (int, float) and _is_float(value)
-    if domain in (bool, int, str):
+    if domain is str:
+        return type(value) is str and not any(unicodedata.category(c) == "Cs" for c in value)
+    if domain in (bool, int):
         return type(value) is domain
     if isinstance(origin, type) and issubclass(origin, Mapping):
         key, of = arguments

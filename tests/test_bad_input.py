@@ -11,7 +11,7 @@ from pathlib import Path
 
 import bad_input
 import pytest
-from command_lines import FILES, MULTIRUNS, OPTIONS, STOP, WRONG, complaint, write_files
+from command_lines import FILES, MULTIRUNS, OPTIONS, STOP, TOGETHER, WRONG, complaint, write_files
 from domains import NASTY, belongs, inside, values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -94,8 +94,8 @@ def test_overrides_that_are_none_are_one_line_that_names_the_key(command, first)
         refused(command, key, word, STOP)
 
 
-def test_options_that_are_none_are_one_line(command):
-    for words, key in OPTIONS.items():
+def test_options_that_are_none_and_what_does_not_fit_are_one_line(command):
+    for words, key in (OPTIONS | TOGETHER).items():
         refused(command, key, *words)
 
 
@@ -115,7 +115,7 @@ def test_processes_refuse_before_tensorflow_is_imported(tmp_path):
     from stress.fuzz import processes
 
     took = list(processes(tmp_path, random.Random(0), 40))
-    assert len(took) == 40 and not any(imported for _, imported in took)
+    assert len(took) == 40 and not any(imported for _, imported, _ in took)
 
 
 @pytest.mark.slow  # 3 minutes

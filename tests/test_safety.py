@@ -116,6 +116,15 @@ def test_a_configuration_from_elsewhere_runs_no_code_of_other_packages(evil, pla
     assert not evil.exists()
 
 
+def test_a_configuration_from_elsewhere_reads_no_variables(monkeypatch):
+    monkeypatch.setenv("SOME_TOKEN", "in-the-environment")
+    config = composed("logger=csv")
+    config["logger"]["csv"]["folder"] = "${oc.env:SOME_TOKEN}"
+    for function in (check, build):
+        with pytest.raises(ConfigError, match=r"logger\.csv\.folder: got .* takes no interpolations"):
+            function(config)
+
+
 def test_packages_that_are_named_are_trusted(evil):
     config = composed("logger=csv") | {"encoder": {"_target_": f"{EVIL}.Encoder"}}
     check(config, trusted=("snnpipe", "nengo", EVIL))

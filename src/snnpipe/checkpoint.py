@@ -99,6 +99,15 @@ class Checkpoint:
         return folder
 
     @classmethod
+    def require(cls, folder: Path) -> None:
+        """Raise `CheckpointError` where a folder holds no checkpoint."""
+        if not (folder / _DESCRIPTION).is_file():
+            raise CheckpointError(
+                f"no checkpoint at {folder}: it takes a folder with {_DESCRIPTION} and {_WEIGHTS}, "
+                "such as the checkpoint folder of an earlier run"
+            )
+
+    @classmethod
     def load(cls, folder: Path) -> "Checkpoint":
         """Read a checkpoint folder.
 
@@ -107,11 +116,7 @@ class Checkpoint:
         CheckpointError
             If it is missing, of another format, or was altered or cut off.
         """
-        if not (folder / _DESCRIPTION).is_file():
-            raise CheckpointError(
-                f"no checkpoint at {folder}: it takes a folder with {_DESCRIPTION} and {_WEIGHTS}, "
-                "such as the checkpoint folder of an earlier run"
-            )
+        cls.require(folder)
         try:
             description = read_json(folder / _DESCRIPTION, FORMAT, "checkpoint")
             if checksum_of(folder / _WEIGHTS) != description["weights_sha256"]:

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from snnpipe.errors import ConfigError, did_you_mean, one_line
 from snnpipe.schema import is_node, shown, value_problem
-from snnpipe.targets import TRUSTED, build_node, foreign_targets, locate, node_problems, value_problems
+from snnpipe.targets import TRUSTED, build_node, foreign_parts, locate, node_problems, value_problems
 from snnpipe.types import ExperimentName, Neuron, NonNegativeInt, PositiveFloat, PositiveInt, Seed, Text
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _is_under(key: str, parents: Collection[str]) -> bool:
 
 
 def _require_trusted(config: Mapping[str, Any], trusted: Collection[str] | None) -> None:
-    if trusted is not None and (problems := list(foreign_targets(config, trusted))):
+    if trusted is not None and (problems := list(foreign_parts(config, trusted))):
         raise ConfigError(*problems)
 
 
@@ -283,6 +283,14 @@ def _cross_problems(config: Mapping[str, Any]) -> list[str]:
             f"simulator.readout_steps: got {window}, which is more than simulator.n_steps={steps}: "
             "the mean can take at most all steps"
         )
+    data = config["data"]
+    for name, node in (config.get("callbacks") or {}).items():
+        monitored = str(node.get("monitor", "")) if isinstance(node, Mapping) else ""
+        if monitored.startswith("fit/val_") and data.get("validation_share") == 0 and not data.get("validation_split"):
+            problems.append(
+                f"callbacks.{name}.monitor: got {monitored!r}, but no images are held out for validation: set "
+                "data.validation_share, or monitor fit/loss"
+            )
     if "dt" in encoder and "dt" in simulator and encoder["dt"] != simulator["dt"]:
         problems.append(
             f"encoder.dt: got {encoder['dt']}, and simulator.dt is {simulator['dt']}: they must be the same"

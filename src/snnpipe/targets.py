@@ -49,8 +49,11 @@ _HYDRAS_KEYS: dict[str, Any] = {
 _FULL_KEY = re.compile(r"full_key: ([\w.]+)")
 
 
-def foreign_targets(config: Any, trusted: Collection[str], key: str = "") -> Iterator[str]:
-    """Yield a line for every ``_target_`` of a configuration that is no class of some packages; import no others."""
+def foreign_parts(config: Any, trusted: Collection[str], key: str = "") -> Iterator[str]:
+    """Yield a line for all that a configuration from elsewhere may not have; import none of it.
+
+    That is a ``_target_`` that is no class of some packages, and an interpolation, which would read the environment.
+    """
     if isinstance(config, Mapping):
         if "_target_" in config and not _is_class_of(config["_target_"], trusted):
             yield (
@@ -58,10 +61,12 @@ def foreign_targets(config: Any, trusted: Collection[str], key: str = "") -> Ite
                 "configuration from elsewhere runs no others: name its package in trusted= where you know what it does"
             )
         for name, value in config.items():
-            yield from foreign_targets(value, trusted, f"{key}.{name}".lstrip("."))
+            yield from foreign_parts(value, trusted, f"{key}.{name}".lstrip("."))
     elif isinstance(config, (list, tuple)):
         for i, value in enumerate(config):
-            yield from foreign_targets(value, trusted, f"{key}[{i}]")
+            yield from foreign_parts(value, trusted, f"{key}[{i}]")
+    elif isinstance(config, str) and "${" in config:
+        yield f"{key}: got {shown(config)}: a configuration from elsewhere takes no interpolations"
 
 
 def _is_class_of(path: Any, packages: Collection[str]) -> bool:

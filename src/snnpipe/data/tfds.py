@@ -92,6 +92,8 @@ class TfdsDataModule:
 
     def __post_init__(self) -> None:
         check_fields(self, "data")
+        if self.max_train_images is not None:
+            self._check_batch(self._n_train(self.max_train_images), f"data.max_train_images={self.max_train_images}")
 
     def prepare_data(self) -> None:
         """Write the dataset's prepared files, unless they are there.
@@ -128,18 +130,11 @@ class TfdsDataModule:
         builder = self._builder(folder)
         image_key, label_key = self._check_features(builder)
         sizes = {expression: self._size(builder, expression) for expression in self._expressions()}
-        n_train = min(sizes[self.train_split], self.max_train_images or sizes[self.train_split])
-        if self.validation_split:
-            n_validation = sizes[self.validation_split]
-        else:
-            n_validation = int(n_train * self.validation_share)
-            n_train -= n_validation
+        n_examples = min(sizes[self.train_split], self.max_train_images or sizes[self.train_split])
+        n_train = self._n_train(n_examples)
+        n_validation = sizes[self.validation_split] if self.validation_split else n_examples - n_train
         n_test = min(sizes[self.test_split], self.max_test_images or sizes[self.test_split])
-        if self.batch_size > n_train:
-            raise DataError(
-                f"data.batch_size: {self.batch_size} is larger than the {n_train} training images of "
-                f"{self.name} ({self.train_split!r}): take data.batch_size={n_train} or less"
-            )
+        self._check_batch(n_train, f"{self.name} ({self.train_split!r})")
         label = builder.info.features[label_key]
         self._opened = {
             "builder": builder,
@@ -189,6 +184,17 @@ class TfdsDataModule:
     def test_dataset(self, batch_size: int | None = None) -> "tf.data.Dataset":
         """Return the test batches, in the order of the prepared files."""
         return self._batches(self._examples(self.test_split, 0, self.spec.n_test), batch_size or self.batch_size)
+
+    def _n_train(self, n_examples: int) -> int:
+        """Return how many examples of the training split are trained on, the others being held out."""
+        return n_examples if self.validation_split else n_examples - int(n_examples * self.validation_share)
+
+    def _check_batch(self, n_train: int, where: str) -> None:
+        if self.batch_size > n_train:
+            raise DataError(
+                f"data.batch_size: {self.batch_size} is larger than the {n_train} training images of {where}: take "
+                f"data.batch_size={n_train} or less"
+            )
 
     # ------------------------------------------------------------------ prepared files
 

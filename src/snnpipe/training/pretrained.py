@@ -29,6 +29,7 @@ class Pretrained:
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
+        Checkpoint.require(self._folder)
 
     def check(self, model: "tf_keras.Model") -> None:
         """Raise `CheckpointError` where the checkpoint is missing, damaged or of another architecture."""
@@ -41,4 +42,8 @@ class Pretrained:
         return checkpoint
 
     def _load(self) -> Checkpoint:
-        return Checkpoint.load(Path(self.checkpoint).expanduser())
+        return Checkpoint.load(self._folder)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.checkpoint).expanduser()
