@@ -28,7 +28,7 @@ class RunLog:
     """
 
     def __init__(self, callbacks: Sequence[Callback], loggers: Sequence[Logger]):
-        self._callbacks, self._loggers = callbacks, loggers
+        self.callbacks, self.loggers = callbacks, loggers
         self._missing: list[str] = []
         self.started: list[Logger] = []
 
@@ -36,7 +36,7 @@ class RunLog:
         self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None, resumed: str | None
     ) -> None:
         """Open the run in every logger."""
-        for logger in self._loggers:
+        for logger in self.loggers:
             self.started.append(logger)
             logger.start(name, params, tags, parent, resumed)
 
@@ -72,14 +72,14 @@ class RunLog:
 
     def tell(self, hook: str, *arguments: Any) -> None:
         """Call a hook of every callback."""
-        for callback in self._callbacks:
+        for callback in self.callbacks:
             with self.going_on():
                 getattr(callback, hook)(*arguments)
 
     def callbacks_by_name(self) -> Iterator[tuple[str, Callback]]:
         """Yield the callbacks, each by its class and how many of it came before."""
         seen: dict[str, int] = {}
-        for callback in self._callbacks:
+        for callback in self.callbacks:
             name = type(callback).__name__
             yield f"{name} {seen.setdefault(name, 0)}", callback
             seen[name] += 1

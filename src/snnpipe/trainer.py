@@ -145,8 +145,7 @@ class Trainer:
         self.converter = converter
         self.simulator = simulator
         self.encoder = encoder
-        self.callbacks = tuple(callbacks)
-        self.loggers = tuple(loggers)
+        self._log = RunLog(tuple(callbacks), tuple(loggers))
         self.diagnosed_images = diagnosed_images
         self.seed = seed
         self.output_dir = Path(output_dir)
@@ -169,7 +168,6 @@ class Trainer:
         self.model: tf_keras.Model | NativeNetwork | None = None
         self.network: SpikingNetwork | None = None
         self._ann: AnnPass | None = None
-        self._log = RunLog(self.callbacks, self.loggers)
         self._state = RunState(
             seed,
             str(self.output_dir),
@@ -181,6 +179,20 @@ class Trainer:
         self._unsaved: Checkpoint | None = None
         self._states = TrainingStates(self.output_dir)
         self._held = ExitStack()
+
+    @property
+    def callbacks(self) -> Sequence[Callback]:
+        """Who is told at the fixed points of the run."""
+        return self._log.callbacks
+
+    @callbacks.setter
+    def callbacks(self, callbacks: Sequence[Callback]) -> None:
+        self._log.callbacks = callbacks
+
+    @property
+    def loggers(self) -> Sequence[Logger]:
+        """Where the run is logged."""
+        return self._log.loggers
 
     # ------------------------------------------------------------------ the line
 
