@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from configs import composed
 
-from snnpipe import config as config_module
 from snnpipe.config import check
+from snnpipe.targets import locate
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS: dict[str, list[str]] = {}
@@ -69,7 +69,7 @@ def test_config_files_and_constructors_have_the_same_keys(group):
     for option in GROUPS[group]:
         extra = ["training.checkpoint=x"] if option == "pretrained" else []
         node = composed(f"{group}={option}", *extra)[group]
-        target = config_module._locate(node["_target_"])
+        target = locate(node["_target_"])
         taken = {n for n in inspect.signature(target).parameters if not n.startswith("_")} - {"seed"}
         assert taken <= set(node), f"{group}={option} lacks {taken - set(node)}"
 
@@ -167,15 +167,15 @@ WRONG = {
     "setting that a neuron refuses": (["neuron=lif", "neuron.tau_rc=-1"], "tau_rc", "-1"),
     "folder that cannot be written": (["paths.output_dir=/proc/nowhere"], "paths.output_dir", "/proc/nowhere"),
     "store that cannot be opened": (["logger.tracking_uri=nonsense://x"], "logger.tracking_uri", "nonsense"),
-    "null for a group": (["model=null"], "model=null", "one of its options"),
+    "null for a group": (["model=null"], "model: got 'null'", "one of its options"),
     "callback that was not chosen": (["+callbacks.early_stopping.patience=3"], "callbacks.early_stopping", "_target_"),
     "unknown key of the logger": (["+logger.trackinguri=x"], "logger.trackinguri", "no such logger"),
     "regularizer by a bare name": (["training.regularizer=foo"], "training.regularizer", "training/regularizer="),
     "neuron by a bare name": (["conversion.neuron=lif"], "conversion.neuron", "neuron="),
     "no neuron but a synapse": (
         ["neuron._target_=nengo.Lowpass", "+neuron.tau=1"],
-        "conversion.neuron",
-        "Lowpass",
+        "neuron: got Lowpass(tau=1)",
+        "a Nengo neuron type",
     ),
     "nothing to convert": (["model=mlp", "model.units=[]"], "model", "ReLU"),
     "counting spikes of a linear output": (["simulator.readout=spike_count"], "simulator.readout", "'last' or 'mean'"),

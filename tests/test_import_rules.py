@@ -16,8 +16,8 @@ PLUGINS = {
 FAMILIES = {"data", "models", "training", "conversion", "simulators", "encoders", "callbacks", "loggers"}
 SWEEPS = {"sweeps.durations", "sweeps.jobs", "sweeps.recorder"}
 HOMES = {
-    "hydra": {"cli", "config", "hydra_errors", *SWEEPS, *PLUGINS},
-    "omegaconf": {"cli", "config", "hydra_errors", *SWEEPS, *PLUGINS},
+    "hydra": {"cli", "config", "hydra_errors", "targets", *SWEEPS, *PLUGINS},
+    "omegaconf": {"cli", "config", "hydra_errors", "targets", *SWEEPS, *PLUGINS},
     "hydra_plugins": {"cli", *PLUGINS},
     "ray": {"hydra_plugins.snnpipe.ray_launcher"},
     "submitit": {"hydra_plugins.snnpipe.submitit_launcher"},
@@ -89,10 +89,12 @@ def test_trainer_names_no_plugin():
     assert not {name for name in imports_of("trainer") if name.startswith("snnpipe.") and family_of(name)}
 
 
-@pytest.mark.parametrize("module", ["errors", "schema", "types", "files", "layer_values", "describe"])
+@pytest.mark.parametrize(
+    "module", ["masking", "errors", "schema", "types", "files", "checked_files", "layer_values", "describe"]
+)
 def test_the_base_knows_no_part_above_it(module):
     inside = {name.split(".")[1] for name in imports_of(module) if name.startswith("snnpipe.")}
-    assert inside <= {"errors", "schema", "types", "files"}
+    assert inside <= {"masking", "errors", "schema", "types", "files"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--version"]])

@@ -95,6 +95,29 @@ def test_a_machine_without_the_folder_needs_a_server(tmp_path, monkeypatch):
     assert Path.cwd() == Path("/")
 
 
+@pytest.fixture
+def password(monkeypatch):
+    """A password in the environment, as MLflow wants it."""
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "in-the-environment")
+    return "in-the-environment"
+
+
+@pytest.mark.slow
+def test_files_for_slurm_hold_no_password(password, process, tmp_path):
+    """Jobs get it all the same: Slurm hands on the environment of the command."""
+    address = "http://user:on-the-command-line@127.0.0.1:9"
+    running = process("-m", *SLURM, *FAST, "logger=csv", f"+logger.tracking_uri={address}", "seed=1,2")
+    out, err = running.communicate(timeout=300)
+    assert running.returncode == 0, err
+    files = [path for path in (tmp_path / "process").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".pkl" for path in files)
+    for secret in (password, "on-the-command-line"):
+        assert secret not in out + err
+        assert not [path for path in files if secret.encode() in path.read_bytes()]
+    recorded = [path.read_text() for path in files if path.name == "params.json"]
+    assert len(recorded) == 2 and all('"http://user:***@127.0.0.1:9"' in text for text in recorded)
+
+
 @pytest.mark.slow
 @CLUSTERS
 def test_jobs_end_with_the_command(process, tmp_path, launcher):

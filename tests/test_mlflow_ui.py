@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -60,6 +61,16 @@ def test_the_address_answers(address):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     assert address.startswith("http://127.0.0.1:") and "/#/experiments/1/runs" in address
     assert b"MLflow" in opener.open(address.partition("#")[0], timeout=PATIENCE_S).read()
+
+
+def test_the_server_listens_on_loopback_alone(address):
+    port = urlsplit(address).port
+    listening = [c.laddr for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert {place.ip for place in listening if place.port == port} == {"127.0.0.1"}
+    server = next(p for p in psutil.process_iter() if "mlflow" in p.cmdline() and str(port) in p.cmdline())
+    for process in (server, *server.children(recursive=True)):
+        places = [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        assert set(places) <= {"127.0.0.1"}
 
 
 def test_the_ui_shows_the_run(browser, address, run, tmp_path):

@@ -219,7 +219,7 @@ def test_failed_trials_do_not_stop_a_search_and_do_not_count(command, tmp_path):
         (["+hydra.sweeper.trials=3"], "hydra.sweeper.trials: no such"),
         (["training.epochs=1"], "hydra.sweeper.params: nothing to search"),
         (["hydra.sweeper.storage=sqlite:////proc/no/optuna.db"], "hydra.sweeper.storage: cannot open"),
-        (["model.units=range(5,1)"], "model.units: got range(5,1): no range to search"),
+        (["model.units=range(5,1)"], "model.units: got range(5,1): there is no value in that range"),
         (["training.learning_rate=tag(log, interval(0,1))"], "training.learning_rate: got tag(log, interval(0,1))"),
     ],
 )

@@ -37,6 +37,9 @@ _WHERE = {
     "SpikeArtifacts": "snnpipe.callbacks.spike_artifacts",
     "CsvLogger": "snnpipe.loggers.csv",
     "MLflowLogger": "snnpipe.loggers.mlflow",
+    "Checkpoint": "snnpipe.checkpoint",
+    "read_plan": "snnpipe.artifacts.tables",
+    "read_spikes": "snnpipe.artifacts.spikes",
 }
 
 __all__ = ["__version__", *_WHERE]

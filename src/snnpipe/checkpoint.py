@@ -1,27 +1,28 @@
 """What training leaves: a model's weights by name, in one file without pickles.
 
-A checkpoint folder holds ``weights.npz`` and ``checkpoint.json`` (format, the weights' shapes and
-checksum, and what was trained). Files are written aside and renamed.
+A checkpoint folder holds ``weights.npz`` and ``checkpoint.json`` (the weights' names, shapes and
+checksum, and what was trained; with a format and a checksum of its own). Files are written aside and renamed.
 """
 
-import hashlib
-import json
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.errors import CheckpointError
+from snnpipe.checked_files import checksum_of, read_json, write_json
+from snnpipe.errors import ArtifactError, CheckpointError, ModelError, one_line
 from snnpipe.files import replace_file
 
 if TYPE_CHECKING:
     import tf_keras
 
-FORMAT = 1
+FORMAT = 2
 _DESCRIPTION, _WEIGHTS = "checkpoint.json", "weights.npz"
 
 
@@ -45,7 +46,14 @@ class Checkpoint:
 
     @classmethod
     def of(cls, model: "tf_keras.Model", epochs: int = 0, metrics: Mapping[str, float] | None = None) -> "Checkpoint":
-        """Return a checkpoint of a Keras model's present weights."""
+        """Return a checkpoint of a Keras model's present weights.
+
+        Raises
+        ------
+        ModelError
+            If two of them have one name.
+        """
+        check_weight_names(model)
         return cls({w.name: w.numpy() for w in model.weights}, epochs, dict(metrics or {}))
 
     def apply(self, model: "tf_keras.Model", source: str = "the checkpoint") -> None:
@@ -74,23 +82,33 @@ class Checkpoint:
         with replace_file(folder / _WEIGHTS) as file:
             arrays: dict[str, Any] = {f"{i:04d}": v for i, v in enumerate(self.weights.values())}
             np.savez(file, **arrays)
-        description = {
-            "format": FORMAT,
-            "epochs": self.epochs,
-            "metrics": dict(self.metrics),
-            "weights": [
-                {"name": name, "shape": list(value.shape), "dtype": str(value.dtype)}
-                for name, value in self.weights.items()
-            ],
-            "sha256": _checksum(folder / _WEIGHTS),
-        }
         try:
-            with replace_file(folder / _DESCRIPTION) as file:
-                file.write(json.dumps(description, indent=1).encode())
+            write_json(
+                folder / _DESCRIPTION,
+                {
+                    "epochs": self.epochs,
+                    "metrics": dict(self.metrics),
+                    "weights": [
+                        {"name": name, "shape": list(value.shape), "dtype": str(value.dtype)}
+                        for name, value in self.weights.items()
+                    ],
+                    "weights_sha256": checksum_of(folder / _WEIGHTS),
+                },
+                FORMAT,
+            )
         except BaseException:
             (folder / _WEIGHTS).unlink(missing_ok=True)
             raise
         return folder
+
+    @classmethod
+    def require(cls, folder: Path) -> None:
+        """Raise `CheckpointError` where a folder holds no checkpoint."""
+        if not (folder / _DESCRIPTION).is_file():
+            raise CheckpointError(
+                f"no checkpoint at {folder}: it takes a folder with {_DESCRIPTION} and {_WEIGHTS}, "
+                "such as the checkpoint folder of an earlier run"
+            )
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint":
@@ -101,26 +119,21 @@ class Checkpoint:
         CheckpointError
             If it is missing, of another format, or was altered or cut off.
         """
-        if not (folder / _DESCRIPTION).is_file():
-            raise CheckpointError(
-                f"no checkpoint at {folder}: it takes a folder with {_DESCRIPTION} and {_WEIGHTS}, "
-                "such as the checkpoint folder of an earlier run"
-            )
+        cls.require(folder)
         try:
-            description = json.loads((folder / _DESCRIPTION).read_text())
-            if description["format"] != FORMAT:
-                raise CheckpointError(
-                    f"checkpoint {folder} has format {description['format']}, this snnpipe reads "
-                    f"format {FORMAT}: use the snnpipe that wrote it"
-                )
-            if _checksum(folder / _WEIGHTS) != description["sha256"]:
+            description = read_json(folder / _DESCRIPTION, FORMAT, "checkpoint")
+            if checksum_of(folder / _WEIGHTS) != description["weights_sha256"]:
                 raise CheckpointError(f"checkpoint {folder} is damaged: {_WEIGHTS} does not match its checksum")
             with np.load(folder / _WEIGHTS, allow_pickle=False) as arrays:
                 names = [w["name"] for w in description["weights"]]
                 weights = {name: arrays[f"{i:04d}"] for i, name in enumerate(names)}
             return cls(weights, int(description["epochs"]), dict(description["metrics"]))
+        except CheckpointError:
+            raise
+        except ArtifactError as error:
+            raise CheckpointError(str(error)) from error
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"checkpoint {folder} is damaged: {error}") from error
+            raise CheckpointError(f"checkpoint {folder} is damaged: {one_line(error)}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +152,8 @@ class EarlierFit:
     checkpoint: Checkpoint
 
 
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def check_weight_names(model: "tf_keras.Model") -> None:
+    """Raise `ModelError` where two of a model's weights have one name: a checkpoint would keep one of them."""
+    name, times = max(Counter(w.name for w in model.weights).items(), key=itemgetter(1), default=("", 0))
+    if times > 1:
+        raise ModelError(f"model: {times} of its weights are called {name!r}: give each layer and weight its own name")

@@ -10,11 +10,11 @@ import os
 import re
 import signal
 import sys
-import traceback
 import warnings
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -27,48 +27,77 @@ from omegaconf.errors import OmegaConfBaseException
 from hydra_plugins.snnpipe import register as register_plugins
 from snnpipe import __version__, signals
 from snnpipe.errors import UserError
+from snnpipe.masking import mask, masked_traceback, to_environment
 
 if TYPE_CHECKING:
     from snnpipe.protocols import Status
 
 CONFIG_PATH = "pkg://snnpipe.conf"
 _FAULT, _MISTAKE = 1, 2
+_COMPLETIONS = ("install", "uninstall", "query")
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    _forget_earlier()
     register_plugins()
-    if sys.argv[1:] == ["--version"]:
+    if "--version" in sys.argv[1:]:
         print(f"snnpipe {__version__}")
         return
     if sys.argv[1:] in (["--help"], ["-h"]):
         _print_help()
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here, not to Hydra's own printer
-    if wrong := _not_an_option(sys.argv[1:]):
-        print(f"snnpipe: error: {wrong}", file=sys.stderr)
-        sys.exit(_MISTAKE)
     warnings.showwarning = _show_warning
+    sys.argv[1:] = [word if word.startswith("-") else to_environment(word) for word in sys.argv[1:]]
     try:
+        _check_options(sys.argv[1:])
         with signals.handled(), _ending_the_sweep():
             _compose_and_run()
-    except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
-        if isinstance(error, ValueError) and "Config group override" not in str(error):
-            raise
-        _report(error)
+    except Exception as error:
+        if _began() and not isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
+            sys.stderr.write(masked_traceback(error))
+            sys.exit(_FAULT)
+        _report(error)  # what keeps a configuration from being composed is a mistake in it, of whatever kind
         sys.exit(_MISTAKE)
     except KeyboardInterrupt:
         print("snnpipe: interrupted", file=sys.stderr)
         sys.exit(signals.CODES[signal.SIGINT])
 
 
-def _not_an_option(words: Sequence[str]) -> str | None:
-    """Return what is wrong with the first word that looks like an option and is none of Hydra's."""
-    known = {flag for action in get_args_parser()._actions for flag in action.option_strings}
+class _Parser(ArgumentParser):
+    """Hydra's options, whose mistakes are raised in place of printing the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}: --hydra-help lists Hydra's options, --help the settings, which have no dashes")
+
+
+def _check_options(words: Sequence[str]) -> None:
+    """Raise `UserError` where a word is no option of Hydra's, or one that snnpipe does not take."""
+    known = get_args_parser()
+    flags = {flag for action in known._actions for flag in action.option_strings}
     for word in words:
-        if word.startswith("--") and word.partition("=")[0] not in known:
-            return f"{word}: no such option; a setting is written key=value without dashes (training.epochs=3)"
-    return None
+        if word.startswith("--") and word.partition("=")[0] not in flags:
+            raise UserError(
+                f"{word}: no such option; a setting is written key=value without dashes (training.epochs=3)"
+            )
+    given = _Parser(parents=[known], add_help=False, prog="snnpipe").parse_args(words)
+    refused = {
+        "--experimental-rerun": (given.experimental_rerun, "it reads a pickle, which can run anything"),
+        "--config-path": (
+            given.config_path,
+            "snnpipe's own configuration is the base: --config-dir adds configs of yours",
+        ),
+    }
+    for option, (value, why) in refused.items():
+        if value is not None:
+            raise UserError(f"{option}: got {value!r}: {why}")
+    if given.resolve and given.cfg is None and not given.help:
+        raise UserError("--resolve: it goes with --cfg job")
+    if given.shell_completion and not any(word.split("=")[0] in _COMPLETIONS for word in words):
+        raise UserError(
+            f"--shell-completion: takes one of {', '.join(_COMPLETIONS)}, as in --shell-completion install=bash"
+        )
 
 
 def _show_warning(
@@ -80,7 +109,7 @@ def _show_warning(
         text = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
     else:
         text = f"snnpipe: warning: {' '.join(text.split())}"
-    print(text, file=file or sys.stderr)
+    print(mask(text), file=file or sys.stderr)
 
 
 @contextlib.contextmanager
@@ -101,6 +130,22 @@ def _ending_the_sweep() -> Iterator[None]:
         sys.exit(code)
 
 
+_running = False
+
+
+def _began() -> bool:
+    """Whether the configuration was composed, and what it asks for has begun."""
+    return _running or getattr(sys.modules.get("snnpipe.sweeps.recorder"), "began", False)
+
+
+def _forget_earlier() -> None:
+    """Forget what an earlier call in this process had begun."""
+    global _running  # noqa: PLW0603
+    _running = False
+    if recorder := sys.modules.get("snnpipe.sweeps.recorder"):
+        recorder.began = False  # type: ignore[attr-defined]
+
+
 def _print_help() -> None:
     """Print Hydra's help without the files that are shared parts of a group and no options."""
     text = io.StringIO()
@@ -111,6 +156,8 @@ def _print_help() -> None:
 
 @hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name="config")
 def _compose_and_run(composed: DictConfig) -> Any:
+    global _running  # noqa: PLW0603  of the process
+    _running = True
     from snnpipe.config import build, check, chosen_experiment, interpolated_keys, resolve
     from snnpipe.describe import command_line
     from snnpipe.fingerprint import run_fingerprint
@@ -123,7 +170,7 @@ def _compose_and_run(composed: DictConfig) -> Any:
     trainer = None
     try:
         config = resolve(composed)
-        check(config, interpolated_keys(composed))
+        check(config, interpolated_keys(composed), trusted=None)
         earlier = earlier_run(composed, config)
         if earlier is not None and earlier.finished:
             name = config["run_id"] or earlier.run_id
@@ -135,7 +182,7 @@ def _compose_and_run(composed: DictConfig) -> Any:
         tags |= {"run.id": config["run_id"]} if config["run_id"] else {}
         resumed = None if earlier is None else earlier.run_id
         anew = [word for word in sys.argv[1:] if not word.startswith(("run_id=", "training.resume="))]
-        trainer = build(config, tags=tags, command=command_line(anew), resumed=resumed)
+        trainer = build(config, tags=tags, command=command_line(anew), resumed=resumed, trusted=None)
         result = trainer.run()
     except (KeyboardInterrupt, SystemExit):
         if trainer is not None and trainer.was_logged:
@@ -144,7 +191,7 @@ def _compose_and_run(composed: DictConfig) -> Any:
     except Exception as error:
         signals.check()
         if not isinstance(error, UserError):
-            traceback.print_exception(error)
+            sys.stderr.write(masked_traceback(error))
             sys.exit(_FAULT)
         if (unsaved := getattr(error, "result", None)) is not None:
             print(closing_table(unsaved), flush=True)

@@ -31,6 +31,13 @@ def installed_version(package: str) -> str | None:
         return None
 
 
+def choose_keras_2() -> None:
+    """Let whoever imports TensorFlow from now on get Keras 2 behind ``tf.keras``, and no chatter."""
+    if "tensorflow" not in sys.modules:
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
 @cache
 def import_tensorflow() -> Any:
     """Import TensorFlow with Keras 2 behind ``tf.keras`` and return it.
@@ -45,8 +52,7 @@ def import_tensorflow() -> Any:
             "TensorFlow was imported with Keras 3 before snnpipe could choose Keras 2: set "
             "TF_USE_LEGACY_KERAS=1 in the environment, or import snnpipe's parts first"
         )
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    choose_keras_2()
     _warn_about_versions()
     with without_startup_chatter():
         tf = importlib.import_module("tensorflow")

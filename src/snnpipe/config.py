@@ -4,25 +4,23 @@ What a plugin's node may hold is what its constructor takes (`snnpipe.schema`). 
 reported at once, before TensorFlow is imported.
 """
 
-import importlib
-import inspect
+import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import Field
 
-from snnpipe.errors import ConfigError, SnnPipeError, UserError, did_you_mean, one_line
-from snnpipe.models.function import FunctionArchitecture
-from snnpipe.schema import call_problems, value_problem
-from snnpipe.types import NonNegativeInt, PositiveInt
+from snnpipe.errors import ConfigError, did_you_mean, one_line
+from snnpipe.schema import is_node, shown, value_problem
+from snnpipe.targets import TRUSTED, build_node, foreign_parts, locate, node_problems, value_problems
+from snnpipe.types import ExperimentName, Neuron, NonNegativeInt, PositiveFloat, PositiveInt, Seed, Text
 
 if TYPE_CHECKING:
     from snnpipe.protocols import SweepStore
@@ -40,20 +38,38 @@ PARTS = {
 
 _RunId = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=250)]
 _SCALARS: dict[str, Any] = {
-    "seed": NonNegativeInt,
-    "experiment_name": str,
-    "run_name": str | None,
+    "seed": Seed,
+    "experiment_name": ExperimentName,
+    "run_name": Text | None,
     "run_id": _RunId | None,
 }
-_PATHS = {"mlruns", "output_dir"}
-_SWEEP: dict[str, Any] = {"resume": bool, "parent": str | None, "durations": list[PositiveInt]}
-_DIAGNOSIS: dict[str, Any] = {"images": NonNegativeInt}
-_CHOSEN_WITH = {
-    ("training", "regularizer"): "training/regularizer",
-    ("training", "neuron"): "neuron@training.neuron",
-    ("conversion", "neuron"): "neuron",
+_GROUPS: dict[str, dict[str, Any]] = {
+    "paths": {"mlruns": Text, "output_dir": Text},
+    "sweep": {"resume": bool, "parent": Text | None, "durations": list[PositiveInt]},
+    "diagnosis": {"images": NonNegativeInt},
 }
-_MAX_SEED = 2**31 - 1 - 10**6  # NengoDL and tf.data add to it and hold it in 32 bits
+"""Groups that hold settings of snnpipe's own, and no plugin."""
+_CHOSEN_WITH = {
+    "training.regularizer": "training/regularizer",
+    "training.neuron": "neuron@training.neuron",
+    "conversion.neuron": "neuron",
+    "neuron": "neuron",
+}
+_ENGINES: dict[str, dict[str, Any]] = {
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper": {"max_batch_size": PositiveInt | None},
+    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher": {
+        "n_jobs": PositiveInt | Literal[-1],
+        "prefer": Literal["processes", "threads"] | None,
+        "require": None,
+        "verbose": NonNegativeInt,
+        "timeout": PositiveFloat | None,
+        "pre_dispatch": Annotated[str, Field(pattern=r"^(all|n_jobs|[1-9]\d*(\*n_jobs)?)$")],
+        "batch_size": Annotated[str, Field(pattern=r"^(auto|[1-9]\d*)$")],
+        "max_nbytes": Annotated[str, Field(pattern=r"^\d+[KMG]?$")] | None,
+        "mmap_mode": Literal["r", "r+", "w+", "c"] | None,
+    },
+}
+"""What settings of Hydra's own sweeper and launcher may be: it looks at their types only."""
 
 
 def resolve(composed: DictConfig, output_dir: str | None = None) -> dict[str, Any]:
@@ -77,16 +93,32 @@ def resolve(composed: DictConfig, output_dir: str | None = None) -> dict[str, An
         raise ConfigError(f"{error.full_key}: missing, and it has no default: give {error.full_key}=...") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key or 'configuration'}: {one_line(error).split(' full_key')[0]}") from error
+    except RecursionError as error:
+        circular = filter(None, (_circular(composed, key) for key in sorted(interpolated_keys(composed))))
+        key = next(circular, "configuration")
+        raise ConfigError(f"{key}: it takes its value from itself, by way of others") from error
     paths = config.get("paths")
     if isinstance(paths, dict) and paths.get("output_dir") is None and isinstance(paths.get("mlruns"), str):
         unique = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}"
         folder = output_dir or str(Path(paths["mlruns"]) / "outputs" / unique)
         paths["output_dir"] = folder
-        for node in (config.get("logger") or {}).values():
+        loggers = config.get("logger")
+        for node in loggers.values() if isinstance(loggers, dict) else ():
             for key in ("folder", "spool"):
                 if isinstance(node, dict) and node.get(key, "") is None:
                     node[key] = folder
     return config  # type: ignore[no-any-return]  # a configuration's root is a mapping
+
+
+def _circular(composed: DictConfig, key: str) -> str | None:
+    """Return a key if it takes its value from itself."""
+    try:
+        OmegaConf.select(composed, key)
+    except RecursionError:
+        return key
+    except OmegaConfBaseException:
+        pass
+    return None
 
 
 def interpolated_keys(composed: Any, prefix: str = "") -> set[str]:
@@ -100,7 +132,9 @@ def interpolated_keys(composed: Any, prefix: str = "") -> set[str]:
     return found
 
 
-def check(config: Mapping[str, Any], interpolated: Collection[str] = ()) -> None:
+def check(
+    config: Mapping[str, Any], interpolated: Collection[str] = (), *, trusted: Collection[str] | None = TRUSTED
+) -> None:
     """Raise `ConfigError` with every mistake of a resolved configuration.
 
     Parameters
@@ -109,26 +143,30 @@ def check(config: Mapping[str, Any], interpolated: Collection[str] = ()) -> None
         As `resolve` returns it.
     interpolated
         Keys that take their value from another key: a mistake is told once, where it was made.
+    trusted
+        Packages whose classes it may name: those of a configuration that came with a run, or from elsewhere, are built
+        from these alone. None for any, where it is the user's own, as on the command line.
 
     Raises
     ------
     ConfigError
         One problem per mistake, each beginning with its key.
     """
+    _require_trusted(config, trusted)
     problems = _root_problems(config)
     for group in PARTS:
         node = config.get(group)
-        if not isinstance(node, Mapping) or "_target_" not in node:
-            problems.append(f"{group}: got {node!r}: needs a _target_ to build; choose a config of the group {group}=")
+        if is_node(node):
+            problems += node_problems(node, group)
         else:
-            problems += _node_problems(node, group)
-    problems += _node_problems(config.get("neuron"), "neuron")
+            problems.append(
+                f"{group}: got {shown(node)}: needs a _target_ to build; choose a config of the group {group}="
+            )
+    problems += value_problems(config.get("neuron"), "neuron", Neuron | dict[str, Neuron])
     for group in ("callbacks", "logger"):
         problems += _collection_problems(config.get(group), group)
-    for (group, key), choice in _CHOSEN_WITH.items():
-        value = (config.get(group) or {}).get(key)
-        if value is not None and not isinstance(value, Mapping):
-            problems.append(f"{group}.{key}: got {value!r}: takes a config; choose one with {choice}=")
+    for key, choice in _CHOSEN_WITH.items():
+        problems = [f"{p}; choose one with {choice}=" if p.startswith(f"{key}: got ") else p for p in problems]
     if not problems:
         problems += _cross_problems(config)
     if problems:
@@ -142,48 +180,86 @@ def chosen_experiment() -> dict[str, str]:
     return {"experiment": str(chosen)} if chosen else {}
 
 
-def check_engines(hydra: DictConfig) -> None:
-    """Raise `ConfigError` with every mistake in Hydra's sweeper and launcher, where those are snnpipe's."""
-    problems = []
+def check_sweep(composed: DictConfig) -> None:
+    """Raise `ConfigError` with every mistake of a multi-run's own: in its settings, folders, sweeper and launcher.
+
+    What its jobs are told is checked job by job. Of Hydra's own engines, domains are known as far as they stand here.
+    """
+    hydra = composed.hydra
+    problems = _settings_problems(_plain(composed, "sweep"), "sweep", _GROUPS["sweep"], "; choose a sweep with sweep=")
+    problems += _folder_problems(hydra)
     for name in ("sweeper", "launcher"):
-        node: Any = OmegaConf.to_container(hydra[name], resolve=True)
-        if str(node.get("_target_")).startswith("hydra_plugins.snnpipe."):
-            problems += _node_problems(node, f"hydra.{name}")
+        key = f"hydra.{name}"
+        node = _plain(composed, key)
+        if not isinstance(node, dict):
+            problems.append(f"{key}: got {shown(node)}: takes a config; choose one with hydra/{name}=")
+            continue
+        target = str(node.get("_target_"))
+        if target.startswith("hydra_plugins.snnpipe."):
+            problems += node_problems(node, key)
+        for setting, domain in _ENGINES.get(target, {}).items():
+            if problem := value_problem(f"{key}.{setting}", node.get(setting), domain):
+                problems.append(problem)
+    if not problems:
+        problems += _empty_ranges(hydra)
     if problems:
         raise ConfigError(*problems)
+
+
+def _plain(composed: DictConfig, key: str) -> Any:
+    """Return a node of a composed configuration as plain data, interpolations resolved."""
+    try:
+        node = OmegaConf.select(composed, key)
+        return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or key}: {one_line(error).split(' full_key')[0]}") from error
+
+
+def _folder_problems(hydra: DictConfig) -> list[str]:
+    """Return what is wrong with the folders of a multi-run's jobs: each has its own, in that of the multi-run."""
+    subdir = str(OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"])  # type: ignore[call-overload, index]
+    if re.search(r"\$\{hydra\.job\.(num|id)\}", subdir) and not {"/", "\\"} & set(subdir):
+        return []
+    wants = "each job needs a folder of its own in hydra.sweep.dir: give a name with ${hydra.job.num} in it"
+    return [f"hydra.sweep.subdir: got {shown(subdir)}: {wants}"]
+
+
+def _empty_ranges(hydra: DictConfig) -> list[str]:
+    """Return the overrides that sweep over no value at all, so that there would be no job."""
+    parsed = OverridesParser.create().parse_overrides(OmegaConf.to_container(hydra.overrides.task, resolve=False))
+    return [
+        f"{o.get_key_element()}: got {(o.input_line or '').partition('=')[2]}: there is no value in that range"
+        for o in parsed
+        if o.is_range_sweep() and next(o.sweep_iterator(), None) is None
+    ]
 
 
 def _is_under(key: str, parents: Collection[str]) -> bool:
     return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
 
 
+def _require_trusted(config: Mapping[str, Any], trusted: Collection[str] | None) -> None:
+    if trusted is not None and (problems := list(foreign_parts(config, trusted))):
+        raise ConfigError(*problems)
+
+
 def _root_problems(config: Mapping[str, Any]) -> list[str]:
-    known = {*_SCALARS, *PARTS, "neuron", "callbacks", "logger", "diagnosis", "paths", "sweep"}
+    known = {*_SCALARS, *PARTS, *_GROUPS, "neuron", "callbacks", "logger"}
     problems = [f"{key}: no such key; {did_you_mean(str(key), known)}" for key in config if key not in known]
     for key, annotation in _SCALARS.items():
         if problem := value_problem(key, config.get(key), annotation):
             problems.append(problem)
-    if isinstance(config.get("seed"), int) and config["seed"] > _MAX_SEED:
-        problems.append(f"seed: got {config['seed']}: should be less than or equal to {_MAX_SEED}")
-    if config.get("experiment_name") == "":
-        problems.append("experiment_name: got '': should not be empty")
-    problems += _settings_problems(config.get("sweep"), "sweep", _SWEEP, "; choose a sweep with sweep=")
-    problems += _settings_problems(config.get("diagnosis"), "diagnosis", _DIAGNOSIS)
-    paths = config.get("paths")
-    if not isinstance(paths, Mapping):
-        return [*problems, f"paths: got {paths!r}: takes {', '.join(sorted(_PATHS))}"]
-    problems += [f"paths.{key}: no such key; {did_you_mean(str(key), _PATHS)}" for key in paths if key not in _PATHS]
-    for key in sorted(_PATHS):
-        if not isinstance(paths.get(key), str) or not paths[key]:
-            problems.append(f"paths.{key}: got {paths.get(key)!r}: should be the path of a folder")
+    for group, settings in _GROUPS.items():
+        hint = "; choose a sweep with sweep=" if group == "sweep" else ""
+        problems += _settings_problems(config.get(group), group, settings, hint)
     return problems
 
 
 def _settings_problems(node: Any, group: str, known: Mapping[str, Any], hint: str = "") -> list[str]:
     """Return the mistakes of a group that holds settings of snnpipe's own, and no plugin."""
     if not isinstance(node, Mapping):
-        return [f"{group}: got {node!r}: takes {', '.join(known)}{hint}"]
-    problems = []
+        return [f"{group}: got {shown(node)}: takes {', '.join(known)}{hint}"]
+    problems = [f"{group}.{key}: missing: it takes {', '.join(known)}" for key in known if key not in node]
     for key, value in node.items():
         if key not in known:
             problems.append(f"{group}.{key}: no such key; {did_you_mean(str(key), known)}")
@@ -195,76 +271,20 @@ def _settings_problems(node: Any, group: str, known: Mapping[str, Any], hint: st
 def _collection_problems(nodes: Any, group: str) -> list[str]:
     """Return the mistakes of a group that holds any number of plugins by name; null is none."""
     if nodes is not None and not isinstance(nodes, Mapping):
-        return [f"{group}: got {nodes!r}: takes plugins by name; choose a config with {group}="]
+        return [f"{group}: got {shown(nodes)}: takes plugins by name; choose a config with {group}="]
     problems = []
     for name, node in (nodes or {}).items():
         if (group, name) == ("logger", "tracking_uri"):
-            if problem := value_problem("logger.tracking_uri", node, str | None):
+            if problem := value_problem("logger.tracking_uri", node, Text | None):
                 problems.append(problem)
-        elif node is not None and not (isinstance(node, Mapping) and "_target_" in node):
+        elif node is not None and not is_node(node):
             known = "; choose callbacks=early_stopping first" if name == "early_stopping" else ""
             problems.append(
-                f"{group}.{name}: got {node!r}: no such {group.rstrip('s')}, and no _target_ to build{known}"
+                f"{group}.{name}: got {shown(node)}: no such {group.rstrip('s')}, and no _target_ to build{known}"
             )
         else:
-            problems += _node_problems(node, f"{group}.{name}")
+            problems += node_problems(node, f"{group}.{name}")
     return problems
-
-
-def _node_problems(node: Any, key: str) -> list[str]:
-    """Return the mistakes of a node and of the nodes in it."""
-    if isinstance(node, list):
-        return [problem for i, item in enumerate(node) for problem in _node_problems(item, f"{key}[{i}]")]
-    if not isinstance(node, Mapping):
-        return []
-    problems = []
-    if "_target_" in node:
-        values = {k: v for k, v in node.items() if not (k.startswith("_") and k.endswith("_"))}
-        try:
-            target = _locate(node["_target_"])
-        except ConfigError as error:
-            return [f"{key}._target_: {error}"]
-        problems += call_problems(target, values, key, given=_given(target, key))
-    for name, value in node.items():
-        problems += _node_problems(value, f"{key}.{name}")
-    return problems
-
-
-def _given(target: Callable[..., Any], key: str) -> list[str]:
-    """Return the arguments that a plugin gets from elsewhere: of a function that builds a model, the first."""
-    if key == "model" and inspect.isfunction(target):
-        return list(inspect.signature(target).parameters)[:1]
-    return []
-
-
-def _locate(path: Any) -> Callable[..., Any]:
-    """Return the class or function of a dotted path, importing the module it is in."""
-    if not isinstance(path, str) or "." not in path:
-        raise ConfigError(f"got {path!r}: takes the dotted path of a class or function")
-    module, _, name = path.rpartition(".")
-    owners: list[str] = []
-    while module:
-        try:
-            found: Any = importlib.import_module(module)
-            break
-        except ModuleNotFoundError as error:
-            if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
-                raise ConfigError(f"got {path!r}: importing {module} failed: {one_line(error)}") from error
-            module, _, owner = module.rpartition(".")
-            owners.insert(0, owner)
-    else:
-        raise ConfigError(f"got {path!r}: there is no module {path.split('.')[0]!r} here; is its package installed?")
-    try:
-        for attribute in (*owners, name):
-            found = getattr(found, attribute)
-    except AttributeError:
-        names = [n for n, v in vars(found).items() if callable(v) and not n.startswith("_")]
-        raise ConfigError(
-            f"got {path!r}: {attribute!r} is not in {found.__name__}; {did_you_mean(name, names)}"
-        ) from None
-    if not (inspect.isclass(found) or callable(found)):
-        raise ConfigError(f"got {path!r}: that is no class or function")
-    return found  # type: ignore[no-any-return]
 
 
 def _cross_problems(config: Mapping[str, Any]) -> list[str]:
@@ -277,6 +297,14 @@ def _cross_problems(config: Mapping[str, Any]) -> list[str]:
             f"simulator.readout_steps: got {window}, which is more than simulator.n_steps={steps}: "
             "the mean can take at most all steps"
         )
+    data = config["data"]
+    for name, node in (config.get("callbacks") or {}).items():
+        monitored = str(node.get("monitor", "")) if isinstance(node, Mapping) else ""
+        if monitored.startswith("fit/val_") and data.get("validation_share") == 0 and not data.get("validation_split"):
+            problems.append(
+                f"callbacks.{name}.monitor: got {monitored!r}, but no images are held out for validation: set "
+                "data.validation_share, or monitor fit/loss"
+            )
     if "dt" in encoder and "dt" in simulator and encoder["dt"] != simulator["dt"]:
         problems.append(
             f"encoder.dt: got {encoder['dt']}, and simulator.dt is {simulator['dt']}: they must be the same"
@@ -291,6 +319,7 @@ def build(
     durations: Sequence[int] = (),
     command: str = "",
     resumed: str | None = None,
+    trusted: Collection[str] | None = TRUSTED,
 ) -> "Trainer":
     """Return the trainer of a checked configuration.
 
@@ -304,6 +333,8 @@ def build(
         That has the run again.
     resumed
         Id of an earlier run to go on with.
+    trusted
+        As for `check`.
 
     Raises
     ------
@@ -312,14 +343,15 @@ def build(
     """
     from snnpipe.trainer import Trainer
 
-    parts = {name: _instantiate(config[group], group) for group, name in PARTS.items()}
+    _require_trusted(config, trusted)
+    parts = {name: build_node(config[group], group) for group, name in PARTS.items()}
     loggers = [
-        _instantiate(node, f"logger.{name}")
+        build_node(node, f"logger.{name}")
         for name, node in (config.get("logger") or {}).items()
         if isinstance(node, Mapping)
     ]
     callbacks = [
-        _instantiate(node, f"callbacks.{name}")
+        build_node(node, f"callbacks.{name}")
         for name, node in (config.get("callbacks") or {}).items()
         if isinstance(node, Mapping)
     ]
@@ -350,26 +382,9 @@ def build_sweep_store(composed: DictConfig) -> "SweepStore | None":
     """
     loggers: Any = OmegaConf.to_container(composed.logger, resolve=True) if composed.get("logger") else {}
     for name, node in loggers.items():
-        if isinstance(node, Mapping) and hasattr(_locate(node.get("_target_")), "start_sweep"):
-            if problems := _node_problems(node, f"logger.{name}"):
+        if isinstance(node, Mapping) and hasattr(locate(node.get("_target_")), "start_sweep"):
+            if problems := node_problems(node, f"logger.{name}"):
                 raise ConfigError(*problems)
-            store: SweepStore = _instantiate(node, f"logger.{name}")
+            store: SweepStore = build_node(node, f"logger.{name}")
             return store
     return None
-
-
-def _instantiate(node: Mapping[str, Any], key: str) -> Any:
-    if "neuron" in str(node):  # Nengo's neuron types are built with the part that holds them
-        from snnpipe.compat import import_tensorflow
-
-        import_tensorflow()
-    try:
-        if _given(_locate(node["_target_"]), key):
-            return FunctionArchitecture(instantiate(dict(node), _partial_=True, _convert_="all"))
-        return instantiate(dict(node), _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, SnnPipeError):
-            raise cause from None
-        reason = one_line(cause) if cause is not None else one_line(error)
-        raise UserError(f"{key}: {node['_target_']} does not take these settings: {reason}") from error

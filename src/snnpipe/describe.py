@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from snnpipe.masking import mask
+
 _NAME_LENGTH = 100
 _ORDINARY = {
     "converter": "NengoDLConverter",
@@ -61,8 +63,8 @@ def percent(share: float, digits: int = 2) -> str:
 
 
 def command_line(overrides: Sequence[str]) -> str:
-    """Return the command that runs some overrides, quoted for a shell."""
-    return shlex.join(["python", "-m", "snnpipe", *overrides])
+    """Return the command that runs some overrides, quoted for a shell, with stars for passwords."""
+    return shlex.join(["python", "-m", "snnpipe", *map(mask, overrides)])
 
 
 def run_name(config: Mapping[str, Any]) -> str:

@@ -7,9 +7,16 @@ exception is a fault of the program or the machine: exit code 1, its traceback k
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from snnpipe.masking import mask
+
+_LINE = 2000
+
 
 class SnnPipeError(Exception):
-    """Base of every error that snnpipe raises on purpose."""
+    """Base of every error that snnpipe raises on purpose; passwords in what it says are masked."""
+
+    def __init__(self, *says: object):
+        super().__init__(*(mask(text) if isinstance(text, str) else text for text in says))
 
 
 class UserError(SnnPipeError):
@@ -26,7 +33,7 @@ class ConfigError(UserError):
     """
 
     def __init__(self, *problems: str):
-        self.problems = problems
+        self.problems = tuple(map(mask, problems))
         super().__init__("; ".join(problems))
 
 
@@ -50,7 +57,11 @@ class SimulationError(UserError):
     """A simulator cannot run this network as configured."""
 
 
-class CheckpointError(UserError):
+class ArtifactError(UserError):
+    """A file of an earlier run is missing, damaged, of another format, or of another network."""
+
+
+class CheckpointError(ArtifactError):
     """A checkpoint is missing, damaged, or of another architecture."""
 
 
@@ -67,8 +78,8 @@ class VerificationError(SnnPipeError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an exception says, on one line."""
-    text = " ".join(str(error).split())
+    """Return what an exception says, on one line and without passwords."""
+    text = mask(" ".join(str(error).split()))
     return text or type(error).__name__
 
 
@@ -77,6 +88,13 @@ def root_cause(error: BaseException) -> str:
     while (earlier := error.__cause__ or error.__context__) is not None:
         error = earlier
     return one_line(error)
+
+
+def as_line(text: object) -> str:
+    """Return a text as it is printed: one line, no passwords, what a terminal obeys written out, not too long."""
+    line = mask(" ".join(str(text).split()))
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return line if len(line) <= _LINE else f"{line[:_LINE]}..."
 
 
 def reason(error: BaseException) -> str:

@@ -1,7 +1,12 @@
-"""Files that are whole or absent: written aside, synced and renamed. Folders that one process at a time writes to."""
+"""Files that are whole or absent: written aside, synced and renamed; names that stay in their folder.
+
+Folders that one process at a time writes to.
+"""
 
 import errno
+import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +19,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.ESTALE}
 
 _ASIDE = ".part"
+
+_NAME_LENGTH = 100
 
 
 @contextmanager
@@ -126,3 +133,14 @@ def make_folder(path: Path, key: str) -> Path:
             f"{key}: cannot write to {path} ({error.strerror}): set {key} to a folder that can be written"
         ) from error
     return path
+
+
+def file_name(name: str) -> str:
+    """Return what a file is called after something with a name: itself, if that is letters, digits, ``_-.`` alone.
+
+    Another has a digest behind it, so that different names stay different files. None leads out of a folder.
+    """
+    plain = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII).lstrip(".")[:_NAME_LENGTH]
+    if plain == name and name:
+        return name
+    return f"{plain}_{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"

@@ -1,13 +1,14 @@
 """What makes two trainings, or two runs, the same: a digest of all that can change their result."""
 
 import hashlib
-import importlib
 import json
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from snnpipe.compat import installed_version
+from snnpipe.masking import masked
 from snnpipe.types import DataSpec
 
 _FORMAT = 1
@@ -61,7 +62,7 @@ def run_fingerprint(config: Mapping[str, Any]) -> str:
 
 def of_the_result(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return those keys of a run's configuration that can change its result."""
-    parts = {key: value for key, value in config.items() if key not in _NOT_THE_RESULT}
+    parts = {key: masked(value) for key, value in config.items() if key not in _NOT_THE_RESULT}  # as it is recorded
     training = parts.get("training")
     if isinstance(training, Mapping):
         parts["training"] = {key: value for key, value in training.items() if key not in _NOT_OF_TRAINING}
@@ -90,9 +91,6 @@ def _source(target: str) -> Iterator[tuple[str, str]]:
     name = target.rpartition(".")[0]
     if name.split(".")[0] in {package.replace("-", "_") for package in _FIT_PACKAGES}:
         return
-    try:
-        path = getattr(importlib.import_module(name), "__file__", None)
-    except ImportError:
-        return
+    path = getattr(sys.modules.get(name), "__file__", None)  # its class was built
     if path and Path(path).is_file():
         yield name, hashlib.sha256(Path(path).read_bytes()).hexdigest()

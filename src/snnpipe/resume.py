@@ -80,9 +80,17 @@ def _in_folder(output_dir: str | None) -> EarlierRun | None:
     folder = Path(output_dir)
     if not (folder / "config.yaml").is_file():
         return None
-    tags = json.loads((folder / "tags.json").read_text()) if (folder / "tags.json").is_file() else {}
+    tags = _tags_of(folder)
     fingerprint = run_fingerprint(_config_of(folder))
     return EarlierRun("", output_dir, fingerprint, tags.get("status") == "FINISHED", {})
+
+
+def _tags_of(folder: Path) -> dict[str, Any]:
+    try:
+        tags = json.loads((folder / "tags.json").read_text())
+    except (OSError, ValueError):  # it is written at a run's end
+        return {}
+    return tags if isinstance(tags, dict) else {}
 
 
 def _config_of(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from snnpipe.errors import LoggingError, UserError, did_you_mean
-from snnpipe.loggers.mlflow_store import is_server, store_uri
+from snnpipe.loggers.mlflow_store import is_server, store_uri, without_user
+from snnpipe.masking import mask
 from snnpipe.tool import ToolParser, end_with, open_store, require_store
 
 _HOST, _PORT = "127.0.0.1", 5000
@@ -32,7 +33,7 @@ def main() -> int:
     asked = parser.parse_args()
     uri = store_uri(asked.tracking_uri)
     if is_server(uri):
-        print(_address(uri.rstrip("/"), open_store(uri), asked.experiment))
+        print(_address(without_user(uri).rstrip("/"), open_store(uri), asked.experiment))
         return 0
     require_store(uri)
     port = _free_port(asked.port)
@@ -101,7 +102,7 @@ def _wait_until_it_answers(process: "subprocess.Popen[bytes]", port: int, output
 def _last_words(output: IO[bytes]) -> str:
     output.seek(0)
     lines = output.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return mask(next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing"))
 
 
 def _address(server: str, store: tuple[str, Any], experiment: str | None) -> str:

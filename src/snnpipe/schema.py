@@ -14,7 +14,10 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from snnpipe.errors import ConfigError, did_you_mean
+from snnpipe.masking import HIDDEN, is_secret_key, mask
 
+_SHOWN = 200
+_PLAIN = (bool, int, float, str, bytes, None, type(None), list, dict)
 _CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
@@ -36,8 +39,18 @@ def value_problem(key: str, value: Any, annotation: Any) -> str | None:
         # of a union's branches, those that only say "another type" are noise beside a real bound
         real = [d for d in details if not d["type"].endswith("_type")] or details
         wants = " or ".join(dict.fromkeys(_lower_first(d["msg"]) for d in real))
-        return f"{key}: got {value!r}: {wants}"
+        return f"{key}: got {HIDDEN if is_secret_key(key) else shown(value)}: {wants}"
     return None
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: of a long one the beginning, and no passwords."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, lists in lists in lists
+        return f"a {type(value).__name__} that is too long to show"
+    text = mask(text)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _lower_first(text: str) -> str:
@@ -46,7 +59,12 @@ def _lower_first(text: str) -> str:
 
 
 def call_problems(
-    target: Callable[..., Any], values: Mapping[str, Any], key: str, given: Collection[str] = ()
+    target: Callable[..., Any],
+    values: Mapping[str, Any],
+    key: str,
+    given: Collection[str] = (),
+    *,
+    partial: bool = False,
 ) -> list[str]:
     """Return what is wrong with calling ``target(**values)``: unknown, missing and unfit values.
 
@@ -55,11 +73,14 @@ def call_problems(
     target
         Class or function.
     values
-        Keyword arguments; one that is itself a mapping with ``_target_`` is left to the caller.
+        Keyword arguments, by name, and positional ones as the list ``_args_``; one that is itself a mapping with
+        ``_target_``, or holds some, is left to the caller as far as that.
     key
         Where they stand in the configuration, for the message.
     given
         Names of arguments that the caller will add.
+    partial
+        Whether arguments may be missing.
 
     Returns
     -------
@@ -78,14 +99,24 @@ def call_problems(
     }
     hints = _hints(target)
     problems = []
-    for name, value in values.items():
+    places = [name for name, parameter in named.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+    by_place = list(zip(places, values.get("_args_", ()), strict=False))
+    if len(values.get("_args_", ())) > len(places) and not any(p.kind is p.VAR_POSITIONAL for p in parameters.values()):
+        problems.append(f"{key}._args_: got {shown(values['_args_'])}: {_name(target)} takes {len(places)} at most")
+    by_name = [(name, value) for name, value in values.items() if name != "_args_"]
+    for name, value in (*by_place, *by_name):
         if name not in named:
             if not open_ended:
-                problems.append(f"{key}.{name}: no such key; {did_you_mean(name, named)}")
-        elif name in hints and not _is_node(value) and (found := value_problem(f"{key}.{name}", value, hints[name])):
+                problems.append(f"{key}.{name}: no such key; {did_you_mean(str(name), named)}")
+        elif (
+            name in hints
+            and not (_is_built(value) and _takes_objects(hints[name]))
+            and (found := value_problem(f"{key}.{name}", without_nodes(value), hints[name]))
+        ):
             problems.append(found)
+    given_names = {name for name, _ in (*by_place, *by_name)}
     for name, parameter in named.items():
-        if parameter.default is parameter.empty and name not in values:
+        if parameter.default is parameter.empty and name not in given_names and not partial:
             problems.append(f"{key}.{name}: missing, and {_name(target)} needs it")
     return problems
 
@@ -113,13 +144,31 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def _is_node(value: Any) -> bool:
-    """Whether a value is built by Hydra, or holds parts that are."""
+def is_node(value: Any) -> bool:
+    """Whether a value is built by Hydra."""
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def _is_built(value: Any) -> bool:
+    """Whether Hydra builds a value, or lists what it builds."""
+    return is_node(value) or (isinstance(value, list) and any(_is_built(own) for own in value))
+
+
+def _takes_objects(annotation: Any) -> bool:
+    """Whether an annotation has room for what Hydra builds, and is not of numbers and words alone."""
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        return False
+    if typing.get_origin(annotation) is typing.Annotated:
+        arguments = arguments[:1]
+    return any(map(_takes_objects, arguments)) if arguments else annotation not in _PLAIN
+
+
+def without_nodes(value: Any) -> Any:
+    """Return a value without the parts of mappings that are built by Hydra."""
     if isinstance(value, Mapping):
-        return "_target_" in value or any(_is_node(v) for v in value.values())
-    if isinstance(value, list):
-        return any(_is_node(v) for v in value)
-    return False
+        return {name: without_nodes(own) for name, own in value.items() if not is_node(own)}
+    return value
 
 
 def _name(target: Callable[..., Any]) -> str:

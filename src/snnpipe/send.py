@@ -5,8 +5,9 @@ from pathlib import Path
 
 from snnpipe.errors import LoggingError, UserError, root_cause
 from snnpipe.loggers.mlflow_store import import_mlflow, open_client
-from snnpipe.loggers.mlflow_writes import FOLDER, HIDDEN, hand_on_all, without_password
+from snnpipe.loggers.mlflow_writes import FOLDER, hand_on_all
 from snnpipe.loggers.spool import CALLS, Spool
+from snnpipe.masking import HIDDEN, mask
 from snnpipe.tool import ToolParser, end_with, require_store
 
 _MISTAKE = 2
@@ -39,12 +40,12 @@ def _send(folder: Path, tracking_uri: str | None) -> int:
         outcome = hand_on_all(spool, open_client(uri))
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise LoggingError(
-            f"--tracking-uri: {without_password(uri)} does not take what is left of run {run} "
+            f"--tracking-uri: {mask(uri)} does not take what is left of run {run} "
             f"({root_cause(error)[:300]}): {len(spool)} of {calls} calls are still in {folder}"
         ) from error
     finally:
         spool.close()
-    print(f"run {run}: {outcome.taken} of {calls} calls are sent to {without_password(uri)}")
+    print(f"run {run}: {outcome.taken} of {calls} calls are sent to {mask(uri)}")
     for why in outcome.refused:
         print(f"run {run}: refused, and left in {folder}: {why}")
     return _MISTAKE if outcome.refused else 0
@@ -61,7 +62,7 @@ def _store(given: str | None, recorded: str) -> str:
     if given or HIDDEN not in recorded:
         return given or recorded
     found = os.environ.get("MLFLOW_TRACKING_URI")
-    if found is None or without_password(found) != recorded:
+    if found is None or mask(found) != recorded:
         raise UserError(f"--tracking-uri: the run's store is {recorded}: give its address with the password")
     return found
 

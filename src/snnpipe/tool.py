@@ -5,10 +5,11 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from snnpipe.errors import LoggingError, UserError, one_line
+from snnpipe.errors import LoggingError, UserError, as_line, one_line
 from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, open_client, store_uri
+from snnpipe.masking import masked_traceback
 
-_MISTAKE, _INTERRUPTED = 2, 130
+_FAULT, _MISTAKE, _INTERRUPTED = 1, 2, 130
 
 
 class ToolParser(ArgumentParser):
@@ -64,11 +65,14 @@ def require_store(uri: str) -> None:
 
 
 def end_with(main: Callable[[], int]) -> NoReturn:
-    """Run a command and exit with its code; a mistake is one line and code 2."""
+    """Run a command and exit with its code; a mistake is one line and code 2, a fault a traceback and code 1."""
     try:
         sys.exit(main())
     except UserError as error:
-        print(f"snnpipe: error: {one_line(error)}", file=sys.stderr)
+        print(f"snnpipe: error: {as_line(error)}", file=sys.stderr)
         sys.exit(_MISTAKE)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+    except Exception as error:
+        sys.stderr.write(masked_traceback(error))
+        sys.exit(_FAULT)

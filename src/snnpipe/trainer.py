@@ -1,7 +1,6 @@
 """The main line: fit, convert, evaluate. It knows what plugins must have, and none of them by name."""
 
 import functools
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from snnpipe import __version__, signals
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
-from snnpipe.checkpoint import Checkpoint, EarlierFit
+from snnpipe.checkpoint import Checkpoint, EarlierFit, check_weight_names
 from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, filter_tags, flatten, run_name, to_yaml
 from snnpipe.diagnosis.values import Diagnosis
@@ -33,6 +32,7 @@ from snnpipe.errors import (
 from snnpipe.files import leftovers, locked, make_folder
 from snnpipe.fingerprint import fit_fingerprint
 from snnpipe.keras_graph import activation_name
+from snnpipe.masking import masked, masked_traceback
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
@@ -103,7 +103,7 @@ class Trainer:
     name
         Of the run; None makes one of its parts.
     config
-        The configuration that the parts were built from, which is logged; None describes the parts.
+        The configuration that the parts were built from, which is logged, passwords apart; None describes the parts.
     tags
         Further tags of the run.
     parent
@@ -157,7 +157,7 @@ class Trainer:
             "simulator": simulator,
             "encoder": encoder,
         }
-        self.config = dict(config) if config is not None else {"seed": seed} | describe(self._parts)
+        self.config: dict[str, Any] = masked(config if config is not None else {"seed": seed} | describe(self._parts))
         self.name = name or run_name(self.config)
         self.tags = dict(tags or {})
         self.parent = parent
@@ -228,7 +228,7 @@ class Trainer:
         spec = self._state.spec = self.data.spec
         start_afresh(self.seed)
         self.model = self.architecture.build(spec)
-        _check_shapes(self.model, spec)
+        _check_model(self.model, spec)
         plan = self._state.plan = self.converter.explain(self.model)
         plan.require_convertible()
         if not any(layer.neurons for layer in plan.layers):
@@ -556,13 +556,13 @@ class Trainer:
         for callback in self.callbacks:
             attempt(failures, callback.on_exception, self._state, error)
         if isinstance(error, Exception) and not isinstance(error, UserError) and self._log.started:
-            text = "".join(traceback.format_exception(error))
+            text = masked_traceback(error)
             attempt(failures, lambda: self._log.artifact(write_text(self.output_dir / "traceback.txt", text), ""))
         for failure in failures:  # the first error is the one to report
             error.add_note(f"and while the run was being ended: {type(failure).__name__}: {one_line(failure)}")
 
 
-def _check_shapes(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> None:
+def _check_model(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> None:
     shape = getattr(model, "output_shape", None)
     if shape != (None, spec.n_classes):
         raise ModelError(
@@ -575,5 +575,7 @@ def _check_shapes(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> No
                 f"model: its input node has {model.input_shape[1]} values, and an image of {spec.name} has "
                 f"{np.prod(spec.image_shape)}"
             )
-    elif activation_name(model.layers[-1]) == "softmax":
+        return
+    check_weight_names(model)
+    if activation_name(model.layers[-1]) == "softmax":
         raise ModelError(f"model: its output {model.layers[-1].name!r} is a softmax: leave it out and give raw logits")

@@ -24,13 +24,44 @@ if TYPE_CHECKING:
     from snnpipe.metrics.outcome import Outcome
     from snnpipe.training_state import TrainingState
 
-PositiveInt = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_MAX_INT = 2**31 - 1
+MAX_FLOAT, _MIN_FLOAT = 3.4e38, 1.2e-38
+"""What 32 bits hold: numbers beyond are infinite, or nothing, by the time they are computed with."""
+
+
+def is_held(value: float) -> float:
+    """Return a number of 0 or more that 32 bits can tell from 0; for a type's annotation."""
+    if 0 < value < _MIN_FLOAT:
+        raise PydanticCustomError("too_small", "should be 0, or {least} or more", {"least": _MIN_FLOAT})
+    return value
+
+
+def _is_printable(value: str) -> str:
+    if not value.isprintable():
+        raise PydanticCustomError("not_printable", "should be one line of printable characters")
+    return value
+
+
+PositiveInt = Annotated[int, Field(ge=1, le=_MAX_INT)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=_MAX_INT)]
+PositiveFloat = Annotated[float, Field(gt=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
+Seed = Annotated[int, Field(ge=0, le=_MAX_INT - 10**6)]
+"""NengoDL and tf.data add to it."""
 Share = Annotated[float, Field(ge=0, lt=1)]
 Scale = PositiveFloat | dict[str, PositiveFloat]
-Initializer = str | dict[str, Any]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_is_printable)]
+"""A name, a path, or another word that is printed and recorded."""
+ExperimentName = Annotated[Text, Field(max_length=250)]
+
+
+def _is_initializer(value: dict[str, Any]) -> dict[str, Any]:
+    if value.keys() != {"class_name", "config"} or not isinstance(value["config"], dict):
+        raise PydanticCustomError("initializer", "should be a name, or {class_name: ..., config: {...}}")
+    return value
+
+
+Initializer = Text | Annotated[dict[str, Any], AfterValidator(_is_initializer)]
 
 
 def _is_filter(value: Any) -> Any:
@@ -39,7 +70,14 @@ def _is_filter(value: Any) -> Any:
     return value
 
 
+def _is_neuron_type(value: Any) -> Any:
+    if not hasattr(value, "gain_bias"):
+        raise PydanticCustomError("neuron_type", "should be a Nengo neuron type")
+    return value
+
+
 Synapse = PositiveFloat | Annotated[Any, AfterValidator(_is_filter)] | None
+Neuron = Annotated[Any, AfterValidator(_is_neuron_type)] | None
 
 Readout = Literal["last", "mean", "spike_count"]
 Precision = Literal["float32", "float64"]
@@ -103,7 +141,7 @@ class PlannedLayer:
     shape: tuple[int, ...] = ()
     neurons: int = 0
     scale_firing_rates: float | None = None
-    synapse: "float | nengo.synapses.LinearFilter | None" = None
+    synapse: "float | str | nengo.synapses.LinearFilter | None" = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
@@ -19,7 +19,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from snnpipe.errors import ConfigError, LoggingError
+from snnpipe.errors import LoggingError
+from snnpipe.masking import VARIABLE, is_secret
 
 _POLL_S = 0.2
 
@@ -56,8 +57,8 @@ class Answer:
 class ClusterLauncher(Launcher):
     """Hands all jobs to a cluster, and prints what each has printed when it is over."""
 
-    def __init__(self, **settings: Any):
-        self.settings: Any = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
+    keeps_passwords: ClassVar[bool]
+    """Whether jobs are handed over in memory alone, so that passwords may go with them."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands to a launcher."""
@@ -69,17 +70,13 @@ class ClusterLauncher(Launcher):
         Raises
         ------
         UserError
-            If a setting is outside its domain, or the cluster cannot be had.
+            If the cluster cannot be had.
         """
-        from snnpipe.schema import value_problem
-
-        values, domains = self.settings, self._domains()
-        problems = [value_problem(f"hydra.launcher.{name}", values[name], domains[name]) for name in domains]
-        if found := [problem for problem in problems if problem]:
-            raise ConfigError(*found)
         setup_globals()
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-        jobs = Jobs(self.context, self.config, self.task, Singleton.get_state(), os.getcwd(), _settings_of_stores())
+        jobs = Jobs(
+            self.context, self.config, self.task, Singleton.get_state(), os.getcwd(), _environment(self.keeps_passwords)
+        )
         overrides = dict(enumerate(map(list, job_overrides), start=initial_job_idx))
         pending = self._submit(jobs, overrides)
         ended = {}
@@ -111,10 +108,6 @@ class ClusterLauncher(Launcher):
         return JobReturn(overrides=list(config.hydra.overrides.task), status=JobStatus.COMPLETED)
 
     @abstractmethod
-    def _domains(self) -> Mapping[str, Any]:
-        """Return what each setting may be, as a type."""
-
-    @abstractmethod
     def _submit(self, jobs: Jobs, overrides: Mapping[int, Sequence[str]]) -> dict[int, Any]:
         """Hand jobs over to run `run`, and return what each is known by."""
 
@@ -129,6 +122,11 @@ class ClusterLauncher(Launcher):
     @abstractmethod
     def _stop(self, pending: Mapping[int, Any]) -> None:
         """End jobs."""
+
+
+def plain(setting: Any) -> Any:
+    """Return a setting as plain lists and dictionaries: Hydra hands containers of its own to a launcher."""
+    return OmegaConf.to_container(setting, resolve=True) if OmegaConf.is_config(setting) else setting
 
 
 def run(jobs: Jobs, number: int, overrides: Sequence[str]) -> Answer:
@@ -168,9 +166,11 @@ class _Copy(io.StringIO):
         return super().write(text)
 
 
-def _settings_of_stores() -> dict[str, str]:
-    """Return the environment variables that hold for the jobs wherever they run."""
-    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_") or name == "TFDS_DATA_DIR"}
+def _environment(passwords: bool) -> dict[str, str]:
+    """Return the environment variables that hold for the jobs wherever they run, those with passwords if wanted."""
+    wanted = ("MLFLOW_", "TFDS_DATA_DIR", VARIABLE)
+    own = {name: value for name, value in os.environ.items() if name.startswith(wanted)}
+    return {name: value for name, value in own.items() if passwords or not is_secret(name, value)}
 
 
 def _enter(folder: str, config: DictConfig) -> None:

@@ -10,7 +10,7 @@ from math import inf, isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, MinLen
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
@@ -59,15 +59,15 @@ class OptunaSweeper(Sweeper):
 
     def __init__(
         self,
-        minimize: list[str],
-        maximize: list[str],
+        minimize: list[Annotated[str, MinLen(1)]],
+        maximize: list[Annotated[str, MinLen(1)]],
         n_trials: Annotated[int, Ge(1)],
         n_jobs: Annotated[int, Ge(1)],
         params: dict[str, Any],
         sampler: Literal["tpe", "nsga2", "random"],
         seed: Annotated[int, Ge(0)],
-        storage: str,
-        study_name: str | None,
+        storage: Annotated[str, MinLen(1)],
+        study_name: Annotated[str, MinLen(1)] | None,
         as_configured: bool,
     ):
         self._minimized = dict.fromkeys(minimize, True) | dict.fromkeys(maximize, False)

@@ -5,9 +5,11 @@ import re
 import signal
 import socket
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from hydra_plugins.snnpipe.cluster import Answer, ClusterLauncher, Jobs, run
+from annotated_types import Ge, MinLen
+
+from hydra_plugins.snnpipe.cluster import Answer, ClusterLauncher, Jobs, plain, run
 from snnpipe.errors import UserError, one_line
 
 _ANSWER_TIMEOUT_S = 5.0
@@ -15,21 +17,39 @@ _STOP_S = 20.0
 
 
 class RayLauncher(ClusterLauncher):
-    """Run each job as a task of Ray; conf/hydra/launcher/ray.yaml says what the settings mean."""
+    """Run each job as a task of Ray.
 
-    def _domains(self) -> Mapping[str, Any]:
-        from snnpipe.types import NonNegativeInt, PositiveInt
+    Parameters
+    ----------
+    address
+        Of the cluster, ``host:port`` or ``ray://host:port``; None takes ``$RAY_ADDRESS``, or a Ray of this machine.
+    num_cpus
+        Cores that a job gets and computes on.
+    max_retries
+        How often a job is begun again whose process or machine is gone.
+    runtime_env
+        Ray's runtime environment of the jobs.
+    """
 
-        types = {"address": str | None, "num_cpus": PositiveInt, "max_retries": NonNegativeInt}
-        return types | {"runtime_env": dict[str, Any] | None}
+    keeps_passwords = True
+
+    def __init__(
+        self,
+        address: Annotated[str, MinLen(1)] | None,
+        num_cpus: Annotated[int, Ge(1)],
+        max_retries: Annotated[int, Ge(0)],
+        runtime_env: dict[str, Any] | None,
+    ):
+        self._address, self._num_cpus, self._max_retries = address, num_cpus, max_retries
+        self._runtime_env = plain(runtime_env)
 
     def _submit(self, jobs: Jobs, overrides: Mapping[int, Sequence[str]]) -> dict[int, Any]:
-        cpus = self.settings["num_cpus"]
+        cpus = self._num_cpus
         self._ray = ray = self._connected()
         largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
         if cpus > largest > 0:  # a cluster of 0 cores is one that adds nodes when they are asked for
             raise UserError(f"hydra.launcher.num_cpus: got {cpus}: the largest node of the cluster has {largest:.0f}")
-        task = ray.remote(num_cpus=cpus, max_retries=self.settings["max_retries"])(run)
+        task = ray.remote(num_cpus=cpus, max_retries=self._max_retries)(run)
         shared = ray.put(jobs)
         return {number: task.remote(shared, number, words) for number, words in overrides.items()}
 
@@ -48,13 +68,13 @@ class RayLauncher(ClusterLauncher):
             raise UserError("hydra/launcher: it needs Ray: pip install 'snnpipe[ray]'") from error
         if ray.is_initialized():
             return ray
-        address = self.settings["address"] or os.environ.get("RAY_ADDRESS")
+        address = self._address or os.environ.get("RAY_ADDRESS")
         quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
         terminate = signal.getsignal(signal.SIGTERM)
         try:
             if host := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address or ""):  # Ray would try for minutes
                 socket.create_connection((host[1], int(host[2])), timeout=_ANSWER_TIMEOUT_S).close()
-            ray.init(address, runtime_env=self.settings["runtime_env"], **quiet)
+            ray.init(address, runtime_env=self._runtime_env, **quiet)
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"hydra.launcher.address: got {address!r}: {one_line(error)[:300]} (is it up, and where it wants a "

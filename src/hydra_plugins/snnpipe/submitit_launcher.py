@@ -3,9 +3,12 @@
 import functools
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from math import inf
+from typing import Annotated, Any, Literal
 
-from hydra_plugins.snnpipe.cluster import Answer, ClusterLauncher, Jobs, run
+from annotated_types import Ge, Gt, Lt, MinLen
+
+from hydra_plugins.snnpipe.cluster import Answer, ClusterLauncher, Jobs, plain, run
 from snnpipe import signals
 from snnpipe.errors import UserError, one_line
 
@@ -13,34 +16,61 @@ _STOP_S = 20.0
 
 
 class SubmititLauncher(ClusterLauncher):
-    """Run all jobs as one array of Slurm; conf/hydra/launcher/slurm.yaml says what the settings mean."""
+    """Run all jobs as one array of Slurm.
 
-    def _domains(self) -> Mapping[str, Any]:
-        from typing import Literal
+    Parameters
+    ----------
+    cluster
+        ``slurm``, or ``local``: the same with processes of this machine.
+    timeout_min, cpus_per_task, mem_gb
+        Of each job: minutes after which it is ended, cores that it gets and computes on, memory.
+    array_parallelism
+        Jobs that run at once, at most.
+    partition, account
+        As the cluster has them; None takes its defaults.
+    sbatch
+        Other options of sbatch by their long names.
+    setup
+        Lines of shell before a job.
+    folder
+        For scripts, logs and answers of the jobs, on a file system that all nodes have.
+    """
 
-        from snnpipe.types import PositiveFloat, PositiveInt
+    keeps_passwords = False  # they would be in submitit's files; Slurm gives jobs the environment of their command
 
-        counts = dict.fromkeys(("timeout_min", "cpus_per_task", "array_parallelism"), PositiveInt)
-        names = dict.fromkeys(("partition", "account"), str | None)
-        types = {"cluster": Literal["slurm", "local"], "mem_gb": PositiveFloat | PositiveInt, "folder": str}
-        return {**types, **counts, **names, "sbatch": dict[str, Any] | None, "setup": list[str]}
+    def __init__(
+        self,
+        cluster: Literal["slurm", "local"],
+        timeout_min: Annotated[int, Ge(1)],
+        cpus_per_task: Annotated[int, Ge(1)],
+        mem_gb: Annotated[float, Gt(0), Lt(inf)],
+        array_parallelism: Annotated[int, Ge(1)],
+        partition: Annotated[str, MinLen(1)] | None,
+        account: Annotated[str, MinLen(1)] | None,
+        sbatch: dict[str, Any] | None,
+        setup: list[str],
+        folder: Annotated[str, MinLen(1)],
+    ):
+        self._cluster, self._folder = cluster, folder
+        self._settings: dict[str, Any] = {
+            "timeout_min": timeout_min,
+            "cpus_per_task": cpus_per_task,
+            "mem_gb": mem_gb,
+            "slurm_array_parallelism": array_parallelism,
+            "slurm_partition": partition,
+            "slurm_account": account,
+            "slurm_setup": plain(setup) or None,
+            "slurm_additional_parameters": plain(sbatch),
+        }
 
     def _submit(self, jobs: Jobs, overrides: Mapping[int, Sequence[str]]) -> dict[int, Any]:
         try:
             import submitit
         except ImportError as error:
             raise UserError("hydra/launcher: it needs submitit: pip install 'snnpipe[submitit]'") from error
-        settings = self.settings
-        shared = ("timeout_min", "cpus_per_task", "mem_gb")
         try:
-            executor = submitit.AutoExecutor(settings["folder"], cluster=settings["cluster"])
-            executor.update_parameters(
-                name="snnpipe",
-                **{name: settings[name] for name in shared},
-                **{f"slurm_{name}": settings[name] for name in ("array_parallelism", "partition", "account")},
-                slurm_setup=settings["setup"] or None,
-                slurm_additional_parameters=settings["sbatch"],
-            )
+            executor = submitit.AutoExecutor(self._folder, cluster=self._cluster)
+            executor.update_parameters(name="snnpipe", **self._settings)
             submitted = executor.map_array(functools.partial(_run, jobs), list(overrides), list(overrides.values()))
         except (OSError, RuntimeError) as error:
             raise UserError(f"hydra/launcher: Slurm does not take the jobs: {one_line(error)[-300:]}") from error

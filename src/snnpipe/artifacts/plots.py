@@ -69,10 +69,10 @@ def spike_raster(
             markersize=max(1.2, min(4.0, 250 / max(len(neurons), 1))),
             color=BLUE,
         )
-        axes.set(xlabel="time (ms)", title=f"image {image}: {label}", xlim=(0, n_steps * dt * 1000))
+        axes.set(xlabel="time (ms)", title=f"image {image}: {literal(label)}", xlim=(0, n_steps * dt * 1000))
         axes.set_ylim(-0.5, max(len(neurons), 1) - 0.5)
     shown = f"all {size:,}" if len(neurons) == size else f"{len(neurons):,} of {size:,}, drawn at random"
-    panels[0].set_ylabel(f"neurons of {layer} ({shown})")
+    panels[0].set_ylabel(f"neurons of {literal(layer)} ({shown})")
     return save(figure, path)
 
 
@@ -96,8 +96,8 @@ def class_scores(
     for axes, scores_tc, image, label in zip(grid.ravel(), scores_btc, images, labels, strict=False):
         _draw_scores(axes, time_ms, scores_tc, label)
         found = int(np.argmax(scores_tc[-1]))
-        verdict = "right" if found == label else f"read as {class_names[found]}"
-        axes.set_title(f"image {image}: {class_names[label]}, {verdict}", fontsize=9)
+        verdict = "right" if found == label else f"read as {literal(class_names[found])}"
+        axes.set_title(f"image {image}: {literal(class_names[label])}, {verdict}", fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("time (ms)")
     for axes in grid[:, 0]:
@@ -121,6 +121,11 @@ def _draw_scores(axes: Axes, time_ms: NDArray[np.float64], scores_tc: NDArray[np
 
 def _time_ms(n_steps: int, dt: float) -> NDArray[np.float64]:
     return (np.arange(n_steps, dtype=np.float64) + 1) * dt * 1000
+
+
+def literal(name: str) -> str:
+    """Return a name as a text that Matplotlib writes as it is, and does not take for a formula."""
+    return name.replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from snnpipe.artifacts.plots import BLUE, GREY, ORANGE, save
+from snnpipe.artifacts.plots import BLUE, GREY, ORANGE, literal, save
 
 _COLUMNS = 3
 _BINS = 40
@@ -107,7 +107,7 @@ def rate_histograms(path: Path, *, rates_hz: Mapping[str, NDArray[np.float64]]) 
         firing = rate_n[rate_n > 0]
         axes.hist(firing, bins=_BINS, color=BLUE)
         axes.axvline(float(rate_n.mean()), color=ORANGE, linestyle="--", label=f"mean {rate_n.mean():.3g} Hz")
-        axes.set_title(f"{name}: {np.mean(rate_n == 0):.0%} of {len(rate_n):,} silent", fontsize=9)
+        axes.set_title(f"{literal(name)}: {np.mean(rate_n == 0):.0%} of {len(rate_n):,} silent", fontsize=9)
         axes.set_yscale("log")
         axes.set_xlabel("firing rate (Hz)")
         axes.legend(frameon=False, fontsize=8)
@@ -129,7 +129,7 @@ def rate_against_activation(
         axes.plot([0, top], [0, top], color=GREY, linewidth=1, label="alike")
         axes.plot(ann, snn, linestyle="none", marker=".", markersize=2.5, alpha=0.35, color=BLUE, rasterized=True)
         r = "" if correlation is None else f", r = {correlation:.3f}"
-        axes.set_title(f"{name}{r}", fontsize=9)
+        axes.set_title(f"{literal(name)}{r}", fontsize=9)
         axes.set_xlabel("activation in the ANN")
     for axes in panels[::_COLUMNS]:
         axes.set_ylabel("filtered rate x amplitude")
@@ -164,7 +164,7 @@ def _matrix(
     axes.set_title(title, fontsize=9)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     ticks = range(n) if n <= _NAMED_CLASSES else range(0, n, 10)
-    short = [class_names[i] if len(class_names[i]) <= 10 else f"{class_names[i][:9]}." for i in ticks]
+    short = [literal(name if len(name) <= 10 else f"{name[:9]}.") for name in (class_names[i] for i in ticks)]
     axes.set_xticks(list(ticks), short, rotation=0 if max(map(len, short)) < 3 else 90, fontsize=7)
     axes.set_yticks(list(ticks), short, fontsize=7)
     if n <= _WRITTEN_CLASSES:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from snnpipe.artifacts.plots import BLUE, GREY, ORANGE, save
+from snnpipe.artifacts.plots import BLUE, GREY, ORANGE, literal, save
 
 _LOG_FROM = 20.0
 """Axes whose values span more than this factor are logarithmic."""
@@ -140,7 +140,7 @@ def _key(axes: Axes, labels: Sequence[str], on_front: NDArray[np.bool_], columns
         axes.text(
             column / columns,
             1 - row / _ROWS,
-            f"{number:>2}  {label}",
+            f"{number:>2}  {literal(label)}",
             fontsize=7.5,
             color=BLUE if on_front[number] else "#444444",
             fontweight="bold" if on_front[number] else "normal",

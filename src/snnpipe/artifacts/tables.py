@@ -8,12 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from snnpipe import checked_files
 from snnpipe.diagnosis.values import Diagnosis
+from snnpipe.errors import ArtifactError, one_line
 from snnpipe.files import replace_file
 from snnpipe.metrics.energy import EnergyEstimate
-from snnpipe.types import ConversionPlan, PlannedLayer, SpikeEvents
+from snnpipe.types import ConversionPlan, PlannedLayer
+
+PLAN_FORMAT = 1
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -61,9 +63,39 @@ def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
     """Write a conversion plan as ``plan.json`` and as a table in ``plan.md``."""
     header, rows = plan_table(plan)
     return [
-        write_json(folder / "plan.json", [_plain(layer) for layer in plan.layers]),
+        checked_files.write_json(
+            folder / "plan.json", {"layers": [_plain(layer) for layer in plan.layers]}, PLAN_FORMAT
+        ),
         write_text(folder / "plan.md", f"# Conversion plan\n\n{markdown_table([header, *rows])}\n"),
     ]
+
+
+def read_plan(path: str | Path) -> ConversionPlan:
+    """Return the conversion plan that a run wrote, from its ``conversion/plan.json``.
+
+    A synapse that is more than a time constant is what Nengo calls it, as text.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+
+    Returns
+    -------
+    ConversionPlan
+        What conversion made of each layer.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing, of another format, or was altered or cut off.
+    """
+    content = checked_files.read_json(Path(path), PLAN_FORMAT, "conversion plan")
+    try:
+        layers = [PlannedLayer(**{**layer, "shape": tuple(layer["shape"])}) for layer in content["layers"]]
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"conversion plan {path} is damaged: {one_line(error)}") from error
+    return ConversionPlan(tuple(layers))
 
 
 def write_diagnosis(folder: Path, diagnosis: Diagnosis) -> list[Path]:
@@ -78,19 +110,19 @@ def write_diagnosis(folder: Path, diagnosis: Diagnosis) -> list[Path]:
 def _plain(layer: PlannedLayer) -> dict[str, Any]:
     own = asdict(layer)
     if not isinstance(layer.synapse, (float, int, type(None))):
-        own["synapse"] = repr(layer.synapse)
+        own["synapse"] = str(layer.synapse)
     return own
 
 
 def _synapse(synapse: Any) -> str:
-    if synapse is None:
-        return ""
-    return f"{1000 * synapse:g}" if isinstance(synapse, (float, int)) else repr(synapse)
+    if isinstance(synapse, (float, int)):
+        return f"{1000 * synapse:g}"
+    return "" if synapse is None else str(synapse)
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows, the header first, as a table in Markdown."""
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines = ["| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in row) + " |" for row in rows]
     return "\n".join([lines[0], "| " + " | ".join(["---"] * len(rows[0])) + " |", *lines[1:]])
 
 
@@ -115,22 +147,3 @@ def write_energy(path: Path, estimates: Sequence[EnergyEstimate]) -> Path:
         for estimate in estimates
     ]
     return write_csv(path, header, rows)
-
-
-def write_spikes(path: Path, events: SpikeEvents, shape: Sequence[int], n_steps: int, dt: float) -> Path:
-    """Write spike events as a compressed ``.npz``: ``image``, ``step``, ``neuron``, ``count``, and what they index.
-
-    ``shape`` is the layer's (``neuron`` counts through it in C order), ``n_steps`` and ``dt`` (s) the run's.
-    """
-    with replace_file(path) as file:
-        np.savez_compressed(
-            file,
-            image=events.image,
-            step=events.step,
-            neuron=events.neuron,
-            count=events.count,
-            shape=np.asarray(shape, np.int64),
-            n_steps=np.int64(n_steps),
-            dt=np.float64(dt),
-        )
-    return path

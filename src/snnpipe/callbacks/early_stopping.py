@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from snnpipe.callbacks.base import Callback
 from snnpipe.errors import TrainingError, did_you_mean
 from snnpipe.schema import check_fields
-from snnpipe.types import FitProgress, NonNegativeFloat, PositiveInt, RunState
+from snnpipe.types import FitProgress, NonNegativeFloat, PositiveInt, RunState, Text
 
 
 @dataclass
@@ -29,7 +29,7 @@ class EarlyStopping(Callback):
 
     changes_fit: ClassVar[bool] = True  # type: ignore[misc]  # no field of the dataclass
 
-    monitor: str = "fit/val_loss"
+    monitor: Text = "fit/val_loss"
     mode: Literal["min", "max"] = "min"
     patience: PositiveInt = 3
     min_delta: NonNegativeFloat = 0.0

@@ -1,6 +1,5 @@
 """What the spikes of some test images looked like."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.callbacks.base import Callback
+from snnpipe.files import file_name
 from snnpipe.layer_values import matching
 from snnpipe.schema import check_fields
-from snnpipe.types import NonNegativeInt, PositiveInt, RunState, SimulatedBatch, SpikeEvents
+from snnpipe.types import NonNegativeInt, PositiveInt, RunState, SimulatedBatch, SpikeEvents, Text
 
 
 @dataclass
@@ -30,7 +30,7 @@ class SpikeArtifacts(Callback):
     """
 
     sample_images: NonNegativeInt = 8
-    layers: list[str] = field(default_factory=lambda: ["*"])
+    layers: list[Text] = field(default_factory=lambda: ["*"])
     raster_neurons: PositiveInt = 512
     raster_images: PositiveInt = 3
 
@@ -71,7 +71,7 @@ class SpikeArtifacts(Callback):
         if not self._labels:
             return
         from snnpipe.artifacts.plots import class_scores, spike_raster
-        from snnpipe.artifacts.tables import write_spikes
+        from snnpipe.artifacts.spikes import RecordedSpikes, write_spikes
 
         assert state.network is not None and state.spec is not None and state.settings is not None
         folder, n_steps, dt = Path(state.output_dir), state.settings.n_steps, state.settings.dt
@@ -81,10 +81,9 @@ class SpikeArtifacts(Callback):
             if layer.name not in self._events:
                 continue
             events = SpikeEvents.concatenate(self._events[layer.name])
-            file = re.sub(r"[^\w.-]", "_", layer.name)
-            state.log_artifact(
-                write_spikes(folder / "spikes" / f"{file}.npz", events, layer.shape, n_steps, dt), "spikes"
-            )
+            file = file_name(layer.name)
+            recorded = RecordedSpikes(layer.name, layer.shape, n_steps, dt, events)
+            state.log_artifact(write_spikes(folder / "spikes" / f"{file}.npz", recorded), "spikes")
             neurons = self._choose(layer.size, state.seed)
             path = folder / "plots" / f"raster_{file}.png"
             names = [class_names[self._labels[i]] for i in shown]

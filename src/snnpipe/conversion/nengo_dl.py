@@ -19,6 +19,7 @@ from snnpipe.native import NativeNetwork
 from snnpipe.schema import check_fields
 from snnpipe.types import (
     ConversionPlan,
+    Neuron,
     NeuronLayer,
     PlannedLayer,
     Scale,
@@ -56,7 +57,7 @@ class NengoDLConverter:
         Whether max pooling becomes average pooling. It changes what the network computes.
     """
 
-    neuron: Any = None
+    neuron: Neuron | dict[str, Neuron] = None
     scale_firing_rates: Scale = 1.0
     synapse: Synapse | dict[str, Synapse] = None
     allow_fallback: bool = False
@@ -165,7 +166,7 @@ class NengoDLConverter:
         names = [layer.name for layer in neuron_layers(model)]
         scales = per_layer(self.scale_firing_rates, names, 1.0, "conversion.scale_firing_rates")
         synapses: dict[str, Any] = per_layer(self.synapse, names, None, "conversion.synapse")
-        neurons: dict[str, Any] = per_layer(self.neuron, names, None, "neuron")
+        neurons: dict[str, Any] = per_layer(self.neuron, names, None, "conversion.neuron")
         for name, neuron in neurons.items():
             _check_neuron(neuron, scales[name], name)
         return {name: _LayerSettings(name, scales[name], _filter(synapses[name]), neurons[name]) for name in names}

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from snnpipe.errors import DataError, did_you_mean, one_line
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, NonNegativeInt, PositiveInt, Share
+from snnpipe.types import DataSpec, NonNegativeInt, PositiveInt, Share, Text
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -75,13 +75,13 @@ class TfdsDataModule:
 
     without_effect_on_fit: ClassVar[Collection[str]] = ("data_dir", "test_split", "max_test_images")
 
-    name: str
-    version: str | None = None
-    data_dir: str | None = None
+    name: Text
+    version: Text | None = None
+    data_dir: Text | None = None
     batch_size: PositiveInt = 128
-    train_split: str = "train"
-    test_split: str = "test"
-    validation_split: str | None = None
+    train_split: Text = "train"
+    test_split: Text = "test"
+    validation_split: Text | None = None
     validation_share: Share = 0.1
     scaling: Scaling = "minus_one_to_one"
     shuffle: bool = True
@@ -92,6 +92,8 @@ class TfdsDataModule:
 
     def __post_init__(self) -> None:
         check_fields(self, "data")
+        if self.max_train_images is not None:
+            self._check_batch(self._n_train(self.max_train_images), f"data.max_train_images={self.max_train_images}")
 
     def prepare_data(self) -> None:
         """Write the dataset's prepared files, unless they are there.
@@ -128,18 +130,11 @@ class TfdsDataModule:
         builder = self._builder(folder)
         image_key, label_key = self._check_features(builder)
         sizes = {expression: self._size(builder, expression) for expression in self._expressions()}
-        n_train = min(sizes[self.train_split], self.max_train_images or sizes[self.train_split])
-        if self.validation_split:
-            n_validation = sizes[self.validation_split]
-        else:
-            n_validation = int(n_train * self.validation_share)
-            n_train -= n_validation
+        n_examples = min(sizes[self.train_split], self.max_train_images or sizes[self.train_split])
+        n_train = self._n_train(n_examples)
+        n_validation = sizes[self.validation_split] if self.validation_split else n_examples - n_train
         n_test = min(sizes[self.test_split], self.max_test_images or sizes[self.test_split])
-        if self.batch_size > n_train:
-            raise DataError(
-                f"data.batch_size: {self.batch_size} is larger than the {n_train} training images of "
-                f"{self.name} ({self.train_split!r}): take data.batch_size={n_train} or less"
-            )
+        self._check_batch(n_train, f"{self.name} ({self.train_split!r})")
         label = builder.info.features[label_key]
         self._opened = {
             "builder": builder,
@@ -202,6 +197,17 @@ class TfdsDataModule:
                 if problem := _damage(str(path), records):
                     return DataError(_damaged(str(path), problem, str(builder.data_dir)))
         return None
+
+    def _n_train(self, n_examples: int) -> int:
+        """Return how many examples of the training split are trained on, the others being held out."""
+        return n_examples if self.validation_split else n_examples - int(n_examples * self.validation_share)
+
+    def _check_batch(self, n_train: int, where: str) -> None:
+        if self.batch_size > n_train:
+            raise DataError(
+                f"data.batch_size: {self.batch_size} is larger than the {n_train} training images of {where}: take "
+                f"data.batch_size={n_train} or less"
+            )
 
     # ------------------------------------------------------------------ prepared files
 

@@ -15,7 +15,8 @@ from snnpipe.artifacts.tables import write_json
 from snnpipe.errors import StorageError, one_line
 from snnpipe.files import make_folder, replace_file
 from snnpipe.protocols import Status
-from snnpipe.types import DataSpec
+from snnpipe.schema import check_fields
+from snnpipe.types import DataSpec, Text
 
 _HEADER = "metric,step,value\n"
 
@@ -30,11 +31,14 @@ class CsvLogger:
         Where to; it is made if it is missing.
     """
 
-    folder: str
+    folder: Text
     _tags: dict[str, str] = field(default_factory=dict, init=False)
     _file: RawIOBase | None = field(default=None, init=False)
     _unwritten: bytes = field(default=b"", init=False)
     _there: set[tuple[str, str]] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "logger.csv")
 
     def start(
         self,

@@ -18,13 +18,22 @@ from snnpipe.errors import LoggingError, one_line, root_cause
 from snnpipe.files import make_folder
 from snnpipe.loggers.mlflow_fits import MLflowFits
 from snnpipe.loggers.mlflow_runs import MLflowRuns
-from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, is_server, may_take_later, open_client, store_uri
+from snnpipe.loggers.mlflow_store import (
+    SQLITE,
+    import_mlflow,
+    is_server,
+    may_take_later,
+    open_client,
+    store_uri,
+    without_user,
+)
 from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, sweep_fingerprint
-from snnpipe.loggers.mlflow_writes import MLflowWrites, send_left, spool_folder, without_password
+from snnpipe.loggers.mlflow_writes import MLflowWrites, send_left, spool_folder
 from snnpipe.loggers.spool import CALLS
+from snnpipe.masking import mask
 from snnpipe.protocols import Status
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, EarlierRun, SweepJob
+from snnpipe.types import DataSpec, EarlierRun, ExperimentName, SweepJob, Text
 
 _PARAM_LENGTH, _NAME_LENGTH = 6000, 250
 _PATIENCE_S = 30.0
@@ -53,10 +62,10 @@ class MLflowLogger:
         Where what the store does not take is kept until it does; None for ``folder``.
     """
 
-    experiment_name: str = "snnpipe"
-    tracking_uri: str | None = None
-    folder: str = "mlruns"
-    spool: str | None = None
+    experiment_name: ExperimentName = "snnpipe"
+    tracking_uri: Text | None = None
+    folder: Text = "mlruns"
+    spool: Text | None = None
     _run_id: str = field(default="", init=False)
     _experiment_id: str = field(default="", init=False)
     _there: set[tuple[str, int]] = field(default_factory=set, init=False)
@@ -223,9 +232,9 @@ class MLflowLogger:
         """The run's id, and the command that opens the UI on its store."""
         uri = self._uri()
         if is_server(uri):
-            where = f"{uri.rstrip('/')}/#/experiments/{self._experiment_id}/runs/{self._run_id}"
+            where = f"{without_user(uri).rstrip('/')}/#/experiments/{self._experiment_id}/runs/{self._run_id}"
         else:
-            store = "" if uri == store_uri() else f" --tracking-uri {_shortest_uri(uri)}"
+            store = "" if uri == store_uri() else f" --tracking-uri {mask(_shortest_uri(uri))}"
             where = f"{_python()} -m snnpipe.review{store}"
         return {"run id": self._run_id, "review": where}
 
@@ -247,9 +256,7 @@ class MLflowLogger:
                 if not may_take_later(error):
                     raise
                 if time.monotonic() > deadline:
-                    raise LoggingError(
-                        f"{without_password(self._uri())} does not answer: {root_cause(error)}"
-                    ) from error
+                    raise LoggingError(f"{self._uri()} does not answer: {root_cause(error)}") from error
             time.sleep(1)
 
     def _uri(self) -> str:
@@ -317,8 +324,9 @@ class MLflowLogger:
 
 
 def _name(name: str) -> str:
-    """Return a name in the characters that MLflow takes."""
-    return re.sub(r"[^\w\-. :/]", "_", name)
+    """Return a name in the characters that MLflow takes, and that is no path to elsewhere."""
+    words = re.sub(r"[^\w\-. :/]", "_", name[:_NAME_LENGTH]).split("/")
+    return "/".join(word if word.strip(".") else f"_{word}" for word in words)
 
 
 def _text(value: Any) -> str:

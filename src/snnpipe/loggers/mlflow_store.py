@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 SQLITE = "sqlite:///"
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
@@ -27,6 +27,12 @@ def store_uri(given: str | None = None, folder: str = "mlruns") -> str:
 def is_server(uri: str) -> bool:
     """Whether a store is reached through an MLflow server."""
     return urlsplit(uri).scheme in ("http", "https")
+
+
+def without_user(uri: str) -> str:
+    """Return a server's address without user and password: what is opened in a browser, which asks for them."""
+    url = urlsplit(uri)
+    return urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2]))
 
 
 def check_answers(uri: str) -> None:

@@ -9,18 +9,15 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from snnpipe.errors import one_line, root_cause
 from snnpipe.loggers.mlflow_store import check_takes_calls, may_take_later, wait_no_longer_than_needed
 from snnpipe.loggers.spool import Call, Outcome, RefusedError, Spool
+from snnpipe.masking import mask
 from snnpipe.protocols import Status
 
 FOLDER = "unsent"
 """Of a run's output folder: where spools are."""
-
-HIDDEN = ":***@"
-"""In place of a password in an address."""
 
 ROWS, FILES = STREAMS = ("rows", "files")
 """What a database takes, and what a folder of files does: either can be away by itself."""
@@ -51,7 +48,7 @@ class MLflowWrites:
     def __init__(self, client: Any, run_id: str, uri: str, folder: Path, began_ms: int = 0):
         wait_no_longer_than_needed()
         self._client, self._run_id, self._uri = client, run_id, uri
-        self._spool = Spool(spool_folder(folder, run_id), {"run_id": run_id, "store": without_password(uri)})
+        self._spool = Spool(spool_folder(folder, run_id), {"run_id": run_id, "store": mask(uri)})
         self._now_ms = began_ms
         self._pause_s = dict.fromkeys(STREAMS, 0.0)
         self._next_try = dict.fromkeys(STREAMS, 0.0)
@@ -263,12 +260,6 @@ def _send_dataset(client: Any, run_id: str, dataset: Mapping[str, str]) -> None:
                 raise
         else:
             return
-
-
-def without_password(uri: str) -> str:
-    """Return a store's address, a password in it made unreadable."""
-    password = urlsplit(uri).password
-    return uri.replace(f":{password}@", HIDDEN) if password else uri
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -1,9 +1,11 @@
 """Calls that a store has not taken yet: kept in their order, and handed on when it does.
 
 A spool is a folder that is there while something is in it: ``calls.jsonl``, a line that says what the calls belong to
-and a line for each call, and under ``files/`` the files that they name, as they were at the time.
+and a line for each call, each behind a checksum, and under ``files/`` the files that they name, as they were at the
+time.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -70,11 +72,16 @@ class Spool:
         self._lock: int | None = None
         self._calls = deque[Call]()
         self._refused: list[Call] = []
+        self._checksum = b""
         self._behind = False  # whether the file is to be written anew, for it lacks calls that are in memory
         if (folder / CALLS).exists() or owner is None:
             if not self._hold():
                 raise UserError(f"{folder} belongs to a run that is under way, or is being sent: wait for its end")
-            found, calls, whole = _read(folder)
+            try:
+                found, calls, whole, self._checksum = _read(folder)
+            except UserError:
+                self.close()
+                raise
             owner = owner or found
             self._calls.extend(calls)
             self._behind = not whole  # what is added is not to be added to half a line
@@ -107,7 +114,7 @@ class Spool:
                 self._write()
             else:
                 with (self.folder / CALLS).open("ab") as calls:
-                    calls.write(_line(call))
+                    calls.write(self._line(call))
                     calls.flush()
                     os.fsync(calls.fileno())
             self._behind = False
@@ -128,7 +135,7 @@ class Spool:
                 call = self._calls[0]
                 if call["stream"] in streams and call["stream"] not in outcome.failed:
                     try:
-                        take(call, self.folder / call["file"] if "file" in call else None)
+                        take(call, self._file_of(call))
                         outcome.taken += 1
                     except RefusedError as refusal:
                         self._refused.append(call)
@@ -147,6 +154,21 @@ class Spool:
             with suppress(StorageError):  # the file then has more calls than are left: sent twice is as sent once
                 self._write()
         return outcome
+
+    def _file_of(self, call: Call) -> Path | None:
+        """Return the file that a call names, which is in the folder of the run that the spool is in.
+
+        Raises
+        ------
+        RefusedError
+            If it is elsewhere: whoever wrote the folder could have any file sent.
+        """
+        if "file" not in call:
+            return None
+        file: Path = (self.folder / call["file"]).resolve()
+        if not file.is_relative_to(self.folder.parent.parent.resolve()):
+            raise RefusedError(f"the file {file} is not in the run's folder {self.folder.parent.parent}")
+        return file
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -185,9 +207,15 @@ class Spool:
         return str(name)
 
     def _write(self) -> None:
+        self._checksum = b""
         with replace_file(self.folder / CALLS) as calls:
-            calls.write(_line(self.owner))
-            calls.writelines(_line(call) for call in (*self._refused, *self._calls))
+            calls.writelines(self._line(value) for value in (self.owner, *self._refused, *self._calls))
+
+    def _line(self, value: Mapping[str, Any]) -> bytes:
+        """Return a line of the file: a checksum over it and all before it, and what it says."""
+        told = json.dumps(value).encode()
+        self._checksum = _chained(self._checksum, told)
+        return self._checksum + b" " + told + b"\n"
 
     def _remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -197,17 +225,24 @@ class Spool:
         self.close()
 
 
-def _read(folder: Path) -> tuple[Mapping[str, Any], list[Call], bool]:
-    """Return what calls belong to, the calls, and whether no half line follows, of a process that was killed."""
+def _read(folder: Path) -> tuple[Mapping[str, Any], list[Call], bool, bytes]:
+    """Return what calls belong to, the calls, whether no half line of a killed process follows, and the checksum."""
+    checksum, told = b"", list[Any]()
     try:
         *lines, rest = (folder / CALLS).read_bytes().split(b"\n")
-        owner, *calls = [json.loads(line) for line in lines]
+        for line in lines:
+            expected, _, said = line.partition(b" ")
+            checksum = _chained(checksum, said)
+            if checksum != expected:
+                raise ValueError(f"line {len(told) + 1} or one before it was altered")
+            told.append(json.loads(said))
+        owner, *calls = told
         if owner["format"] != _FORMAT:
             raise UserError(f"{folder / CALLS} has format {owner['format']}, this snnpipe reads format {_FORMAT}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / CALLS} cannot be read: {one_line(error)}") from error
-    return owner, calls, not rest
+    return owner, calls, not rest, checksum
 
 
-def _line(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value).encode() + b"\n"
+def _chained(before: bytes, told: bytes) -> bytes:
+    return hashlib.sha256(before + told).hexdigest()[:16].encode()

@@ -47,7 +47,7 @@ class LifCnn:
     filters: Annotated[Sequence[PositiveInt], Field(min_length=1)] = (32, 64, 128)
     amplitude: PositiveFloat = 0.01
     max_rates: PositiveFloat = 100.0
-    intercepts: Annotated[float, Field(lt=1, allow_inf_nan=False)] = 0.0
+    intercepts: Annotated[float, Field(gt=-1e6, lt=1)] = 0.0
     tau_rc: PositiveFloat = 0.02
     tau_ref: PositiveFloat = 0.002
     initial_voltage: Share | None = None

@@ -27,12 +27,13 @@ def merge_durations(config: DictConfig) -> None:
         return
     if re.search(r"\$\{[^}]*\bn_steps\s*\}", OmegaConf.to_yaml(config)):
         return
-    words = [*as_overrides(config.hydra.sweeper.get("params") or {}), *config.hydra.overrides.task]
+    told: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    words = [*as_overrides(config.hydra.sweeper.get("params") or {}), *told]
     overrides = OverridesParser.create().parse_overrides(words)
     swept = [override for override in overrides if override.key_or_group == KEY]
     durations = _durations(swept[-1]) if swept else []
     if len(durations) > 1:
-        kept = [word for word in config.hydra.overrides.task if word.lstrip("+").partition("=")[0] != KEY]
+        kept = [word for word in told if word.lstrip("+").partition("=")[0] != KEY]
         config.hydra.overrides.task = [*kept, f"{KEY}={durations[-1]}"]
         config.hydra.overrides.hydra.append(f"sweep.durations={durations[:-1]}")
 

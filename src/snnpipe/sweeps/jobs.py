@@ -2,7 +2,6 @@
 
 import json
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from snnpipe import signals
+from snnpipe.checked_files import read_json, write_json
 from snnpipe.cores import limit_cores, threads
 from snnpipe.errors import ConfigError, StorageError, UserError, one_line, reason
-from snnpipe.files import replace_file
+from snnpipe.masking import mask, masked, masked_traceback
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
 from snnpipe.types import EarlierRun, SweepJob
@@ -24,7 +24,7 @@ from snnpipe.types import EarlierRun, SweepJob
 if TYPE_CHECKING:
     from snnpipe.run_result import RunResult
 
-_RESULT = "result.json"
+_RESULT, _RESULT_FORMAT = "result.json", 1
 FAULT, MISTAKE = 1, 2
 
 
@@ -44,7 +44,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     trainer = None
     try:
         config = resolve(composed)
-        check(config, interpolated_keys(composed))
+        check(config, interpolated_keys(composed), trusted=None)
         if composed.sweep.resume and (done := job.finished(config)):
             print(f"snnpipe: job {job} is done already: run {done.run_id}", flush=True)
             return done.metrics
@@ -59,6 +59,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
             durations=shorter,
             command=command_line(job.alone(config)),
             resumed=None if earlier is None else earlier.run_id,
+            trusted=None,
         )
         result = trainer.run()
         for n_steps, metrics in result.at_duration.items():
@@ -96,9 +97,15 @@ def tell(error: Exception) -> int:
 
     mistake = isinstance(error, UserError)
     if not mistake:
-        traceback.print_exception(error)
+        sys.stderr.write(masked_traceback(error))
     report(error)
     return MISTAKE if mistake else FAULT
+
+
+def told(hydra: DictConfig) -> list[str]:
+    """Return the overrides of a composed configuration as they were written, interpolations and all."""
+    overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return list(map(str, overrides))
 
 
 def without_sweep(overrides: Sequence[str]) -> list[str]:
@@ -112,9 +119,16 @@ def single(overrides: Sequence[str]) -> list[str]:
 
 
 def kept_jobs(folder: Path) -> list[SweepJob]:
-    """Return the jobs that left their answers in a multi-run's folder, in their order."""
+    """Return the jobs that left their answers in a multi-run's folder, in their order.
+
+    Raises
+    ------
+    ArtifactError
+        If one of the files was altered or cut off.
+    """
     folders = sorted(folder.glob(f"*/{_RESULT}"), key=lambda path: (len(path.parent.name), path.parent.name))
-    return [SweepJob(**job) for path in folders for job in json.loads(path.read_text())]
+    answers = [read_json(path, _RESULT_FORMAT, "answer of a job")["answers"] for path in folders]
+    return [SweepJob(**job) for of_job in answers for job in of_job]
 
 
 def _with_steps(config: Mapping[str, Any], n_steps: int) -> dict[str, Any]:
@@ -126,7 +140,7 @@ class _Job:
 
     def __init__(self, composed: DictConfig, hydra: DictConfig, folder: Path):
         self._folder, self._number = folder, hydra.job.num
-        self._overrides = without_sweep(hydra.overrides.task)
+        self._overrides = [mask(override) for override in without_sweep(told(hydra))]
         self._composed, self._parent = composed, composed.sweep.parent
         self._durations: list[int] = list(composed.sweep.durations)
         self._kept: list[dict[str, Any]] = []
@@ -195,7 +209,7 @@ class _Job:
 
         for n_steps in self._durations:
             try:
-                check(_with_steps(config, n_steps))
+                check(_with_steps(config, n_steps), trusted=None)
             except UserError as error:
                 tell(error)
                 self._record(self.overrides(n_steps), self.tags(_with_steps(config, n_steps)), error, mistake=True)
@@ -226,7 +240,7 @@ class _Job:
         simulator = config["simulator"]
         tags = filter_tags(config) | self.tags(config) | {"simulation.run_id": longest.address.get("run id", "")}
         tags["description"] = description(metrics, longest.simulator, longest.trained_by)
-        store.start(config.get("run_name") or run_name(config), flatten(config), tags, self._parent)
+        store.start(config.get("run_name") or run_name(config), flatten(masked(config)), tags, self._parent)
         store.log_metrics(metrics)
         curves = {"accuracy": longest.accuracy_at_step, "agreement": longest.agreement_at_step}
         for name, values, first in step_series(curves, simulator["n_steps"], simulator["dt"]):
@@ -253,7 +267,6 @@ class _Job:
         """Add an answer to those in the job's folder."""
         self._kept.append({"overrides": list(overrides), **answer})
         try:
-            with replace_file(self._folder / _RESULT) as file:
-                file.write(json.dumps(self._kept, indent=1).encode())
+            write_json(self._folder / _RESULT, {"answers": self._kept}, _RESULT_FORMAT)
         except StorageError as error:  # where a logger keeps the job too, nothing is lost
             warnings.warn(one_line(error), stacklevel=2)

@@ -8,17 +8,20 @@ ran the jobs, in which process or on which machine.
 import json
 import sys
 import warnings
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from snnpipe.errors import LoggingError, UserError, one_line
+from snnpipe.files import make_folder
+from snnpipe.masking import to_environment
 from snnpipe.protocols import Status, SweepStore
 from snnpipe.sweeps.durations import merge_durations
-from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep
+from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, told, without_sweep
 from snnpipe.sweeps.results import write_results
 from snnpipe.sweeps.table import sweep_table
 from snnpipe.types import SweepJob
@@ -32,9 +35,10 @@ class SweepRecorder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the parent run, or the one of an earlier, same multi-run, and tell the jobs of it."""
-        global _current  # noqa: PLW0603  Hydra makes the callback, and the command line ends what it began
+        global _current, began  # noqa: PLW0603  Hydra makes the callback, and the command line ends what it began
         try:
             _current = _Sweep(config)
+            began = True
         except Exception as error:  # Hydra would make a warning of it, and run the jobs without a parent
             sys.exit(tell(error))
 
@@ -43,21 +47,30 @@ class _Sweep:
     """The multi-run that this process began."""
 
     def __init__(self, config: DictConfig):
-        from snnpipe.config import build_sweep_store, check_engines
+        from snnpipe.config import build_sweep_store, check_sweep
         from snnpipe.describe import command_line
 
-        check_engines(config.hydra)
+        check_sweep(config)
         self._folder = Path(config.hydra.sweep.dir)
+        self._made = [path for path in (self._folder, *self._folder.parents) if not path.exists()]
+        make_folder(self._folder, "hydra.sweep.dir")
         self._name = str(config.run_name or self._folder.name)
         self._command = command_line(sys.argv[1:])
         identity = _identity(config)
         merge_durations(config)
-        self._store: SweepStore | None = build_sweep_store(config)
-        if self._store is not None:
-            parent = self._store.start_sweep(self._name, self._command, identity, resume=config.sweep.resume)
-            config.hydra.overrides.hydra.append(f"sweep.parent={parent}")
-        elif config.sweep.resume:
-            raise UserError("sweep.resume: got true, but no logger keeps the jobs that are done: take logger=mlflow")
+        _move_passwords(config)
+        try:
+            self._store: SweepStore | None = build_sweep_store(config)
+            if self._store is not None:
+                parent = self._store.start_sweep(self._name, self._command, identity, resume=config.sweep.resume)
+                config.hydra.overrides.hydra.append(f"sweep.parent={parent}")
+            elif config.sweep.resume:
+                raise UserError(
+                    "sweep.resume: got true, but no logger keeps the jobs that are done: take logger=mlflow"
+                )
+        except Exception:
+            self._leave_nothing()
+            raise
 
     def end(self, status: Status) -> list[SweepJob]:
         """Print the table, write the results, end the parent run, and return the jobs that did not finish."""
@@ -70,6 +83,8 @@ class _Sweep:
                 print(table, flush=True)
                 results = write_results(jobs, self._folder, self._store, name=self._name, command=self._command)
                 print(results, table.splitlines()[0], sep="\n", flush=True)
+            else:
+                self._leave_nothing()
             if failed:
                 again = (
                     "; the same command with sweep.resume=true runs them again, and no others" if self._store else ""
@@ -99,15 +114,35 @@ class _Sweep:
             for job, lacks in zip(stored, lacking, strict=True)
         ]
 
+    def _leave_nothing(self) -> None:
+        """Remove the folder of a multi-run without jobs, which holds what Hydra wrote, and those made for it."""
+        with suppress(OSError):
+            (self._folder / "multirun.yaml").unlink(missing_ok=True)
+            for path in self._made:
+                path.rmdir()
+
+
+def _move_passwords(node: Any) -> None:
+    """Leave no password in a multi-run's configuration, which Hydra and its launchers write to files."""
+    for key in list(node) if OmegaConf.is_dict(node) else range(len(node)):
+        held = node._get_node(key)
+        if OmegaConf.is_config(held) and not (held._is_none() or held._is_missing() or held._is_interpolation()):
+            _move_passwords(held)
+        elif isinstance(value := held._value(), str) and (moved := to_environment(value)) != value:
+            with read_write(node), open_dict(node) if OmegaConf.is_dict(node) else nullcontext():
+                node[key] = moved
+
 
 def _identity(config: DictConfig) -> list[str]:
     """Return what makes two multi-runs the same: what they are told, and what their sweeper goes through."""
     sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
     searched = {key: value for key, value in sweeper.items() if key not in _HOW_MUCH}
-    return [*without_sweep(config.hydra.overrides.task), json.dumps(searched, sort_keys=True)]
+    return [*without_sweep(told(config.hydra)), json.dumps(searched, sort_keys=True)]
 
 
 _current: _Sweep | None = None
+began = False
+"""Whether this process has begun a multi-run."""
 
 
 def end_sweep(status: Status) -> int:

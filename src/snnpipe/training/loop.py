@@ -5,9 +5,11 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from numpy.typing import NDArray
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from snnpipe import signals
 from snnpipe.compat import import_tensorflow, import_tf_keras
@@ -21,6 +23,12 @@ from snnpipe.types import BatchProgress, FitProgress, NonNegativeInt, PositiveFl
 if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras
+
+
+def _is_regularizer(value: Any) -> Any:
+    if value not in (None, {}) and not hasattr(value, "scale_of"):
+        raise PydanticCustomError("regularizer_type", "should be a penalty on firing rates, or null")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +69,7 @@ class FitSettings:
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
     schedule_end: PositiveFloat = 0.01
     loss: Literal["cross_entropy", "mean_squared_error"] = "cross_entropy"
-    regularizer: Any = None
+    regularizer: Annotated[Any, AfterValidator(_is_regularizer)] = None
     reuse: bool = True
     resume: bool | None = None
 

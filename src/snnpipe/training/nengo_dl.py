@@ -24,7 +24,7 @@ from snnpipe.training.loop import (
     rate_penalty,
     steps_per_epoch,
 )
-from snnpipe.types import Scale
+from snnpipe.types import Neuron, Scale
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -48,7 +48,7 @@ class NengoDLTraining(FitSettings):
     """
 
     scale_firing_rates: Scale = 1.0
-    neuron: Any = None
+    neuron: Neuron = None
 
     def check(self, model: "tf_keras.Model | NativeNetwork") -> None:
         """Raise `TrainingError` where NengoDL cannot train one of the model's layers, naming it."""

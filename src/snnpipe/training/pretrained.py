@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.protocols import CallbackSink, DataModule
 from snnpipe.schema import check_fields
+from snnpipe.types import Text
 
 if TYPE_CHECKING:
     import tf_keras
@@ -24,10 +25,11 @@ class Pretrained:
 
     reuse: ClassVar[bool] = False
 
-    checkpoint: str
+    checkpoint: Text
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
+        Checkpoint.require(self._folder)
 
     def check(self, model: "tf_keras.Model") -> None:
         """Raise `CheckpointError` where the checkpoint is missing, damaged or of another architecture."""
@@ -40,4 +42,8 @@ class Pretrained:
         return checkpoint
 
     def _load(self) -> Checkpoint:
-        return Checkpoint.load(Path(self.checkpoint).expanduser())
+        return Checkpoint.load(self._folder)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.checkpoint).expanduser()

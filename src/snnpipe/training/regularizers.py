@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from snnpipe.layer_values import matching, per_layer
 from snnpipe.schema import check_fields
-from snnpipe.types import NonNegativeFloat, Scale
+from snnpipe.types import NonNegativeFloat, Scale, Text
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -33,7 +33,7 @@ class FiringRateL1:
     """
 
     weight: NonNegativeFloat = 1e-3
-    layers: Sequence[str] = ("*",)
+    layers: Sequence[Text] = ("*",)
     scale_firing_rates: Scale = 1.0
 
     def __post_init__(self) -> None:

@@ -1,0 +1,123 @@
+"""Files that are checked when they are read: JSON and NumPy archives with a format and a checksum.
+
+The checksum covers all of a file, so that one that was cut off or altered anywhere is refused and never half believed.
+Nothing in a file is executed: JSON and plain arrays, and no pickles.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.errors import ArtifactError, one_line
+from snnpipe.files import replace_file
+
+_FORMAT, _CHECKSUM = "format", "sha256"
+_DIGEST_LENGTH = 64
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What the readers of JSON, zip archives and arrays raise at bytes that they cannot make sense of."""
+
+
+def write_json(path: Path, content: Mapping[str, Any], fmt: int) -> Path:
+    """Write a mapping as JSON, with its format and checksum; the folder is made if it is missing."""
+    whole = {_FORMAT: fmt, **content}
+    with replace_file(path) as file:
+        file.write((json.dumps({**whole, _CHECKSUM: _digest_of(whole)}, indent=1) + "\n").encode())
+    return path
+
+
+def read_json(path: Path, fmt: int, what: str) -> dict[str, Any]:
+    """Return what `write_json` wrote.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    fmt
+        The format that is wanted.
+    what
+        The file is, for the message.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing, of another format, or was altered or cut off.
+    """
+    try:
+        content = json.loads(_bytes(path, what))
+        _require_format(content[_FORMAT], fmt, path, what)
+        checksum = content.pop(_CHECKSUM, None)
+        found = _digest_of(content)
+    except _UNREADABLE as error:
+        raise ArtifactError(f"{what} {path} is damaged: {one_line(error)}") from error
+    if found != checksum:
+        raise ArtifactError(f"{what} {path} is damaged: it does not match its checksum")
+    del content[_FORMAT]
+    return content  # type: ignore[no-any-return]  # it has a format, so it is a mapping
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any], fmt: int) -> Path:
+    """Write arrays as a compressed ``.npz``, with their format; the folder is made if it is missing.
+
+    The checksum is the archive's comment, its last bytes, so that it covers all others and ``numpy.load`` reads the
+    file too.
+    """
+    archive = io.BytesIO()
+    contents: dict[str, Any] = {_FORMAT: np.int64(fmt), **arrays}
+    np.savez_compressed(archive, **contents)
+    with zipfile.ZipFile(archive, "a") as commented:
+        commented.comment = bytes(_DIGEST_LENGTH)
+    data = archive.getvalue()[:-_DIGEST_LENGTH]
+    with replace_file(path) as file:
+        file.write(data + hashlib.sha256(data).hexdigest().encode())
+    return path
+
+
+def read_arrays(path: Path, fmt: int, what: str) -> dict[str, NDArray[Any]]:
+    """Return what `write_arrays` wrote. Parameters and errors are those of `read_json`."""
+    data = _bytes(path, what)
+    if hashlib.sha256(data[:-_DIGEST_LENGTH]).hexdigest().encode() != data[-_DIGEST_LENGTH:]:
+        raise ArtifactError(f"{what} {path} is damaged: it does not match its checksum")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            _require_format(int(archive[_FORMAT]), fmt, path, what)
+            return {name: archive[name] for name in archive.files if name != _FORMAT}
+    except _UNREADABLE as error:
+        raise ArtifactError(f"{what} {path} is damaged: {one_line(error)}") from error
+
+
+def checksum_of(path: Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bytes(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ArtifactError(f"there is no {what} {path}") from error
+    except OSError as error:
+        raise ArtifactError(f"{what} {path} cannot be read: {error.strerror}") from error
+
+
+def _require_format(found: Any, wanted: int, path: Path, what: str) -> None:
+    if found != wanted:
+        raise ArtifactError(
+            f"{what} {path} has format {found}, and this snnpipe reads format {wanted}: use the snnpipe that wrote it"
+        )
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

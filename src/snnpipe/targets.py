@@ -1,0 +1,284 @@
+"""What a configuration names with ``_target_``: found, held against its own signature, and built."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import AfterValidator
+
+from snnpipe.errors import ConfigError, SnnPipeError, UserError, did_you_mean, one_line, reason
+from snnpipe.models.function import FunctionArchitecture
+from snnpipe.protocols import (
+    Architecture,
+    Callback,
+    Converter,
+    DataModule,
+    Encoder,
+    Logger,
+    Simulator,
+    TrainingPath,
+)
+from snnpipe.schema import call_problems, is_node, shown, value_problem, without_nodes
+from snnpipe.types import MAX_FLOAT, is_held
+
+TRUSTED = ("snnpipe", "nengo", "nengo_dl", "tf_keras")
+"""Packages whose classes any configuration may name, one that was taken from a run's artifacts too."""
+
+_FAMILIES: dict[str, tuple[str, type]] = {
+    "data": ("data module", DataModule),
+    "model": ("architecture", Architecture),
+    "training": ("training path", TrainingPath),
+    "conversion": ("converter", Converter),
+    "simulator": ("simulator", Simulator),
+    "encoder": ("encoder", Encoder),
+    "callbacks": ("callback", Callback),
+    "logger": ("logger", Logger),
+}
+_HYDRAS_KEYS: dict[str, Any] = {
+    "_args_": list[Any],
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
+}
+_FULL_KEY = re.compile(r"full_key: ([\w.]+)")
+
+
+def foreign_parts(config: Any, trusted: Collection[str], key: str = "") -> Iterator[str]:
+    """Yield a line for all that a configuration from elsewhere may not have; import none of it.
+
+    That is a ``_target_`` that is no class of some packages, and an interpolation, which would read the environment.
+    """
+    if isinstance(config, Mapping):
+        if "_target_" in config and not _is_class_of(config["_target_"], trusted):
+            yield (
+                f"{key}._target_: got {shown(config['_target_'])}, which is no class of {', '.join(trusted)}, and a "
+                "configuration from elsewhere runs no others: name its package in trusted= where you know what it does"
+            )
+        for name, value in config.items():
+            yield from foreign_parts(value, trusted, f"{key}.{name}".lstrip("."))
+    elif isinstance(config, (list, tuple)):
+        for i, value in enumerate(config):
+            yield from foreign_parts(value, trusted, f"{key}[{i}]")
+    elif isinstance(config, str) and "${" in config:
+        yield f"{key}: got {shown(config)}: a configuration from elsewhere takes no interpolations"
+
+
+def _is_class_of(path: Any, packages: Collection[str]) -> bool:
+    """Whether a dotted path leads to a class that is defined in some packages, and not to what these import."""
+
+    def inside(name: str) -> bool:
+        return any(name.startswith(f"{package}.") for package in packages)
+
+    if not isinstance(path, str) or not inside(path):
+        return False
+    try:
+        found = locate(path)
+    except ConfigError:  # what is not there is told as such
+        return True
+    return inspect.isclass(found) and inside(f"{found.__module__}.")
+
+
+def locate(path: Any) -> Callable[..., Any]:
+    """Return the class or function of a dotted path, importing the module it is in.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    words = path.split(".") if isinstance(path, str) else []
+    if len(words) < 2 or not all(word.isidentifier() for word in words):
+        raise ConfigError(f"got {shown(path)}: takes the dotted path of a class or function")
+    found, owners = _import(path, words)
+    for n, word in enumerate(owners):
+        try:
+            found = getattr(found, word)
+        except AttributeError:
+            owner = ".".join(words[: len(words) - len(owners) + n])
+            names = [name for name in dir(found) if not name.startswith("_") and callable(getattr(found, name, None))]
+            raise ConfigError(f"got {path!r}: {word!r} is not in {owner}; {did_you_mean(word, names)}") from None
+    if not callable(found):
+        raise ConfigError(f"got {path!r}: that is no class or function")
+    return found  # type: ignore[no-any-return]
+
+
+def _import(path: str, words: list[str]) -> tuple[Any, list[str]]:
+    """Return the innermost module of a dotted path, and the words behind it."""
+    from snnpipe.compat import choose_keras_2
+
+    choose_keras_2()
+    for n in range(len(words) - 1, 0, -1):
+        module = ".".join(words[:n])
+        try:
+            if words[0] == "nengo_dl":
+                from snnpipe.compat import import_nengo_dl
+
+                import_nengo_dl()
+            return importlib.import_module(module), words[n:]
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
+                raise ConfigError(f"got {path!r}: importing {module} failed: {one_line(error)}") from error
+        except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+            raise ConfigError(f"got {path!r}: importing {module} failed: {reason(error)}") from error
+    raise ConfigError(f"got {path!r}: there is no module {words[0]!r} here; is its package installed?")
+
+
+def node_problems(node: Any, key: str) -> list[str]:
+    """Return the mistakes of a node and of the nodes in it."""
+    return _looked_at(node, key)[1]
+
+
+def value_problems(value: Any, key: str, annotation: Any) -> list[str]:
+    """Return the mistakes of a value that is built from nodes, or holds some."""
+    found, problems = _looked_at(value, key)
+    if problems or is_node(found):
+        return problems
+    problem = value_problem(key, without_nodes(found), annotation)
+    return [problem] if problem else []
+
+
+def _looked_at(node: Any, key: str) -> tuple[Any, list[str]]:
+    """Return a node as its owner will get it, as far as that is known, and the mistakes in it.
+
+    What Nengo has is built on the way, as only that tells whether it takes its settings; the rest stays a node.
+    """
+    problems: list[str] = []
+    if isinstance(node, list):
+        items = [_looked_at(item, f"{key}[{i}]") for i, item in enumerate(node)]
+        return [item for item, _ in items], [problem for _, found in items for problem in found]
+    if not isinstance(node, Mapping):
+        return node, []
+    values = {}
+    for name, value in node.items():
+        values[name], found = _looked_at(value, f"{key}.{name}")
+        problems += found
+    if not is_node(node):
+        return values, problems
+    try:
+        target = locate(node["_target_"])
+    except ConfigError as error:
+        return node, [f"{key}._target_: {error}"]
+    settings = {name: value for name, value in values.items() if name != "_target_"}
+    for name, domain in _HYDRAS_KEYS.items():
+        if name in settings and (problem := value_problem(f"{key}.{name}", settings[name], domain)):
+            problems.append(problem)
+    if settings.get("_partial_") and (family := _family_of(key)):
+        problems.append(f"{key}._partial_: got {settings['_partial_']!r}: what builds a {family[0]} takes false")
+    if not problems:
+        problems += family_problems(target, key)
+    if not problems:
+        own = {name: value for name, value in settings.items() if name == "_args_" or name not in _HYDRAS_KEYS}
+        partial = settings.get("_partial_") is True
+        problems += call_problems(target, own, key, given=given_arguments(target, key), partial=partial)
+        problems += _number_problems(target, own, key)
+    if not problems and node["_target_"].startswith("nengo.") and not any(map(_holds_nodes, settings.values())):
+        try:
+            return build_node(node, key), []
+        except UserError as error:
+            problems.append(one_line(error))
+    return node, problems
+
+
+def _holds_nodes(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return is_node(value) or any(map(_holds_nodes, value.values()))
+    return isinstance(value, list) and any(map(_holds_nodes, value))
+
+
+def family_problems(target: Callable[..., Any], key: str) -> list[str]:
+    """Return what a class lacks to be a part of the group that a key is of; of a function, only calling it tells."""
+    family = _family_of(key)
+    if family is None or inspect.isfunction(target) or inspect.ismethod(target):
+        return []
+    word, protocol = family
+    if not inspect.isclass(target):
+        return [f"{key}._target_: {_name(target)} is no class or function of Python"]
+    lacking = [name for name in _methods(protocol) if not hasattr(target, name)]
+    return [f"{key}._target_: {_name(target)} is no {word}: it lacks {', '.join(lacking)}"] if lacking else []
+
+
+def require_family(part: Any, key: str) -> None:
+    """Raise `ConfigError` where what was built is no part of the group that a key is of."""
+    family = _family_of(key)
+    if family is None or hasattr(type(part), "__getattr__"):
+        return
+    word, protocol = family
+    absent = object()
+    lacking = [n for n in _members(protocol) if inspect.getattr_static(part, n, absent) is absent]
+    if lacking:
+        raise ConfigError(f"{key}: {_name(type(part))} is no {word}: it lacks {', '.join(lacking)}")
+
+
+def _family_of(key: str) -> tuple[str, type] | None:
+    group, _, name = key.partition(".")
+    return _FAMILIES.get(group) if (not name) == (group not in ("callbacks", "logger")) and "." not in name else None
+
+
+def _methods(protocol: type) -> list[str]:
+    return [name for name in _members(protocol) if inspect.isfunction(getattr(protocol, name, None))]
+
+
+def _members(protocol: type) -> list[str]:
+    own = [base for base in protocol.__mro__ if base.__module__.startswith("snnpipe.")]
+    names = dict.fromkeys(name for base in own for name in (*vars(base).get("__annotations__", ()), *vars(base)))
+    return [name for name in names if not name.startswith("_")]
+
+
+def _number_problems(target: Callable[..., Any], values: Mapping[str, Any], key: str) -> list[str]:
+    """Return where a number of Nengo's, whose classes have no annotations, is outside of its domain."""
+    domains = {name: _domain_of(getattr(target, str(name), None)) for name in values}
+    found = (value_problem(f"{key}.{name}", values[name], domain) for name, domain in domains.items() if domain)
+    return [problem for problem in found if problem]
+
+
+def _domain_of(parameter: Any) -> Any:
+    """Return the domain of a number that Nengo declares, as an annotation; None for what is no number."""
+    if not hasattr(parameter, "low_open"):
+        return None
+    bounds: list[Any] = [AfterValidator(is_held)]
+    if parameter.low is not None:
+        bounds.append((Gt if parameter.low_open else Ge)(parameter.low))
+    high = MAX_FLOAT if parameter.high is None else parameter.high
+    bounds.append((Lt if parameter.high_open else Le)(high))
+    return Annotated[float, *bounds]
+
+
+def given_arguments(target: Callable[..., Any], key: str) -> list[str]:
+    """Return the arguments that a plugin gets from elsewhere: of a function that builds a model, the first."""
+    if key == "model" and inspect.isfunction(target):
+        return list(inspect.signature(target).parameters)[:1]
+    return []
+
+
+def build_node(node: Mapping[str, Any], key: str) -> Any:
+    """Return what a node describes.
+
+    Raises
+    ------
+    UserError
+        If it refuses its settings, or is no part of the group that the key is of.
+    """
+    try:
+        if given_arguments(locate(node["_target_"]), key):
+            return FunctionArchitecture(instantiate(dict(node), _partial_=True, _convert_="all"))
+        part = instantiate(dict(node), _convert_="all")
+    except (InstantiationException, OmegaConfBaseException) as error:
+        cause = error.__cause__
+        if isinstance(cause, SnnPipeError):
+            raise cause from None
+        inner, told = _FULL_KEY.search(str(error)), str(cause if cause is not None else error)
+        where = f"{key}.{inner[1]}" if inner else key
+        why = " ".join(_FULL_KEY.sub("", told).split())
+        raise UserError(f"{where}: {node['_target_']} does not take these settings: {why}") from error
+    require_family(part, key)
+    return part
+
+
+def _name(target: Any) -> str:
+    return f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', repr(target))}".lstrip(".")
