@@ -90,7 +90,7 @@ def _meets(value: Any, constraint: Any) -> bool:
     general = vars(constraint)
     assert general.keys() <= {"allow_inf_nan", "pattern"}, general
     if "pattern" in general:
-        return bool(re.search(general["pattern"], value))
+        return bool(re.search(general["pattern"].replace("$", r"\Z"), value))
     return general["allow_inf_nan"] or math.isfinite(value)
 
 

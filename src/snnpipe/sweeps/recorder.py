@@ -16,7 +16,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from snnpipe.errors import LoggingError, UserError, one_line
+from snnpipe.errors import ArtifactError, LoggingError, UserError, one_line
 from snnpipe.files import make_folder
 from snnpipe.masking import to_environment
 from snnpipe.protocols import Status, SweepStore
@@ -99,9 +99,13 @@ class _Sweep:
 
     def _jobs(self) -> list[SweepJob]:
         """Return the jobs as the store has them; what it has not, because it was away, from their folders."""
-        kept = kept_jobs(self._folder)
         if self._store is None:
-            return kept
+            return kept_jobs(self._folder)
+        try:
+            kept = kept_jobs(self._folder)
+        except ArtifactError as error:  # the store has them
+            warnings.warn(one_line(error), stacklevel=2)
+            kept = []
         try:
             stored = self._store.sweep_jobs()
         except LoggingError as error:
