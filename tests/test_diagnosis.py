@@ -50,7 +50,7 @@ def test_figures_of_a_layer_without_a_filter():
     assert found.rate_hz == pytest.approx(2 / (4 * 0.004))
     assert found.error == pytest.approx(np.sqrt((1 + 9) / (16 + 9)), abs=1e-6)
     assert found.correlation == pytest.approx(2.8125 / np.sqrt(3.1875 * 4.6875), abs=1e-6)
-    assert (found.active_spikes, found.silent, found.dead) == (1, 0.75, 0.5)
+    assert (found.active_spikes, found.sparsity, found.under_activated) == (1, 0.75, 0.5)
     assert sorted(zip(found.ann.tolist(), found.snn.tolist(), strict=True)) == [(0, 0), (0, 0), (3, 0), (4, 5)]
 
 

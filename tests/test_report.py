@@ -2,12 +2,16 @@
 
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
 from PIL import Image
 
 from snnpipe.artifacts.report import answer, sweep_page
+from snnpipe.config import check, resolve
+from snnpipe.describe import with_overrides
 from snnpipe.sweeps.results import best_settings, results_table
 from snnpipe.types import SweepJob
 
@@ -28,8 +32,8 @@ def requested(browser) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory, data_dir):
-    """A small run's folder, with its report."""
+def runs(tmp_path_factory, data_dir):
+    """The folders of a small run and of another one that takes its training, with their reports."""
     import os
 
     from hydra.core.global_hydra import GlobalHydra
@@ -37,16 +41,24 @@ def run_folder(tmp_path_factory, data_dir):
     from snnpipe.cli import main
 
     folder = tmp_path_factory.mktemp("report")
-    words = [f"data.data_dir={data_dir}", "training.epochs=3", f"paths.mlruns={folder}", "logger=csv"]
-    words += ["conversion.scale_firing_rates={conv*: 20.0, dense: 5.0}", "diagnosis.images=50"]
+    words = [f"data.data_dir={data_dir}", "training.epochs=3", f"paths.mlruns={folder}", "diagnosis.images=50"]
+    scales = ("{conv*: 20.0, dense: 5.0}", "{conv*: 20.0, dense: 6.0}")
     before = os.getcwd()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("sys.argv", ["snnpipe", *words])
-        GlobalHydra.instance().clear()
-        main()
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for name, scale in zip("ab", scales, strict=True):
+            own = [f"conversion.scale_firing_rates={scale}", f"paths.output_dir={folder}/{name}"]
+            patch.setattr("sys.argv", ["snnpipe", *words, *own])
+            GlobalHydra.instance().clear()
+            main()
     assert os.getcwd() == before
-    return next((folder / "outputs").iterdir())
+    return folder / "a", folder / "b"
+
+
+@pytest.fixture(scope="module")
+def run_folder(runs):
+    return runs[0]
 
 
 def test_a_run_leaves_its_pictures_and_its_report(run_folder):
@@ -66,6 +78,8 @@ def test_a_run_leaves_its_pictures_and_its_report(run_folder):
     page = (run_folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len(pictures)
     assert "conversion.scale_firing_rates={conv*: 20.0, dense: 5.0}" in page.replace("&#39;", "'")
+    assert re.search(r"run [0-9a-f]{32}<", page) and re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", page)
+    assert "snnpipe 0.1.0" in page
     assert not re.search(r"""(?:src|href|url\()\s*=?\s*["']?(?:https?:)?//""", page)
 
 
@@ -86,6 +100,70 @@ def test_the_report_asks_for_nothing_and_fits_the_window(browser, run_folder, wi
     )
     assert (int(ground) > int(text)) == (scheme == "light")
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_the_report_names_the_run_that_it_was_trained_by(runs):
+    first, second = [(folder / "report.html").read_text() for folder in runs]
+    (run_id,) = re.findall(r"run ([0-9a-f]{32})<", first)
+    assert "trained by" not in first
+    assert f"trained by run {run_id}" in second
+
+
+def test_each_suggestion_comes_with_a_whole_command(browser, run_folder):
+    show(browser, run_folder / "report.html", 1280, "light")
+    suggested = browser.find_elements("css selector", "ol.try li")
+    assert suggested
+    for item in suggested:
+        override = item.find_element("css selector", "code").text
+        words = shlex.split(item.find_element("css selector", "pre").text)
+        assert words[:3] == ["python", "-m", "snnpipe"] and "training.epochs=3" in words
+        assert not [word for word in words if word.startswith("paths.output_dir=")], (
+            "it would overwrite this run's files"
+        )
+        assert words[-len(shlex.split(override)) :] == shlex.split(override)
+        keys = [word.partition("=")[0] for word in words[3:]]
+        assert len(set(keys)) == len(keys)
+        with initialize_config_module("snnpipe.conf", version_base="1.3"):
+            check(resolve(compose("config", overrides=words[3:])))
+
+
+@pytest.mark.parametrize(
+    ("command", "added", "whole"),
+    [
+        ("python -m snnpipe a.b=1 c=2", "a.b=3", "python -m snnpipe c=2 a.b=3"),
+        ("python -m snnpipe '+a.b={x: 1}' a.bc=2", "a.b=3 d=4", "python -m snnpipe a.bc=2 a.b=3 d=4"),
+        ("python -m snnpipe a.b.x=1", "'a.b={x: 1, \"*\": 2}'", "python -m snnpipe 'a.b={x: 1, \"*\": 2}'"),
+        (
+            "python -m snnpipe neuron=lif neuron.tau_rc=1",
+            "neuron=spiking_relu",
+            "python -m snnpipe neuron=spiking_relu",
+        ),
+        (
+            "python -m snnpipe training=keras training.epochs=1",
+            "training=nengo_dl neuron@training.neuron=lif",
+            "python -m snnpipe training.epochs=1 training=nengo_dl neuron@training.neuron=lif",
+        ),
+    ],
+)
+def test_overrides_take_the_place_of_earlier_ones_of_their_keys(command, added, whole):
+    assert with_overrides(command, added) == whole
+
+
+def test_tables_and_pictures_on_a_narrow_window(browser, run_folder):
+    show(browser, run_folder / "report.html", 420, "light")
+    table = browser.find_element("css selector", ".wide")
+    assert table.get_property("scrollWidth") > table.get_property("clientWidth")
+    assert table.value_of_css_property("background-image").count("gradient") == 4
+
+    picture, image = (browser.find_element("css selector", f".picture {what}") for what in ("summary", "img"))
+    assert image.size["width"] < 420 < image.get_property("naturalWidth")
+    top = browser.execute_script("arguments[0].scrollIntoView(); return scrollY", picture)
+    picture.click()
+    assert image.size["width"] == image.get_property("naturalWidth")
+    assert picture.rect["width"] <= 420 and picture.get_property("scrollWidth") > 420, "it scrolls within the window"
+    picture.click()
+    assert image.size["width"] < 420
+    assert browser.execute_script("return scrollY") == top
 
 
 def test_the_table_of_a_multi_run_sorts(browser, tmp_path):

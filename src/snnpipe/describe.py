@@ -12,6 +12,11 @@ from snnpipe.masking import mask
 _NAME_LENGTH = 100
 _ORDINARY = {
     "converter": "NengoDLConverter",
+_OF_ONE_RUN = {"paths.output_dir", "run_name"}
+_BY_LAYER = "by_layer"
+_DIGITS = 4
+"""Of the digest of what a name has no room for."""
+
     "encoder": "ConstantEncoder",
     "dt": 0.001,
     "readout": "last",
@@ -69,6 +74,27 @@ def command_line(overrides: Sequence[str]) -> str:
 
 def run_name(config: Mapping[str, Any]) -> str:
     """Return a name that says what a run is, at most 100 characters long.
+def with_overrides(command: str, added: str) -> str:
+    """Return a command with further overrides, each in place of earlier ones of its key, or of keys below it.
+
+    With another neuron, the settings of the one before go; so do the folder and the name of the command's own run.
+
+    Parameters
+    ----------
+    command, added
+        As a shell takes them; the command may be empty.
+    """
+    words = shlex.split(added)
+    keys = {_key(word) for word in words} | _OF_ONE_RUN
+    above = tuple(f"{key}." for key in keys if "." in key or key == "neuron")
+    kept = [word for word in shlex.split(command) if _key(word) not in keys and not _key(word).startswith(above)]
+    return shlex.join([*kept, *words])
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
 
     Dataset, network, training, neuron, scale, synapse and steps always; other settings where they are not the ordinary.
     """

@@ -51,6 +51,11 @@ class RunLog:
         self.started = []
         return failures
 
+    @property
+    def address(self) -> dict[str, str]:
+        """What a person needs to find the run again, by label, as the started loggers know it."""
+        return {label: value for logger in self.started for label, value in logger.address.items()}
+
     def stage(self, stage: str) -> None:
         """Record how far the run has come."""
         self.tag("stage_reached", stage)

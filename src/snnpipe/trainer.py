@@ -164,7 +164,6 @@ class Trainer:
         self.durations = sorted({*durations, simulator.n_steps})
         self.resumed = resumed
         self.was_logged = False
-        self._trained_by = ""
         self.model: tf_keras.Model | NativeNetwork | None = None
         self.network: SpikingNetwork | None = None
         self._ann: AnnPass | None = None
@@ -254,7 +253,7 @@ class Trainer:
         """
         model = self.model or self.prepare()
         state = self._state
-        state.stop_training, self._unsaved = False, None
+        state.stop_training, state.trained_by, self._unsaved = False, "", None
         self._log.stage("fit")
         self._log.tell("on_fit_start", state)
         fingerprint = self._fit_fingerprint()
@@ -263,7 +262,7 @@ class Trainer:
                 if earlier is None:
                     checkpoint = self.training.fit(model, self.data, self._sink(fingerprint))
                 else:
-                    self._trained_by = earlier.run_id
+                    state.trained_by = earlier.run_id
                     checkpoint = earlier.checkpoint
                     checkpoint.apply(model, f"the training of run {earlier.run_id}")
                     self._record(checkpoint.metrics, step=checkpoint.epochs)
@@ -355,19 +354,19 @@ class Trainer:
                     self._log.artifact(energy, "tables")
         self._state.outcome = evaluation.outcome()
         self._state.diagnosis = self._diagnose(images) if self.diagnosed_images else None
-        told = description(self._state.results, used, self._trained_by, self._state.diagnosis)
+        told = description(self._state.results, used, self._state.trained_by, self._state.diagnosis)
         self._log.tag("description", told)
         self._log.tell("on_evaluate_end", self._state)
         self._log.stage("done")
         address = {"run": self.name} if self._log.started else {}
-        address |= {k: v for logger in self._log.started for k, v in logger.address.items()}
+        address |= self._log.address | self._state.address
         result = RunResult(
             dict(self._state.results),
             curves["accuracy"],
             curves["agreement"],
             {n_steps: known | evaluation.metrics(n_steps) for n_steps in durations[:-1]},
             used,
-            self._trained_by,
+            self._state.trained_by,
             address,
             self._state.diagnosis,
         )
@@ -380,8 +379,7 @@ class Trainer:
     @property
     def go_on_with(self) -> Sequence[str]:
         """What to add to the command that began the run, to go on with it."""
-        address = {k: v for logger in self.loggers for k, v in logger.address.items()}
-        if run_id := address.get("run id"):
+        if run_id := self._state.run_id:
             return () if self.config.get("run_id") else (f"run_id={run_id}",)
         return "training.resume=true", f"paths.output_dir={self.output_dir}"
 
@@ -506,7 +504,7 @@ class Trainer:
             path.unlink()
         tags = filter_tags(self.config) | self.tags | {"snnpipe.version": __version__, "stage_reached": "prepare"}
         if commit := git_commit():
-            tags["git.commit"] = commit
+            tags["git.commit"] = self._state.commit = commit
         try:
             self._log.start(self.name, flatten(self.config), tags, self.parent, self.resumed)
             self.was_logged = True
@@ -519,6 +517,7 @@ class Trainer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+            self._state.run_id = self._log.address.get("run id", "")
         self._finalize(error)
         if isinstance(error, Exception):
             signals.check()

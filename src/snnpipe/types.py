@@ -566,7 +566,7 @@ class SweepJob:
 
 @dataclass(eq=False)
 class RunState:
-    """What callbacks may see of a run, and the two things they may ask for.
+    """What callbacks may see of a run, and what they may ask for and tell.
 
     Attributes
     ----------
@@ -586,6 +586,14 @@ class RunState:
         What the simulation of the test images came to.
     run_name, command
         The run's name, and what to type to have it again.
+    run_id
+        Its id in the store that keeps it; empty where none does.
+    commit
+        The commit of the checkout that snnpipe runs from; empty where it is none.
+    trained_by
+        Id of the earlier run whose training was taken; empty where this run trains.
+    address
+        What a person needs to find the run's files again, by label; callbacks add theirs.
     diagnosis
         Where the conversion lost accuracy, once the test images have been simulated; None where that is turned off.
     """
@@ -602,4 +610,8 @@ class RunState:
     outcome: "Outcome | None" = None
     run_name: str = ""
     command: str = ""
+    run_id: str = ""
+    commit: str = ""
+    trained_by: str = ""
+    address: dict[str, str] = field(default_factory=dict)
     diagnosis: "Diagnosis | None" = None

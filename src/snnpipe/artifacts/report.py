@@ -3,11 +3,16 @@
 import base64
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snnpipe import __version__
 from snnpipe.artifacts.tables import plan_table
-from snnpipe.describe import percent
+from snnpipe.describe import percent, with_overrides
+from snnpipe.files import file_name
+from snnpipe.metrics.energy import energy_texts
 from snnpipe.types import ConversionPlan, RunState
 
 if TYPE_CHECKING:
@@ -18,11 +23,11 @@ _FIGURES = {
     "costs.png": "Accuracy, time, and energy estimated from published figures, which leave much out.",
     "rate_against_activation.png": "Filtered rates against the activations of the ANN: on the line both are alike.",
     "confusion.png": "Classes that the ANN and the spiking network give, and where the two differ.",
-    "rate_histograms.png": "Firing rates of the neurons of each layer, over all simulated images.",
+    "rate_histograms.png": "Firing rates of the neurons of each layer; a silent one spikes for no simulated image.",
     "training_curves.png": "Loss and accuracy while training.",
-    "class_scores.png": "Class scores of some test images over time.",
-    "raster_*.png": "Spikes of some test images.",
+    "class_scores.png": "Class scores of the first test images over time.",
 }
+_COMMIT_LENGTH = 10
 
 
 def run_page(state: RunState, folder: Path) -> str:
@@ -35,14 +40,15 @@ def run_page(state: RunState, folder: Path) -> str:
     folder
         With the run's ``plots/``, ``config.yaml`` and ``environment.json``; what is missing is left out.
     """
-    assert state.plan is not None
+    assert state.plan is not None and state.network is not None
     return _page(
         "run.html.j2",
         name=state.run_name,
         answer=answer(state.results),
+        facts=list(_facts(state)),
         tiles=[dict(zip(("label", "value", "note"), tile, strict=True)) for tile in _tiles(state.results)],
-        diagnosis=_diagnosis(state.diagnosis) if state.diagnosis else None,
-        figures=list(_figures(folder / "plots")),
+        diagnosis=_diagnosis(state.diagnosis, state.command) if state.diagnosis else None,
+        figures=list(_figures(folder / "plots", [layer.name for layer in state.network.layers])),
         plan=_plan(state.plan),
         command=state.command,
         config=_read(folder / "config.yaml"),
@@ -114,6 +120,17 @@ def answer(metrics: Mapping[str, float]) -> str:
     return f"{text} Within one point of it after {latency:g} ms."
 
 
+def _facts(state: RunState) -> Iterator[str]:
+    """Yield which run a page is of: its id, when it ended, and from which code and training it came."""
+    if state.run_id:
+        yield f"run {state.run_id}"
+    yield f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    commit, dash, dirty = state.commit.partition("-")
+    yield f"snnpipe {__version__}" + (f", commit {commit[:_COMMIT_LENGTH]}{dash}{dirty}" if commit else "")
+    if state.trained_by:
+        yield f"trained by run {state.trained_by}, whose weights were taken (training.reuse=false trains anew)"
+
+
 def _tiles(m: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
     low, high = percent(m["snn/accuracy_ci_low"]), percent(m["snn/accuracy_ci_high"])
     yield "SNN accuracy", percent(m["snn/test_accuracy"]), f"95 %: {low} to {high}, {m['snn/test_images']:,.0f} images"
@@ -122,11 +139,20 @@ def _tiles(m: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
     latency = m.get("snn/latency_ms_to_1pt")
     yield "latency", "-" if latency is None else f"{latency:g} ms", "until within 1 point of the ANN, to stay"
     if "snn/synops_per_image" in m:
-        per_mac = m.get("snn/synops_per_dense_mac")
-        note = "" if per_mac is None else f"{per_mac:.2f} per multiply-accumulate of the ANN"
-        yield "SynOps per image", f"{m['snn/synops_per_image']:,.0f}", note
+        yield "SynOps per image", f"{m['snn/synops_per_image']:,.0f}", synops_beside_macs(m)
     if "snn/mean_rate_hz" in m:
         yield "mean firing rate", f"{m['snn/mean_rate_hz']:.3g} Hz", f"busiest neuron {m['snn/max_rate_hz']:,.0f} Hz"
+    if energy := energy_texts(m):
+        arithmetic = f"SNN in arithmetic units, where the ANN takes {energy['ann']}"
+        note = f"{arithmetic}; SNN on neuromorphic chips {energy['chip']}; estimated from published device figures"
+        yield "energy per image", energy["snn"], note
+
+
+def synops_beside_macs(m: Mapping[str, float]) -> str:
+    """Return how a run's SynOps compare with what the ANN multiplies; empty where that is not counted."""
+    if "snn/synops_per_dense_mac" not in m:
+        return ""
+    return f"{m['snn/synops_per_dense_mac']:.3g} times the ANN's {m['ann/dense_macs']:,.0f} multiply-accumulates"
 
 
 def _figures_of(m: Mapping[str, float]) -> str:
@@ -137,28 +163,59 @@ def _figures_of(m: Mapping[str, float]) -> str:
     return ", ".join(words)
 
 
-# Columns of the diagnosis: of its table, and as the page has them.
+@dataclass(frozen=True)
+class _Column:
+    """A column of the diagnosis' table: its title, how a value is written, and what it says."""
+
+    title: str
+    text: Callable[[Any], str]
+    says: str = ""
+
+
 _SHARE = functools.partial(percent, digits=1)
-_DIAGNOSED: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "layer": ("layer", str),
-    "accuracy": ("accuracy with it", _SHARE),
-    "points_lost": ("points lost", "{:+.1f}".format),
-    "correlation": ("correlation", "{:.3f}".format),
-    "error": ("relative error", "{:.3f}".format),
-    "rate_hz": ("rate (Hz)", "{:.3g}".format),
-    "active_spikes": ("spikes of an active neuron", "{:.2f}".format),
-    "saturated": ("saturated", _SHARE),
-    "silent": ("silent", _SHARE),
-    "dead": ("silent though active", _SHARE),
-    "settled_ms": ("settled (ms)", "{:g}".format),
+_DIAGNOSED = {
+    "layer": _Column("layer", str),
+    "accuracy": _Column(
+        "accuracy with it", _SHARE, "of a network that is the spiking one down to this row, and the ANN below it"
+    ),
+    "points_lost": _Column("points lost", "{:+.1f}".format, "accuracy of the row above, minus that of this row"),
+    "correlation": _Column("correlation", "{:.3f}".format, "Pearson's, of filtered rates and the ANN's activations"),
+    "error": _Column(
+        "relative error",
+        "{:.3f}".format,
+        "root mean square of filtered rate minus activation, over that of the activations; large beside a high "
+        "correlation, it is a common factor",
+    ),
+    "rate_hz": _Column("rate (Hz)", "{:.3g}".format, "spikes per neuron and second"),
+    "active_spikes": _Column(
+        "spikes of an active neuron", "{:.2f}".format, "mean spikes, in an image, of the neurons that the ANN activates"
+    ),
+    "saturated": _Column(
+        "saturated", _SHARE, "share of neurons, in an image, at their refractory limit or above one spike a step"
+    ),
+    "sparsity": _Column(
+        "sparsity", _SHARE, "share of neurons, in an image, without a spike; half or more is usual after a ReLU"
+    ),
+    "under_activated": _Column(
+        "under-activated", _SHARE, "share without a spike of the neurons that the ANN activates in an image"
+    ),
+    "settled_ms": _Column(
+        "settled (ms)",
+        "{:g}".format,
+        "time from which the layer's mean filtered rate stays within a tenth of its last value; late: in the last "
+        "quarter of the run, or not at all",
+    ),
 }
+"""By the names in the diagnosis' own table; docs/metrics.md has the definitions in full."""
 
 
-def _diagnosis(diagnosis: "Diagnosis") -> dict[str, Any]:
+def _diagnosis(diagnosis: "Diagnosis", command: str) -> dict[str, Any]:
     bad = diagnosis.first_bad
     if bad is not None:
         where = f"layer {bad.source}" if bad.is_layer else f"the {bad.source}"
-        verdict = f"First at {where}: {bad.points:+.1f} points, which leave {_SHARE(bad.accuracy)}."
+        verdict = (
+            f"First beyond sampling noise: {where}. {bad.points:.1f} points are lost, {_SHARE(bad.accuracy)} left."
+        )
     elif diagnosis.losses:
         verdict = "No layer loses more than sampling noise."
     else:
@@ -166,17 +223,23 @@ def _diagnosis(diagnosis: "Diagnosis") -> dict[str, Any]:
     return {
         "verdict": verdict,
         "notes": diagnosis.notes,
-        "suggestions": diagnosis.suggestions,
+        "suggestions": [
+            {**vars(suggestion), "command": with_overrides(command, suggestion.override) if command else ""}
+            for suggestion in diagnosis.suggestions
+        ],
         "images": diagnosis.images,
-        "header": [title for title, _ in _DIAGNOSED.values()],
+        "columns": [vars(column) for column in _DIAGNOSED.values()],
         "rows": [
-            {
-                "bad": bad is not None and row["layer"] == bad.row,
-                "cells": ["" if row[key] is None else text(row[key]) for key, (_, text) in _DIAGNOSED.items()],
-            }
-            for row in diagnosis.rows()
+            {"bad": bad is not None and row["layer"] == bad.row, "cells": _cells(row)} for row in diagnosis.rows()
         ],
     }
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    cells = {key: "" if row[key] is None else column.text(row[key]) for key, column in _DIAGNOSED.items()}
+    if row["settled_ms"] is None and row["rate_hz"] is not None:
+        cells["settled_ms"] = "late"
+    return list(cells.values())
 
 
 def _plan(plan: ConversionPlan) -> dict[str, Any]:
@@ -184,10 +247,11 @@ def _plan(plan: ConversionPlan) -> dict[str, Any]:
     return {"header": header, "rows": rows}
 
 
-def _figures(folder: Path) -> Iterator[dict[str, str]]:
-    for pattern, caption in _FIGURES.items():
-        for path in sorted(folder.glob(pattern)):
-            yield {"data": _data(path), "caption": caption}
+def _figures(folder: Path, layers: Sequence[str]) -> Iterator[dict[str, str]]:
+    rasters = {f"raster_{file_name(name)}.png": f"Spikes of layer {name} for the first test images." for name in layers}
+    for name, caption in (_FIGURES | rasters).items():
+        if (folder / name).is_file():
+            yield {"data": _data(folder / name), "caption": caption}
 
 
 def _data(path: Path) -> str:

@@ -43,7 +43,9 @@ class Report(Callback):
         folder = Path(state.output_dir)
         for path in self._draw(state, folder / "plots"):
             state.log_artifact(path, "plots")
-        state.log_artifact(write_text(folder / "report.html", run_page(state, folder)), "")
+        page = write_text(folder / "report.html", run_page(state, folder))
+        state.log_artifact(page, "")
+        state.address["report"] = str(page)
 
     def _draw(self, state: RunState, folder: Path) -> list[Path]:
         from snnpipe.artifacts import review_plots as plots

@@ -102,8 +102,8 @@ class LayerMeter:
         self._spikes_t = np.zeros(n_steps)
         self._sums = np.zeros(5)  # of a, y, a a, y y, a y: activations a, filtered rates y
         self._off = 0.0
-        self._pairs = self._spikes = self._saturated = self._silent = 0.0
-        self._active = self._active_spikes = self._dead = 0.0
+        self._pairs = self._spikes = self._saturated = self._without = 0.0
+        self._active = self._active_spikes = self._under_activated = 0.0
         self._known = True
         self._drawn: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
 
@@ -130,7 +130,7 @@ class LayerMeter:
         rates = counts / np.float32(self._n_steps * self._dt)
         self._pairs += counts.size
         self._spikes += float(counts.sum(dtype=np.float64))
-        self._silent += float(np.sum(counts == 0))
+        self._without += float(np.sum(counts == 0))
         if self._layer.spiking:
             self._saturated += float(np.sum(rates >= limit if refractory else rates > limit))
         if a is None:
@@ -140,7 +140,7 @@ class LayerMeter:
         active = np.asarray(a > ACTIVE * size)
         self._active += float(active.sum())
         self._active_spikes += float(counts[active].sum(dtype=np.float64))
-        self._dead += float(np.sum(counts[active] == 0))
+        self._under_activated += float(np.sum(counts[active] == 0))
         u, v = a.ravel().astype(np.float64), y.ravel().astype(np.float64)
         self._sums += (u.sum(), v.sum(), u @ u, v @ v, u @ v)
         self._off += float((v - u) @ (v - u))
@@ -161,8 +161,8 @@ class LayerMeter:
             error=float(np.sqrt(self._off / self._sums[2])) if self._known and self._sums[2] else None,
             settled_ms=None if settled is None else settled * self._dt * 1000,
             saturated=self._saturated / self._pairs,
-            silent=self._silent / self._pairs,
-            dead=self._dead / self._active if self._active else None,
+            sparsity=self._without / self._pairs,
+            under_activated=self._under_activated / self._active if self._active else None,
             ann=np.concatenate([*nothing, *ann])[:POINTS],
             snn=np.concatenate([*nothing, *snn])[:POINTS],
         )

@@ -57,10 +57,10 @@ class LayerDiagnosis:
     settled_ms
         Time from which the layer's mean filtered rate stays near its last value; None where that is in the last quarter
         of the run.
-    saturated, silent
-        Share beyond the limit, and without a spike.
-    dead
-        Share without a spike of the neurons that the ANN activates.
+    saturated, sparsity
+        Share at the limit or beyond, and without a spike.
+    under_activated
+        Share without a spike of those that the ANN activates.
     ann, snn
         Activation and filtered rate of some pairs drawn at random, to be drawn against each other.
 
@@ -75,8 +75,8 @@ class LayerDiagnosis:
     error: float | None
     settled_ms: float | None
     saturated: float
-    silent: float
-    dead: float | None
+    sparsity: float
+    under_activated: float | None
     ann: NDArray[np.float32]
     snn: NDArray[np.float32]
 

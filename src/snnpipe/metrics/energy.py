@@ -238,6 +238,23 @@ def energy_range(estimates: Sequence[EnergyEstimate], kind: Kind) -> EnergyRange
     )
 
 
+def energy_texts(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return a run's ranges as text: ``snn`` and ``ann`` in arithmetic, ``chip``; empty where it has none."""
+    if "energy/snn_nj_low" not in metrics:
+        return {}
+    most = metrics["energy/chip_nj_high"]
+    unit, nj = ("nJ", 1.0) if most < 1e3 else ("µJ", 1e3) if most < 1e6 else ("mJ", 1e6)
+    return {
+        what: " to ".join(_rounded(metrics[f"energy/{what}_nj_{end}"] / nj) for end in ("low", "high")) + f" {unit}"
+        for what in ("snn", "ann", "chip")
+    }
+
+
+def _rounded(value: float) -> str:
+    """Return a number with two digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
 def energy_metrics(counts: OperationCounts) -> dict[str, float]:
     """Return the ranges that a run logs, nJ."""
     estimates = energy_estimates(counts)
