@@ -297,12 +297,15 @@ def test_the_closing_table_answers(command):
         "simulated",
         "run id",
         "review",
+        "report",
     ):
         assert f"  {label} " in result.out
-    lines = [line for line in result.out.splitlines() if not line.startswith(("  review", "  files"))]
+    lines = [line for line in result.out.splitlines() if not line.startswith(("  review", "  files", "  report"))]
     assert max(map(len, lines)) <= 100
     assert result.err == ""
-    assert "-m snnpipe.review\n" in result.out
+    (report,) = (line.split()[-1] for line in result.out.splitlines() if line.startswith("  report"))
+    assert "spiking" in Path(report).read_text()
+    assert f"-m snnpipe.review --tracking-uri sqlite:///{Path.cwd()}/mlruns/mlflow.db\n" in result.out
     elsewhere = command(*FAST, "logger.tracking_uri=sqlite:///other/mlflow.db")
     assert "-m snnpipe.review --tracking-uri sqlite:///other/mlflow.db\n" in elsewhere.out
 

@@ -21,7 +21,7 @@ from snnpipe.diagnosis.values import Diagnosis, Loss, Suggestion
 from snnpipe.models.lif_cnn import LifCnn
 from snnpipe.passes import TestPass as Pass  # pytest would collect it
 from snnpipe.run_result import RunResult
-from snnpipe.summary import WIDTH, closing_table
+from snnpipe.summary import WIDTH, closing_table, description
 from snnpipe.testing import SPEC
 from snnpipe.types import NeuronLayer, Stimulus
 
@@ -310,6 +310,12 @@ def test_a_long_override_is_cut_between_its_words(run):
     table = closing_table(RunResult(whole.metrics, [], [], diagnosis=diagnosis))
     assert max(map(len, table.splitlines())) <= WIDTH
     assert "a note" in table and override in " ".join(table.split())
+    assert "(100 images)" in table
+    assert all(f"{name} +10.0" in table for name in names), "no figure is parted from its layer"
+
+    rows = [line.strip("| ").split(" | ") for line in description(whole.metrics, "", "", diagnosis).splitlines()[2:]]
+    assert all(len(row) == 2 and row[0] for row in rows), "every row has its label"
+    assert ["try", f"`{override}`; x"] in rows
 
 
 @pytest.mark.parametrize("readable", [True, False])

@@ -87,4 +87,5 @@ def test_the_closing_table_has_a_range_in_its_width(factor):
     table = closing_table(RunResult(metrics | {"snn/accuracy_drop": 0.0} | energy_metrics(counts), [], []))
     assert max(map(len, table.splitlines())) <= 100
     if factor == 1:
-        assert "estimated 0.022 to 0.53 nJ (ANN 0.016 to 0.24 nJ), chips 0.55 to 4.8 nJ" in table
+        assert "SNN 0.022 to 0.53 nJ, ANN 0.016 to 0.24 nJ in arithmetic units" in table
+        assert "SNN 0.55 to 4.8 nJ on neuromorphic chips" in table

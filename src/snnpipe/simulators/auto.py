@@ -128,5 +128,8 @@ class OpenAuto:
         by_events = _EVENT_UPDATE * neurons + _EVENT_SPIKE * sum(per_step.values()) + _EVENT_ADD * adds
         part = min(settings.batch_size, max(1, TILE_NEURONS // neurons))
         by_clock = _CLOCK_UPDATE * neurons + _CLOCK_MAC * macs + _CLOCK_STEP / part
-        self._why = f"{density:.2g} spikes a step per 100 neurons: events cost {by_events / by_clock:.2g} x as much"
+        self._why = (
+            f"at {density:.2g} spikes a step per 100 neurons, following them takes about {by_events / by_clock:.2g} "
+            "times as long as computing every neuron"
+        )
         return by_events <= by_clock
