@@ -579,7 +579,7 @@ NAMES = {
     ("simulator.dt=0.0005", "simulator.readout=mean", "simulator.max_images=40"): "60steps-of_0.5ms-mean-40images",
     ("training=nengo_dl", "training.scale_firing_rates=25"): "digits-Cnn2d-NengoDL-fit_x25-SpikingReLU-x100",
     ("conversion.scale_firing_rates={conv*: 2.0}", "+conversion.synapse={_target_: nengo.Alpha, tau: 0.01}"): (
-        "SpikingReLU-by_layer-Alpha-60steps"
+        "SpikingReLU-x2_00d1-Alpha_5f6c-60steps"
     ),
     ("model=lif_cnn", "conversion=identity", "training=nengo_dl"): "digits-LifCnn-NengoDL-IdentityConverter-60steps",
 }
@@ -599,6 +599,23 @@ def test_curves_chart_against_milliseconds():
     assert list(step_series({"a": curve}, 3, 0.0005)) == [("snn/a_at_step", curve[:3], 1), ("snn/a_at_ms", [0.2], 1)]
     assert at_milliseconds(curve, 0.0015) == (2, [0.1, 0.2, 0.2, 0.3, 0.4])
     assert at_milliseconds(curve, 0.0001) == (1, [])
+def test_run_names_tell_settings_of_layers_apart():
+    def name(scales, synapses=None, **further):
+        conversion = {"scale_firing_rates": scales, "synapse": synapses}
+        return run_name({"conversion": conversion, "simulator": {"n_steps": 60}} | further)
+
+    scales = [{"conv*": 20.0, "dense": 5.0}, {"conv*": 5.0, "dense": 20.0}, {"conv*": 20.0, "dense*": 5.0}, 20.0]
+    names = {name(of_run) for of_run in scales}
+    assert len(names) == len(scales)
+    assert all(re.fullmatch("x5to20_[0-9a-f]{4}-60steps|x20-60steps", each) for each in names)
+    synapses = [{"conv*": 0.01, "dense": None}, {"conv*": 0.01, "dense": 0.001}, {"*": 0.01}, None]
+    assert len({name(20.0, of_run) for of_run in synapses}) == len(synapses)
+    neurons = [{"_target_": "a.LIF"}, None]
+    assert len({run_name({"conversion": {"neuron": {"a": one, "b": two}}}) for one in neurons for two in neurons}) == 4
+    long = [name(scale, data={"name": "x" * 99}) for scale in (1.0, 2.0)]
+    assert [len(each) for each in long] == [100, 100] and len(set(long)) == 2
+
+
     assert at_milliseconds([0.1 * n for n in range(1, 11)], 0.0001) == (1, [pytest.approx(1.0)])
 
 

@@ -1,6 +1,8 @@
 """A run's settings as text: described, flattened, named."""
 
 import dataclasses
+import hashlib
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,13 +12,13 @@ import yaml
 from snnpipe.masking import mask
 
 _NAME_LENGTH = 100
-_ORDINARY = {
-    "converter": "NengoDLConverter",
 _OF_ONE_RUN = {"paths.output_dir", "run_name"}
 _BY_LAYER = "by_layer"
 _DIGITS = 4
 """Of the digest of what a name has no room for."""
 
+_ORDINARY = {
+    "converter": "NengoDLConverter",
     "encoder": "ConstantEncoder",
     "dt": 0.001,
     "readout": "last",
@@ -72,8 +74,6 @@ def command_line(overrides: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "snnpipe", *map(mask, overrides)])
 
 
-def run_name(config: Mapping[str, Any]) -> str:
-    """Return a name that says what a run is, at most 100 characters long.
 def with_overrides(command: str, added: str) -> str:
     """Return a command with further overrides, each in place of earlier ones of its key, or of keys below it.
 
@@ -95,8 +95,11 @@ def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
+def run_name(config: Mapping[str, Any]) -> str:
+    """Return a name that says what a run is, at most 100 characters long.
 
     Dataset, network, training, neuron, scale, synapse and steps always; other settings where they are not the ordinary.
+    Of settings for each layer it has the least and the most, and a digest that tells them from others.
     """
     conversion, simulator, training = (_node(config, group) for group in ("conversion", "simulator", "training"))
     fitted_at, dt = training.get("scale_firing_rates", 1), simulator.get("dt", _ORDINARY["dt"])
@@ -108,7 +111,7 @@ def _key(override: str) -> str:
         _setting(fitted_at, "fit_x{:g}") if fitted_at != 1 else None,
         _class(training.get("regularizer")),
         _unless_ordinary("converter", _class(conversion)),
-        tags.get("neuron"),
+        _setting(conversion["neuron"], "") if tags.get("neuron") == _BY_LAYER else tags.get("neuron"),
         _setting(conversion.get("scale_firing_rates"), "x{:g}"),
         _setting(conversion.get("synapse"), "{:g}ms", 1000),
         _unless_ordinary("encoder", _class(config.get("encoder"))),
@@ -119,7 +122,8 @@ def _key(override: str) -> str:
         _setting(simulator.get("max_images"), "{}images"),
         _setting(_unless_ordinary("seed", config.get("seed")), "seed{}"),
     ]
-    return "-".join(str(word) for word in words if word)[:_NAME_LENGTH] or "run"
+    name = "-".join(str(word) for word in words if word) or "run"
+    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - _DIGITS - 1]}_{_digest(name)}"
 
 
 def filter_tags(config: Mapping[str, Any]) -> dict[str, str]:
@@ -148,14 +152,25 @@ def _class(node: Any) -> str | None:
 def _neuron(node: Any) -> str:
     if node is None:
         return "rate"
-    return (_class(node) or "by_layer").replace("RectifiedLinear", "ReLU")
+    return (_class(node) or _BY_LAYER).replace("RectifiedLinear", "ReLU")
 
 
 def _setting(value: Any, form: str, factor: int = 1) -> str | None:
-    """Return a number in some form, the class of an object, or that there is one for each layer."""
-    if isinstance(value, Mapping):
-        return _class(value) or "by_layer"
-    return form.format(factor * value) if isinstance(value, (int, float)) else None
+    """Return a number in some form; of an object, or of a setting for each layer, what tells it from others too."""
+    if isinstance(value, (int, float)):
+        return form.format(factor * value)
+    if not isinstance(value, Mapping):
+        return None
+    if name := _class(value):
+        return f"{name}_{_digest(value)}" if len(value) > 1 else name
+    numbers = [factor * each for each in value.values() if isinstance(each, (int, float))]
+    ends = dict.fromkeys([min(numbers), max(numbers)]) if numbers else ()
+    told = form.replace(":g", "").format("to".join(f"{end:g}" for end in ends)) if ends else _BY_LAYER
+    return f"{told}_{_digest(value)}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:_DIGITS]
 
 
 def _unless_ordinary(what: str, value: Any) -> Any:
