@@ -16,6 +16,9 @@ from snnpipe.types import SpikeEvents
 
 # Okabe and Ito's colours, https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+DARK_BLUE = "#00456B"
+"""BLUE for marks of a point or two, which look paler than they are."""
+
 _DPI = 120
 
 
@@ -23,7 +26,7 @@ def accuracy_over_time(
     path: Path, *, accuracy: Sequence[float], agreement: Sequence[float], ann_accuracy: float, images: int, dt: float
 ) -> Path:
     """Draw the SNN's accuracy (with its 95 % interval) and agreement after each step, and the ANN's accuracy."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.3), layout="constrained")
     axes = figure.subplots()
     time_ms = _time_ms(len(accuracy), dt)
     bounds = np.array([wilson_interval(round(share * images), images) for share in accuracy]).T
@@ -38,7 +41,7 @@ def accuracy_over_time(
         xlim=(0, time_ms[-1]),
         ylim=(0, 102),
     )
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return save(figure, path)
 
 
@@ -66,8 +69,9 @@ def spike_raster(
             row_of[events.neuron[mine]],
             linestyle="none",
             marker="|",
-            markersize=max(1.2, min(4.0, 250 / max(len(neurons), 1))),
-            color=BLUE,
+            markersize=min(5.0, max(3.5, 250 / max(len(neurons), 1))),
+            markeredgewidth=1.6,
+            color=DARK_BLUE,
         )
         axes.set(xlabel="time (ms)", title=f"image {image}: {literal(label)}", xlim=(0, n_steps * dt * 1000))
         axes.set_ylim(-0.5, max(len(neurons), 1) - 0.5)
