@@ -307,7 +307,7 @@ def test_the_closing_table_answers(command):
     assert "spiking" in Path(report).read_text()
     assert f"-m snnpipe.review --tracking-uri sqlite:///{Path.cwd()}/mlruns/mlflow.db\n" in result.out
     elsewhere = command(*FAST, "logger.tracking_uri=sqlite:///other/mlflow.db")
-    assert "-m snnpipe.review --tracking-uri sqlite:///other/mlflow.db\n" in elsewhere.out
+    assert f"-m snnpipe.review --tracking-uri sqlite:///{Path.cwd()}/other/mlflow.db\n" in elsewhere.out
 
 
 def test_a_job_that_fails_does_not_stop_the_others(command):

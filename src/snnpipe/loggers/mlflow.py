@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -229,13 +231,12 @@ class MLflowLogger:
 
     @property
     def address(self) -> dict[str, str]:
-        """The run's id, and the command that opens the UI on its store."""
+        """The run's id, and the command that opens the UI on its store, from any folder."""
         uri = self._uri()
         if is_server(uri):
             where = f"{without_user(uri).rstrip('/')}/#/experiments/{self._experiment_id}/runs/{self._run_id}"
         else:
-            store = "" if uri == store_uri() else f" --tracking-uri {mask(_shortest_uri(uri))}"
-            where = f"{_python()} -m snnpipe.review{store}"
+            where = shlex.join([_python(), "-m", "snnpipe.review", *_store_option(uri)])
         return {"run id": self._run_id, "review": where}
 
     # ------------------------------------------------------------------ the store
@@ -334,16 +335,12 @@ def _text(value: Any) -> str:
 
 
 def _python() -> str:
-    """Return what a shell calls this Python."""
-    return "python" if shutil.which("python") == sys.executable else _shortest(sys.executable)
+    """Return what a shell calls this Python, in any folder."""
+    return "python" if shutil.which("python") == sys.executable else sys.executable
 
 
-def _shortest(path: str) -> str:
-    try:
-        return str(Path(path).absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return path
-
-
-def _shortest_uri(uri: str) -> str:
-    return f"{SQLITE}{_shortest(uri.removeprefix(SQLITE))}" if uri.startswith(SQLITE) else uri
+def _store_option(uri: str) -> list[str]:
+    """Return the option that names a store, in any folder; none where the shell's environment names it."""
+    if uri.startswith(SQLITE):
+        return ["--tracking-uri", f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"]
+    return [] if uri == os.environ.get("MLFLOW_TRACKING_URI") else ["--tracking-uri", mask(uri)]
