@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import random
+import re
 import signal
 import warnings
 
@@ -333,8 +334,11 @@ def test_the_same_command_goes_on_where_it_was_stopped(process, tmp_path, number
     assert run.info.status == "KILLED"
     assert len(list(folder.glob("mlruns/outputs/*/training/*.state"))) == 1
     again = process(*words, "run_id=mine")
-    _, err = again.communicate(timeout=120)
+    out, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
+    (goes_on,) = (line for line in out.splitlines() if "going on" in line)
+    epoch, step = (int(n) for n in re.findall(r"\d+", goes_on))
+    assert goes_on == f"snnpipe: going on with run mine at epoch {epoch}, step {step}" and epoch > 1
     (run,) = client_of(folder).search_runs(["1"])
     assert run.info.status == "FINISHED"
     assert "fit.resumed" in run.data.tags
@@ -361,6 +365,7 @@ def test_resuming_without_an_id_takes_the_newest_stopped_run_of_the_configuratio
     assert len(client.search_runs(["1"])) == 2
     resumed = command(*fast, "training.resume=true")
     assert resumed.code == 0, resumed.err
+    assert f"snnpipe: going on with run {run.info.run_id} at the beginning of its training" in resumed.out
     assert len(client.search_runs(["1"])) == 2
     assert {r.info.status for r in client.search_runs(["1"])} == {"FINISHED"}
 

@@ -266,6 +266,7 @@ class Trainer:
                     checkpoint = earlier.checkpoint
                     checkpoint.apply(model, f"the training of run {earlier.run_id}")
                     self._record(checkpoint.metrics, step=checkpoint.epochs)
+                    self._tell_where_it_goes_on("after its training")
                 self._log.tag("fit.reused", str(earlier is not None).lower())
                 self._unsaved = checkpoint if self._log.started else None
                 self._save_checkpoint()
@@ -398,6 +399,7 @@ class Trainer:
         """Return what the training path tells; where an earlier process was interrupted, callbacks are as they were."""
         state = self._states.newest(fingerprint) if self.resumed is not None and self._log.started else None
         if state is not None:
+        self._tell_where_it_goes_on(state.place if state else "at the beginning of its training")
             self._log.tag("fit.resumed", f"epoch {state.epoch + 1}, batch {state.batch + 1}")
             for name, callback in self._log.callbacks_by_name():
                 if name in state.callbacks:
@@ -407,6 +409,11 @@ class Trainer:
         return FitLog(self._log, self._state, fingerprint, state)
 
     @contextmanager
+    def _tell_where_it_goes_on(self, where: str) -> None:
+        if self.resumed is not None and self._log.started:
+            run = self.config.get("run_id") or self.resumed or self.output_dir
+            print(f"snnpipe: going on with run {run} {where}", flush=True)
+
     def _shared_fit(self, fingerprint: str) -> Iterator[EarlierFit | None]:
         """Yield an earlier run's training that is this one's too, if it may be taken and a logger finds one."""
         if not self.training.reuse or not self._log.started:

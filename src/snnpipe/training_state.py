@@ -54,6 +54,11 @@ class TrainingState:
     arrays: Mapping[str, NDArray[Any]]
     callbacks: Mapping[str, Any]
 
+    @property
+    def place(self) -> str:
+        """Where another process goes on: the epoch and its step, as progress counts them."""
+        return "after its training" if self.over else f"at epoch {self.epoch + 1}, step {self.batch + 1}"
+
     def save(self, path: Path) -> None:
         """Write the state to a file, which is whole or absent."""
         description = {
