@@ -3,22 +3,27 @@
 import csv
 import sys
 
+import numpy as np
 import pytest
 
 from snnpipe import MLflowLogger, compare
+from snnpipe.artifacts.predictions import Predictions
+from snnpipe.files import locked
 from snnpipe.tool import end_with
 
 BASE = {"ann/test_accuracy": 0.99, "snn/agreement": 0.97, "snn/mean_rate_hz": 70.0, "snn/synops_per_image": 9e5}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def log(folder, name, *, right, of=1000, params=None, **metrics):
+def log(folder, name, *, right, of=1000, params=None, artifact=None, **metrics):
     from snnpipe.metrics.intervals import wilson_interval
 
     low, high = wilson_interval(right, of)
     logger = MLflowLogger(folder=str(folder))
     logger.start(name, {"seed": 0, "logger.csv.folder": name} | (params or {}), {"data": name, "git.commit": COMMIT})
     found = {"snn/test_accuracy": right / of, "snn/accuracy_drop": 0.99 - right / of}
+    if artifact is not None:
+        logger.log_artifact(artifact, "tables")
     logger.log_metrics(BASE | found | {"snn/accuracy_ci_low": low, "snn/accuracy_ci_high": high} | metrics)
     logger.finalize("FINISHED")
     return logger.address["run id"]
@@ -67,6 +72,48 @@ def test_layers_keep_their_names_and_equal_runs_are_the_same(tmp_path, monkeypat
     assert {line.split()[0][-8:] for line in lines if "firing_rates" in line} == {"conv2d_1", "conv2d_2"}
 
 
+def log_answers(folder, name, snn_wrong, *, ann_wrong=(), of=1000, data="digits", claimed=None):
+    """Log a run that keeps its answers: all right but to some images; or of which its metrics claim something else."""
+    label_i = np.arange(of) % 10
+    ann_i, snn_i = label_i.copy(), label_i.copy()
+    for found_i, wrong in ((ann_i, ann_wrong), (snn_i, snn_wrong)):
+        found_i[list(wrong)] = 9 - label_i[list(wrong)]
+    file = Predictions(label_i, ann_i, snn_i).write(folder / name)
+    right = of - len(snn_wrong) if claimed is None else claimed
+    return log(folder / "mlruns", name, right=right, of=of, params={"data.name": data}, artifact=file)
+
+
+def test_answers_to_the_same_images_tell_more_than_intervals(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    ids = [
+        log_answers(tmp_path, "first", range(20)),
+        log_answers(tmp_path, "better", range(8), ann_wrong=[3]),
+        log_answers(tmp_path, "noise", range(5, 22)),
+        log_answers(tmp_path, "fewer", range(100, 110), of=200),
+        log_answers(tmp_path, "same", range(20)),
+        log_answers(tmp_path, "elsewhere", range(8), data="mnist"),
+        log_answers(tmp_path, "damaged", range(8), claimed=980),
+    ]
+    monkeypatch.setattr(sys, "argv", ["compare", *ids])
+    with pytest.raises(SystemExit) as end:
+        end_with(compare.main)
+    lines = capsys.readouterr().out.splitlines()
+    assert end.value.code == 0 and max(map(len, lines)) <= 100
+    assert [line.strip() for line in lines if line.startswith(tuple(f"  {x} - A: " for x in "BCDEFG"))] == [
+        "B - A: SNN, 1,000 images: 12 right in B alone, 0 in A alone: more than chance (p = 0.00049)",
+        "B - A: ANN, 1,000 images: 0 right in B alone, 1 in A alone: may be chance (p = 1)",
+        "C - A: SNN, 1,000 images: 5 right in C alone, 2 in A alone: may be chance (p = 0.45)",
+        "C - A: ANN, 1,000 images: the same ones are right",
+        "D - A: SNN, 200 images: 20 right in D alone, 10 in A alone: may be chance (p = 0.099)",
+        "D - A: ANN, 200 images: the same ones are right",
+        "E - A: SNN, 1,000 images: the same ones are right",
+        "E - A: ANN, 1,000 images: the same ones are right",
+        "F - A: the 95 % intervals of SNN accuracy overlap: the difference may be chance",
+        "G - A: SNN accuracy is the same",
+    ]
+
+
 def test_it_says_what_differs(command, store, tmp_path):
     folder, ids = store
     code, out, err = command("first", ids["close"][:12], ids["apart"], "--output", str(tmp_path))
@@ -90,6 +137,7 @@ def test_it_says_what_differs(command, store, tmp_path):
     assert header == ["kind", "name", *(ids[name] for name in ("first", "close", "apart"))]
     assert ["setting", "long", "x" * 300 + "a", "x" * 300 + "b", "x" * 300 + "a"] in rows
     assert ["metric", "snn/test_accuracy", "0.98", "0.975", "0.7"] in rows
+    assert ["metric", "snn/accuracy_drop", "0.01", "0.015", "0.29"] in rows, "without the noise of the last digits"
     text = (tmp_path / "compare.md").read_text()
     assert "| scale | 100.0 | 50.0 | 1.0 |" in text and "x" * 300 in text
 
@@ -105,8 +153,32 @@ def test_a_filter_finds_runs(command, store):
 def test_a_failed_run_has_no_results(command, tmp_path):
     code, out, _ = command("first", "failed", "--output", str(tmp_path))
     assert code == 0
-    assert "B - A: one of them has no accuracy" in out
+    assert "B - A: one of them has no SNN accuracy" in out
+    assert not [line for line in out.splitlines() if line.split() == ["B", "-", "A"]]
     assert "-dirty" in out
+
+
+def test_a_run_that_was_killed_reads_so_even_where_the_store_has_it_running(command, store, tmp_path):
+    folder = store[0]
+    for name, status in (("told", "KILLED"), ("untold", None), ("alive", None), ("elsewhere", None)):
+        logger = MLflowLogger(folder=str(folder / "mlruns"))
+        files = folder / f"files of {name}"
+        logger.start(name, {"paths.output_dir": str(files)}, {})
+        if name != "elsewhere":
+            files.mkdir()
+        if status:
+            logger.finalize(status)
+    with locked(folder / "files of alive"):
+        code, out, _ = command("first", "told", "untold", "alive", "elsewhere", "--output", str(tmp_path))
+    assert code == 0
+    statuses = {line.split()[3]: line.split()[2] for line in out.splitlines()[1:6]}
+    assert statuses == {
+        "first": "finished",
+        "told": "killed",
+        "untold": "killed",
+        "alive": "running",
+        "elsewhere": "running",
+    }
 
 
 WRONG = {

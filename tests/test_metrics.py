@@ -5,6 +5,7 @@ import pytest
 
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.intervals import wilson_interval
+from snnpipe.metrics.paired import one_sided_p_value, two_sided_p_value
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
 from snnpipe.metrics.verification import Verification
 from snnpipe.passes import AnnPass
@@ -232,3 +233,19 @@ def test_few_moved_spikes_are_no_error_in_a_short_run():
     verification = Verification()
     verification.add([simulated(events((0, 0, 1, 3)))], [simulated(events((0, 1, 1, 3)))])
     assert verification.problem(1e-3) is None
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 0), (1, 0), (9, 1), (5, 5), (3, 12), (40, 17), (700, 600)])
+def test_mcnemars_test_is_the_binomial_one(one, other):
+    from scipy.stats import binomtest
+
+    total = one + other
+    exact = binomtest(one, total).pvalue if total else 1
+    assert two_sided_p_value(one, other) == two_sided_p_value(other, one) == pytest.approx(exact)
+    assert one_sided_p_value(one, other) == pytest.approx(
+        binomtest(one, total, alternative="greater").pvalue if total else 1
+    )
+
+
+def test_the_documented_example_of_mcnemars_test():
+    assert two_sided_p_value(9, 1) == 2 * (10 + 1) / 2**10

@@ -35,6 +35,7 @@ from snnpipe import (
     Trainer,
     signals,
 )
+from snnpipe.artifacts.predictions import Predictions
 from snnpipe.callbacks.base import Callback
 from snnpipe.describe import flatten, run_name
 from snnpipe.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError, VerificationError
@@ -163,6 +164,7 @@ def test_the_artifacts_are_there_and_whole(finished):
         "checkpoint/weights.npz",
         "tables/accuracy_over_time.csv",
         "tables/energy.csv",
+        "tables/predictions.csv",
         "plots/accuracy_over_time.png",
         "plots/class_scores.png",
         "diagnosis/diagnosis.json",
@@ -175,6 +177,10 @@ def test_the_artifacts_are_there_and_whole(finished):
         assert (run / name).stat().st_size > 0
     for picture in run.glob("plots/*.png"):
         assert picture.read_bytes().startswith(b"\x89PNG")
+    kept = Predictions.read(run / "tables" / "predictions.csv")
+    assert np.mean(kept.snn_i == kept.label_i) == result.metrics["snn/test_accuracy"]
+    assert np.mean(kept.ann_i == kept.label_i) == result.metrics["ann/test_accuracy"]
+    assert np.mean(kept.ann_i == kept.snn_i) == result.metrics["snn/agreement"]
     rows = (run / "tables" / "accuracy_over_time.csv").read_text().splitlines()
     assert rows[0] == "step,time_ms,accuracy,agreement" and len(rows) == 21
     assert not list(run.rglob(".*"))
@@ -593,12 +599,6 @@ def test_run_names_say_what_is_not_ordinary(overrides):
     assert overrides or name == NAMES[()]
 
 
-def test_curves_chart_against_milliseconds():
-    curve = [0.1, 0.2, 0.3, 0.4]
-    assert list(step_series({"a": curve}, 4, 0.001)) == [("snn/a_at_step", curve, 1)]
-    assert list(step_series({"a": curve}, 3, 0.0005)) == [("snn/a_at_step", curve[:3], 1), ("snn/a_at_ms", [0.2], 1)]
-    assert at_milliseconds(curve, 0.0015) == (2, [0.1, 0.2, 0.2, 0.3, 0.4])
-    assert at_milliseconds(curve, 0.0001) == (1, [])
 def test_run_names_tell_settings_of_layers_apart():
     def name(scales, synapses=None, **further):
         conversion = {"scale_firing_rates": scales, "synapse": synapses}
@@ -616,6 +616,12 @@ def test_run_names_tell_settings_of_layers_apart():
     assert [len(each) for each in long] == [100, 100] and len(set(long)) == 2
 
 
+def test_curves_chart_against_milliseconds():
+    curve = [0.1, 0.2, 0.3, 0.4]
+    assert list(step_series({"a": curve}, 4, 0.001)) == [("snn/a_at_step", curve, 1)]
+    assert list(step_series({"a": curve}, 3, 0.0005)) == [("snn/a_at_step", curve[:3], 1), ("snn/a_at_ms", [0.2], 1)]
+    assert at_milliseconds(curve, 0.0015) == (2, [0.1, 0.2, 0.2, 0.3, 0.4])
+    assert at_milliseconds(curve, 0.0001) == (1, [])
     assert at_milliseconds([0.1 * n for n in range(1, 11)], 0.0001) == (1, [pytest.approx(1.0)])
 
 

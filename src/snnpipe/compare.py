@@ -1,5 +1,6 @@
 """``python -m snnpipe.compare RUN RUN ...``: what differs between runs, in their settings and in what came of them."""
 
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,16 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.artifacts.predictions import NAME, Predictions
 from snnpipe.artifacts.tables import markdown_table, write_csv, write_text
-from snnpipe.errors import UserError, did_you_mean, one_line
-from snnpipe.files import make_folder
+from snnpipe.errors import ArtifactError, UserError, did_you_mean, one_line
+from snnpipe.files import is_held, make_folder
 from snnpipe.loggers.mlflow_search import search_runs
 from snnpipe.loggers.mlflow_store import import_mlflow
+from snnpipe.metrics.paired import two_sided_p_value
 from snnpipe.sweeps.table import columns
 from snnpipe.tool import ToolParser, end_with, open_store
 
@@ -25,8 +31,11 @@ _KEY_LENGTH = 28
 _SHORT = 8
 _NAMED = 5
 _SHOWN = 6
-_OF_EVERY_RUN = ("paths.output_dir", "logger.csv.folder", "logger.mlflow.spool", "run_name", "sweep.parent")
+_OUTPUT_DIR = "paths.output_dir"
+_OF_EVERY_RUN = (_OUTPUT_DIR, "logger.csv.folder", "logger.mlflow.spool", "run_name", "sweep.parent")
 _SOURCES = ("snnpipe.version", "git.commit")
+_DATASET = "data.name"
+_BEYOND_CHANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ _COSTS = (
 
 @dataclass(frozen=True)
 class _Run:
-    """A run, and the letter that the tables call it by."""
+    """A run, the letter that the tables call it by, and the classes that it gave each image, where it kept them."""
 
     letter: str
     run_id: str
@@ -88,6 +97,7 @@ class _Run:
     status: str
     metrics: Mapping[str, float]
     settings: Mapping[str, str]
+    predictions: Predictions | None
 
 
 def main() -> int:
@@ -102,9 +112,9 @@ def main() -> int:
         raise UserError("name two runs or more, or give --filter (--help says what there is)")
     uri, client = open_store(asked.tracking_uri)
     found = _find(_Store(uri, client, asked.experiment), asked.runs, asked.filter)
-    runs = [_read(run, _letter(number)) for number, run in enumerate(found)]
+    runs = [_read(client, run, _letter(number)) for number, run in enumerate(found)]
     results, settings = _results(runs), _settings(runs)
-    chance = [_chance(run, runs[0]) for run in runs[1:]]
+    chance = [line for run in runs[1:] for line in _chance(run, runs[0])]
     folder = make_folder(asked.output or Path("mlruns/compare") / time.strftime("%Y-%m-%d_%H-%M-%S"), "--output")
     _write(folder, runs, results, chance, settings)
     print(_printed(runs, results, chance, settings), f"  files  {folder}", sep="\n")
@@ -172,11 +182,31 @@ def _named(store: _Store, word: str) -> Any:
     raise UserError(f"no run {word!r} in {store.uri}; {hint}the newest: {newest or 'none'}")
 
 
-def _read(run: Any, letter: str) -> _Run:
+def _read(client: Any, run: Any, letter: str) -> _Run:
     tags = run.data.tags
     settings = {name: value for name, value in run.data.params.items() if name not in _OF_EVERY_RUN}
     settings |= {name: tags[name] for name in _SOURCES if name in tags}
-    return _Run(letter, run.info.run_id, run.info.run_name, run.info.status, run.data.metrics, settings)
+    metrics, info = run.data.metrics, run.info
+    predictions = _predictions(client, info.run_id, metrics)
+    return _Run(letter, info.run_id, info.run_name, _status(run), metrics, settings, predictions)
+
+
+def _status(run: Any) -> str:
+    """Return how a run ended; one whose process was killed is still running for the store, and holds no folder."""
+    folder = Path(run.data.params.get(_OUTPUT_DIR, ""))
+    killed = run.info.status == "RUNNING" and _OUTPUT_DIR in run.data.params and folder.is_dir() and not is_held(folder)
+    return "killed" if killed else str(run.info.status).lower()
+
+
+def _predictions(client: Any, run_id: str, metrics: Mapping[str, float]) -> Predictions | None:
+    """Return the classes that a run gave each image, if it kept them and its metrics come of them."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            found = Predictions.read(Path(client.download_artifacts(run_id, f"tables/{NAME}", folder)))
+    except (import_mlflow().exceptions.MlflowException, OSError, ArtifactError):
+        return None
+    right = np.mean(found.snn_i == found.label_i) if len(found.label_i) else np.nan
+    return found if np.isclose(right, metrics.get("snn/test_accuracy", np.nan)) else None
 
 
 def _letter(number: int) -> str:
@@ -195,7 +225,8 @@ def _results(runs: Sequence[_Run]) -> list[list[str]]:
         rows.append([run.letter, _ANN.value(run.metrics), _SNN.value(run.metrics), _interval(run), *values])
         if run is not first:
             differences = [column.difference(run.metrics, first.metrics) for column in (_ANN, _SNN, *_COSTS)]
-            rows.append([f"{run.letter} - {first.letter}", *differences[:2], "", *differences[2:]])
+            if any(differences):
+                rows.append([f"{run.letter} - {first.letter}", *differences[:2], "", *differences[2:]])
     return rows
 
 
@@ -204,20 +235,48 @@ def _interval(run: _Run) -> str:
     return "-" if None in bounds else " to ".join(f"{100 * bound:.2f}" for bound in bounds if bound is not None)
 
 
-def _chance(run: _Run, first: _Run) -> str:
-    """Return whether two runs' accuracies differ by more than chance, as far as their intervals tell.
+def _chance(run: _Run, first: _Run) -> Iterator[str]:
+    """Yield whether two runs' accuracies differ by more than chance: by image, or else as their intervals tell."""
+    which = f"{run.letter} - {first.letter}"
+    answers = _of_the_same_images(run, first)
+    if answers is None:
+        yield f"{which}: {_intervals(run, first)}"
+        return
+    label_i, ours, theirs = answers
+    images = len(label_i)
+    for network, found_i, first_i in (("SNN", ours.snn_i, theirs.snn_i), ("ANN", ours.ann_i, theirs.ann_i)):
+        right, first_right = found_i[:images] == label_i, first_i[:images] == label_i
+        gained, lost = int(np.sum(right & ~first_right)), int(np.sum(~right & first_right))
+        p = two_sided_p_value(gained, lost)
+        says = "more than chance" if p < _BEYOND_CHANCE else "may be chance"
+        if gained or lost:
+            alone = f"{gained:,} right in {run.letter} alone, {lost:,} in {first.letter} alone"
+            yield f"{which}: {network}, {images:,} images: {alone}: {says} (p = {p:.2g})"
+        else:
+            yield f"{which}: {network}, {images:,} images: the same ones are right"
 
-    Which images each run gets right is not logged, or pairs of answers would tell more.
-    """
+
+def _of_the_same_images(run: _Run, first: _Run) -> tuple[NDArray[np.int64], Predictions, Predictions] | None:
+    """Return the labels of the images that two runs were both shown, and both runs' classes."""
+    ours, theirs = run.predictions, first.predictions
+    if ours is None or theirs is None or run.settings.get(_DATASET) != first.settings.get(_DATASET):
+        return None
+    images = min(len(ours.label_i), len(theirs.label_i))
+    if not np.array_equal(ours.label_i[:images], theirs.label_i[:images]):
+        return None
+    return ours.label_i[:images], ours, theirs
+
+
+def _intervals(run: _Run, first: _Run) -> str:
     names = ("snn/accuracy_ci_low", "snn/accuracy_ci_high")
     if not all(name in one.metrics for one in (run, first) for name in names):
-        return f"{run.letter} - {first.letter}: one of them has no accuracy"
+        return "one of them has no SNN accuracy"
     if all(run.metrics[name] == first.metrics[name] for name in names):
-        return f"{run.letter} - {first.letter}: SNN accuracy is the same"
+        return "SNN accuracy is the same"
     (low, high), (first_low, first_high) = ([one.metrics[name] for name in names] for one in (run, first))
     apart = high < first_low or first_high < low
     says = "lie apart: more than chance" if apart else "overlap: the difference may be chance"
-    return f"{run.letter} - {first.letter}: the 95 % intervals of SNN accuracy {says}"
+    return f"the 95 % intervals of SNN accuracy {says}"
 
 
 def _settings(runs: Sequence[_Run]) -> list[list[str]]:
@@ -234,12 +293,12 @@ def _printed(
     runs: Sequence[_Run], results: Sequence[Sequence[str]], chance: Sequence[str], settings: Sequence[Sequence[str]]
 ) -> str:
     rule = "-" * _WIDTH
-    names = columns([[run.letter, run.run_id[:_SHORT], run.status.lower(), run.name] for run in runs], str.ljust)
+    names = columns([[run.letter, run.run_id[:_SHORT], run.status, run.name] for run in runs], str.ljust)
     differ = ["  the settings are the same"]
     if len(settings) > 1:
-        differ = columns(
-            [[_end_of(row[0]), *_from_where_they_differ(row[1 : _SHOWN + 1])] for row in settings], str.ljust
-        )
+        keys = columns([[_end_of(row[0])] for row in settings], str.ljust)
+        values = [_from_where_they_differ(row[1 : _SHOWN + 1]) for row in settings]
+        differ = [key + row for key, row in zip(keys, columns(values, str.ljust, _WIDTH - len(keys[0])), strict=True)]
     if len(runs) > _SHOWN:
         differ.append(f"  Of {len(runs)} runs, these are the settings of the first {_SHOWN}; the files have all.")
     parts = [names, columns(results, str.rjust), [f"  {line}" for line in chance], differ]
@@ -258,6 +317,11 @@ def _from_where_they_differ(values: Sequence[str]) -> list[str]:
     return [f"...{value[shared:]}" if shared > _SHORT else value for value in values]
 
 
+def _number(value: float | None) -> str:
+    """Return a metric without the noise of its last digits."""
+    return "" if value is None else f"{value:.10g}"
+
+
 def _write(
     folder: Path,
     runs: Sequence[_Run],
@@ -268,9 +332,9 @@ def _write(
     """Write ``compare.csv``, with every setting that differs and every metric, and ``compare.md``, which is printed."""
     metrics = dict.fromkeys(name for run in runs for name in run.metrics)
     rows: list[list[Any]] = [["setting", *row] for row in settings[1:]]
-    rows += [["metric", name, *(run.metrics.get(name, "") for run in runs)] for name in sorted(metrics)]
+    rows += [["metric", name, *(_number(run.metrics.get(name)) for run in runs)] for name in sorted(metrics)]
     write_csv(folder / "compare.csv", ["kind", "name", *(run.run_id for run in runs)], rows)
-    names = [["", "id", "status", "name"], *([run.letter, run.run_id, run.status.lower(), run.name] for run in runs)]
+    names = [["", "id", "status", "name"], *([run.letter, run.run_id, run.status, run.name] for run in runs)]
     text = ["# Comparison", markdown_table(names), "## Results", markdown_table(results)]
     text += [*chance, "## Settings that differ", markdown_table(settings)]
     write_text(folder / "compare.md", "\n\n".join(text) + "\n")

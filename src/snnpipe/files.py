@@ -102,6 +102,15 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process holds a folder just now (`locked`)."""
+    try:
+        with locked(folder):
+            return False
+    except UserError:
+        return True
+
+
 def disk_fault(error: BaseException | None) -> OSError | None:
     """Return the error of a disk that is full or cannot be written to, if that is what is behind an exception."""
     while error is not None:

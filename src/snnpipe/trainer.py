@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from snnpipe import __version__, signals
 from snnpipe.artifacts.environment import describe_environment, git_commit
+from snnpipe.artifacts.predictions import Predictions
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
 from snnpipe.checkpoint import Checkpoint, EarlierFit, check_weight_names
 from snnpipe.compat import start_afresh
@@ -265,8 +266,8 @@ class Trainer:
                     state.trained_by = earlier.run_id
                     checkpoint = earlier.checkpoint
                     checkpoint.apply(model, f"the training of run {earlier.run_id}")
-                    self._record(checkpoint.metrics, step=checkpoint.epochs)
                     self._tell_where_it_goes_on("after its training")
+                    self._record(checkpoint.metrics, step=checkpoint.epochs)
                 self._log.tag("fit.reused", str(earlier is not None).lower())
                 self._unsaved = checkpoint if self._log.started else None
                 self._save_checkpoint()
@@ -349,7 +350,7 @@ class Trainer:
                 logger.log_series(name, values, first)
         if self._log.started:
             with self._log.going_on():
-                self._write_curves(accuracy, agreement, evaluation)
+                self._write_answers(accuracy, agreement, evaluation)
                 if counts := OperationCounts.of(metrics):
                     energy = write_energy(self.output_dir / "tables" / "energy.csv", energy_estimates(counts))
                     self._log.artifact(energy, "tables")
@@ -398,8 +399,8 @@ class Trainer:
     def _sink(self, fingerprint: str) -> FitLog:
         """Return what the training path tells; where an earlier process was interrupted, callbacks are as they were."""
         state = self._states.newest(fingerprint) if self.resumed is not None and self._log.started else None
-        if state is not None:
         self._tell_where_it_goes_on(state.place if state else "at the beginning of its training")
+        if state is not None:
             self._log.tag("fit.resumed", f"epoch {state.epoch + 1}, batch {state.batch + 1}")
             for name, callback in self._log.callbacks_by_name():
                 if name in state.callbacks:
@@ -408,12 +409,12 @@ class Trainer:
                 self._record(metrics, step=epoch)
         return FitLog(self._log, self._state, fingerprint, state)
 
-    @contextmanager
     def _tell_where_it_goes_on(self, where: str) -> None:
         if self.resumed is not None and self._log.started:
             run = self.config.get("run_id") or self.resumed or self.output_dir
             print(f"snnpipe: going on with run {run} {where}", flush=True)
 
+    @contextmanager
     def _shared_fit(self, fingerprint: str) -> Iterator[EarlierFit | None]:
         """Yield an earlier run's training that is this one's too, if it may be taken and a logger finds one."""
         if not self.training.reuse or not self._log.started:
@@ -474,11 +475,12 @@ class Trainer:
                 self._log.artifact(path, "checkpoint")
             self._unsaved = None
 
-    def _write_curves(
+    def _write_answers(
         self, accuracy: NDArray[np.float64], agreement: NDArray[np.float64], evaluation: Evaluation
     ) -> None:
         from snnpipe.artifacts.plots import accuracy_over_time
 
+        self._log.artifact(Predictions(*evaluation.classes).write(self.output_dir / "tables"), "tables")
         dt = self.simulator.dt
         rows = [
             (t + 1, round((t + 1) * dt * 1000, 9), a, b)
@@ -515,6 +517,7 @@ class Trainer:
         try:
             self._log.start(self.name, flatten(self.config), tags, self.parent, self.resumed)
             self.was_logged = True
+            self._state.run_id = self._log.address.get("run id", "")
             self._log_setup()
         except BaseException as error:
             self._finalize(error)
@@ -524,7 +527,6 @@ class Trainer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-            self._state.run_id = self._log.address.get("run id", "")
         self._finalize(error)
         if isinstance(error, Exception):
             signals.check()

@@ -4,13 +4,13 @@ Axes: b = image of the batch, n = neuron, o = state variable of a filter.
 """
 
 from collections.abc import Sequence
-from math import comb
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.diagnosis.values import LayerDiagnosis
+from snnpipe.metrics.paired import one_sided_p_value
 from snnpipe.simulators.filters import discrete
 from snnpipe.simulators.neurons import spike_unit
 from snnpipe.types import NeuronLayer
@@ -31,22 +31,12 @@ POINTS = 1000
 def loss_p_value(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_]) -> float:
     """Return the chance that a change which helps as often as it harms loses as many images, or more.
 
-    The exact, one-sided form of McNemar's test: of the images on which the two differ, the number that is lost is
-    binomial with a probability of 1/2.
-
     Parameters
     ----------
     right_before, right_after
         Whether each image is classified rightly, the same images in both.
-
-    References
-    ----------
-    Q. McNemar, Note on the sampling error of the difference between correlated proportions or percentages,
-    Psychometrika 12 (1947) 153-157.
     """
-    lost = int(np.sum(right_before & ~right_after))
-    differ = int(np.sum(right_before != right_after))
-    return float(sum(comb(differ, k) for k in range(lost, differ + 1)) / 2**differ)
+    return one_sided_p_value(int(np.sum(right_before & ~right_after)), int(np.sum(~right_before & right_after)))
 
 
 def settling_step(levels: Sequence[float] | NDArray[np.float64]) -> int | None:

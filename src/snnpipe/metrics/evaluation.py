@@ -1,4 +1,4 @@
-"""Everything that is counted while the test images are simulated, in memory that does not grow with them.
+"""Everything that is counted while the test images are simulated, in memory that hardly grows with them.
 
 Axes: b = image of the batch, t = step, n = neuron, c = class, d = duration.
 """
@@ -111,6 +111,7 @@ class Evaluation:
     n_classes: int
     constant_input: bool = True
     counts: Counts = field(init=False)
+    _classes: list[NDArray[np.int64]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.counts = Counts.none(self.network, self.durations, self.n_classes)
@@ -122,6 +123,7 @@ class Evaluation:
     def add(self, batch: "BatchEvaluation") -> None:
         """Count a batch that has been simulated to the end; until then it leaves nothing behind."""
         self.counts.add(batch.counts)
+        self._classes.append(np.stack([batch.labels, batch.ann_classes, batch.snn_classes]))
 
     # ------------------------------------------------------------------ results
 
@@ -144,6 +146,11 @@ class Evaluation:
     def ann_accuracy(self) -> float:
         """The ANN's accuracy on the images that were simulated."""
         return self.counts.ann_right / max(self.images, 1)
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """True class, the ANN's, and the spiking network's after the last step, of each image, shape ``(3, i)``."""
+        return np.concatenate(self._classes, axis=1) if self._classes else np.empty((3, 0), np.int64)
 
     def metrics(self, n_steps: int | None = None) -> dict[str, float]:
         """Return the metrics of the run's schema, those per step apart, after one of the durations (None: the last)."""
@@ -224,6 +231,7 @@ class BatchEvaluation:
     ann_classes: NDArray[np.int64]
     readout: ReadoutState
     counts: Counts = field(init=False)
+    snn_classes: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         total = self.total
@@ -257,12 +265,13 @@ class BatchEvaluation:
             if layer.fan_out_n is not None:
                 counts.synops_d[duration] += float(spikes_n @ layer.fan_out_n)
         if steps.stop == self.total.durations[-1]:
-            self._count_classes(found[:, -1])
+            self.snn_classes = found[:, -1]
+            self._count_classes()
         return scores
 
-    def _count_classes(self, snn_classes: NDArray[np.int64]) -> None:
+    def _count_classes(self) -> None:
         """Count the classes after the last step."""
-        counts = self.counts
+        counts, snn_classes = self.counts, self.snn_classes
         np.add.at(counts.ann_confusion_cc, (self.labels, self.ann_classes), 1)
         np.add.at(counts.snn_confusion_cc, (self.labels, snn_classes), 1)
         np.add.at(counts.between_cc, (self.ann_classes, snn_classes), 1)
