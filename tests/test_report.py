@@ -77,6 +77,9 @@ def test_a_run_leaves_its_pictures_and_its_report(run_folder):
         assert pixels.std() > 5, f"{path.name} is empty"
     page = (run_folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len(pictures)
+    captions = re.findall("<figcaption>(.*?)</figcaption>", page)
+    assert len(set(captions)) == len(captions) == len(pictures)
+    assert "Spikes of layer conv2d_1 for the first test images." in captions
     assert "conversion.scale_firing_rates={conv*: 20.0, dense: 5.0}" in page.replace("&#39;", "'")
     assert re.search(r"run [0-9a-f]{32}<", page) and re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", page)
     assert "snnpipe 0.1.0" in page

@@ -53,8 +53,9 @@ def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | No
     if best:
         picture = _picture(jobs, folder / "pareto.png")
         files += [("", write_text(folder / "best.yaml", to_yaml(best))), ("plots", picture)]
-    page = sweep_page(name=name, command=command, header=header, rows=rows, best=best, picture=picture)
-    files.append(("", write_text(folder / "report.html", page)))
+    text = sweep_page(name=name, command=command, header=header, rows=rows, best=best, picture=picture)
+    page = write_text(folder / "report.html", text)
+    files.append(("", page))
     if store is not None:
         for artifacts, path in files:
             store.log_artifact(path, artifacts)
@@ -63,7 +64,7 @@ def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | No
         counts = {"sweep/jobs": len(jobs), "sweep/failed": sum(job.metrics is None for job in jobs)}
         store.log_metrics(counts | {f"best/{name.removeprefix('snn/')}": value for name, value in top.items()})
     lines = {name: entry["settings"] for name, entry in best.items()}
-    lines |= {"files": str(folder)} | (store.address if store is not None else {})
+    lines |= {"files": str(folder), "report": str(page)} | (store.address if store is not None else {})
     width = max(map(len, lines))
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in lines.items())
 
