@@ -12,6 +12,7 @@ from pathlib import Path
 import bad_input
 import pytest
 from command_lines import FILES, MULTIRUNS, OPTIONS, STOP, TOGETHER, WRONG, complaint, write_files
+from configs import CONF, options
 from domains import NASTY, belongs, inside, values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,9 +39,9 @@ def test_every_key_has_a_domain_and_refuses_what_is_outside():
 
 
 def test_every_option_of_every_group_is_composed():
-    options = bad_input.options()
-    assert sum(map(len, options.values())) + 2 == len(bad_input.compositions())
-    assert {"data", "model", "training", "training/regularizer", "conversion", "neuron", "encoder"} <= set(options)
+    found = options()
+    assert sum(map(len, found.values())) + 2 == len(bad_input.compositions())
+    assert {"data", "model", "training", "training/regularizer", "conversion", "neuron", "encoder"} <= set(found)
 
 
 @QUICK
@@ -122,7 +123,7 @@ def test_processes_refuse_before_tensorflow_is_imported(tmp_path):
 def test_ten_thousand_inputs():
     done = subprocess.run(
         [sys.executable, "-m", "tests.stress.fuzz", "--inputs", "10000", "--processes", "0"],
-        cwd=bad_input.CONF.parent,
+        cwd=CONF.parent,
         capture_output=True,
         text=True,
         check=False,
