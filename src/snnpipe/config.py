@@ -38,7 +38,7 @@ PARTS = {
 """Config groups that hold one plugin each, and the trainer's name for it."""
 
 _RunId = Annotated[
-    str, Field(pattern=r"^[\w.-]+$", max_length=250, description="one word of letters, digits, '_', '-' and '.'")
+    str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=250, description="one word of A to z, 0 to 9, '_', '-' and '.'")
 ]
 _SCALARS: dict[str, Any] = {
     "seed": Seed,
