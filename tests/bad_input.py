@@ -148,7 +148,7 @@ def broken(rng: random.Random) -> tuple[str, str, dict[str, Any], str]:
         group = rng.choice([*("data", "model", "training", "conversion", "simulator", "encoder", "paths", "diagnosis")])
         del config[group]
         return composition, way, config, group
-    group = rng.choice([key for key in config if key not in ("seed", "experiment_name", "run_name")])
+    group = rng.choice([key for key in config if key not in configuration._SCALARS])
     if way == "root":
         config[f"{group}s"] = config[group]
         return composition, way, config, f"{group}s"
