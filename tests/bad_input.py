@@ -4,10 +4,9 @@ import copy
 import random
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from configs import composed
+from configs import composed, options
 from domains import belongs, keys, settings_of
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -18,21 +17,9 @@ from snnpipe.config import build, check, check_sweep
 from snnpipe.errors import ConfigError, UserError
 from snnpipe.targets import locate
 
-CONF = Path(__file__).parent.parent / "conf"
 NEEDED = {"pretrained": ["training.checkpoint=somewhere"]}
 CROSS = ("they must be the same", "the mean can take at most all steps", "no images are held out")
 """What is said where keys that are right by themselves do not fit each other."""
-
-
-def options() -> dict[str, list[str]]:
-    """Return the config groups, and the options of each."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(CONF.glob("*/**/*.yaml")):
-        file = path.relative_to(CONF)
-        group = file.parts[0] if file.parts[0] in ("hydra", "experiment") else str(file.parent)  # both have folders
-        if group != "hydra" and not file.stem.startswith("_"):
-            found.setdefault(group, []).append(str(file.relative_to(group).with_suffix("")))
-    return found
 
 
 @cache
@@ -161,7 +148,7 @@ def broken(rng: random.Random) -> tuple[str, str, dict[str, Any], str]:
         group = rng.choice([*("data", "model", "training", "conversion", "simulator", "encoder", "paths", "diagnosis")])
         del config[group]
         return composition, way, config, group
-    group = rng.choice([key for key in config if key not in ("seed", "experiment_name", "run_name")])
+    group = rng.choice([key for key in config if key not in configuration._SCALARS])
     if way == "root":
         config[f"{group}s"] = config[group]
         return composition, way, config, f"{group}s"

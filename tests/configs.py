@@ -1,10 +1,24 @@
-"""A configuration as the command line composes it."""
+"""The configurations that there are, and one as the command line composes it."""
 
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
 
 from snnpipe.config import resolve
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+def options() -> dict[str, list[str]]:
+    """Return the config groups, and the options of each."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(CONF.glob("*/**/*.yaml")):
+        file = path.relative_to(CONF)
+        group = file.parts[0] if file.parts[0] in ("hydra", "experiment") else str(file.parent)  # both have folders
+        if group != "hydra" and not file.stem.startswith("_"):
+            found.setdefault(group, []).append(str(file.relative_to(group).with_suffix("")))
+    return found
 
 
 def composed(*overrides: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from snnpipe.checked_files import write_json
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.errors import UserError
 from snnpipe.loggers.spool import Spool
-from snnpipe.sweeps.jobs import kept_jobs
+from snnpipe.sweeps import jobs
 from snnpipe.training_state import TrainingState
 from snnpipe.types import ConversionPlan, PlannedLayer, SpikeEvents
 
@@ -33,12 +33,15 @@ class FileKind:
         Makes it in a folder, and returns its paths.
     read
         Gives what it holds, as text.
+    format
+        The constant that says which format it has.
     lines
         Whether it may lack its last lines: a process that is killed has not written them.
     """
 
     write: Callable[[Path], Sequence[Path]]
     read: Callable[[Path], str]
+    format: str
     lines: bool = False
 
 
@@ -77,11 +80,11 @@ def _read_spikes(folder: Path) -> str:
 
 def _write_answers(folder: Path) -> list[Path]:
     answer = {"overrides": ["seed=1"], "metrics": {"snn/test_accuracy": 0.5}}
-    return [write_json(folder / "0" / "result.json", {"answers": [answer]}, 1)]
+    return [write_json(folder / "0" / "result.json", {"answers": [answer]}, jobs._RESULT_FORMAT)]
 
 
 def _read_answers(folder: Path) -> str:
-    return repr([vars(job) for job in kept_jobs(folder)])
+    return repr([vars(job) for job in jobs.kept_jobs(folder)])
 
 
 def _write_state(folder: Path) -> list[Path]:
@@ -117,12 +120,12 @@ def _read_calls(folder: Path) -> str:
 
 
 KINDS = {
-    "checkpoint": FileKind(_write_checkpoint, _read_checkpoint),
-    "plan": FileKind(_write_plan, _read_plan),
-    "spikes": FileKind(_write_spikes, _read_spikes),
-    "answers of a job": FileKind(_write_answers, _read_answers),
-    "training state": FileKind(_write_state, _read_state),
-    "calls to a store": FileKind(_write_calls, _read_calls, lines=True),
+    "checkpoint": FileKind(_write_checkpoint, _read_checkpoint, "snnpipe.checkpoint.FORMAT"),
+    "plan": FileKind(_write_plan, _read_plan, "snnpipe.artifacts.tables.PLAN_FORMAT"),
+    "spikes": FileKind(_write_spikes, _read_spikes, "snnpipe.artifacts.spikes.FORMAT"),
+    "answers of a job": FileKind(_write_answers, _read_answers, "snnpipe.sweeps.jobs._RESULT_FORMAT"),
+    "training state": FileKind(_write_state, _read_state, "snnpipe.training_state._FORMAT"),
+    "calls to a store": FileKind(_write_calls, _read_calls, "snnpipe.loggers.spool._FORMAT", lines=True),
 }
 
 

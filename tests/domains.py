@@ -100,6 +100,7 @@ def _is_printable(text: str) -> bool:
 
 _RULES = {  # of what a file can hold without a _target_
     "is_held": lambda value: not 0 < value < _LEAST_FLOAT,
+    "is_short": lambda value: value < 1,
     "_is_printable": _is_printable,
     "_is_filter": lambda value: False,
     "_is_neuron_type": lambda value: False,
@@ -144,7 +145,8 @@ def settings_of(target: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _number_of_nengo(parameter: Any) -> Any:
-    constraints: list[Any] = [annotated_types.Le(3.4e38), AfterValidator(is_held)]
+    longest = annotated_types.Lt(1) if parameter.name in ("tau", "tau_rc", "tau_ref") else annotated_types.Le(3.4e38)
+    constraints: list[Any] = [longest, AfterValidator(is_held)]
     if parameter.low is not None:
         constraints.append((annotated_types.Gt if parameter.low_open else annotated_types.Ge)(parameter.low))
     if parameter.high is not None:

@@ -12,11 +12,12 @@ from pathlib import Path
 import bad_input
 import pytest
 from command_lines import FILES, MULTIRUNS, OPTIONS, STOP, TOGETHER, WRONG, complaint, write_files
+from configs import CONF, options
 from domains import NASTY, belongs, inside, values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-QUICK = settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 # ---------------------------------------------------------------------- values
@@ -37,10 +38,12 @@ def test_every_key_has_a_domain_and_refuses_what_is_outside():
     assert tried > 400
 
 
-def test_every_option_of_every_group_is_composed():
-    options = bad_input.options()
-    assert sum(map(len, options.values())) + 2 == len(bad_input.compositions())
-    assert {"data", "model", "training", "training/regularizer", "conversion", "neuron", "encoder"} <= set(options)
+def test_every_option_of_every_group_is_composed_and_passes():
+    found = options()
+    assert sum(map(len, found.values())) + 2 == len(bad_input.compositions())
+    assert {"data", "model", "training", "training/regularizer", "conversion", "neuron", "encoder"} <= set(found)
+    for name, config in bad_input.compositions().items():
+        assert not bad_input.problems_of(config), name
 
 
 @QUICK
@@ -88,24 +91,34 @@ def refused(command, key: str, *words: str) -> None:
     assert not list(Path.cwd().iterdir()), "something was left behind"
 
 
-@pytest.mark.parametrize("first", range(5))
-def test_overrides_that_are_none_are_one_line_that_names_the_key(command, first):
-    for word, key in WRONG[first::5]:
+def a_third_is_quick(cases):
+    """Parametrize over all cases, two thirds of which only `make slow` runs."""
+    return pytest.mark.parametrize(
+        "cases", [list(cases)[0::3], *(pytest.param(list(cases)[n::3], marks=pytest.mark.slow) for n in (1, 2))]
+    )
+
+
+@a_third_is_quick(WRONG)
+def test_overrides_that_are_none_are_one_line_that_names_the_key(command, cases):
+    for word, key in cases:
         refused(command, key, word, STOP)
 
 
-def test_options_that_are_none_and_what_does_not_fit_are_one_line(command):
-    for words, key in (OPTIONS | TOGETHER).items():
+@a_third_is_quick((OPTIONS | TOGETHER).items())
+def test_options_that_are_none_and_what_does_not_fit_are_one_line(command, cases):
+    for words, key in cases:
         refused(command, key, *words)
 
 
-def test_multi_runs_that_cannot_begin_are_one_line(command):
-    for words, key in MULTIRUNS.items():
+@a_third_is_quick(MULTIRUNS.items())
+def test_multi_runs_that_cannot_begin_are_one_line(command, cases):
+    for words, key in cases:
         refused(command, key, "-m", *words, "logger=csv")
 
 
-def test_configuration_files_that_are_none_are_one_line(command, folder):
-    for name in FILES:
+@a_third_is_quick(FILES)
+def test_configuration_files_that_are_none_are_one_line(command, folder, cases):
+    for name in cases:
         refused(command, "", "--config-dir", str(folder), f"model={name}", STOP)
     assert not (folder / "executed").exists()
 
@@ -122,7 +135,7 @@ def test_processes_refuse_before_tensorflow_is_imported(tmp_path):
 def test_ten_thousand_inputs():
     done = subprocess.run(
         [sys.executable, "-m", "tests.stress.fuzz", "--inputs", "10000", "--processes", "0"],
-        cwd=bad_input.CONF.parent,
+        cwd=CONF.parent,
         capture_output=True,
         text=True,
         check=False,

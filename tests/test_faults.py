@@ -593,6 +593,25 @@ def test_a_call_that_the_store_refuses_does_not_keep_back_the_others(tmp_path, h
     assert not list(tmp_path.iterdir())
 
 
+def test_calls_on_a_disk_that_is_full_when_some_are_sent_stay_readable(disk, hurried):
+    folder = disk("small", 1) / "unsent" / "a"
+    spool = Spool(folder, {"run_id": "a"})
+    for n in (1, 2):
+        spool.add({"kind": "tag", "stream": "rows", "name": f"n{n}"})
+
+    def take(call, file):
+        if call["name"] == "n2":
+            raise OSError("away")
+
+    fill(folder.parents[1])  # so that the file cannot be written anew, and a line at its end still has room
+    assert spool.hand_on(take, ["rows"]).taken == 1
+    spool.add({"kind": "tag", "stream": "rows", "name": "n3"})
+    spool.close()
+    left = []
+    Spool(folder).hand_on(lambda call, file: left.append(call["name"]), ["rows"])
+    assert left[-2:] == ["n2", "n3"]
+
+
 # ---------------------------------------------------------------------- a clock that is set back, a loss that is none
 
 

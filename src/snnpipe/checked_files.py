@@ -55,7 +55,7 @@ def read_json(path: Path, fmt: int, what: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(_bytes(path, what))
-        _require_format(content[_FORMAT], fmt, path, what)
+        require_format(content[_FORMAT], fmt, path, what)
         checksum = content.pop(_CHECKSUM, None)
         found = _digest_of(content)
     except _UNREADABLE as error:
@@ -66,31 +66,32 @@ def read_json(path: Path, fmt: int, what: str) -> dict[str, Any]:
     return content  # type: ignore[no-any-return]  # it has a format, so it is a mapping
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Any], fmt: int) -> Path:
-    """Write arrays as a compressed ``.npz``, with their format; the folder is made if it is missing.
+def write_arrays(path: Path, arrays: Mapping[str, Any], fmt: int, *, compressed: bool = True) -> Path:
+    """Write arrays as an ``.npz`` with their format; the folder is made if it is missing.
 
     The checksum is the archive's comment, its last bytes, so that it covers all others and ``numpy.load`` reads the
     file too.
     """
     archive = io.BytesIO()
     contents: dict[str, Any] = {_FORMAT: np.int64(fmt), **arrays}
-    np.savez_compressed(archive, **contents)
+    (np.savez_compressed if compressed else np.savez)(archive, **contents)
     with zipfile.ZipFile(archive, "a") as commented:
         commented.comment = bytes(_DIGEST_LENGTH)
-    data = archive.getvalue()[:-_DIGEST_LENGTH]
+    data = archive.getbuffer()[:-_DIGEST_LENGTH]
     with replace_file(path) as file:
-        file.write(data + hashlib.sha256(data).hexdigest().encode())
+        file.write(data)
+        file.write(hashlib.sha256(data).hexdigest().encode())
     return path
 
 
 def read_arrays(path: Path, fmt: int, what: str) -> dict[str, NDArray[Any]]:
     """Return what `write_arrays` wrote. Parameters and errors are those of `read_json`."""
     data = _bytes(path, what)
-    if hashlib.sha256(data[:-_DIGEST_LENGTH]).hexdigest().encode() != data[-_DIGEST_LENGTH:]:
+    if hashlib.sha256(memoryview(data)[:-_DIGEST_LENGTH]).hexdigest().encode() != data[-_DIGEST_LENGTH:]:
         raise ArtifactError(f"{what} {path} is damaged: it does not match its checksum")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            _require_format(int(archive[_FORMAT]), fmt, path, what)
+            require_format(int(archive[_FORMAT]), fmt, path, what)
             return {name: archive[name] for name in archive.files if name != _FORMAT}
     except _UNREADABLE as error:
         raise ArtifactError(f"{what} {path} is damaged: {one_line(error)}") from error
@@ -111,7 +112,8 @@ def _bytes(path: Path, what: str) -> bytes:
         raise ArtifactError(f"{what} {path} cannot be read: {error.strerror}") from error
 
 
-def _require_format(found: Any, wanted: int, path: Path, what: str) -> None:
+def require_format(found: Any, wanted: int, path: Path, what: str) -> None:
+    """Raise `ArtifactError` where a file has another format than the one that is read."""
     if found != wanted:
         raise ArtifactError(
             f"{what} {path} has format {found}, and this snnpipe reads format {wanted}: use the snnpipe that wrote it"

@@ -77,10 +77,10 @@ def _check_options(words: Sequence[str]) -> None:
     known = get_args_parser()
     flags = {flag for action in known._actions for flag in action.option_strings}
     for word in words:
-        if word.startswith("--") and word.partition("=")[0] not in flags:
-            raise UserError(
-                f"{word}: no such option; a setting is written key=value without dashes (training.epochs=3)"
-            )
+        option, equals, _ = word.partition("=")
+        if (word.startswith("--") or (word.startswith("-") and equals)) and option not in flags:
+            setting = word.lstrip("-") if equals else "training.epochs=3"
+            raise UserError(f"{word}: no such option; a setting is written key=value without dashes: {setting}")
     given = _Parser(parents=[known], add_help=False, prog="snnpipe").parse_args(words)
     refused = {
         "--experimental-rerun": (given.experimental_rerun, "it reads a pickle, which can run anything"),

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import Field
 
+from snnpipe.describe import flatten
 from snnpipe.errors import ConfigError, did_you_mean, one_line
 from snnpipe.schema import is_node, shown, value_problem
 from snnpipe.targets import TRUSTED, build_node, foreign_parts, locate, node_problems, value_problems
@@ -36,7 +37,9 @@ PARTS = {
 }
 """Config groups that hold one plugin each, and the trainer's name for it."""
 
-_RunId = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=250)]
+_RunId = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=250, description="one word of A to z, 0 to 9, '_', '-' and '.'")
+]
 _SCALARS: dict[str, Any] = {
     "seed": Seed,
     "experiment_name": ExperimentName,
@@ -97,6 +100,8 @@ def resolve(composed: DictConfig, output_dir: str | None = None) -> dict[str, An
         circular = filter(None, (_circular(composed, key) for key in sorted(interpolated_keys(composed))))
         key = next(circular, "configuration")
         raise ConfigError(f"{key}: it takes its value from itself, by way of others") from error
+    if type(config.get("run_id")) is int:  # a job's number on a cluster, which is a word like any other
+        config["run_id"] = str(config["run_id"])
     paths = config.get("paths")
     if isinstance(paths, dict) and paths.get("output_dir") is None and isinstance(paths.get("mlruns"), str):
         unique = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}"
@@ -245,7 +250,8 @@ def _require_trusted(config: Mapping[str, Any], trusted: Collection[str] | None)
 
 def _root_problems(config: Mapping[str, Any]) -> list[str]:
     known = {*_SCALARS, *PARTS, *_GROUPS, "neuron", "callbacks", "logger"}
-    problems = [f"{key}: no such key; {did_you_mean(str(key), known)}" for key in config if key not in known]
+    inside = flatten({key: node for key, node in config.items() if isinstance(node, Mapping)})
+    problems = [f"{key}: no such key; {did_you_mean(str(key), known, inside)}" for key in config if key not in known]
     for key, annotation in _SCALARS.items():
         if problem := value_problem(key, config.get(key), annotation):
             problems.append(problem)
@@ -258,7 +264,7 @@ def _root_problems(config: Mapping[str, Any]) -> list[str]:
 def _settings_problems(node: Any, group: str, known: Mapping[str, Any], hint: str = "") -> list[str]:
     """Return the mistakes of a group that holds settings of snnpipe's own, and no plugin."""
     if not isinstance(node, Mapping):
-        return [f"{group}: got {shown(node)}: takes {', '.join(known)}{hint}"]
+        return [f"{group}: got {shown(node)}: set {' or '.join(f'{group}.{key}' for key in known)}{hint}"]
     problems = [f"{group}.{key}: missing: it takes {', '.join(known)}" for key in known if key not in node]
     for key, value in node.items():
         if key not in known:

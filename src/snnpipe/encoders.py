@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.schema import check_fields
-from snnpipe.types import PositiveFloat
+from snnpipe.types import PositiveFloat, Seconds
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PoissonEncoder:
     """
 
     max_rate_hz: PositiveFloat = 100.0
-    dt: PositiveFloat = 0.001
+    dt: Seconds = 0.001
     seed: int = field(default=0, init=False)
 
     constant: ClassVar[bool] = False

@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from snnpipe.masking import mask
 
 _LINE = 2000
+_OTHERS_WORDS = {"lr": "learning_rate", "timesteps": "n_steps", "dataset": "data"}
+"""What other programs call what is called otherwise here."""
 
 
 class SnnPipeError(Exception):
@@ -102,9 +104,28 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}"[:5000]
 
 
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """Return ``known`` as a sentence, the name closest to ``wrong`` first if there is one."""
-    known = sorted(str(name) for name in known)
-    close = get_close_matches(wrong, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+def closest(wrong: str, known: Iterable[str]) -> str:
+    """Return the name that was meant by ``wrong``: the one that begins so, or the most alike; empty for none."""
+    by_lower = {name.lower(): name for name in known}
+    meant = _OTHERS_WORDS.get(wrong.lower(), wrong.lower())
+    longer = [name for name in by_lower if name.startswith(meant)] if meant else []
+    found = longer if len(longer) == 1 else get_close_matches(meant, by_lower, n=1)
+    return by_lower[found[0]] if found else ""
+
+
+def did_you_mean(wrong: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
+    """Return ``known`` as a sentence, the name closest to ``wrong`` first if there is one.
+
+    Where a key of ``elsewhere`` is closer by the last of its names (``training.epochs`` to ``epoch``), it is all that
+    is told.
+    """
+    known = sorted(map(str, known))
+    by_name: dict[str, list[str]] = {}
+    for key in elsewhere:
+        if not (name := key.rpartition(".")[2]).startswith("_"):
+            by_name.setdefault(name, []).append(key)
+    close = closest(wrong, [*by_name, *known])
+    if close in by_name and close not in known:
+        return f"did you mean {' or '.join(by_name[close])}?"
+    hint = f"did you mean {close!r}? " if close else ""
     return f"{hint}known: {', '.join(known) or 'none'}"

@@ -6,17 +6,34 @@ domains, for what is built in and for a user's own class alike, from Python and 
 
 import dataclasses
 import inspect
+import re
+import types
 import typing
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from snnpipe.errors import ConfigError, did_you_mean
 from snnpipe.masking import HIDDEN, is_secret_key, mask
 
 _SHOWN = 200
+_A_LIST = "a list, such as [a,b]"
+_WORDS = {
+    "int_type": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_type": "should be a number",
+    "bool_type": "should be true or false",
+    "string_type": "should be text",
+    "list_type": f"should be {_A_LIST}",
+    "sequence_str": f"should be {_A_LIST}",
+    "dict_type": "should be a mapping, such as {name: value}",
+}
+"""What is said of a value of another type, where pydantic has the words of Python."""
+_UNIONS = (typing.Union, types.UnionType)
+_OF_TYPE = ("_type", "instance_of", "pattern_mismatch")
 _PLAIN = (bool, int, float, str, bytes, None, type(None), list, dict)
 _CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
@@ -35,12 +52,42 @@ def value_problem(key: str, value: Any, annotation: Any) -> str | None:
             adapter = TypeAdapter(annotation, config=_CONFIG)
         adapter.validate_python(value)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False)
-        # of a union's branches, those that only say "another type" are noise beside a real bound
-        real = [d for d in details if not d["type"].endswith("_type")] or details
-        wants = " or ".join(dict.fromkeys(_lower_first(d["msg"]) for d in real))
+        wants = _wants(error, annotation)
+        if wants.startswith(_WORDS["string_type"]) and isinstance(value, (int, float)):
+            wants += f", as in {key}='\"{value}\"'"
         return f"{key}: got {HIDDEN if is_secret_key(key) else shown(value)}: {wants}"
     return None
+
+
+def _wants(error: ValidationError, annotation: Any) -> str:
+    """Return what a value should be: the bound that it breaks; where it is of another type, what its key takes."""
+    details = error.errors(include_url=False, include_context=False)
+    # of a union's branches, those that only say "another type" are noise beside a real bound
+    real = [d for d in details if not (d["type"] in _WORDS or d["type"].endswith(_OF_TYPE))]
+    if not real and (described := _described(annotation)):
+        return f"takes {described}"
+    or_null = ", or null" if _is_optional(annotation) else ""
+    told = dict.fromkeys(_WORDS.get(d["type"]) or _lower_first(d["msg"]) for d in real or details)
+    text = " or ".join(told).replace(" or should be ", " or ").replace("an instance of Sequence", _A_LIST)
+    return re.sub(r"\d{20,}", lambda digits: f"{float(digits[0]):g}", text) + or_null
+
+
+def _is_optional(annotation: Any) -> bool:
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _is_optional(arguments[0])
+    return typing.get_origin(annotation) in _UNIONS and (
+        types.NoneType in arguments or any(map(_is_optional, arguments))
+    )
+
+
+def _described(annotation: Any) -> str:
+    """Return the description that an annotation has of what it takes, if it has one."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in _UNIONS:
+        return next(filter(None, map(_described, arguments)), "")
+    fields = [constraint for constraint in arguments[1:] if isinstance(constraint, FieldInfo)]
+    return next((field.description for field in fields if field.description), "")
 
 
 def shown(value: Any) -> str:
@@ -54,7 +101,7 @@ def shown(value: Any) -> str:
 
 
 def _lower_first(text: str) -> str:
-    text = text.removeprefix("Input ")
+    text = text.removeprefix("Input ").removeprefix("String ")
     return text[:1].lower() + text[1:]
 
 
@@ -108,12 +155,11 @@ def call_problems(
         if name not in named:
             if not open_ended:
                 problems.append(f"{key}.{name}: no such key; {did_you_mean(str(name), named)}")
-        elif (
-            name in hints
-            and not (_is_built(value) and _takes_objects(hints[name]))
-            and (found := value_problem(f"{key}.{name}", without_nodes(value), hints[name]))
-        ):
-            problems.append(found)
+        elif name in hints and not (_is_built(value) and _takes_objects(hints[name])):
+            if found := value_problem(f"{key}.{name}", without_nodes(value), hints[name]):
+                problems.append(found)
+            elif is_node(value):
+                problems.append(f"{key}.{name}: got {shown(value)}: takes settings, and nothing that is built")
     given_names = {name for name, _ in (*by_place, *by_name)}
     for name, parameter in named.items():
         if parameter.default is parameter.empty and name not in given_names and not partial:
@@ -155,11 +201,11 @@ def _is_built(value: Any) -> bool:
 
 
 def _takes_objects(annotation: Any) -> bool:
-    """Whether an annotation has room for what Hydra builds, and is not of numbers and words alone."""
-    arguments = typing.get_args(annotation)
-    if typing.get_origin(annotation) is typing.Literal:
+    """Whether an annotation has room for what Hydra builds, and is not of numbers, words and mappings alone."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal or (isinstance(origin, type) and issubclass(origin, Mapping)):
         return False
-    if typing.get_origin(annotation) is typing.Annotated:
+    if origin is typing.Annotated:
         arguments = arguments[:1]
     return any(map(_takes_objects, arguments)) if arguments else annotation not in _PLAIN
 

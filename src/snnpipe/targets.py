@@ -25,7 +25,7 @@ from snnpipe.protocols import (
     TrainingPath,
 )
 from snnpipe.schema import call_problems, is_node, shown, value_problem, without_nodes
-from snnpipe.types import MAX_FLOAT, is_held
+from snnpipe.types import MAX_FLOAT, is_held, is_short
 
 TRUSTED = ("snnpipe", "nengo", "nengo_dl", "tf_keras")
 """Packages whose classes any configuration may name, one that was taken from a run's artifacts too."""
@@ -46,6 +46,8 @@ _HYDRAS_KEYS: dict[str, Any] = {
     "_recursive_": bool,
     "_convert_": Literal["none", "partial", "object", "all"],
 }
+_SHORT_TIMES = ("tau", "tau_rc", "tau_ref")
+"""What Nengo calls time constants of synapses and membranes, in s; its adaptation of a neuron may take longer."""
 _FULL_KEY = re.compile(r"full_key: ([\w.]+)")
 
 
@@ -242,6 +244,8 @@ def _domain_of(parameter: Any) -> Any:
     if not hasattr(parameter, "low_open"):
         return None
     bounds: list[Any] = [AfterValidator(is_held)]
+    if parameter.name in _SHORT_TIMES:
+        bounds.append(AfterValidator(is_short))
     if parameter.low is not None:
         bounds.append((Gt if parameter.low_open else Ge)(parameter.low))
     high = MAX_FLOAT if parameter.high is None else parameter.high

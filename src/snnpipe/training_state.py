@@ -1,11 +1,8 @@
 """Where a training stands: all that it takes to go on with it as if nothing had happened.
 
-Each state is one file: a mark with the format's number, the SHA-256 digest of all that follows, and an npz archive
-without pickles. It is written aside, synced and renamed; one that was cut off or altered is noticed and passed over.
+Each state is one file (`snnpipe.checked_files`): one that was cut off or altered is noticed and passed over.
 """
 
-import hashlib
-import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.errors import CheckpointError, one_line
-from snnpipe.files import leftovers, replace_file
+from snnpipe.checked_files import read_arrays, write_arrays
+from snnpipe.errors import ArtifactError, CheckpointError, one_line
+from snnpipe.files import leftovers
 
-_MARK = b"snnpipe training state "
-_FORMAT = b"1\n"
-_DIGEST_BYTES = hashlib.sha256().digest_size
+_FORMAT = 2
 _DESCRIPTION = "description"
 _SUFFIX = ".state"
 
@@ -70,13 +66,9 @@ class TrainingState:
             "callbacks": dict(self.callbacks),
             "arrays": list(self.arrays),
         }
-        content = io.BytesIO()
         arrays: dict[str, Any] = {f"{i:04d}": array for i, array in enumerate(self.arrays.values())}
         arrays[_DESCRIPTION] = np.frombuffer(json.dumps(description).encode(), np.uint8)
-        np.savez(content, **arrays)
-        with replace_file(path) as file:
-            file.write(_MARK + _FORMAT + hashlib.sha256(content.getbuffer()).digest())
-            file.write(content.getbuffer())
+        write_arrays(path, arrays, _FORMAT, compressed=False)
 
     @classmethod
     def load(cls, path: Path) -> "TrainingState":
@@ -88,23 +80,14 @@ class TrainingState:
             If the file is missing, of another format, or was altered or cut off.
         """
         try:
-            mark, _, content = path.read_bytes().partition(b"\n")
-        except OSError as error:
-            raise CheckpointError(f"training state {path} cannot be read: {error.strerror}") from error
-        if not mark.startswith(_MARK):
-            raise CheckpointError(f"training state {path} is damaged: it does not begin as one")
-        if mark + b"\n" != _MARK + _FORMAT:
-            raise CheckpointError(
-                f"training state {path} has format {mark.removeprefix(_MARK).decode(errors='replace')!r}, this snnpipe "
-                f"reads format {_FORMAT.decode().strip()!r}: use the snnpipe that wrote it"
-            )
-        digest, archive = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        if hashlib.sha256(archive).digest() != digest:
-            raise CheckpointError(f"training state {path} is damaged: its content does not match its checksum")
-        with np.load(io.BytesIO(archive), allow_pickle=False) as stored:
+            stored = read_arrays(path, _FORMAT, "training state")
             told = json.loads(stored[_DESCRIPTION].tobytes())
             told["arrays"] = {name: stored[f"{i:04d}"] for i, name in enumerate(told["arrays"])}
-        return cls(**told)
+            return cls(**told)
+        except ArtifactError as error:
+            raise CheckpointError(str(error)) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"training state {path} is damaged: {one_line(error)}") from error
 
 
 class TrainingStates:

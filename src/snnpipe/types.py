@@ -42,14 +42,32 @@ def _is_printable(value: str) -> str:
     return value
 
 
+def is_short(value: float) -> float:
+    """Return a time below a second; for a type's annotation. Whoever gives a longer one meant milliseconds."""
+    if value >= 1:
+        told = {"value": f"{value:g}", "seconds": f"{value / 1000:g}"}
+        raise PydanticCustomError("in_seconds", "should be less than 1, in seconds: {value} ms are {seconds}", told)
+    return value
+
+
 PositiveInt = Annotated[int, Field(ge=1, le=_MAX_INT)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=_MAX_INT)]
 PositiveFloat = Annotated[float, Field(gt=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
 NonNegativeFloat = Annotated[float, Field(ge=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
+_Time = Annotated[
+    float, Field(allow_inf_nan=False, description="a number of seconds, such as 0.001"), AfterValidator(is_short)
+]
+Seconds = Annotated[_Time, Field(gt=0, lt=1), AfterValidator(is_held)]
+"""A time step or a time constant."""
+NonNegativeSeconds = Annotated[_Time, Field(ge=0, lt=1), AfterValidator(is_held)]
 Seed = Annotated[int, Field(ge=0, le=_MAX_INT - 10**6)]
 """NengoDL and tf.data add to it."""
-Share = Annotated[float, Field(ge=0, lt=1)]
-Scale = PositiveFloat | dict[str, PositiveFloat]
+Share = Annotated[float, Field(ge=0, lt=1, description="a number from 0 to below 1, such as 0.1 for 10 %")]
+Scale = Annotated[
+    PositiveFloat | dict[str, PositiveFloat],
+    Field(description="a number above 0, or one per layer by name or pattern, quoted in a shell: '{conv*: 20.0}'"),
+]
+Sizes = Annotated[Sequence[PositiveInt], Field(description="a list of whole numbers of 1 or more, such as [32,64]")]
 Text = Annotated[str, Field(min_length=1), AfterValidator(_is_printable)]
 """A name, a path, or another word that is printed and recorded."""
 ExperimentName = Annotated[Text, Field(max_length=250)]
@@ -76,7 +94,14 @@ def _is_neuron_type(value: Any) -> Any:
     return value
 
 
-Synapse = PositiveFloat | Annotated[Any, AfterValidator(_is_filter)] | None
+Synapse = Seconds | Annotated[Any, AfterValidator(_is_filter)] | None
+LayerSynapses = Annotated[
+    Synapse | dict[str, Synapse],
+    Field(
+        description="a time constant in s (0.01 is 10 ms), a Nengo synapse or null, or one per layer by name or "
+        "pattern, quoted in a shell: '{conv*: 0.01}'"
+    ),
+]
 Neuron = Annotated[Any, AfterValidator(_is_neuron_type)] | None
 
 Readout = Literal["last", "mean", "spike_count"]
@@ -419,7 +444,7 @@ class SimulationSettings:
     """
 
     n_steps: PositiveInt = 60
-    dt: PositiveFloat = 0.001
+    dt: Seconds = 0.001
     batch_size: PositiveInt = 100
     max_images: PositiveInt | None = None
     readout: Readout = "last"

@@ -12,7 +12,15 @@ from snnpipe.keras_graph import activation_name, functional, nodes
 from snnpipe.layer_values import per_layer
 from snnpipe.native import NativeNetwork
 from snnpipe.schema import check_fields
-from snnpipe.types import ConversionPlan, NonNegativeFloat, PlannedLayer, PositiveFloat, Scale, SpikingNetwork
+from snnpipe.types import (
+    ConversionPlan,
+    NonNegativeSeconds,
+    PlannedLayer,
+    PositiveFloat,
+    Scale,
+    Seconds,
+    SpikingNetwork,
+)
 
 if TYPE_CHECKING:
     import tf_keras
@@ -46,9 +54,9 @@ class LifByHand:
 
     scale_firing_rates: Scale = 1.0
     amplitude: PositiveFloat | None = None
-    synapse: PositiveFloat | None = None
-    tau_rc: PositiveFloat = 0.02
-    tau_ref: NonNegativeFloat = 0.002
+    synapse: Seconds | None = None
+    tau_rc: Seconds = 0.02
+    tau_ref: NonNegativeSeconds = 0.002
     gains: Literal["given", "nengo"] = "given"
     input_neurons: bool = False
 

@@ -19,12 +19,12 @@ from snnpipe.native import NativeNetwork
 from snnpipe.schema import check_fields
 from snnpipe.types import (
     ConversionPlan,
+    LayerSynapses,
     Neuron,
     NeuronLayer,
     PlannedLayer,
     Scale,
     SpikingNetwork,
-    Synapse,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class NengoDLConverter:
 
     neuron: Neuron | dict[str, Neuron] = None
     scale_firing_rates: Scale = 1.0
-    synapse: Synapse | dict[str, Synapse] = None
+    synapse: LayerSynapses = None
     allow_fallback: bool = False
     max_to_avg_pool: bool = False
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snnpipe.errors import SnnPipeError, StorageError, UserError, one_line
+from snnpipe.checked_files import require_format
+from snnpipe.errors import ArtifactError, SnnPipeError, StorageError, UserError, one_line
 from snnpipe.files import replace_file
 
 CALLS = "calls.jsonl"
@@ -79,7 +80,7 @@ class Spool:
                 raise UserError(f"{folder} belongs to a run that is under way, or is being sent: wait for its end")
             try:
                 found, calls, whole, self._checksum = _read(folder)
-            except UserError:
+            except ArtifactError:
                 self.close()
                 raise
             owner = owner or found
@@ -207,9 +208,13 @@ class Spool:
         return str(name)
 
     def _write(self) -> None:
-        self._checksum = b""
-        with replace_file(self.folder / CALLS) as calls:
-            calls.writelines(self._line(value) for value in (self.owner, *self._refused, *self._calls))
+        before, self._checksum = self._checksum, b""
+        try:
+            with replace_file(self.folder / CALLS) as calls:
+                calls.writelines(self._line(value) for value in (self.owner, *self._refused, *self._calls))
+        except BaseException:  # the file is as it was
+            self._checksum = before
+            raise
 
     def _line(self, value: Mapping[str, Any]) -> bytes:
         """Return a line of the file: a checksum over it and all before it, and what it says."""
@@ -237,10 +242,9 @@ def _read(folder: Path) -> tuple[Mapping[str, Any], list[Call], bool, bytes]:
                 raise ValueError(f"line {len(told) + 1} or one before it was altered")
             told.append(json.loads(said))
         owner, *calls = told
-        if owner["format"] != _FORMAT:
-            raise UserError(f"{folder / CALLS} has format {owner['format']}, this snnpipe reads format {_FORMAT}")
+        require_format(owner["format"], _FORMAT, folder / CALLS, "spool")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / CALLS} cannot be read: {one_line(error)}") from error
+        raise ArtifactError(f"{folder / CALLS} cannot be read: {one_line(error)}") from error
     return owner, calls, not rest, checksum
 
 

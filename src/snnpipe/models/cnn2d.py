@@ -1,12 +1,11 @@
 """The small convolutional network of the published MNIST and CIFAR-10 recipes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snnpipe.errors import ModelError
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, Initializer, NonNegativeFloat, PositiveInt, Share
+from snnpipe.types import DataSpec, Initializer, NonNegativeFloat, PositiveInt, Share, Sizes
 
 if TYPE_CHECKING:
     import tf_keras
@@ -38,7 +37,7 @@ class Cnn2d:
         of the classes, so that ``zeros`` loses less in conversion.
     """
 
-    filters: Sequence[PositiveInt] = (32, 64, 128)
+    filters: Sizes = (32, 64, 128)
     dense: PositiveInt = 512
     kernel_regularizer: NonNegativeFloat = 0.0
     batch_normalization: bool = False

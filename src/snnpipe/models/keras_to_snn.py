@@ -1,6 +1,5 @@
 """The network of NengoDL's Keras-to-SNN tutorial."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,7 @@ from pydantic import Field
 
 from snnpipe.errors import ModelError
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, Initializer, PositiveInt
+from snnpipe.types import DataSpec, Initializer, Sizes
 
 if TYPE_CHECKING:
     import tf_keras
@@ -29,7 +28,7 @@ class KerasToSnn:
         of the classes, so that ``zeros`` loses less in conversion.
     """
 
-    filters: Annotated[Sequence[PositiveInt], Field(min_length=2, max_length=2)] = (32, 64)
+    filters: Annotated[Sizes, Field(min_length=2, max_length=2)] = (32, 64)
     initializer: Initializer = "glorot_uniform"
     logits_initializer: Initializer = "glorot_uniform"
 

@@ -1,6 +1,5 @@
 """The network of NengoDL's spiking MNIST example: written in Nengo, with Keras layers in it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,7 @@ from pydantic import Field
 
 from snnpipe.errors import ModelError
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, Initializer, PositiveFloat, PositiveInt, Share
+from snnpipe.types import DataSpec, Initializer, PositiveFloat, Seconds, Share, Sizes
 
 if TYPE_CHECKING:
     from snnpipe.native import NativeNetwork
@@ -44,14 +43,14 @@ class LifCnn:
         of the classes, so that ``zeros`` loses less in conversion.
     """
 
-    filters: Annotated[Sequence[PositiveInt], Field(min_length=1)] = (32, 64, 128)
+    filters: Annotated[Sizes, Field(min_length=1)] = (32, 64, 128)
     amplitude: PositiveFloat = 0.01
     max_rates: PositiveFloat = 100.0
     intercepts: Annotated[float, Field(gt=-1e6, lt=1)] = 0.0
-    tau_rc: PositiveFloat = 0.02
-    tau_ref: PositiveFloat = 0.002
+    tau_rc: Seconds = 0.02
+    tau_ref: Seconds = 0.002
     initial_voltage: Share | None = None
-    output_synapse: PositiveFloat | None = 0.1
+    output_synapse: Seconds | None = 0.1
     initializer: Initializer = "glorot_uniform"
     logits_initializer: Initializer = "glorot_uniform"
 

@@ -1,11 +1,10 @@
 """A multilayer perceptron."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snnpipe.schema import check_fields
-from snnpipe.types import DataSpec, Initializer, PositiveInt
+from snnpipe.types import DataSpec, Initializer, Sizes
 
 if TYPE_CHECKING:
     import tf_keras
@@ -28,7 +27,7 @@ class Mlp:
         of the classes, so that ``zeros`` loses less in conversion.
     """
 
-    units: Sequence[PositiveInt] = (128, 64)
+    units: Sizes = (128, 64)
     use_bias: bool = True
     initializer: Initializer = "he_uniform"
     logits_initializer: Initializer = "glorot_uniform"

@@ -11,6 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 KEY = "simulator.n_steps"
 
 
+def told(hydra: DictConfig) -> list[str]:
+    """Return the overrides of a composed configuration as they were written, interpolations and all."""
+    overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return list(map(str, overrides))
+
+
 def merge_durations(config: DictConfig) -> None:
     """Make a grid over ``simulator.n_steps`` one over all else, whose jobs answer for each of its values.
 
@@ -27,13 +33,12 @@ def merge_durations(config: DictConfig) -> None:
         return
     if re.search(r"\$\{[^}]*\bn_steps\s*\}", OmegaConf.to_yaml(config)):
         return
-    told: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    words = [*as_overrides(config.hydra.sweeper.get("params") or {}), *told]
+    words = [*as_overrides(config.hydra.sweeper.get("params") or {}), *told(config.hydra)]
     overrides = OverridesParser.create().parse_overrides(words)
     swept = [override for override in overrides if override.key_or_group == KEY]
     durations = _durations(swept[-1]) if swept else []
     if len(durations) > 1:
-        kept = [word for word in told if word.lstrip("+").partition("=")[0] != KEY]
+        kept = [word for word in told(config.hydra) if word.lstrip("+").partition("=")[0] != KEY]
         config.hydra.overrides.task = [*kept, f"{KEY}={durations[-1]}"]
         config.hydra.overrides.hydra.append(f"sweep.durations={durations[:-1]}")
 

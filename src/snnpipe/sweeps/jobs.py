@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from snnpipe import signals
 from snnpipe.checked_files import read_json, write_json
@@ -19,6 +19,7 @@ from snnpipe.errors import ConfigError, StorageError, UserError, one_line, reaso
 from snnpipe.masking import mask, masked, masked_traceback
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
+from snnpipe.sweeps.durations import told
 from snnpipe.types import EarlierRun, SweepJob
 
 if TYPE_CHECKING:
@@ -100,12 +101,6 @@ def tell(error: Exception) -> int:
         sys.stderr.write(masked_traceback(error))
     report(error)
     return MISTAKE if mistake else FAULT
-
-
-def told(hydra: DictConfig) -> list[str]:
-    """Return the overrides of a composed configuration as they were written, interpolations and all."""
-    overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    return list(map(str, overrides))
 
 
 def without_sweep(overrides: Sequence[str]) -> list[str]:

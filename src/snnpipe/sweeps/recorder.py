@@ -20,8 +20,8 @@ from snnpipe.errors import ArtifactError, LoggingError, UserError, one_line
 from snnpipe.files import make_folder
 from snnpipe.masking import to_environment
 from snnpipe.protocols import Status, SweepStore
-from snnpipe.sweeps.durations import merge_durations
-from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, told, without_sweep
+from snnpipe.sweeps.durations import merge_durations, told
+from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep
 from snnpipe.sweeps.results import write_results
 from snnpipe.sweeps.table import sweep_table
 from snnpipe.types import SweepJob

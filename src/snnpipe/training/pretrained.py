@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from snnpipe.checkpoint import Checkpoint
+from snnpipe.errors import CheckpointError
 from snnpipe.protocols import CallbackSink, DataModule
 from snnpipe.schema import check_fields
 from snnpipe.types import Text
@@ -29,7 +30,10 @@ class Pretrained:
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
-        Checkpoint.require(self._folder)
+        try:
+            Checkpoint.require(self._folder)
+        except CheckpointError as error:
+            raise CheckpointError(f"training.checkpoint: {error}") from None
 
     def check(self, model: "tf_keras.Model") -> None:
         """Raise `CheckpointError` where the checkpoint is missing, damaged or of another architecture."""
