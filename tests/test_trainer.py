@@ -38,7 +38,6 @@ from snnpipe import (
 from snnpipe.callbacks.base import Callback
 from snnpipe.describe import flatten, run_name
 from snnpipe.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError, VerificationError
-from snnpipe.metrics.series import at_milliseconds, step_series
 from snnpipe.summary import closing_table
 from snnpipe.testing import check_callback, check_logger
 
@@ -591,15 +590,6 @@ def test_run_names_say_what_is_not_ordinary(overrides):
     assert NAMES[overrides] in name
     assert len(name) <= 100
     assert overrides or name == NAMES[()]
-
-
-def test_curves_chart_against_milliseconds():
-    curve = [0.1, 0.2, 0.3, 0.4]
-    assert list(step_series({"a": curve}, 4, 0.001)) == [("snn/a_at_step", curve, 1)]
-    assert list(step_series({"a": curve}, 3, 0.0005)) == [("snn/a_at_step", curve[:3], 1), ("snn/a_at_ms", [0.2], 1)]
-    assert at_milliseconds(curve, 0.0015) == (2, [0.1, 0.2, 0.2, 0.3, 0.4])
-    assert at_milliseconds(curve, 0.0001) == (1, [])
-    assert at_milliseconds([0.1 * n for n in range(1, 11)], 0.0001) == (1, [pytest.approx(1.0)])
 
 
 # ---------------------------------------------------------------------- verification
