@@ -81,11 +81,13 @@ def test_spiking_neurons_step_as_nengos_do(kind, gain, dt):
     neuron, currents = make(1 / gain), currents_of(typical) / gain
     n = currents.shape[1]
     state = {"voltage": np.random.default_rng(1).uniform(0, 1, n)}
-    theirs = {"voltage": state["voltage"].copy()}
+    theirs = {}
     if isinstance(neuron, nengo.LIF):
         # what is left of the rest when a step ends: Nengo takes a step off before it looks, and so has one more
         state["refractory_time"] = np.random.default_rng(2).uniform(0, 0.004, n)
+        state["voltage"][0], state["refractory_time"][0] = 1, 0.02  # at the threshold, and not above it
         theirs["refractory_time"] = state["refractory_time"] + dt
+    theirs["voltage"] = state["voltage"].copy()
     expected = nengo_steps(neuron, currents * gain, dt, theirs)
     layer = layer_of(neuron, gain, n)
     found, state = our_steps(layer, currents, dt, state)
@@ -167,6 +169,19 @@ def test_draws_depend_on_the_seed_of_the_image_alone(kind):
     assert not np.array_equal(again[0], first)
 
 
+@pytest.mark.parametrize("kind", [nengo.PoissonSpiking, nengo.StochasticSpiking])
+def test_the_shape_of_what_is_drawn_is_known_while_a_graph_is_made(kind):
+    own, shapes = equation(layer_of(kind(nengo.RectifiedLinear()), size=3), 0.001), []
+
+    @tf.function
+    def step(drive):
+        spikes, _ = own.step(drive, (), lambda: tf.constant([[5, 1], [5, 2]], tf.int64))
+        shapes.append(spikes.shape)
+        return spikes
+
+    assert step(tf.ones((2, 3))).shape == shapes[0] == (2, 3)
+
+
 @pytest.mark.parametrize("neuron", [nengo.AdaptiveLIF(), nengo.RegularSpiking(nengo.AdaptiveLIFRate())])
 def test_neurons_without_an_equation_are_refused_by_name(neuron):
     name = type(getattr(neuron, "base_type", neuron)).__name__
@@ -209,12 +224,14 @@ def test_a_filter_goes_on_from_the_state_that_it_left():
 
 
 def test_a_filter_computes_in_the_precision_of_its_state():
-    own = discrete(0.0071, 0.001)
-    state, exact = np.zeros((2, 3, 1), np.float32), own.over(INPUTS, np.zeros((2, 3, 1)))
-    found = own.over(INPUTS.astype(np.float32), state)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-6)
-    assert not np.array_equal(found, exact.astype(np.float32))
+    own, inputs = discrete(0.0071, 0.001), INPUTS.astype(np.float32)
+    a, b, expected, value = np.float32(own.a.item()), np.float32(own.b.item()), [], np.zeros((2, 3), np.float32)
+    for t in range(inputs.shape[1]):
+        expected.append(value)
+        value = value * a + inputs[:, t] * b
+    state = np.zeros((2, 3, 1), np.float32)
+    assert np.array_equal(own.over(inputs, state), np.stack(expected, axis=1))
+    assert np.array_equal(state[..., 0], value)
 
 
 @pytest.mark.parametrize(("steps", "decay"), [(0.029, 0), (0.03, 0), (0.0301, np.exp(-1 / 0.0301)), (1.0, np.exp(-1))])
