@@ -8,7 +8,7 @@ HASHED := --require-hashes --no-deps --no-build-isolation
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test slow coverage lint lock clean
+.PHONY: help run test slow coverage mutants lint lock clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -25,6 +25,9 @@ slow: $(VENV)/test.stamp  ## Run the tests that take long
 coverage: $(VENV)/test.stamp  ## Show the coverage of lines and branches (make test COVERAGE=1, or slow, measures it)
 	@$(BIN)/python -m coverage report
 
+mutants: $(VENV)/test.stamp $(VENV)/mutants.stamp  ## List the small changes of the equations that no test notices
+	@$(BIN)/python -m tests.stress.mutants $(ARGS)
+
 lint: $(VENV)/test.stamp  ## Lint, check the format and the types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -33,13 +36,14 @@ lint: $(VENV)/test.stamp  ## Lint, check the format and the types
 lock:  ## Resolve the locked requirements anew (needs uv)
 	$(UV) pip compile pyproject.toml -o requirements/run.txt $(LOCK)
 	$(UV) pip compile pyproject.toml --extra test -c requirements/run.txt -o requirements/test.txt $(LOCK)
+	$(UV) pip compile requirements/mutants.in -c requirements/test.txt -o requirements/mutants.txt $(LOCK)
 	$(UV) pip compile requirements/build.in -c requirements/run.txt -o requirements/build.txt $(LOCK)
 
 LOCK := --python-version 3.11 --universal --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet $(UPGRADE)
 
 clean:  ## Remove the environment and what building left
-	rm -rf $(VENV) build src/*.egg-info
+	rm -rf $(VENV) build mutants src/*.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit("snnpipe needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % v)'

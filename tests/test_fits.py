@@ -1,104 +1,14 @@
-"""Trained networks are found again by what they were trained from, and by nothing else."""
+"""Trained networks are found again in a store by their fingerprint, and trained once."""
 
-import copy
-import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pytest
-from configs import composed
 
-from snnpipe import EarlyStopping, KerasTraining, MLflowLogger, Progress, TfdsDataModule
+from snnpipe import MLflowLogger
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.fingerprint import fit_fingerprint
 from snnpipe.loggers import mlflow_fits
 from snnpipe.testing import SPEC
-
-FIT_PARTS = ("data", "model", "training", "seed")
-WITHOUT_EFFECT = {"data.data_dir", "data.test_split", "data.max_test_images", "training.reuse", "training.resume"}
-
-
-def fingerprint(config: Mapping[str, Any], **changes: Any) -> str:
-    without = {"data": TfdsDataModule.without_effect_on_fit, "training": KerasTraining.without_effect_on_fit}
-    return fit_fingerprint(config, changes.get("spec", SPEC), without, changes.get("callbacks", ()))
-
-
-def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from leaves(value, (*path, key))
-    else:
-        yield path
-
-
-def changed(value: Any) -> Any:
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, (int, float)):
-        return value + 1
-    if isinstance(value, list):
-        return [*value, 1]
-    return f"{value}x"
-
-
-def with_change(config: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    other = copy.deepcopy(dict(config))
-    node = other
-    for key in path[:-1]:
-        node = node[key]
-    node[path[-1]] = changed(node[path[-1]])
-    return other
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        [],
-        ["training=nengo_dl", "neuron@training.neuron=lif"],
-        ["experiment=mnist_keras_to_snn/regularized", "data=digits"],
-        ["model=lif_cnn", "training=nengo_dl", "conversion=identity", "encoder=poisson"],
-    ],
-)
-def test_every_key_of_the_training_changes_the_fingerprint_and_no_other_does(overrides):
-    config = composed(*overrides)
-    own = fingerprint(config)
-    assert own == fingerprint(copy.deepcopy(config))
-    assert own == fingerprint(json.loads(json.dumps(config)))
-    for path in leaves(config):
-        key = ".".join(path)
-        relevant = path[0] in FIT_PARTS and key not in WITHOUT_EFFECT
-        assert (fingerprint(with_change(config, path)) != own) == relevant, key
-
-
-def test_another_dataset_another_callback_and_another_version_are_another_training(monkeypatch):
-    import dataclasses
-
-    config = composed()
-    own = fingerprint(config)
-    for change in ({"digest": "x"}, {"version": "2.0.0"}, {"n_train": 21}):
-        assert fingerprint(config, spec=dataclasses.replace(SPEC, **change)) != own
-    for change in ({"n_test": 7}, {"source": "elsewhere"}):
-        assert fingerprint(config, spec=dataclasses.replace(SPEC, **change)) == own
-    assert EarlyStopping().changes_fit and not Progress().changes_fit
-    assert fingerprint(config, callbacks=[{"patience": 3}]) != own
-    monkeypatch.setattr("snnpipe.fingerprint.installed_version", lambda package: "0.0")
-    assert fingerprint(config) != own
-
-
-def test_a_users_own_network_is_another_training_when_its_source_changes(tmp_path, monkeypatch):
-    module = tmp_path / "fingerprinted_net.py"
-    module.write_text("class Net:\n    pass\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    config = composed() | {"model": {"_target_": "fingerprinted_net.Net"}}
-    own = fingerprint(config)
-    assert own == fingerprint(config)
-    module.write_text("class Net:\n    units = 3\n")
-    assert own != fingerprint(config)
-
-
-# ---------------------------------------------------------------------- in a store
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.paired import one_sided_p_value, two_sided_p_value
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
+from snnpipe.metrics.series import at_milliseconds, step_series
 from snnpipe.metrics.verification import Verification
 from snnpipe.passes import AnnPass
 from snnpipe.training.loop import epoch_metrics
@@ -249,3 +250,22 @@ def test_mcnemars_test_is_the_binomial_one(one, other):
 
 def test_the_documented_example_of_mcnemars_test():
     assert two_sided_p_value(9, 1) == 2 * (10 + 1) / 2**10
+
+
+def test_curves_chart_against_milliseconds():
+    curve = [0.1, 0.2, 0.3, 0.4]
+    assert list(step_series({"a": curve}, 4, 0.001)) == [("snn/a_at_step", curve, 1)]
+    assert list(step_series({"a": curve}, 3, 0.0005)) == [("snn/a_at_step", curve[:3], 1), ("snn/a_at_ms", [0.2], 1)]
+    assert list(step_series({"a": curve, "b": curve[::-1]}, 2, 0.002)) == [
+        ("snn/a_at_step", [0.1, 0.2], 1),
+        ("snn/a_at_ms", [0.1, 0.1, 0.2], 2),
+        ("snn/b_at_step", [0.4, 0.3], 1),
+        ("snn/b_at_ms", [0.4, 0.4, 0.3], 2),
+    ]
+    assert list(step_series({"a": curve, "b": curve}, 4, 0.0001)) == [
+        ("snn/a_at_step", curve, 1),
+        ("snn/b_at_step", curve, 1),
+    ]
+    assert at_milliseconds(curve, 0.0015) == (2, [0.1, 0.2, 0.2, 0.3, 0.4])
+    assert at_milliseconds(curve, 0.0001) == (1, [])
+    assert at_milliseconds([0.1 * n for n in range(1, 11)], 0.0001) == (1, [pytest.approx(1.0)])

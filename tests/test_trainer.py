@@ -39,7 +39,6 @@ from snnpipe.artifacts.predictions import Predictions
 from snnpipe.callbacks.base import Callback
 from snnpipe.describe import flatten, run_name
 from snnpipe.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError, VerificationError
-from snnpipe.metrics.series import at_milliseconds, step_series
 from snnpipe.summary import closing_table
 from snnpipe.testing import check_callback, check_logger
 

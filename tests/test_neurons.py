@@ -1,0 +1,254 @@
+"""The equations of neurons and synapses, step by step, against Nengo's own in NumPy."""
+
+import nengo
+import numpy as np
+import pytest
+
+from snnpipe.compat import import_tensorflow
+from snnpipe.errors import SimulationError
+from snnpipe.simulators.filters import discrete
+from snnpipe.simulators.neurons import equation, spike_unit
+from snnpipe.types import NeuronLayer
+
+tf = import_tensorflow()
+N_STEPS = 120
+DRAWS = 20_000
+
+
+def layer_of(neuron, gain=1.0, size=1):
+    return NeuronLayer("dense", (size,), None, neuron, gain, None, None)
+
+
+def no_seeds():
+    raise AssertionError("these neurons draw nothing")
+
+
+def nengo_steps(neuron, currents_tn, dt, state):
+    """Nengo's output of each step; leaves the state after them."""
+    outputs = np.empty_like(currents_tn)
+    for current, output in zip(currents_tn, outputs, strict=True):
+        rate = current.copy()
+        if hasattr(neuron, "base_type"):
+            neuron.base_type.step(dt, current, rate)
+        neuron.step(dt, rate, output, **state)
+    return outputs
+
+
+def our_steps(layer, currents_tn, dt, state, seeds=no_seeds):
+    """Our output of each step, and the state after them, by name."""
+    own = equation(layer, dt)
+    assert set(own.state) == set(state)
+    values = tuple(tf.constant(state[name][None]) for name in own.state)
+    outputs = []
+    for current in currents_tn:
+        output, values = own.step(own.drive(tf.constant(current[None] * own.current_factor)), values, seeds)
+        outputs.append(output.numpy()[0])
+    return np.stack(outputs), {name: value.numpy()[0] for name, value in zip(own.state, values, strict=True)}
+
+
+def currents_of(typical, size=40):
+    """Constant currents of all sizes, none, and one at the threshold; and as many that change, also below 0."""
+    rng = np.random.default_rng(0)
+    constant = np.concatenate([[0.0, 1.0, -typical], typical * np.geomspace(0.01, 30, size - 3)])
+    changing = rng.normal(0.6 * typical, typical, (N_STEPS, size))
+    return np.concatenate([np.tile(constant, (N_STEPS, 1)), changing], axis=1)
+
+
+LIF = {"tau_rc": 0.013, "tau_ref": 0.0042}
+SPIKING = {
+    "rectified linear": (lambda a: nengo.SpikingRectifiedLinear(amplitude=a), 300.0),
+    "LIF": (lambda a: nengo.LIF(**LIF, amplitude=a), 2.0),
+    "LIF that may fall below 0": (lambda a: nengo.LIF(**LIF, min_voltage=-0.4, amplitude=a), 2.0),
+    "LIF that rests for less than a step": (lambda a: nengo.LIF(tau_rc=0.02, tau_ref=0.0003, amplitude=a), 4.0),
+    "regular": (lambda a: nengo.RegularSpiking(nengo.RectifiedLinear(amplitude=0.7), amplitude=a), 300.0),
+    "regular LIF": (lambda a: nengo.RegularSpiking(nengo.LIFRate(**LIF, amplitude=3.0), amplitude=a), 2.0),
+    "regular sigmoid": (lambda a: nengo.RegularSpiking(nengo.Sigmoid(tau_ref=0.0017), amplitude=a), 2.0),
+    "regular tanh": (lambda a: nengo.RegularSpiking(nengo.Tanh(tau_ref=0.0017), amplitude=a), 2.0),
+}
+RATES = {
+    "rectified linear": (lambda a: nengo.RectifiedLinear(amplitude=a), 300.0),
+    "LIF": (lambda a: nengo.LIFRate(**LIF, amplitude=a), 2.0),
+    "sigmoid": (lambda a: nengo.Sigmoid(tau_ref=0.0017), 2.0),
+    "tanh": (lambda a: nengo.Tanh(tau_ref=0.0017), 2.0),
+}
+
+
+@pytest.mark.parametrize("dt", [0.001, 0.0025])
+@pytest.mark.parametrize("gain", [1.0, 2.5])
+@pytest.mark.parametrize("kind", SPIKING)
+def test_spiking_neurons_step_as_nengos_do(kind, gain, dt):
+    make, typical = SPIKING[kind]
+    neuron, currents = make(1 / gain), currents_of(typical) / gain
+    n = currents.shape[1]
+    state = {"voltage": np.random.default_rng(1).uniform(0, 1, n)}
+    theirs = {}
+    if isinstance(neuron, nengo.LIF):
+        # what is left of the rest when a step ends: Nengo takes a step off before it looks, and so has one more
+        state["refractory_time"] = np.random.default_rng(2).uniform(0, 0.004, n)
+        state["voltage"][0], state["refractory_time"][0] = 1, 0.02  # at the threshold, and not above it
+        theirs["refractory_time"] = state["refractory_time"] + dt
+    theirs["voltage"] = state["voltage"].copy()
+    expected = nengo_steps(neuron, currents * gain, dt, theirs)
+    layer = layer_of(neuron, gain, n)
+    found, state = our_steps(layer, currents, dt, state)
+    assert expected.any()
+    np.testing.assert_array_equal(found, np.rint(found), "a whole number of spikes")
+    np.testing.assert_allclose(found * spike_unit(layer, dt), expected, rtol=1e-12)
+    np.testing.assert_allclose(state["voltage"], theirs["voltage"], rtol=0, atol=1e-9)
+    if isinstance(neuron, nengo.LIF):
+        np.testing.assert_allclose(state["refractory_time"], theirs["refractory_time"] - dt, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dt", [0.001, 0.0025])
+@pytest.mark.parametrize("gain", [1.0, 2.5])
+@pytest.mark.parametrize("kind", RATES)
+def test_rate_neurons_have_nengos_rates(kind, gain, dt):
+    make, typical = RATES[kind]
+    neuron, currents = make(1 / gain), currents_of(typical) / gain
+    expected = nengo_steps(neuron, currents * gain, dt, {})
+    layer = layer_of(neuron, gain, currents.shape[1])
+    found, _ = our_steps(layer, currents, dt, {})
+    np.testing.assert_allclose(found * spike_unit(layer, dt), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_rate_at_and_just_above_the_threshold(precision):
+    neuron = nengo.LIFRate(**LIF)
+    currents = np.array([[1, 1 + (1e-12 if precision == "float64" else 2e-7)]], precision)
+    expected = nengo_steps(neuron, currents.astype(np.float64), 0.001, {})
+    own = equation(layer_of(neuron, size=2), 0.001)
+    assert expected[0, 0] == 0 < expected[0, 1]
+    np.testing.assert_allclose(own.drive(tf.constant(currents)).numpy() / 0.001, expected, rtol=1e-6)
+
+
+# ---------------------------------------------------------------------- neurons that draw
+
+MEANS = (-2.3, -2.0, -0.4, 0.0, 0.3, 1.0, 2.6)
+"""Spikes per step; a neuron with a negative rate gives negative ones."""
+
+
+def drawn(kind, dt=0.001, seeds=((5, 1), (5, 2))):
+    """Spikes of each image, mean and draw, of neurons whose mean spikes per step are ``MEANS``."""
+    neuron = kind(nengo.Tanh(tau_ref=dt / 3), amplitude=0.5)
+    own = equation(layer_of(neuron, 2.0, len(MEANS) * DRAWS), dt)
+    current = np.repeat(np.arctanh(np.array(MEANS) / 3), DRAWS) / 2.0
+    drive = own.drive(tf.constant(np.tile(current, (len(seeds), 1)) * own.current_factor))
+    spikes, state = own.step(drive, (), lambda: tf.constant(seeds, tf.int64))
+    assert own.state == state == () and spikes.shape == drive.shape
+    return spikes.numpy().reshape(len(seeds), len(MEANS), DRAWS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "variance"),
+    [
+        (nengo.PoissonSpiking, abs),
+        (nengo.StochasticSpiking, lambda mean: (abs(mean) % 1) * (1 - abs(mean) % 1)),
+    ],
+)
+def test_drawn_spikes_have_their_distribution(kind, variance):
+    spikes = drawn(kind)
+    np.testing.assert_array_equal(spikes, np.rint(spikes))
+    for image in spikes:
+        for mean, draws in zip(MEANS, image, strict=True):
+            assert np.all(draws * np.sign(mean) >= 0)
+            assert draws.mean() == pytest.approx(mean, abs=1e-9 + 5 * np.sqrt(variance(mean) / DRAWS))
+            assert draws.var() == pytest.approx(variance(mean), rel=0.06, abs=1e-9)
+
+
+def test_a_stochastic_rounding_is_never_further_than_the_next_whole_number():
+    for mean, draws in zip(MEANS, drawn(nengo.StochasticSpiking)[0], strict=True):
+        assert set(np.abs(draws)) <= {np.floor(abs(mean)), np.ceil(abs(mean))}
+
+
+@pytest.mark.parametrize("kind", [nengo.PoissonSpiking, nengo.StochasticSpiking])
+def test_draws_depend_on_the_seed_of_the_image_alone(kind):
+    first, second = drawn(kind)
+    assert not np.array_equal(first, second)
+    again = drawn(kind, seeds=((6, 1), (5, 2), (5, 1)))
+    assert np.array_equal(again[2], first) and np.array_equal(again[1], second)
+    assert not np.array_equal(again[0], first)
+
+
+@pytest.mark.parametrize("kind", [nengo.PoissonSpiking, nengo.StochasticSpiking])
+def test_the_shape_of_what_is_drawn_is_known_while_a_graph_is_made(kind):
+    own, shapes = equation(layer_of(kind(nengo.RectifiedLinear()), size=3), 0.001), []
+
+    @tf.function
+    def step(drive):
+        spikes, _ = own.step(drive, (), lambda: tf.constant([[5, 1], [5, 2]], tf.int64))
+        shapes.append(spikes.shape)
+        return spikes
+
+    assert step(tf.ones((2, 3))).shape == shapes[0] == (2, 3)
+
+
+@pytest.mark.parametrize("neuron", [nengo.AdaptiveLIF(), nengo.RegularSpiking(nengo.AdaptiveLIFRate())])
+def test_neurons_without_an_equation_are_refused_by_name(neuron):
+    name = type(getattr(neuron, "base_type", neuron)).__name__
+    with pytest.raises(SimulationError, match=rf"layer 'dense' has neurons of type {name},.*simulator=nengo_dl$"):
+        equation(layer_of(neuron), 0.001)
+
+
+# ---------------------------------------------------------------------- synapses
+
+SYNAPSES = {
+    "time constant": 0.0071,
+    "whole time constant": 1,
+    "short time constant": 0.0001,
+    "low-pass": nengo.Lowpass(0.0071),
+    "alpha": nengo.Alpha(0.004),
+    "two poles and a gain": nengo.LinearFilter([3.0], [4e-5, 0.012, 1.0]),
+    "three poles": nengo.LinearFilter([1.0], [1e-7, 6e-5, 0.012, 1.0]),
+}
+INPUTS = np.random.default_rng(3).uniform(-1, 3, (2, 50, 3))
+"""Of two images, fifty steps and three neurons."""
+
+
+@pytest.mark.parametrize("dt", [0.001, 0.0004])
+@pytest.mark.parametrize("kind", SYNAPSES)
+def test_a_filter_gives_what_nengos_synapse_does_a_step_later(kind, dt):
+    synapse = SYNAPSES[kind]
+    own, theirs = discrete(synapse, dt), nengo.Lowpass(synapse) if isinstance(synapse, (int, float)) else synapse
+    assert own.a.shape == (own.order, own.order) and own.c.shape == own.b.shape == (own.order,)
+    expected = np.stack([theirs.filt(image, dt=dt, y0=0) for image in INPUTS])
+    found = own.over(INPUTS, np.zeros((2, 3, own.order)))
+    assert not found[:, 0].any()
+    np.testing.assert_allclose(found[:, 1:], expected[:, :-1], rtol=1e-9, atol=1e-12)
+
+
+def test_a_filter_goes_on_from_the_state_that_it_left():
+    own = discrete(nengo.Alpha(0.004), 0.001)
+    whole, state = own.over(INPUTS, np.zeros((2, 3, 2))), np.zeros((2, 3, 2))
+    parts = [own.over(INPUTS[:, first : first + 20], state) for first in (0, 20, 40)]
+    assert np.array_equal(np.concatenate(parts, axis=1), whole)
+
+
+def test_a_filter_computes_in_the_precision_of_its_state():
+    own, inputs = discrete(0.0071, 0.001), INPUTS.astype(np.float32)
+    a, b, expected, value = np.float32(own.a.item()), np.float32(own.b.item()), [], np.zeros((2, 3), np.float32)
+    for t in range(inputs.shape[1]):
+        expected.append(value)
+        value = value * a + inputs[:, t] * b
+    state = np.zeros((2, 3, 1), np.float32)
+    assert np.array_equal(own.over(inputs, state), np.stack(expected, axis=1))
+    assert np.array_equal(state[..., 0], value)
+
+
+@pytest.mark.parametrize(("steps", "decay"), [(0.029, 0), (0.03, 0), (0.0301, np.exp(-1 / 0.0301)), (1.0, np.exp(-1))])
+def test_a_very_short_time_constant_is_a_delay_as_it_is_in_nengo_dl(steps, decay):
+    dt = 0.001
+    own = discrete(steps * dt, dt)
+    assert own.a.item() == pytest.approx(decay, rel=1e-9, abs=0)
+    assert own.b.item() == 1 - own.a.item() and own.c.item() == 1
+
+
+def test_no_synapse_is_no_filter():
+    assert discrete(None, 0.001) is None
+
+
+@pytest.mark.parametrize(
+    "synapse", [nengo.LinearFilter([0.001, 1.0], [0.002, 1.0]), nengo.LinearFilter([2.0], [1.0]), nengo.Lowpass(0)]
+)
+def test_a_synapse_without_delay_is_refused(synapse):
+    with pytest.raises(ValueError, match="^passes its input on without delay$"):
+        discrete(synapse, 0.001)
