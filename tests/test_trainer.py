@@ -615,15 +615,6 @@ def test_run_names_tell_settings_of_layers_apart():
     assert [len(each) for each in long] == [100, 100] and len(set(long)) == 2
 
 
-def test_curves_chart_against_milliseconds():
-    curve = [0.1, 0.2, 0.3, 0.4]
-    assert list(step_series({"a": curve}, 4, 0.001)) == [("snn/a_at_step", curve, 1)]
-    assert list(step_series({"a": curve}, 3, 0.0005)) == [("snn/a_at_step", curve[:3], 1), ("snn/a_at_ms", [0.2], 1)]
-    assert at_milliseconds(curve, 0.0015) == (2, [0.1, 0.2, 0.2, 0.3, 0.4])
-    assert at_milliseconds(curve, 0.0001) == (1, [])
-    assert at_milliseconds([0.1 * n for n in range(1, 11)], 0.0001) == (1, [pytest.approx(1.0)])
-
-
 # ---------------------------------------------------------------------- verification
 
 
