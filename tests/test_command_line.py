@@ -332,7 +332,7 @@ def test_training_in_nengo_dl_with_another_neuron(command):
 
 
 def test_the_closing_table_answers(command):
-    small = (*FAST, "model=mlp", "model.units=[8]", "callbacks=none")
+    small = (*FAST, "model=mlp", "model.units=[8]")
     result = command(*small)
     assert result.code == 0
     for label in (
@@ -356,7 +356,7 @@ def test_the_closing_table_answers(command):
     (report,) = (line.split()[-1] for line in result.out.splitlines() if line.startswith("  report"))
     assert "spiking" in Path(report).read_text()
     assert f"-m snnpipe.review --tracking-uri sqlite:///{Path.cwd()}/mlruns/mlflow.db\n" in result.out
-    elsewhere = command(*small, "logger.tracking_uri=sqlite:///other/mlflow.db")
+    elsewhere = command(*small, "callbacks=none", "logger.tracking_uri=sqlite:///other/mlflow.db")
     assert f"-m snnpipe.review --tracking-uri sqlite:///{Path.cwd()}/other/mlflow.db\n" in elsewhere.out
 
 
