@@ -180,6 +180,7 @@ WRONG = {
     "setting that a neuron lacks": (["+neuron.speed=3"], "neuron.speed", "amplitude"),
     "setting that a neuron refuses": (["neuron=lif", "neuron.tau_rc=-1"], "tau_rc", "-1"),
     "folder that cannot be written": (["paths.output_dir=/proc/nowhere"], "paths.output_dir", "/proc/nowhere"),
+    "server without http": (["logger.tracking_uri=localhost:5000"], "logger.tracking_uri", "http://localhost:5000"),
     "store that cannot be opened": (["logger.tracking_uri=nonsense://x"], "logger.tracking_uri", "nonsense"),
     "null for a group": (["model=null"], "model: got 'null'", "one of its options"),
     "callback that was not chosen by its key": (

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from snnpipe.checkpoint import EarlierFit
-from snnpipe.errors import LoggingError, one_line, root_cause
+from snnpipe.errors import ConfigError, LoggingError, one_line, root_cause
 from snnpipe.files import make_folder
 from snnpipe.loggers.mlflow_fits import MLflowFits
 from snnpipe.loggers.mlflow_runs import MLflowRuns
@@ -74,6 +74,11 @@ class MLflowLogger:
 
     def __post_init__(self) -> None:
         check_fields(self, "logger")
+        if re.fullmatch(r"[\w.-]+:\d+(/.*)?", self.tracking_uri or ""):
+            raise ConfigError(
+                f"logger.tracking_uri: got {self.tracking_uri!r}: a server's address begins with http:// or https://: "
+                f"http://{self.tracking_uri}"
+            )
 
     def start(
         self,
