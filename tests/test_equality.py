@@ -195,7 +195,7 @@ def check_network(drawn, tally):
 
 
 def test_drawn_networks():
-    check_networks(25, first_seed=0)
+    check_networks(10, first_seed=0)
 
 
 @pytest.mark.slow

@@ -117,7 +117,7 @@ def test_a_training_whose_process_was_killed_is_taken_over(store, tmp_path):
 def test_a_run_takes_an_earlier_runs_training_unless_told_not_to(command, tmp_path):
     from mlflow import MlflowClient
 
-    fast = ("debug=fast", "model=mlp", "model.units=[8]", "logger=mlflow")
+    fast = ("debug=fast", "model=mlp", "model.units=[8]", "logger=mlflow", "callbacks=none")
     for further in ((), ("conversion.synapse=0.02", "simulator.n_steps=7"), ("training.reuse=false",), ("seed=1",)):
         result = command(*fast, *further)
         assert result.code == 0, result.err
@@ -134,7 +134,7 @@ def test_a_run_takes_an_earlier_runs_training_unless_told_not_to(command, tmp_pa
 def test_two_processes_that_need_the_same_training_train_once(process, tmp_path):
     from mlflow import MlflowClient
 
-    fast = ("debug=fast", "model=mlp", "model.units=[8]", "logger=mlflow")
+    fast = ("debug=fast", "model=mlp", "model.units=[8]", "logger=mlflow", "callbacks=none")
     started = [process(*fast, f"conversion.scale_firing_rates={scale}") for scale in (10, 50)]
     for running in started:
         out, err = running.communicate(timeout=300)

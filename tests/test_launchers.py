@@ -32,7 +32,7 @@ def slurm(tmp_path, monkeypatch):
     return jobs
 
 
-@CLUSTERS
+@pytest.mark.parametrize("launcher", [pytest.param(RAY, marks=pytest.mark.slow), SLURM], ids=["ray", "slurm"])
 def test_a_job_fails_and_the_other_goes_on(process, tmp_path, launcher):
     folder = tmp_path / "process"
     running = process("-m", *launcher, *FAST, "training.epochs=-1,1")

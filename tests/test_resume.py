@@ -318,9 +318,8 @@ def settled(folder, run):
     return digests, metrics
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # 40 s each
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_the_same_command_goes_on_where_it_was_stopped(process, tmp_path, number, code):
     folder = tmp_path / "process"
     words = (*SMALL, "training.epochs=60", "training.reuse=false")

@@ -176,6 +176,7 @@ def test_a_worker_that_is_killed_ends_the_multi_run_and_resuming_finishes_it(pro
 # ---------------------------------------------------------------------- stopped and killed
 
 
+@pytest.mark.slow
 def test_a_multi_run_that_is_stopped_is_killed_and_goes_on(process, tmp_path):
     folder = tmp_path / "process"
     running = process("-m", *SLOW_JOBS)
