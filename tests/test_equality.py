@@ -195,7 +195,7 @@ def check_network(drawn, tally):
 
 
 def test_drawn_networks():
-    check_networks(10, first_seed=0)
+    check_networks(5, first_seed=0)
 
 
 @pytest.mark.slow
@@ -369,6 +369,7 @@ def digests(name):
     return {key: hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest() for key, values in found.arrays()}
 
 
+@pytest.mark.slow  # 15 s
 def test_tensorflow_threads_change_nothing():
     # a process has as many threads as TensorFlow was started with
     code = "\n".join(

@@ -32,7 +32,8 @@ def slurm(tmp_path, monkeypatch):
     return jobs
 
 
-@pytest.mark.parametrize("launcher", [pytest.param(RAY, marks=pytest.mark.slow), SLURM], ids=["ray", "slurm"])
+@pytest.mark.slow  # 60 s for Ray, 20 s for Slurm
+@CLUSTERS
 def test_a_job_fails_and_the_other_goes_on(process, tmp_path, launcher):
     folder = tmp_path / "process"
     running = process("-m", *launcher, *FAST, "training.epochs=-1,1")

@@ -161,10 +161,10 @@ def weights_in(folder):
 @pytest.mark.parametrize(
     "stops",
     [
-        pytest.param([StopsAt(1)], id="first step"),
+        pytest.param([StopsAt(1)], id="first step", marks=pytest.mark.slow),
         pytest.param([StopsAt(BATCHES + 3), StopsAt(BATCHES + 4)], id="twice within an epoch"),
-        pytest.param([StopsAt(2 * BATCHES)], id="end of an epoch"),
-        pytest.param([StopsAt(EPOCHS * BATCHES)], id="end of training"),
+        pytest.param([StopsAt(2 * BATCHES)], id="end of an epoch", marks=pytest.mark.slow),
+        pytest.param([StopsAt(EPOCHS * BATCHES)], id="end of training", marks=pytest.mark.slow),
         pytest.param([StopsAt(simulating=True)], id="simulating"),
     ],
 )
@@ -353,7 +353,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(process, tmp_path, number
 
 
 def test_resuming_without_an_id_takes_the_newest_stopped_run_of_the_configuration(command, tmp_path):
-    fast = ("debug=fast", *SMALL[:2])
+    fast = ("debug=fast", *SMALL[:2], "callbacks=none")
     begun = command(*fast, "training.resume=true")
     assert begun.code == 0, begun.err
     (run,) = client_of(tmp_path, "work/mlruns").search_runs(["1"])
@@ -384,7 +384,7 @@ def test_resuming_without_an_id_takes_the_newest_stopped_run_of_the_configuratio
     ],
 )
 def test_what_cannot_be_gone_on_with_is_named(command, tmp_path, words, told):
-    fast = ("debug=fast", *SMALL[:2])
+    fast = ("debug=fast", *SMALL[:2], "callbacks=none")
     assert command(*fast, "run_id=mine").code == 0
     (run,) = client_of(tmp_path, "work/mlruns").search_runs(["1"])
     client_of(tmp_path, "work/mlruns").update_run(run.info.run_id, status="KILLED")

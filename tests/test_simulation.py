@@ -429,7 +429,7 @@ def test_auto_counts_the_events_of_a_changing_input():
     encoder = PoissonEncoder(max_rate_hz=200.0).seeded(0)
     with AutoSimulator(n_steps=20, batch_size=4).open(network(), constant_input=False) as simulator:
         list(simulator.run(Stimulus(IMAGES, range(4), encoder)))
-        assert "events cost " in simulator.used
+        assert "following them takes" in simulator.used
 
 
 def test_too_many_synapses_are_refused(monkeypatch):

@@ -131,6 +131,7 @@ def test_resuming_runs_what_failed_and_nothing_else(command, tmp_path, fragile):
 # ---------------------------------------------------------------------- in several processes
 
 
+@pytest.mark.slow  # 25 s
 def test_jobs_in_processes_of_their_own_share_a_training_and_the_cores(process, tmp_path):
     folder = tmp_path / "process"
     words = ("-m", "hydra/launcher=processes", *FAST, "conversion.scale_firing_rates=1,50", "training.epochs=1,-1")

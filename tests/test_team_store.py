@@ -30,6 +30,7 @@ def server(folder):
         yield address
 
 
+@pytest.mark.slow  # 20 s
 def test_eight_jobs_at_once_lose_nothing(server, folder, tmp_path):
     from mlflow import MlflowClient
 
