@@ -341,11 +341,16 @@ def test_more_moved_spikes_than_rounding_makes_are_a_problem(moved, spikes, tole
         )
 
 
+def test_the_share_of_moved_spikes_may_be_all_of_them():
+    assert verified({"a": 1, "b": 0}, {"a": 1, "b": 0}).metrics()["verify/moved_spike_share"] == 1
+    assert verified({"a": 0}, {"a": 2}).metrics()["verify/moved_spike_share"] == 2, "made from nothing"
+
+
 @pytest.mark.parametrize(
     ("moved", "rms", "wrong"), [(0, 0.01, False), (0, 0.0101, True), (4, 0.0999, False), (4, 0.1001, True)]
 )
 def test_outputs_may_differ_by_ten_times_the_tolerance_or_with_the_spikes_that_moved(moved, rms, wrong):
-    problem = verified({"a": 10_000}, {"a": moved}, (4 * rms**2, 4.0)).problem(1e-3)
+    problem = verified({"a": 10_000}, {"a": moved}, (rms**2 / 4, 0.25)).problem(1e-3)
     assert (problem is not None) == wrong
     if wrong:
         allowed = max(0.01, 5 * (moved / 10_000) ** 0.5)
