@@ -126,6 +126,7 @@ def test_counts_are_those_of_one_go(batches, cuts, readout, readout_steps):
     assert evaluation.ann_accuracy == np.mean(run.ann == run.labels)
     assert np.array_equal(evaluation.accuracy_at_step, right.mean(axis=0))
     assert np.array_equal(evaluation.agreement_at_step, agree.mean(axis=0))
+    assert np.array_equal(evaluation.classes, [run.labels, run.ann, found[:, -1]])
     outcome = evaluation.outcome()
     assert (outcome.images, outcome.dt, outcome.ann_accuracy) == (N_IMAGES, DT, evaluation.ann_accuracy)
     assert np.array_equal(outcome.accuracy_t, right.mean(axis=0))
@@ -220,6 +221,7 @@ def test_nothing_is_counted_before_the_first_image():
     evaluation = Evaluation(NETWORK, DURATIONS, DT, "last", 1, N_CLASSES)
     metrics = evaluation.metrics()
     assert evaluation.images == metrics["snn/test_images"] == metrics["snn/synops_per_image"] == 0
+    assert evaluation.classes.shape == (3, 0)
     assert not evaluation.accuracy_at_step.any() and not evaluation.agreement_at_step.any()
     assert evaluation.ann_accuracy == metrics["snn/mean_rate_hz"] == 0
     assert evaluation.outcome().rates_hz["first"].tolist() == [0.0] * 5
