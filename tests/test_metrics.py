@@ -269,3 +269,11 @@ def test_curves_chart_against_milliseconds():
     assert at_milliseconds(curve, 0.0015) == (2, [0.1, 0.2, 0.2, 0.3, 0.4])
     assert at_milliseconds(curve, 0.0001) == (1, [])
     assert at_milliseconds([0.1 * n for n in range(1, 11)], 0.0001) == (1, [pytest.approx(1.0)])
+
+
+@pytest.mark.parametrize("tenths", [1, 11, 22, 41, 49])
+def test_rounding_moves_no_value_to_another_millisecond(tenths):
+    # ten steps of 4.1 ms end at 41 ms, and 41 / (0.0041 * 1000) is less than 10
+    first, sampled = at_milliseconds(range(1, 31), tenths / 10_000)
+    assert first == -(-tenths // 10)
+    assert sampled == [10 * ms // tenths for ms in range(first, 3 * tenths + 1)]

@@ -155,9 +155,29 @@ def test_drawn_spikes_have_their_distribution(kind, variance):
             assert draws.var() == pytest.approx(variance(mean), rel=0.06, abs=1e-9)
 
 
+@pytest.mark.parametrize("base", RATES)
+@pytest.mark.parametrize("kind", [nengo.PoissonSpiking, nengo.StochasticSpiking])
+def test_the_mean_of_what_is_drawn_is_the_rate_of_the_base(kind, base):
+    make, typical = RATES[base]
+    neuron, dt, gain = make(0.7), 0.0025, 2.5
+    currents = currents_of(typical)[:2]
+    own = equation(layer_of(kind(neuron, amplitude=1 / gain), gain, currents.shape[1]), dt)
+    expected = nengo_steps(neuron, currents, dt, {}) * dt
+    found = own.drive(tf.constant(currents / gain * own.current_factor)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_a_stochastic_rounding_is_never_further_than_the_next_whole_number():
     for mean, draws in zip(MEANS, drawn(nengo.StochasticSpiking)[0], strict=True):
         assert set(np.abs(draws)) <= {np.floor(abs(mean)), np.ceil(abs(mean))}
+
+
+def test_a_whole_number_of_spikes_is_not_rounded_up_whatever_is_drawn():
+    seed, size = tf.constant([5, 8], tf.int64), (1, 2**22)
+    assert np.any(tf.random.stateless_uniform(size[1:], seed) == 0), "take a seed that draws a 0"
+    own = equation(layer_of(nengo.StochasticSpiking(nengo.RectifiedLinear()), size=size[1]), 0.001)
+    spikes, _ = own.step(tf.ones(size), (), lambda: seed[None])
+    assert np.all(spikes == 1)
 
 
 @pytest.mark.parametrize("kind", [nengo.PoissonSpiking, nengo.StochasticSpiking])

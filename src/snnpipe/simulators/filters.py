@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SHORTEST = 0.03
-"""In steps: Nengo makes a low-pass with a shorter time constant a delay of one step."""
+"""In steps: NengoDL makes a low-pass with a shorter time constant a delay of one step."""
 
 
 @dataclass(frozen=True, eq=False)
