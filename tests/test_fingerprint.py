@@ -99,9 +99,9 @@ def own_nets(tmp_path, monkeypatch):
     """A package of a user's own, a module of which has two classes, and installed versions that do not change."""
     folder = tmp_path / "own_nets"
     folder.mkdir()
-    (folder / "__init__.py").write_text("")
+    (folder / "__init__.py").write_text("from own_nets.net import Net\n")
     (folder / "net.py").write_text("class Net:\n    pass\n\n\nclass Loss:\n    pass\n")
-    (folder / "other.py").write_text("class Other:\n    pass\n")
+    (folder / "other.py").write_text("from own_nets.net import Net\n\n\nclass Other:\n    Net = Net\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("snnpipe.fingerprint.installed_version", lambda package: f"1.0 of {package}")
     for name in ("net", "other"):
@@ -145,6 +145,9 @@ def test_the_version_of_each_package_that_computes_is_part_of_a_training(package
     ("model", "matters"),
     [
         ({"_target_": "own_nets.net.Net"}, True),
+        ({"_target_": "own_nets.Net"}, True),
+        ({"_target_": "own_nets.net.Net.Inner"}, True),
+        ({"_target_": "own_nets.other.Net"}, True),
         ({"_target_": "snnpipe.models.mlp.Mlp", "loss": {"_target_": "own_nets.net.Loss"}}, True),
         ({"_target_": "own_nets.other.Other", "of": [1, {"_target_": "own_nets.net.Net"}]}, True),
         ({"layers": ({"units": ({"_target_": "own_nets.net.Net"},)},)}, True),

@@ -88,9 +88,14 @@ def _sources(node: Any) -> Iterator[tuple[str, str]]:
 
 
 def _source(target: str) -> Iterator[tuple[str, str]]:
-    name = target.rpartition(".")[0]
+    """Yield the module that a class is named in, and the one that it is defined in; both are imported by now."""
+    name, _, attribute = target.rpartition(".")
+    while name and name not in sys.modules:  # of a class within a class
+        name, _, attribute = name.rpartition(".")
     if name.split(".")[0] in {package.replace("-", "_") for package in _FIT_PACKAGES}:
         return
-    path = getattr(sys.modules.get(name), "__file__", None)  # its class was built
-    if path and Path(path).is_file():
-        yield name, hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    defined_in = getattr(getattr(sys.modules.get(name), attribute, None), "__module__", name)
+    for module in dict.fromkeys([name, defined_in]):
+        path = getattr(sys.modules.get(module), "__file__", None)
+        if path and Path(path).is_file():
+            yield module, hashlib.sha256(Path(path).read_bytes()).hexdigest()
