@@ -35,7 +35,7 @@ def test_a_run_asks_no_more_of_a_store_with_two_hundred_runs_than_of_one_with_fe
                 assert earlier is None
                 for epoch in range(1, 4):
                     logger.log_metrics({f"fit/metric {i}": n + i / 8 for i in range(8)}, step=epoch)
-            logger.log_series("snn/accuracy_at_step", [i / 100 for i in range(60)])
+            logger.log_series("snn/accuracy_at_step", [i / 1000 for i in range(1000)])
             logger.finalize("FINISHED")
             asked.append(len(statements))
     finally:

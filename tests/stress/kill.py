@@ -1,12 +1,12 @@
 """Kill runs at random moments, start them again, and compare what they end with.
 
-    python -m tests.stress.kill --kills 200            # in the root of the sources: about half an hour on two cores
+    python -m tests.stress.kill --kills 200            # in the root of the sources: about @@ minutes on two cores
 
-A trial is one run in an empty folder, its dataset not prepared yet. Its process is killed (SIGKILL) at a random moment,
-and the same command goes on, until it ends by itself. Then it must have left what an uninterrupted run of the same
-settings has left: one run in the store, FINISHED, each metric of each step once, and the same weights, spikes and
-tables, to the bit. Trials take turns between the training paths. The program prints where runs were killed, and
-what was lost.
+A trial is one run in an empty folder; of every fifth, the dataset is not prepared yet. Its process is killed (SIGKILL) at
+a random moment, and the same command goes on, until it ends by itself. Then it must have left what an uninterrupted run
+of the same settings has left: one run in the store, FINISHED, each metric of each step once, and the same weights, spikes
+and tables, to the bit. Trials take turns between the training paths. The program prints where runs were killed, and what
+was lost.
 """
 
 import argparse
@@ -15,9 +15,10 @@ import concurrent.futures
 import contextlib
 import csv
 import hashlib
+import multiprocessing
 import os
 import random
-import subprocess
+import shutil
 import sys
 import tempfile
 import threading
@@ -25,21 +26,16 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SETTINGS = [
-    *(
-        "data.data_dir=tfds",
-        "model=mlp",
-        "model.units=[16]",
-        "training.epochs=40",
-        "training.reuse=false",
-        "data.batch_size=64",
-    ),
-    *("callbacks=early_stopping", "callbacks.early_stopping.patience=50", "callbacks.checkpoints.every_steps=3"),
-    *("data.max_test_images=200", "simulator.n_steps=40", "simulator.batch_size=10", "diagnosis.images=5"),
-]
+SETTINGS = (
+    *("data.data_dir=tfds", "data.batch_size=64", "data.max_test_images=200", "model=mlp", "model.units=[16]"),
+    *("training.epochs=12", "training.reuse=false", "callbacks=early_stopping", "~callbacks.report"),
+    *("callbacks.early_stopping.patience=50", "callbacks.checkpoints.every_steps=3"),
+    *("simulator.n_steps=40", "simulator.batch_size=10", "diagnosis.images=5"),
+)
 PATHS = ["keras", "nengo_dl"]
 OF_THE_MACHINE = {"fit/images_per_s", "simulate/images_per_s", "simulate/peak_memory_mb", "diagnosis/seconds"}
 NAME = "trial"
+FORKS = multiprocessing.get_context("forkserver")
 
 
 @dataclass
@@ -63,24 +59,35 @@ class Tally:
         return self.kills >= self.wanted or time.monotonic() > self.until or bool(self.lost)
 
     def draw(self, opened, ended):
-        """Return after how many seconds to kill: sometimes before the run is open, mostly after."""
+        """Return after how many seconds to kill: sometimes before the run is open, mostly after.
+
+        A run that goes on has less before it, and would end first.
+        """
         with self.lock:
             if self.moments.random() < 0.2:
                 return self.moments.uniform(0.2 * opened, opened)
-            return self.moments.uniform(opened, ended)
+            return self.moments.uniform(opened, opened + 0.7 * (ended - opened))
 
 
 def start(folder, path):
+    """Start a run as a process of its own, forked from one that has imported what runs import."""
     folder.mkdir(parents=True, exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    with (folder / "output").open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "snnpipe", f"training={path}", *SETTINGS, f"run_id={NAME}"],
-            cwd=folder,
-            env=environment | {"TFDS_DATA_DIR": str(folder / "tfds")},
-            stdout=output,
-            stderr=output,
-        )
+    running = FORKS.Process(target=run, args=(folder, path))
+    running.start()
+    return running
+
+
+def run(folder, path):
+    from snnpipe.cli import main
+
+    os.chdir(folder)
+    os.environ["TFDS_DATA_DIR"] = str(folder / "tfds")
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    output = os.open("output", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.argv = ["snnpipe", f"training={path}", *SETTINGS, f"run_id={NAME}"]
+    main()
 
 
 def runs_of(folder):
@@ -129,12 +136,12 @@ def reference(folder, path):
     began = time.monotonic()
     running = start(folder, path)
     opened = None
-    while running.poll() is None:
+    while running.exitcode is None:
         if opened is None and list(folder.glob("mlruns/outputs/*/metrics.csv")):
             opened = time.monotonic() - began
         time.sleep(0.02)
     left, wrong = left_by(folder)
-    if running.returncode or wrong:
+    if running.exitcode or wrong:
         sys.exit(f"the uninterrupted run failed: {wrong} {(folder / 'output').read_text()}")
     return left, opened, time.monotonic() - began
 
@@ -145,15 +152,13 @@ def trial(folder, path, expected, tally):
     kills = 0
     while not tally.over():
         running = start(folder, path)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            running.wait(tally.draw(opened, ended))
+        running.join(tally.draw(opened, ended))
         running.kill()
-        if running.wait() == 0:
+        running.join()
+        if running.exitcode == 0:
             break
-        if running.returncode > 0:
-            tally.lost.append(
-                f"{folder.name}: exit code {running.returncode}: {(folder / 'output').read_text()[-2000:]}"
-            )
+        if running.exitcode > 0:
+            tally.lost.append(f"{folder.name}: exit code {running.exitcode}: {(folder / 'output').read_text()[-2000:]}")
             return
         kills += 1
         with tally.lock:
@@ -161,11 +166,12 @@ def trial(folder, path, expected, tally):
             tally.half_written += any(folder.glob("mlruns/outputs/*/**/.*.part"))
     else:
         running = start(folder, path)
-        running.wait()
+        running.join()
     found, wrong = left_by(folder)
     wrong += [f"{name} is another" for name in left.keys() | found.keys() if left.get(name) != found.get(name)]
     tally.lost += [f"{folder.name}, {path}, after {kills} kills: {what}" for what in wrong]
     tally.trials += 1
+    print(f"{tally.kills} of {tally.wanted} kills, {len(tally.lost)} losses", flush=True)
 
 
 def main():
@@ -175,6 +181,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="trials at once (2)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
     told = parser.parse_args()
+    FORKS.set_forkserver_preload(["tests.stress.loaded"])
     tally = Tally(told.kills, time.monotonic() + 60 * told.minutes, random.Random(told.seed))
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kill.") as name, concurrent.futures.ThreadPoolExecutor(told.jobs) as pool:
@@ -186,6 +193,8 @@ def main():
                 if tally.over():
                     return
                 path = PATHS[(i + worker) % len(PATHS)]
+                if i % 5:
+                    shutil.copytree(folder / path / "tfds", folder / f"worker{worker}-{i}" / "tfds")
                 trial(folder / f"worker{worker}-{i}", path, expected[path], tally)
 
         list(pool.map(trials, range(told.jobs)))

@@ -1,0 +1,12 @@
+"""What a run imports, imported: for processes that are forked from one that has done so, and computed nothing."""
+
+import matplotlib.figure  # noqa: F401
+import tensorflow_datasets  # noqa: F401
+
+import snnpipe.cli
+import snnpipe.simulators.event_driven  # noqa: F401
+from snnpipe.compat import import_nengo_dl
+from snnpipe.loggers.mlflow_store import import_mlflow
+
+import_nengo_dl()
+import_mlflow()
