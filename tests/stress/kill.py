@@ -2,11 +2,11 @@
 
     python -m tests.stress.kill --kills 200            # in the root of the sources: about @@ minutes on two cores
 
-A trial is one run in an empty folder; of every fifth, the dataset is not prepared yet. Its process is killed (SIGKILL) at
-a random moment, and the same command goes on, until it ends by itself. Then it must have left what an uninterrupted run
-of the same settings has left: one run in the store, FINISHED, each metric of each step once, and the same weights, spikes
-and tables, to the bit. Trials take turns between the training paths. The program prints where runs were killed, and what
-was lost.
+A trial is one run in an empty folder; of every fifth, the dataset is not prepared yet. Its process is killed
+(SIGKILL) at a random moment, and the same command goes on, until it ends by itself. Then it must have left what an
+uninterrupted run of the same settings has left: one run in the store, FINISHED, each metric of each step once, and
+the same weights, spikes and tables, to the bit. Trials take turns between the training paths. The program prints
+where runs were killed, and what was lost.
 """
 
 import argparse
