@@ -22,10 +22,12 @@ from snnpipe.loggers.mlflow_fits import MLflowFits
 from snnpipe.loggers.mlflow_runs import MLflowRuns
 from snnpipe.loggers.mlflow_store import (
     SQLITE,
+    create_sqlite,
     import_mlflow,
     is_server,
     may_take_later,
     open_client,
+    sqlite_file,
     store_uri,
     without_user,
 )
@@ -300,9 +302,10 @@ class MLflowLogger:
             return
         import fcntl
 
-        folder = make_folder(Path(uri.removeprefix(SQLITE)).parent, "paths.mlruns")
+        folder = make_folder(sqlite_file(uri).parent, "paths.mlruns")
         with (folder / ".mlflow.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            create_sqlite(uri)
             yield
 
     def _find_or_create_experiment(self, uri: str) -> str:
@@ -312,7 +315,7 @@ class MLflowLogger:
             return found
         artifacts = None
         if uri.startswith(SQLITE):
-            artifacts = (Path(uri.removeprefix(SQLITE)).parent / "artifacts").resolve().as_uri()
+            artifacts = (sqlite_file(uri).parent / "artifacts").resolve().as_uri()
         try:
             return str(self._client.create_experiment(self.experiment_name, artifact_location=artifacts))
         except MlflowException:
@@ -347,5 +350,5 @@ def _python() -> str:
 def _store_option(uri: str) -> list[str]:
     """Return the option that names a store, in any folder; none where the shell's environment names it."""
     if uri.startswith(SQLITE):
-        return ["--tracking-uri", f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"]
+        return ["--tracking-uri", f"{SQLITE}{sqlite_file(uri).absolute()}"]
     return [] if uri == os.environ.get("MLFLOW_TRACKING_URI") else ["--tracking-uri", mask(uri)]

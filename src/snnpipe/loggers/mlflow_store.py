@@ -4,10 +4,13 @@ import logging
 import os
 import socket
 import sqlite3
+import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+
+from snnpipe.files import replace_file
 
 SQLITE = "sqlite:///"
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
@@ -22,6 +25,11 @@ def store_uri(given: str | None = None, folder: str = "mlruns") -> str:
     """Return what is given, else ``$MLFLOW_TRACKING_URI``, else the SQLite store of a folder."""
     given = given or os.environ.get("MLFLOW_TRACKING_URI")
     return given or f"{SQLITE}{Path(folder).resolve()}/mlflow.db"
+
+
+def sqlite_file(uri: str) -> Path:
+    """Return the file of a SQLite store."""
+    return Path(uri.removeprefix(SQLITE).partition("?")[0])
 
 
 def is_server(uri: str) -> bool:
@@ -55,7 +63,7 @@ def check_takes_calls(uri: str) -> None:
         with suppress(requests.exceptions.SSLError):  # whom to trust is MLflow's to know: it answers
             requests.get(f"{uri.rstrip('/')}/health", timeout=_ANSWER_TIMEOUT_S)
     elif uri.startswith(SQLITE):
-        file = Path(uri.removeprefix(SQLITE).partition("?")[0]).resolve()
+        file = sqlite_file(uri).resolve()
         try:
             with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", timeout=0, uri=True)) as database:
                 database.execute("BEGIN IMMEDIATE")
@@ -116,3 +124,18 @@ def open_client(uri: str) -> Any:
     """
     check_answers(uri)
     return import_mlflow().MlflowClient(tracking_uri=uri)
+
+
+def create_sqlite(uri: str) -> None:
+    """Make the database of a SQLite store that has none, elsewhere, and put it in place when it is whole.
+
+    MLflow makes one in dozens of steps, and cannot open what a process has left that was killed between them.
+    """
+    file = sqlite_file(uri)
+    if file.exists() and file.stat().st_size:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "mlflow.db"
+        import_mlflow().MlflowClient(tracking_uri=f"{SQLITE}{made}").search_experiments(max_results=1)
+        with replace_file(file) as database:
+            database.write(made.read_bytes())
