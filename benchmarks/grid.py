@@ -1,17 +1,14 @@
 """What a grid of sixteen conversions costs beside its parts: one training, and sixteen evaluations.
 
-    python benchmarks/grid.py              # MNIST, cnn2d, three epochs: about a quarter of an hour
-    python benchmarks/grid.py --keep-grid  # only the parts anew
+    python benchmarks/grid.py              # MNIST, cnn2d, three epochs: about ten minutes
     python benchmarks/grid.py --report     # only the page, from the figures kept before
 
 It wants MNIST prepared (TFDS_DATA_DIR). The grid is the command of a user, in an empty folder: its time is that of the
-whole process. The parts are timed in a process of their own, through the Python interface, with the default loggers and
-callbacks: the fit of the first run, and what each run takes that need not train, from looking for its training to its
-report. CPU seconds, of all threads, are beside those of the clock: other processes disturb them less.
+whole process. Within it, the trainer's stages are timed as the jobs come to them, so that whatever runs beside
+disturbs the whole and its parts alike. CPU seconds, of all threads, are beside those of the clock.
 """
 
 import argparse
-import itertools
 import json
 import resource
 import subprocess
@@ -30,81 +27,79 @@ GRID = [
     f"conversion.synapse={','.join(map(str, SYNAPSES))}",
 ]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+STAGES = ("fit", "convert", "evaluate")
 
 
-class Watch:
-    """Reads both clocks of this process."""
+def timed(words):
+    """Run a command of snnpipe in this process, and leave what each stage took in ``stages.json``."""
+    from snnpipe.cli import main
+    from snnpipe.trainer import Trainer
 
-    def __init__(self):
-        self.began = {name: clock() for name, clock in CLOCKS.items()}
+    spent = []
 
-    def read(self):
-        return {name: clock() - self.began[name] for name, clock in CLOCKS.items()}
+    def clocked(name):
+        stage = getattr(Trainer, name)
 
+        def run(*arguments):
+            began = {clock: read() for clock, read in CLOCKS.items()}
+            try:
+                return stage(*arguments)
+            finally:
+                spent.append({"stage": name} | {clock: read() - began[clock] for clock, read in CLOCKS.items()})
 
-def parts(folder):
-    """Return seconds of importing, of one training and of each of the sixteen evaluations, with all that they leave."""
-    watch = Watch()
-    from hydra import compose, initialize_config_module
+        return run
 
-    from snnpipe.compat import import_nengo_dl
-    from snnpipe.config import build, resolve
-
-    import_nengo_dl()
-    found = {"starting": watch.read(), "evaluations": []}
-    for scale, synapse in itertools.product(SCALES, SYNAPSES):
-        settings = [f"conversion.scale_firing_rates={scale}", f"conversion.synapse={synapse}"]
-        with initialize_config_module("snnpipe.conf", version_base="1.3"):
-            composed = compose("config", overrides=[*COMMON, *settings, f"paths.mlruns={folder}"])
-        with build(resolve(composed)) as trainer:
-            watch = Watch()
-            trainer.fit()
-            if "training" not in found:
-                found["training"] = watch.read()
-                watch = Watch()
-            trainer.convert()
-            trainer.evaluate()
-            found["evaluations"].append(watch.read())
-    return found
+    for name in STAGES:
+        setattr(Trainer, name, clocked(name))
+    sys.argv = ["snnpipe", *words]
+    try:
+        main()
+    finally:
+        Path("stages.json").write_text(json.dumps(spent))
 
 
 def grid():
-    """Return seconds of the whole command, and the trainings it did."""
+    """Return seconds of the whole command and of its stages, and the trainings it did."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        command = [sys.executable, "-m", "snnpipe", "-m", *COMMON, *GRID]
+        command = [sys.executable, __file__, "--timed", "-m", *COMMON, *GRID]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds = {"wall": time.perf_counter() - began, "cpu": used.ru_utime + used.ru_stime}
+        stages = json.loads((Path(folder) / "stages.json").read_text())
         from mlflow import MlflowClient
 
         runs = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db").search_runs(["1"])
     jobs = [run.data.tags for run in runs if "sweep.job" in run.data.tags]
-    return {"jobs": len(jobs), "trainings": sum(tags["fit.reused"] == "false" for tags in jobs), "grid": seconds}
+    trainings = sum(tags["fit.reused"] == "false" for tags in jobs)
+    return {"jobs": len(jobs), "trainings": trainings, "grid": seconds, **_parts(stages)}
+
+
+def _parts(stages):
+    """Return seconds of the first fit, which trains, and of each job beside it."""
+    evaluations = []
+    for stage in stages[1:]:
+        if stage["stage"] == "fit" or not evaluations:
+            evaluations.append(dict.fromkeys(CLOCKS, 0.0))
+        for clock in CLOCKS:
+            evaluations[-1][clock] += stage[clock]
+    return {"training": {clock: stages[0][clock] for clock in CLOCKS}, "evaluations": evaluations}
 
 
 def main():
     """Measure, and write the page."""
+    if sys.argv[1:2] == ["--timed"]:
+        timed(sys.argv[2:])
+        return
     from runs_report import write
     from simulate import machine
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--report", action="store_true")
-    parser.add_argument("--keep-grid", action="store_true")
-    parser.add_argument("--parts", action="store_true", help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    if told.parts:
-        with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(parts(folder)))
-        return
-    if not told.report:
-        kept = STORE / "grid.json"
-        measured = json.loads(kept.read_text()) if told.keep_grid else grid()
-        done = subprocess.run([sys.executable, __file__, "--parts"], check=True, stdout=subprocess.PIPE, text=True)
-        measured |= json.loads(done.stdout.splitlines()[-1])
-        measured |= {"measured": time.strftime("%Y-%m-%d"), "machine": machine(), "command": [*COMMON, *GRID]}
+    if not parser.parse_args().report:
+        measured = grid() | {"measured": time.strftime("%Y-%m-%d"), "machine": machine(), "command": [*COMMON, *GRID]}
         STORE.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(measured, indent=1))
+        (STORE / "grid.json").write_text(json.dumps(measured, indent=1))
     write(STORE, ROOT / "docs")
 
 

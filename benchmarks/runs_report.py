@@ -50,7 +50,7 @@ def _grid(found):
     evaluations = found["evaluations"]
     clocks = ("wall", "cpu")
     summed = {clock: sum(one[clock] for one in evaluations) for clock in clocks}
-    together = {c: found["starting"][c] + found["training"][c] + summed[c] for c in clocks}
+    together = {c: found["training"][c] + summed[c] for c in clocks}
     shortest, longest = (f(one["wall"] for one in evaluations) for f in (min, max))
 
     def row(name, seconds):
@@ -65,21 +65,20 @@ def _grid(found):
         "```",
         "",
         f"ran {found['jobs']} jobs with {found['trainings']} training, on all 10,000 test images each. The grid is the",
-        "whole command, with its default loggers and callbacks. Its parts were timed in a process of their own, with",
-        "the same: the fit of the first run, and what each of the sixteen takes beside it: to find the training, to",
-        "test the ANN, to convert, to simulate, and to write and log all that a run leaves. CPU seconds are of all",
-        "threads; other processes used the machine at the same time, and disturb them less.",
+        "whole command, with its default loggers and callbacks. Its parts are timed within it: the fit of the first",
+        "job, and what each of the sixteen takes beside it: to find the training, to test the ANN, to convert, to",
+        "simulate, and to write and log all that a run leaves. CPU seconds are of all threads.",
         f"Measured {found['measured']} on {found['machine']}.",
         "",
         _row("", "wall, s", "CPU, s"),
         _row("---", "---", "---"),
-        row("importing", found["starting"]),
         row("one training", found["training"]),
         row(f"sixteen evaluations ({shortest:.1f} to {longest:.1f} s each)", summed),
         row("parts together", together),
         _row("**the grid**", *(f"**{cell}**" for cell in more)),
         "",
-        "What the grid does beside its parts: building each job's model and plan, opening its run, and the table.",
+        "What the grid does beside its parts: importing TensorFlow, building each job's parts and plan, opening and",
+        "closing its run, and the table.",
         "",
     ]
 

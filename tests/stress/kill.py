@@ -66,7 +66,7 @@ class Tally:
         with self.lock:
             if self.moments.random() < 0.2:
                 return self.moments.uniform(0.2 * opened, opened)
-            return self.moments.uniform(opened, opened + 0.7 * (ended - opened))
+            return self.moments.uniform(opened, opened + 0.5 * (ended - opened))
 
 
 def start(folder, path):
@@ -181,11 +181,16 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="trials at once (2)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
     told = parser.parse_args()
+    from snnpipe import TfdsDataModule
+
     FORKS.set_forkserver_preload(["tests.stress.loaded"])
     tally = Tally(told.kills, time.monotonic() + 60 * told.minutes, random.Random(told.seed))
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kill.") as name, concurrent.futures.ThreadPoolExecutor(told.jobs) as pool:
         folder = Path(name)
+        TfdsDataModule("digits", data_dir=str(folder / "tfds")).prepare_data()
+        for path in PATHS:
+            shutil.copytree(folder / "tfds", folder / path / "tfds")
         expected = dict(zip(PATHS, pool.map(lambda path: reference(folder / path, path), PATHS), strict=True))
 
         def trials(worker):
@@ -194,7 +199,7 @@ def main():
                     return
                 path = PATHS[(i + worker) % len(PATHS)]
                 if i % 5:
-                    shutil.copytree(folder / path / "tfds", folder / f"worker{worker}-{i}" / "tfds")
+                    shutil.copytree(folder / "tfds", folder / f"worker{worker}-{i}" / "tfds")
                 trial(folder / f"worker{worker}-{i}", path, expected[path], tally)
 
         list(pool.map(trials, range(told.jobs)))
