@@ -1,6 +1,6 @@
 """Kill runs at random moments, start them again, and compare what they end with.
 
-    python -m tests.stress.kill --kills 200            # in the root of the sources: about @@ minutes on two cores
+    python -m tests.stress.kill --kills 200            # in the root of the sources: half an hour on two cores
 
 A trial is one run in an empty folder; of every fifth, the dataset is not prepared yet. Its process is killed
 (SIGKILL) at a random moment, and the same command goes on, until it ends by itself. Then it must have left what an
