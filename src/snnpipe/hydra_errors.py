@@ -104,12 +104,8 @@ def _of_no_kind(error: Exception, overrides: Sequence[str]) -> str:
 def _fails_alone(override: str, words: Sequence[str], kind: type[Exception]) -> bool:
     try:
         _compose([override], words)
-    except HydraException:
-        return False
-    except kind:
-        return True
-    except Exception:
-        return False
+    except Exception as error:  # one of another kind is not the error that is explained
+        return isinstance(error, kind) and not isinstance(error, HydraException)
     return False
 
 

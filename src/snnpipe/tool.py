@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from snnpipe.errors import LoggingError, UserError, as_line, one_line
-from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, open_client, store_uri
+from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, open_client, sqlite_file, store_uri
 from snnpipe.masking import masked_traceback
 
 _FAULT, _MISTAKE, _INTERRUPTED = 1, 2, 130
@@ -55,11 +55,9 @@ def open_store(tracking_uri: str | None) -> tuple[str, Any]:
 
 def require_store(uri: str) -> None:
     """Raise `LoggingError` where a SQLite store is not there: MLflow would make an empty one."""
-    from pathlib import Path
-
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+    if uri.startswith(SQLITE) and not sqlite_file(uri).is_file():
         raise LoggingError(
-            f"there is no store {uri.removeprefix(SQLITE)} yet: `python -m snnpipe` makes one where it runs, and "
+            f"there is no store {sqlite_file(uri)} yet: `python -m snnpipe` makes one where it runs, and "
             "--tracking-uri names another"
         )
 
