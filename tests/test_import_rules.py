@@ -32,12 +32,19 @@ HOMES = {
             "training.nengo_dl",
             "simulators.nengo_dl",
         ),
+        *("neurons.choice", "neurons.clipped", "conversion.nengo_dl_layers"),
         *(f"conversion.{name}" for name in ("nengo_dl", "native_layers", "nengo_objects", "lif_by_hand")),
     },
-    "nengo_dl": {"conversion.nengo_dl", "training.nengo_dl", "simulators.nengo_dl"},
+    "nengo_dl": {
+        *("neurons.clipped", "conversion.nengo_dl", "conversion.nengo_dl_layers", "conversion.refusals"),
+        *("training.nengo_dl", "simulators.nengo_dl"),
+    },
     "matplotlib": {"artifacts.plots", "artifacts.review_plots", "artifacts.sweep_plots"},
     "numba": {"simulators.event_kernel"},
-    "scipy": {"metrics.intervals", "simulators.event_program", "simulators.event_rows", "simulators.linear_maps"},
+    "scipy": {
+        *("pooling", "conversion.nengo_dl_layers"),
+        *("metrics.intervals", "simulators.event_program", "simulators.event_rows", "simulators.linear_maps"),
+    },
 }
 MODULES = sorted(
     str(p.relative_to(SOURCE).with_suffix("")).replace("/", ".").removesuffix(".__init__")

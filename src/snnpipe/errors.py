@@ -25,18 +25,22 @@ class UserError(SnnPipeError):
     """What was asked for cannot be done; the message says what, where, what it takes and the cure."""
 
 
-class ConfigError(UserError):
-    """One or more keys of the configuration have a value outside their domain.
+class SeveralProblems(UserError):  # noqa: N818  # what it is, and not an error of its own
+    """A mistake, or several at once.
 
     Parameters
     ----------
     problems
-        One line per mistake, each beginning with the key.
+        A line each.
     """
 
     def __init__(self, *problems: str):
         self.problems = tuple(map(mask, problems))
         super().__init__("; ".join(problems))
+
+
+class ConfigError(SeveralProblems):
+    """One or more keys of the configuration have a value outside their domain; each line begins with its key."""
 
 
 class DataError(UserError):
@@ -51,8 +55,8 @@ class TrainingError(UserError):
     """A training path cannot train this model, or training diverged."""
 
 
-class ConversionError(UserError):
-    """A model has layers that cannot become spiking as configured."""
+class ConversionError(SeveralProblems):
+    """A model has layers that cannot become spiking as configured: a line each, then what cures all of them."""
 
 
 class SimulationError(UserError):

@@ -1,10 +1,12 @@
 """What training and conversion both need to know of a Keras model's graph."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from snnpipe.compat import import_tf_keras
+from snnpipe.compat import import_tensorflow, import_tf_keras
 from snnpipe.errors import ModelError
+from snnpipe.rectifiers import Identity, Rectifier, applied
 
 if TYPE_CHECKING:
     import tf_keras
@@ -46,31 +48,106 @@ def nodes(model: "tf_keras.Model") -> Iterator[Any]:
         yield from by_depth[depth]
 
 
+def arguments(node: Any, replace: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what a node calls its layer with, each Keras tensor of it replaced."""
+    keras_inputs = {id(tensor) for tensor in node.keras_inputs}
+
+    def one(value: Any) -> Any:
+        return replace(value) if id(value) in keras_inputs else value
+
+    args, kwargs = import_tensorflow().nest.map_structure(one, (node.call_args, node.call_kwargs))
+    return args, kwargs
+
+
+def as_function(node: Any) -> Callable[[Any], Any]:
+    """Return a node of one input as a function of it, its layer acting as in testing."""
+    args, kwargs = arguments(node, lambda tensor: _HERE)
+    kwargs = {name: value for name, value in kwargs.items() if name != "training"}
+    if acts_in_training(node.layer):
+        kwargs["training"] = False
+
+    def function(x: Any) -> Any:
+        put: Any = import_tensorflow().nest.map_structure(lambda value: x if value is _HERE else value, (args, kwargs))
+        return node.layer(*put[0], **put[1])
+
+    return function
+
+
+_HERE = object()
+"""Where a function's argument goes."""
+
+
+def acts_in_training(layer: Any) -> bool:
+    """Whether a layer may act otherwise in training than in testing."""
+    return bool(layer._expects_training_arg)  # Keras has no public way to ask
+
+
+def is_op(layer: Any) -> bool:
+    """Whether a layer is an operation of TensorFlow's that was called on a Keras tensor."""
+    return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda")
+
+
+_BY_OP: "WeakKeyDictionary[Any, Rectifier | Identity | None]" = WeakKeyDictionary()
+
+
+def _of_op(layer: Any) -> Rectifier | Identity | None:
+    if layer not in _BY_OP:
+        node = layer.inbound_nodes[0] if layer.inbound_nodes else None
+        one_input = node is not None and len(node.keras_inputs) == 1
+        _BY_OP[layer] = applied(as_function(node)) if one_input else None
+    return _BY_OP[layer]
+
+
+def _applied_by(layer: Any) -> Rectifier | Identity | None:
+    """Return the rectifier that a layer applies, or that it applies nothing; None for anything else."""
+    kind = type(layer).__name__
+    if kind == "ReLU":
+        if layer.threshold:
+            return None
+        max_value = None if layer.max_value is None else float(layer.max_value)
+        return Rectifier(float(layer.negative_slope), max_value)
+    if kind == "LeakyReLU":
+        return Rectifier(float(f"{float(layer.alpha):.6g}"))
+    if is_op(layer):
+        return _of_op(layer)
+    activation = getattr(layer, "activation", None)
+    if activation is None:
+        return Identity() if kind != "Softmax" else None
+    if hasattr(layer, "recurrent_activation") or getattr(activation, "weights", None):
+        return None
+    return applied(activation)
+
+
+def rectifier(layer: Any) -> Rectifier | None:
+    """Return the rectifier that a layer applies to its output, None if it applies another function or none.
+
+    One that is leaky and clipped is none of the neurons'.
+    """
+    found = _applied_by(layer)
+    if not isinstance(found, Rectifier) or (found.negative_slope and found.max_value is not None):
+        return None
+    return found
+
+
 def activation_name(layer: Any) -> str:
     """Return the name of the activation that a layer applies, ``linear`` if it applies none."""
     kind = type(layer).__name__
-    if kind in ("ReLU", "LeakyReLU", "Softmax"):
-        return {"ReLU": "relu", "LeakyReLU": "leaky_relu", "Softmax": "softmax"}[kind]
-    if is_relu_op(layer):
-        return "relu"
-    activation = getattr(layer, "activation", None)
-    if activation is None:
+    found = _applied_by(layer)
+    if isinstance(found, Rectifier):
+        return "relu" if found.plain else "leaky_relu" if found.max_value is None else "clipped_relu"
+    if kind == "Softmax":
+        return "softmax"
+    if isinstance(found, Identity):
         return "linear"
+    if is_op(layer):
+        return str(layer.get_config().get("function", kind))
+    activation = getattr(layer, "activation", layer)
     return str(getattr(activation, "__name__", type(activation).__name__))
 
 
-def is_relu_op(layer: Any) -> bool:
-    """Whether a layer is ``tf.nn.relu`` called on a Keras tensor."""
-    return type(layer).__name__ == "TFOpLambda" and layer.get_config().get("function") == "nn.relu"
-
-
 def is_neuron_layer(layer: Any) -> bool:
-    """Whether conversion makes neurons of a layer's output: whether it applies a ReLU."""
-    if activation_name(layer) != "relu":
-        return False
-    if type(layer).__name__ == "ReLU":
-        return not layer.negative_slope and not layer.threshold and layer.max_value is None
-    return True
+    """Whether conversion makes neurons of a layer's output: whether it applies a rectifier."""
+    return rectifier(layer) is not None
 
 
 def neuron_layers(model: "tf_keras.Model") -> list[Any]:

@@ -13,26 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe import __version__, signals
+from snnpipe.adapt import adapt
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.predictions import Predictions
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
-from snnpipe.checkpoint import Checkpoint, EarlierFit, check_weight_names
+from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, filter_tags, flatten, run_name, to_yaml
 from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.errors import (
     ConfigError,
     ConversionError,
-    ModelError,
     SimulationError,
     StorageError,
     UserError,
     VerificationError,
     one_line,
 )
+from snnpipe.fidelity import FEW, difference, require_same_rates
 from snnpipe.files import leftovers, locked, make_folder
 from snnpipe.fingerprint import fit_fingerprint
-from snnpipe.keras_graph import activation_name
 from snnpipe.masking import masked, masked_traceback
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
@@ -57,7 +57,7 @@ from snnpipe.run_log import FitLog, RunLog, attempt
 from snnpipe.run_result import RunResult, UnsavedWeightsError
 from snnpipe.summary import description
 from snnpipe.training_state import TrainingStates
-from snnpipe.types import DataSpec, RunState, SpikingNetwork
+from snnpipe.types import RunState, SpikingNetwork
 
 if TYPE_CHECKING:
     import tf_keras
@@ -227,9 +227,9 @@ class Trainer:
         self.data.setup()
         spec = self._state.spec = self.data.spec
         start_afresh(self.seed)
-        self.model = self.architecture.build(spec)
-        _check_model(self.model, spec)
-        plan = self._state.plan = self.converter.explain(self.model)
+        adapted = adapt(self.architecture.build(spec), spec)
+        self.model = adapted.model
+        plan = self._state.plan = replace(self.converter.explain(self.model), notes=adapted.notes)
         plan.require_convertible()
         if not any(layer.neurons for layer in plan.layers):
             raise ConversionError("model: none of its layers becomes neurons: give it a layer with a ReLU")
@@ -239,7 +239,10 @@ class Trainer:
                 "take 'last' or 'mean'"
             )
         self.training.check(self.model)
-        self._check_simulator(self.converter.convert(self.model, self.seed))
+        untrained = self.converter.convert(self.model, self.seed)
+        self._check_simulator(untrained)
+        drawn = np.random.default_rng(self.seed).uniform(-1, 1, (FEW, *spec.image_shape)).astype(np.float32)
+        require_same_rates(untrained, self.model, drawn, self.simulator)
         self._log.tell("on_prepare_end", self._state)
         return self.model
 
@@ -292,6 +295,11 @@ class Trainer:
             raise UserError("Trainer.convert: there is no model yet: call fit() first")
         self._log.stage("convert")
         self.network = self._state.network = self.converter.convert(self.model, self.seed)
+        if self._state.spec is not None:
+            (_, images, _), *_ = TestPass(self.data, self.simulator, self.encoder, self.seed, self.network).batches(
+                FEW, FEW
+            )
+            require_same_rates(self.network, self.model, images, self.simulator)
         self._log.tell("on_convert_end", self._state)
         return self.network
 
@@ -449,10 +457,16 @@ class Trainer:
         verification = images.verify(opened)
         self._record(verification.metrics())
         if problem := verification.problem(TOLERANCE[self.simulator.precision]):
-            raise VerificationError(
-                f"simulator.verify_images={verification.images}: {problem}. Take simulator=nengo_dl for figures to "
-                "rely on; simulator.precision=float64 tells rounding from a mistake in the simulator"
+            assert self.model is not None and self.network is not None
+            (_, few, _), *_ = images.batches(FEW, FEW)
+            wrong = difference(self.network, self.model, few, self.simulator.reference())
+            cure = (
+                f"It is the reference that is wrong: {wrong}: take simulator.verify_images=0"
+                if wrong
+                else "Take simulator=nengo_dl for figures to rely on; simulator.precision=float64 tells rounding from "
+                "a mistake in the simulator"
             )
+            raise VerificationError(f"simulator.verify_images={verification.images}: {problem}. {cure}")
 
     def _diagnose(self, images: TestPass) -> Diagnosis:
         """Trace what the conversion lost to layers."""
@@ -568,22 +582,3 @@ class Trainer:
             attempt(failures, lambda: self._log.artifact(write_text(self.output_dir / "traceback.txt", text), ""))
         for failure in failures:  # the first error is the one to report
             error.add_note(f"and while the run was being ended: {type(failure).__name__}: {one_line(failure)}")
-
-
-def _check_model(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> None:
-    shape = getattr(model, "output_shape", None)
-    if shape != (None, spec.n_classes):
-        raise ModelError(
-            f"model: its output has shape {shape}, and this dataset needs (None, {spec.n_classes}): one raw logit per "
-            "class"
-        )
-    if isinstance(model, NativeNetwork):
-        if model.input_shape[1] != np.prod(spec.image_shape):
-            raise ModelError(
-                f"model: its input node has {model.input_shape[1]} values, and an image of {spec.name} has "
-                f"{np.prod(spec.image_shape)}"
-            )
-        return
-    check_weight_names(model)
-    if activation_name(model.layers[-1]) == "softmax":
-        raise ModelError(f"model: its output {model.layers[-1].name!r} is a softmax: leave it out and give raw logits")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from snnpipe.diagnosis.values import Diagnosis
     from snnpipe.metrics.outcome import Outcome
+    from snnpipe.rectifiers import Rectifier
     from snnpipe.training_state import TrainingState
 
 _MAX_INT = 2**31 - 1
@@ -156,6 +157,8 @@ class PlannedLayer:
     - ``passthrough``: reorders or passes on values, costs nothing;
     - ``fallback``: runs as a TensorNode in software only (``conversion.allow_fallback=true``);
     - ``unsupported``: cannot be converted; ``reason`` says why and the cure.
+
+    ``rate_units`` counts the units that pass on a rate at every step and no spikes.
     """
 
     name: str
@@ -165,15 +168,28 @@ class PlannedLayer:
     reason: str = ""
     shape: tuple[int, ...] = ()
     neurons: int = 0
+    rate_units: int = 0
     scale_firing_rates: float | None = None
     synapse: "float | str | nengo.synapses.LinearFilter | None" = None
 
 
 @dataclass(frozen=True)
 class ConversionPlan:
-    """What conversion will make of each layer, known before anything is trained."""
+    """What conversion will make of each layer, known before anything is trained.
+
+    Attributes
+    ----------
+    layers
+        The layers, from input to output.
+    notes
+        What differs from the model that was given, a sentence each.
+    cure
+        What would let all of the unsupported layers run; empty where nothing would.
+    """
 
     layers: tuple[PlannedLayer, ...]
+    notes: tuple[str, ...] = ()
+    cure: str = ""
 
     @property
     def unsupported(self) -> tuple[PlannedLayer, ...]:
@@ -188,12 +204,10 @@ class ConversionPlan:
     def require_convertible(self) -> None:
         """Raise `ConversionError` where layers cannot be converted, naming each and the cure."""
         if self.unsupported:
-            raise ConversionError(
-                "; ".join(
-                    f"layer {layer.name!r} ({layer.kind}) cannot be converted: {layer.reason}"
-                    for layer in self.unsupported
-                )
-            )
+            refused = [
+                f"layer {layer.name!r} ({layer.kind}) cannot be converted: {layer.reason}" for layer in self.unsupported
+            ]
+            raise ConversionError(*refused, *filter(None, [self.cure]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,6 +281,9 @@ class SpikingNetwork:
         read from a native network. None for a native network that cannot be read as layers.
     unreadable
         Why there is no ``keras_model``.
+    rectifiers
+        The rectifier of the Keras model that each layer of neurons stands for, by its name: with rates in place of
+        spikes the network computes what the model does. Empty where no conversion promises that.
     output_layer
         Name of the layer of neurons that the output is read from, None where the output is linear.
     output_synapse
@@ -284,6 +301,7 @@ class SpikingNetwork:
     layers: tuple[NeuronLayer, ...]
     keras_model: "tf_keras.Model | None" = None
     unreadable: str = ""
+    rectifiers: "Mapping[str, Rectifier]" = field(default_factory=dict)
     output_layer: str | None = None
     output_synapse: "float | nengo.synapses.LinearFilter | None" = None
     first_layer_macs: int = 0
@@ -299,6 +317,22 @@ class ImageEncoder(Protocol):
         self, images: NDArray[np.float32], image_ids: Sequence[int], first_step: int, n_steps: int
     ) -> NDArray[np.float32]:
         """Return the input over time, shape ``(b, n_steps, n)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """What a network gives for constant images if its neurons pass on their rates at once, without filters.
+
+    Attributes
+    ----------
+    layers
+        Output of each layer of neurons, shape ``(b, n)``, by its name.
+    output
+        Of the network, shape ``(b, c)``.
+    """
+
+    layers: Mapping[str, NDArray[np.floating[Any]]]
+    output: NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -244,7 +244,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 def _plan(plan: ConversionPlan) -> dict[str, Any]:
     header, rows = plan_table(plan)
-    return {"header": header, "rows": rows}
+    return {"header": header, "rows": rows, "notes": plan.notes}
 
 
 def _figures(folder: Path, layers: Sequence[str]) -> Iterator[dict[str, str]]:

@@ -62,11 +62,14 @@ def plan_table(plan: ConversionPlan) -> tuple[list[str], list[list[str]]]:
 def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
     """Write a conversion plan as ``plan.json`` and as a table in ``plan.md``."""
     header, rows = plan_table(plan)
+    table = markdown_table([header, *rows])
     return [
         checked_files.write_json(
-            folder / "plan.json", {"layers": [_plain(layer) for layer in plan.layers]}, PLAN_FORMAT
+            folder / "plan.json",
+            {"layers": [_plain(layer) for layer in plan.layers], "notes": list(plan.notes)},
+            PLAN_FORMAT,
         ),
-        write_text(folder / "plan.md", f"# Conversion plan\n\n{markdown_table([header, *rows])}\n"),
+        write_text(folder / "plan.md", "\n\n".join(["# Conversion plan", *plan.notes, table]) + "\n"),
     ]
 
 
@@ -95,7 +98,7 @@ def read_plan(path: str | Path) -> ConversionPlan:
         layers = [PlannedLayer(**{**layer, "shape": tuple(layer["shape"])}) for layer in content["layers"]]
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"conversion plan {path} is damaged: {one_line(error)}") from error
-    return ConversionPlan(tuple(layers))
+    return ConversionPlan(tuple(layers), tuple(content.get("notes", ())))
 
 
 def write_diagnosis(folder: Path, diagnosis: Diagnosis) -> list[Path]:

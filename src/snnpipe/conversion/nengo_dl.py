@@ -1,21 +1,23 @@
 """Conversion with NengoDL: a plan for each layer first, then the spiking network."""
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import SimpleNamespace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnpipe.adapt import flattened
 from snnpipe.compat import import_nengo_dl
+from snnpipe.conversion.nengo_dl_layers import make_converter
 from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
-from snnpipe.conversion.prepare import Changes, find_changes, prepare
+from snnpipe.conversion.rewrite import Rewritten, prepare, rewrite
 from snnpipe.conversion.synapses import fan_out, first_layers, macs
-from snnpipe.errors import ConfigError, ConversionError
-from snnpipe.keras_graph import activation_name, functional, is_neuron_layer, is_relu_op, neuron_layers, nodes
+from snnpipe.errors import ConfigError, ConversionError, UserError, one_line
+from snnpipe.keras_graph import is_op, nodes, rectifier
 from snnpipe.layer_values import per_layer
 from snnpipe.native import NativeNetwork
+from snnpipe.neurons.choice import neurons_for
+from snnpipe.rectifiers import Rectifier
 from snnpipe.schema import check_fields
 from snnpipe.types import (
     ConversionPlan,
@@ -30,8 +32,6 @@ from snnpipe.types import (
 if TYPE_CHECKING:
     import nengo
     import tf_keras
-
-_PASSTHROUGH = ("InputLayer", "Flatten", "Reshape")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,101 +75,81 @@ class NengoDLConverter:
         ------
         ConfigError
             If a per-layer setting names no layer of neurons.
+        ConversionError
+            If it is a network written in Nengo.
         """
-        import_nengo_dl()
-        if isinstance(model, NativeNetwork):
-            raise ConversionError(
-                "conversion=nengo_dl converts Keras models, and this network is written in Nengo: take "
-                "conversion=identity"
-            )
-        model = functional(model)
-        changes = find_changes(model, self.max_to_avg_pool)
-        settings = self._settings(model)
+        model = _keras(model)
+        rewritten = rewrite(model, self.max_to_avg_pool)
+        plan = self._plan(model, rewritten, self._settings(model, rewritten))
+        if plan.unsupported and not self.allow_fallback and self._fallback_works(model):
+            return replace(plan, cure="conversion.allow_fallback=true runs such layers in software only")
+        return plan
+
+    def _plan(
+        self, model: "tf_keras.Model", rewritten: Mapping[str, Rewritten], settings: "Mapping[str, _LayerSettings]"
+    ) -> ConversionPlan:
         seen: set[str] = set()
         planned = []
         for node in nodes(model):
-            planned.append(self._explain_layer(node, changes, settings, shared=node.layer.name in seen))
-            seen.add(node.layer.name)
+            name = node.layer.name
+            planned.append(self._planned(node, rewritten[name], settings.get(name), shared=name in seen))
+            seen.add(name)
         return ConversionPlan(tuple(planned))
 
-    def _explain_layer(
-        self, node: Any, changes: Changes, settings: "Mapping[str, _LayerSettings]", shared: bool
-    ) -> PlannedLayer:
-        layer, kind = node.layer, type(node.layer).__name__
-        name, shape = layer.name, tuple(node.outputs.shape[1:])
-
-        def planned(status: Any, becomes: str, reason: str = "", **more: Any) -> PlannedLayer:
-            return PlannedLayer(name, kind, status, becomes, reason, shape, **more)
-
+    def _planned(self, node: Any, rewritten: Rewritten, own: "_LayerSettings | None", shared: bool) -> PlannedLayer:
+        layer, shape = node.layer, tuple(node.outputs.shape[1:])
+        plan = PlannedLayer(layer.name, type(layer).__name__, "native", rewritten.becomes, rewritten.note, shape)
         if shared:
-            return planned("unsupported", "-", "it is applied more than once: give each application a layer of its own")
-        if name in changes.dropped:
-            return planned("folded", "nothing", changes.dropped[name])
-        if name in changes.folded_into:
-            return planned("folded", f"weights of {changes.folded_into[name]}")
-        if kind in _PASSTHROUGH:
-            return planned("passthrough", "input node" if kind == "InputLayer" else "the same values, reordered")
-        if "MaxPool" in kind and name not in changes.averaged and not self.allow_fallback:
-            return planned(
-                "unsupported",
-                "-",
-                "spiking neurons have no maximum: choose average pooling in the model, "
-                "conversion.max_to_avg_pool=true (which changes what it computes), or "
-                "conversion.allow_fallback=true (which runs it in software only)",
-            )
-        convertible, why = self._native(layer, changes)
-        if not convertible:
-            if self.allow_fallback:
-                return planned("fallback", "TensorNode", why)
-            return planned("unsupported", "-", f"{why}; conversion.allow_fallback=true runs it in software only")
-        if is_neuron_layer(layer):
-            own = settings[name]
-            return planned(
-                "native",
-                own.neuron_name,
-                neurons=int(np.prod(shape)),
+            reason = "it is applied more than once: give each application a layer of its own"
+            return replace(plan, status="unsupported", becomes="-", reason=reason)
+        if rewritten.problem:
+            why_not = _no_fallback(node) if self.allow_fallback else ""
+            if self.allow_fallback and not why_not:
+                return replace(plan, status="fallback", becomes="TensorNode", reason=rewritten.problem)
+            reason = "; ".join(filter(None, [rewritten.problem, why_not]))
+            return replace(plan, status="unsupported", becomes="-", reason=reason)
+        if rewritten.folded:
+            return replace(plan, status="folded")
+        if rewritten.becomes in ("input node", "the same values, reordered"):
+            return replace(plan, status="passthrough")
+        size = int(np.prod(shape))
+        if own is not None:
+            return replace(
+                plan,
+                becomes=own.neuron_name,
+                reason=own.why_not_spiking,
+                neurons=size,
+                rate_units=0 if own.neurons.spiking else size,
                 scale_firing_rates=own.scale,
                 synapse=own.synapse,
             )
-        activation = activation_name(layer)
-        if activation in ("sigmoid", "tanh", "leaky_relu"):
-            return planned("native", f"rate neurons ({activation})", "not spiking: only a ReLU becomes spiking neurons")
-        becomes = "average pooling" if name in changes.averaged else "linear connection"
-        return planned("native", becomes, "softmax dropped" if name == changes.softmax else "")
+        if rewritten.becomes.startswith("rate neurons"):
+            return replace(plan, reason="not spiking: only a ReLU becomes spiking neurons", rate_units=size)
+        return plan
 
-    def _native(self, layer: Any, changes: Changes) -> tuple[bool, str]:
-        """Return whether NengoDL has Nengo objects for a layer, and why not."""
-        from nengo_dl.converter import Converter, LayerConverter
+    def _fallback_works(self, model: "tf_keras.Model") -> bool:
+        """Whether the model converts, and computes the same, with TensorNodes."""
+        with_fallback = replace(self, allow_fallback=True)
+        try:
+            with_fallback.convert(model, 0)
+        except UserError:
+            return False
+        return True
 
-        if is_relu_op(layer):
-            return True, ""
-        kind = type(layer).__name__
-        if kind == "Conv3D" and layer.groups > 1:
-            return False, "TensorFlow has no 3-D convolution with groups on a CPU, and NengoDL none at all"
-        if kind in ("Sequential", "Functional", "Model"):
-            return False, "a model inside a model is not supported: use its layers directly"
-        converter = Converter.converters.get(type(layer))
-        if converter is None:
-            return False, f"Nengo has nothing for a layer of type {kind}"
-        settings = SimpleNamespace(inference_only=True, max_to_avg_pool=self.max_to_avg_pool, temporal_model=False)
-        ok, why = converter.convertible(layer, settings)
-        if not ok:
-            return False, str(why)
-        activation = getattr(layer, "activation", None)
-        known = list(LayerConverter.activation_map)
-        if layer.name != changes.softmax and activation is not None and activation not in known:
-            return False, f"Nengo has no neurons for the activation {activation_name(layer)!r}"
-        return True, ""
-
-    def _settings(self, model: "tf_keras.Model") -> "dict[str, _LayerSettings]":
+    def _settings(self, model: "tf_keras.Model", rewritten: Mapping[str, Rewritten]) -> "dict[str, _LayerSettings]":
         """Return the settings of each layer of neurons."""
-        names = [layer.name for layer in neuron_layers(model)]
+        names = [name for name, own in rewritten.items() if own.becomes == "neurons" and not own.problem]
         scales = per_layer(self.scale_firing_rates, names, 1.0, "conversion.scale_firing_rates")
         synapses: dict[str, Any] = per_layer(self.synapse, names, None, "conversion.synapse")
-        neurons: dict[str, Any] = per_layer(self.neuron, names, None, "conversion.neuron")
-        for name, neuron in neurons.items():
-            _check_neuron(neuron, scales[name], name)
-        return {name: _LayerSettings(name, scales[name], _filter(synapses[name]), neurons[name]) for name in names}
+        asked: dict[str, Any] = per_layer(self.neuron, names, None, "conversion.neuron")
+        found = {}
+        for name in names:
+            _check_neuron(asked[name], scales[name], name)
+            own = rectifier(model.get_layer(name))
+            assert own is not None
+            neurons, why = neurons_for(own, asked[name], scales[name])
+            found[name] = _LayerSettings(name, scales[name], _filter(synapses[name]), own, neurons, why)
+        return found
 
     # ------------------------------------------------------------------ the network
 
@@ -190,21 +170,29 @@ class NengoDLConverter:
         ConfigError
             If a per-layer setting names no layer of neurons, or does not fit the neuron type.
         """
-        plan = self.explain(model)
-        plan.require_convertible()
-        nengo_dl = import_nengo_dl()
-        graph = functional(model)
-        settings = self._settings(graph)
-        ready = prepare(graph, find_changes(graph, self.max_to_avg_pool))
-        converter = nengo_dl.Converter(
-            ready,
-            allow_fallback=self.allow_fallback,
-            inference_only=True,
-            scale_firing_rates={ready.get_layer(name): own.scale for name, own in settings.items()},
-        )
+        graph = _keras(model)
+        rewritten = rewrite(graph, self.max_to_avg_pool)
+        settings = self._settings(graph, rewritten)
+        plan = self._plan(graph, rewritten, settings)
+        if plan.unsupported:
+            self.explain(model).require_convertible()
+        ready = prepare(graph, rewritten)
+        fallen_back = [layer.name for layer in plan.layers if layer.status == "fallback"]
+        try:
+            converter = make_converter(
+                ready,
+                allow_fallback=self.allow_fallback,
+                inference_only=True,
+                scale_firing_rates={ready.get_layer(name): own.scale for name, own in settings.items()},
+            )
+        except Exception as error:
+            raise ConversionError(
+                f"model: NengoDL cannot convert it ({type(error).__name__}: {one_line(error)[:300]})"
+                + (f", with {', '.join(fallen_back)} in software: leave them out" if fallen_back else "")
+            ) from error
         converter.net.seed = seed
         output = converter.outputs[ready.outputs[0]]
-        if any(layer.status == "fallback" for layer in plan.layers):
+        if fallen_back:
             synapses, cost = dict.fromkeys(settings), {}
         else:
             synapses, cost = dict(fan_out(ready)), macs(ready)
@@ -234,10 +222,30 @@ class NengoDLConverter:
             output=output,
             layers=layers,
             keras_model=ready,
+            rectifiers={name: own.rectifier for name, own in settings.items()},
             output_layer=output_layer,
             first_layer_macs=sum(cost.get(name, 0) for name in first_layers(ready)),
             dense_macs=sum(cost.values()),
         )
+
+
+def _keras(model: "tf_keras.Model") -> "tf_keras.Model":
+    """Return a Keras model as a functional one without models inside it."""
+    import_nengo_dl()
+    if isinstance(model, NativeNetwork):
+        raise ConversionError(
+            "conversion=nengo_dl converts Keras models, and this network is written in Nengo: take conversion=identity"
+        )
+    return flattened(model)
+
+
+def _no_fallback(node: Any) -> str:
+    """Return why a layer cannot run as a TensorNode; empty where it can."""
+    if is_op(node.layer):
+        return "no TensorNode runs it, for it is no layer"
+    if len(node.keras_inputs) != 1:
+        return f"no TensorNode runs it, for it takes {len(node.keras_inputs)} inputs"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -245,21 +253,20 @@ class _LayerSettings:
     name: str
     scale: float
     synapse: "float | nengo.synapses.LinearFilter | None"
-    neuron: Any
+    rectifier: Rectifier
+    neurons: "nengo.neurons.NeuronType"
+    why_not_spiking: str
 
     @property
     def neuron_name(self) -> str:
-        if self.neuron is None:
-            return "RectifiedLinear"
-        base = getattr(self.neuron, "base_type", None)
-        name = type(self.neuron).__name__
+        base = getattr(self.neurons, "base_type", None)
+        name = type(self.neurons).__name__
         return f"{name}({type(base).__name__})" if base is not None else name
 
 
 def _configure(network: "nengo.Network", neurons: "nengo.ensemble.Neurons", own: _LayerSettings) -> None:
-    """Give a layer of neurons its type and synapse; NengoDL has given it its scale."""
-    if own.neuron is not None:
-        neurons.ensemble.neuron_type = with_amplitude(own.neuron, own.scale)
+    """Give a layer of neurons its type and synapse; NengoDL has given it its gain."""
+    neurons.ensemble.neuron_type = own.neurons
     if own.synapse is not None:
         for connection in network.all_connections:
             if connection.pre_obj is neurons:
@@ -291,13 +298,3 @@ def _check_neuron(neuron: Any, scale: float, layer: str) -> None:
             f"conversion.scale_firing_rates: got {scale} for layer {layer!r}, but {type(neuron).__name__} has no "
             "amplitude to undo it with: take 1, or another neuron"
         )
-
-
-def with_amplitude(neuron: "nengo.neurons.NeuronType", scale: float) -> "nengo.neurons.NeuronType":
-    """Return a neuron type whose output is divided by ``scale``."""
-    if scale == 1:
-        return neuron
-    scaled = copy.copy(neuron)
-    # Nengo's neuron types are frozen; this is how NengoDL itself sets the amplitude of a copy
-    type(scaled).amplitude.data[scaled] = neuron.amplitude / scale
-    return scaled

@@ -5,11 +5,12 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snnpipe.errors import SimulationError
 from snnpipe.schema import check_fields
 from snnpipe.simulators.filters import Filter, discrete
-from snnpipe.types import SimulationChunk, SimulationSettings, SpikingNetwork
+from snnpipe.types import Rates, SimulationChunk, SimulationSettings, SpikingNetwork
 
 if TYPE_CHECKING:
     from snnpipe.simulators.nengo_dl import NengoDLSimulator
@@ -27,6 +28,20 @@ class BuiltInSimulator(SimulationSettings):
         from snnpipe.simulators.nengo_dl import NengoDLSimulator
 
         return NengoDLSimulator(**{f.name: getattr(self, f.name) for f in fields(SimulationSettings)})
+
+    def rates(self, network: SpikingNetwork, images: NDArray[np.float32]) -> Rates:
+        """Return what a converted network gives with rates in place of spikes, through the layers that are simulated.
+
+        Parameters
+        ----------
+        network
+            With ``rectifiers``.
+        images
+            Shape ``(b, ...)``.
+        """
+        from snnpipe.simulators.graph import graph_rates
+
+        return graph_rates(network, images, self.dt)
 
 
 def require_layers(network: SpikingNetwork, simulator: str) -> None:

@@ -16,8 +16,9 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
-INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT = range(5)
-"""Kinds of layers: a changing input, spiking rectified linear neurons, LIF, integrated LIF rates, the output."""
+INPUT, INTEGRATE, CLIPPED, LIF, LIF_RATE, OUTPUT = range(6)
+"""Kinds of layers: a changing input, spiking rectified linear neurons, those with a highest current, LIF, integrated
+LIF rates, the output."""
 
 _DIRECT_BELOW = 0.1
 """Spikes per neuron and step of a constant current below which spike times are computed, not stepped to."""
@@ -222,6 +223,19 @@ def _integrate(v, current, base, decay, flags):
 
 
 @_compiled
+def _integrate_clipped(v, current, base, decay, flags, parameters):
+    """Spiking rectified linear neurons with a highest current: v += min(max(J, 0), highest), as `_integrate` does."""
+    zero, one, highest = v.dtype.type(0), v.dtype.type(1), parameters[0]
+    for i in range(v.shape[0]):
+        now = current[i]
+        x = v[i] + min(max(now + base[i], zero), highest)
+        current[i] = now * decay
+        spikes = x >= one
+        v[i] = x - one if spikes else x
+        flags[i] = np.uint8(spikes)
+
+
+@_compiled
 def _integrate_lif_rate(v, current, base, decay, flags, parameters):
     """Integrate the rate of a LIF neuron, 1 / (tau_ref + tau_rc log(1 + 1 / (J - 1))), as `_integrate` does."""
     tau_rc, tau_ref, step = parameters[0], parameters[1], parameters[2]
@@ -267,6 +281,8 @@ def _step(kind, v, refractory, current, base, decay, flags, now, parameters):
     """Update a line of neurons; ``flags`` says which spiked, ``now`` is room for their currents."""
     if kind == INTEGRATE:
         _integrate(v, current, base, decay, flags)
+    elif kind == CLIPPED:
+        _integrate_clipped(v, current, base, decay, flags, parameters)
     elif kind == LIF:
         _lif(v, refractory, current, base, decay, flags, now, parameters)
     else:
@@ -436,7 +452,7 @@ def _direct(p, w, layer, base, step, n_steps):
 def _constant_layer(p, w, layer, base, n_steps):
     """Run a layer whose current is constant: of its neurons, those whose current can make them spike."""
     kind, first = p.kind[layer], p.first[layer]
-    threshold = 0 if kind == INTEGRATE else 1
+    threshold = 0 if kind in (INTEGRATE, CLIPPED) else 1
     n = 0
     for o in range(first, first + p.size[layer]):
         i = p.order[o]

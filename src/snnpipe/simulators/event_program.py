@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snnpipe.errors import SimulationError
-from snnpipe.simulators.event_kernel import INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT, Program, aligned
+from snnpipe.simulators.event_kernel import CLIPPED, INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT, Program, aligned
 from snnpipe.simulators.event_rows import (
     NOWHERE,
     Place,
@@ -163,6 +163,10 @@ class _Compiler:
         if kind in ("SpikingRectifiedLinear", "RegularSpiking(RectifiedLinear)"):
             begins_above = np.any(layer.initial_state["voltage"].astype(self._precision) >= 1)
             return INTEGRATE, [float(begins_above)]
+        if kind == "SpikingClippedRectifiedLinear":
+            return CLIPPED, [dt * neurons.max_rate]
+        if kind == "RegularSpiking(ClippedRectifiedLinear)":
+            return CLIPPED, [dt * neurons.base_type.amplitude * neurons.base_type.max_rate]
         if kind == "RegularSpiking(LIFRate)":
             base = neurons.base_type
             return LIF_RATE, [base.tau_rc, base.tau_ref, dt * base.amplitude]

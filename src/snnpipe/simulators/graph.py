@@ -8,13 +8,16 @@ through pooling, padding and reshaping, and end in the weights of the next layer
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from snnpipe.adapt import copied as copied_layer
 from snnpipe.compat import import_tensorflow
-from snnpipe.keras_graph import activation_name, is_neuron_layer, nodes
-from snnpipe.types import NeuronLayer, Precision, SpikingNetwork
+from snnpipe.keras_graph import activation_name, acts_in_training, is_neuron_layer, nodes
+from snnpipe.types import NeuronLayer, Precision, Rates, SpikingNetwork
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -31,6 +34,9 @@ MOVING = (
 """Layers that move or copy values."""
 
 POOLING = tuple(f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3))
+
+NEURONS_ALONE = ("ReLU", "LeakyReLU", "Activation")
+"""Layers that are neurons and nothing else, where they are neurons."""
 
 HOMOGENEOUS = (*MOVING, *POOLING)
 """Linear layers of one input without weights: a factor on the input is one on the output."""
@@ -172,7 +178,7 @@ def build_graph(
             builder.image(node)
             continue
         own = layers.get(layer.name)
-        if own is not None and type(layer).__name__ in ("ReLU", "Activation"):
+        if own is not None and type(layer).__name__ in NEURONS_ALONE:
             builder.neurons(node, own, current_factor(own), spike_unit(own))
             continue
         fed = own or (_fed_neurons(node, users, layers) if activation_name(layer) == "linear" else None)
@@ -182,10 +188,27 @@ def build_graph(
     return builder.graph(id(model.outputs[0]))
 
 
+def graph_rates(network: SpikingNetwork, images: NDArray[np.float32], dt: float) -> Rates:
+    """Return what a converted network gives with rates in place of spikes, every scale folded into its weights."""
+    factors = {layer.name: layer.scale_firing_rates * dt for layer in network.layers}
+    units = {layer.name: 1 / factors[layer.name] for layer in network.layers}
+    graph = build_graph(network, "float64", lambda layer: factors[layer.name], lambda layer: units[layer.name])
+    known: dict[int, Any] = {graph.image: images.reshape(len(images), *graph.shapes[graph.image]).astype(np.float64)}
+    layers = {}
+    for op in graph.neurons:
+        (current,) = graph.evaluate(known, [op.current])
+        name = op.layer.name
+        rates = network.rectifiers[name](np.asarray(current) * (op.factor / factors[name]))
+        known[op.output] = rates / units[name]
+        layers[name] = rates.reshape(len(images), -1)
+    (output,) = graph.evaluate(known, [graph.output])
+    return Rates(layers, np.asarray(output).reshape(len(images), -1) * graph.output_unit)
+
+
 def _fed_neurons(node: Any, users: Mapping[int, list[Any]], layers: Mapping[str, NeuronLayer]) -> NeuronLayer | None:
     """Return the layer of neurons that takes a node's output, if that is all that takes it."""
     then = users.get(id(node.outputs), [])
-    if len(then) == 1 and is_neuron_layer(then[0].layer) and type(then[0].layer).__name__ in ("ReLU", "Activation"):
+    if len(then) == 1 and is_neuron_layer(then[0].layer) and type(then[0].layer).__name__ in NEURONS_ALONE:
         return layers.get(then[0].layer.name)
     return None
 
@@ -224,9 +247,11 @@ class _Builder:
             node, unit, any(self._from_image[i] for i in inputs), any(self._from_neurons[i] for i in inputs)
         )
         self._number[id(node.outputs)] = output
-        apply = copied
+        apply: Callable[[Any], Any] = copied
         if kind == "AveragePooling3D" and self._precision == "float64":
             apply = _pool_as_convolution(copied)
+        elif acts_in_training(copied):
+            apply = partial(copied, training=False)
         self._ops.append(LayerOp(copied, inputs, factors, output, apply))
 
     def neurons(self, node: Any, layer: NeuronLayer, current_factor: float, spike_unit: float) -> None:
@@ -258,12 +283,12 @@ class _Builder:
 
     def _copy(self, layer: Any, kind: str, input_factor: float, output_factor: float) -> Any:
         """Return a layer without the neurons in it, its weights multiplied with the factors."""
-        config = layer.get_config() | {"dtype": self._precision}
+        changes: dict[str, Any] = {"dtype": self._precision}
         if is_neuron_layer(layer):
-            config["activation"] = "linear"
+            changes["activation"] = "linear"
         if kind == "BatchNormalization":  # unfused: TensorFlow may merge a fused one with a convolution, wrongly
-            config |= {"scale": True, "center": True, "epsilon": 0.0, "fused": False}
-        copied = type(layer).from_config(config)
+            changes |= {"scale": True, "center": True, "epsilon": 0.0, "fused": False}
+        copied = copied_layer(layer, **changes)
         inputs = layer.input
         shapes = [t.shape for t in inputs] if isinstance(inputs, (list, tuple)) else inputs.shape
         copied.build(shapes)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snnpipe.keras_graph import activation_name
+from snnpipe.pooling import pooling_matrix
 from snnpipe.simulators.graph import MOVING, POOLING, WEIGHTED, LayerOp
 
 KNOWN = (*MOVING, *POOLING, *WEIGHTED, "Add", "Average", "Concatenate", "BatchNormalization")
@@ -31,8 +32,6 @@ def unknown(op: LayerOp, shapes: Sequence[tuple[int, ...]]) -> str | None:
         return "has its channels first"
     if kind.startswith("UpSampling") and getattr(layer, "interpolation", "nearest") != "nearest":
         return f"interpolates ({layer.interpolation})"
-    if kind in POOLING and getattr(layer, "padding", "valid") != "valid":
-        return f"pools with padding {layer.padding!r}"
     if getattr(layer, "padding", "valid") == "causal":
         return "pads causally"
     if kind == "Dense" and len(shapes[op.inputs[0]]) != 1:
@@ -58,7 +57,7 @@ def matrix(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.
     if kind in (*MOVING, "Concatenate"):
         found = _moved(op, slot, shapes)
     elif kind in POOLING:
-        found = _pooled(layer, shape)
+        found = pooling_matrix(layer, shape)
     elif kind == "Add":
         found = sparse.eye_array(size, format="csr")
     elif kind == "Average":
@@ -83,19 +82,6 @@ def _moved(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.
     output = np.asarray(op.layer(numbered if len(numbered) > 1 else numbered[0])).ravel().astype(np.int64)
     rows = np.flatnonzero(output)
     return sparse.csr_array((np.ones(len(rows)), (rows, output[rows] - 1)), shape=(len(output), size))
-
-
-def _pooled(layer: Any, shape: tuple[int, ...]) -> sparse.csr_array:
-    spatial = shape[:-1]
-    cells = _tuple(getattr(layer, "pool_size", spatial), len(spatial))
-    strides = _tuple(getattr(layer, "strides", spatial), len(spatial))
-    number = np.arange(int(np.prod(shape))).reshape(shape)
-    windows = np.lib.stride_tricks.sliding_window_view(number, cells, axis=tuple(range(len(spatial))))
-    windows = windows[tuple(slice(None, None, s) for s in strides)]
-    n = int(np.prod(cells))
-    columns = windows.reshape(-1, n)
-    rows = np.repeat(np.arange(len(columns)), n)
-    return sparse.csr_array((np.full(rows.size, 1 / n), (rows, columns.ravel())), shape=(len(columns), number.size))
 
 
 def _normalization(layer: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -3,22 +3,24 @@
 Axes: b = image of the batch, t = step, n = neuron, c = class.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.compat import import_nengo_dl, import_tensorflow, without_build_notes
 from snnpipe.errors import SimulationError
+from snnpipe.neurons.choice import neurons_for
 from snnpipe.simulators.base import BuiltInSimulator
 from snnpipe.simulators.chunks import chunks
 from snnpipe.types import (
     LayerActivity,
     NeuronLayer,
+    Rates,
     SimulationChunk,
     SimulationSettings,
     SpikeEvents,
@@ -34,6 +36,46 @@ class NengoDLSimulator(BuiltInSimulator):
     def open(self, network: SpikingNetwork, constant_input: bool = True) -> "OpenNengoDL":
         """Build the network's simulator."""
         return OpenNengoDL(network, self)
+
+    def rates(self, network: SpikingNetwork, images: NDArray[np.float32]) -> Rates:
+        """Return what a converted network gives with rates in place of spikes, in NengoDL itself."""
+        once = replace(self, n_steps=1, batch_size=len(images), chunk_steps=None)
+        stimulus = Stimulus(images, range(len(images)), _Shown())
+        with _with_rates(network) as of_rates, once.open(of_rates) as opened:
+            (chunk,) = opened.run(stimulus)
+        layers = {
+            layer.name: chunk.layers[layer.name].counts_bn * (layer.neuron_type.amplitude / self.dt)
+            for layer in of_rates.layers
+        }
+        return Rates(layers, chunk.outputs_btc[:, 0])
+
+
+class _Shown:
+    """Shows images as they are."""
+
+    constant: ClassVar[bool] = True
+
+    def encode(
+        self, images: NDArray[np.float32], image_ids: Sequence[int], first_step: int, n_steps: int
+    ) -> NDArray[np.float32]:
+        return np.broadcast_to(images.reshape(len(images), 1, -1), (len(images), n_steps, images[0].size))
+
+
+@contextmanager
+def _with_rates(network: SpikingNetwork) -> Iterator[SpikingNetwork]:
+    """Yield a converted network with the rate neurons of its model's rectifiers, and without filters."""
+    with ExitStack() as undo:
+        layers = []
+        for layer in network.layers:
+            neurons, _ = neurons_for(network.rectifiers[layer.name], None, layer.scale_firing_rates)
+            ensemble = layer.neurons.ensemble
+            undo.callback(setattr, ensemble, "neuron_type", ensemble.neuron_type)
+            ensemble.neuron_type = neurons
+            layers.append(replace(layer, neuron_type=neurons, synapse=None, initial_state={}))
+        for filtering in (*network.network.all_connections, *network.network.all_probes):
+            undo.callback(setattr, filtering, "synapse", filtering.synapse)
+            filtering.synapse = None
+        yield replace(network, layers=tuple(layers), output_synapse=None)
 
 
 class OpenNengoDL:

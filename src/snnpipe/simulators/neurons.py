@@ -62,6 +62,10 @@ def equation(layer: NeuronLayer, dt: float) -> Equation:
         return Equation(gain, ("voltage", "refractory_time"), lambda current: current, _lif(layer.neuron_type, dt))
     if kind == "SpikingRectifiedLinear":
         return Equation(gain * dt, ("voltage",), _tf().nn.relu, _integrate)
+    if kind == "SpikingClippedRectifiedLinear":
+        return Equation(gain * dt, ("voltage",), _clipped(dt * layer.neuron_type.max_rate), _integrate)
+    if kind == "SpikingLeakyReLU":
+        return Equation(gain * dt, ("voltage",), _leaky(layer.neuron_type.negative_slope), _integrate_signed)
     if kind in ("RegularSpiking", "PoissonSpiking", "StochasticSpiking"):
         factor, rate = _rate(layer.neuron_type.base_type, layer, dt)
         if kind == "RegularSpiking":
@@ -81,6 +85,26 @@ def _integrate(spikes_per_step: Any, state: tuple[Any, ...], seeds: Any) -> tupl
     voltage = state[0] + spikes_per_step
     spikes = _tf().floor(voltage)
     return spikes, (voltage - spikes,)
+
+
+def _integrate_signed(spikes_per_step: Any, state: tuple[Any, ...], seeds: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Integrate and spike as `_integrate` does, with spikes of sign -1 below -1 (NengoDL's SpikingLeakyReLU)."""
+    tf = _tf()
+    voltage = state[0] + spikes_per_step
+    spikes = tf.floor(voltage) + tf.cast(voltage < 0, voltage.dtype)
+    return spikes, (voltage - spikes,)
+
+
+def _clipped(highest: float) -> Callable[[Any], Any]:
+    return lambda current: _tf().minimum(_tf().nn.relu(current), np.asarray(highest, current.dtype.as_numpy_dtype))
+
+
+def _leaky(slope: float) -> Callable[[Any], Any]:
+    def leaky(current: Any) -> Any:
+        tf = _tf()
+        return tf.nn.relu(current) - np.asarray(slope, current.dtype.as_numpy_dtype) * tf.nn.relu(-current)
+
+    return leaky
 
 
 def _lif(neurons: Any, dt: float) -> Step:
@@ -112,6 +136,10 @@ def _rate(
     amplitude = 1.0 if by_amplitude else float(getattr(neurons, "amplitude", 1.0))
     if kind == "RectifiedLinear":
         return dt * amplitude, _tf().nn.relu
+    if kind == "ClippedRectifiedLinear":
+        return dt * amplitude, _clipped(dt * amplitude * neurons.max_rate)
+    if kind == "LeakyReLU":
+        return dt * amplitude, _leaky(neurons.negative_slope)
     if kind == "LIFRate":
         tau_rc, tau_ref = float(neurons.tau_rc), float(neurons.tau_ref)
 

@@ -1,0 +1,116 @@
+"""What a layer does to its input in testing, where that is simple: passes it on, or scales each channel."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.compat import import_tensorflow
+from snnpipe.keras_graph import as_function
+
+_TOLERANCE = 1e-4
+_LEAST = 1e-30
+
+
+@dataclass(frozen=True)
+class Affine:
+    """scale * x + offset, of each channel: shape ``(c,)`` both."""
+
+    scale: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+
+def passes_on(node: Any) -> bool:
+    """Whether a node of one input gives what it takes, in testing: a layer that acts in training only, or in none."""
+    x = _draw(node, 0)
+    if x is None or _trained(node):
+        return False
+    y = _values(as_function(node), x)
+    return y is not None and y.shape == x.shape and np.array_equal(y.astype(np.float32), x.astype(np.float32))
+
+
+def affine_of(node: Any) -> Affine | None:
+    """Return the scaling that a node of one input is; None where it is anything else.
+
+    Batch normalisation is none here, for training changes it.
+    """
+    kind = type(node.layer).__name__
+    if kind == "Rescaling":
+        return _by_channel(node, node.layer.scale, node.layer.offset)
+    if kind == "Normalization":
+        return _normalization(node)
+    if kind == "BatchNormalization" or _trained(node):
+        return None
+    return _probed(node)
+
+
+def _trained(node: Any) -> bool:
+    return bool(getattr(node.layer, "trainable_weights", ()))
+
+
+def _normalization(node: Any) -> Affine | None:
+    layer = node.layer
+    if not hasattr(layer, "mean") or not hasattr(layer, "variance"):
+        return None
+    mean, deviation = np.asarray(layer.mean, np.float64), np.sqrt(np.asarray(layer.variance, np.float64))
+    deviation = np.maximum(deviation, import_tensorflow().keras.backend.epsilon())
+    if layer.invert:
+        return _by_channel(node, deviation, mean)
+    return _by_channel(node, 1 / deviation, -mean / deviation)
+
+
+def _by_channel(node: Any, scale: Any, offset: Any) -> Affine | None:
+    """Return numbers broadcast over a node's input as numbers of each channel; None where they differ by place."""
+    shape = tuple(node.keras_inputs[0].shape[1:])
+    try:
+        whole = [
+            np.broadcast_to(np.asarray(v, np.float64), (1, *shape)).reshape(-1, shape[-1]) for v in (scale, offset)
+        ]
+    except (TypeError, ValueError):
+        return None
+    for values in whole:
+        if not np.allclose(values, values[0], rtol=_TOLERANCE, atol=_LEAST):
+            return None
+    return Affine(whole[0][0].copy(), whole[1][0].copy())
+
+
+def _probed(node: Any) -> Affine | None:
+    function = as_function(node)
+    one, other = _draw(node, 1), _draw(node, 2)
+    if one is None or other is None:
+        return None
+    zero = np.zeros_like(one)
+    offset, first, second = (_values(function, x) for x in (zero, one, other))
+    if offset is None or first is None or second is None:
+        return None
+    if not offset.shape == first.shape == second.shape == zero.shape:
+        return None
+    found = _by_channel(node, (first - offset) / one, offset)
+    if found is None or not np.all(np.isfinite(found.scale)) or not np.any(found.scale):
+        return None
+    expected = found.scale * other + found.offset
+    size = np.abs(expected).max()
+    return found if np.allclose(second, expected, rtol=_TOLERANCE, atol=_TOLERANCE * size) else None
+
+
+def _draw(node: Any, seed: int) -> NDArray[np.float64] | None:
+    """Return an input of a node, each value from 1 to 2 in size; None where its shape is open."""
+    shape = tuple(node.keras_inputs[0].shape[1:])
+    if None in shape:
+        return None
+    rng = np.random.default_rng(seed)
+    drawn: NDArray[np.float64] = rng.uniform(1, 2, (1, *shape)) * rng.choice([-1, 1], (1, *shape))
+    return drawn.astype(np.float32).astype(np.float64)
+
+
+def _values(function: Any, x: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return what a function gives, in double precision if it takes it; None where it fails."""
+    tf = import_tensorflow()
+    for dtype in (np.float64, np.float32):
+        try:
+            with tf.init_scope():
+                return np.asarray(function(tf.constant(x.astype(dtype))), np.float64)
+        except Exception:  # of whatever a user's layer raises
+            continue
+    return None

@@ -1,0 +1,94 @@
+"""Why a layer can be nothing of what Nengo has, and what to build in its place."""
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+from snnpipe.conversion.nengo_dl_layers import layer_converters
+from snnpipe.keras_graph import activation_name, is_op
+
+_CURES = {
+    "Multiply": "spiking neurons do not multiply one another's output: leave the product out (a gate, an attention)",
+    "Dot": "spiking neurons do not multiply one another's output: leave the product out",
+    "Maximum": "spiking neurons have no maximum: take Add() or Average()",
+    "Minimum": "spiking neurons have no minimum: take Add() or Average()",
+    "Subtract": "Nengo has nothing for Subtract: take Add() with weights of the opposite sign",
+    "LayerNormalization": "it normalises by the values of each image: take BatchNormalization, and train with it",
+    "GroupNormalization": "it normalises by the values of each image: take BatchNormalization, and train with it",
+    "UnitNormalization": "it normalises by the values of each image: take BatchNormalization, and train with it",
+    "PReLU": "its slopes are trained one by one: take ReLU or LeakyReLU, and train with it",
+    "ELU": "no neurons fire like it: take ReLU or LeakyReLU, and train with it",
+    "ThresholdedReLU": "no neurons fire like it: take ReLU or LeakyReLU, and train with it",
+    "Embedding": "it takes words and not values: begin the model behind it",
+    "TimeDistributed": "use the layer inside it: a Dense acts on the last axis by itself",
+    "Bidirectional": "recurrent layers are not converted: take Conv1D",
+    "Masking": "it leaves out steps of a sequence, which a network of fixed size cannot",
+}
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+_TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+_OPS = {
+    "add": "`x + y` of two layers: take Add()([x, y])",
+    "concat": "take Concatenate()",
+    "reshape": "take Reshape() or Flatten()",
+    "transpose": "take Permute()",
+    "reduce_mean": "take a GlobalAveragePooling layer",
+    "reduce_sum": "take a GlobalAveragePooling layer, and larger weights behind it",
+    "pad": "take a ZeroPadding layer",
+    "max_pool": "take an AveragePooling layer",
+    "avg_pool": "take an AveragePooling layer",
+    "subtract": "of two layers: take Add() with weights of the opposite sign",
+    "sub": "of two layers: take Add() with weights of the opposite sign",
+    "multiply": "a product of two layers: spiking neurons do not multiply one another's output: leave it out",
+    "mul": "a product of two layers: spiking neurons do not multiply one another's output: leave it out",
+}
+
+
+def refusal(node: Any) -> str:
+    """Return why NengoDL has no Nengo objects for a layer, with what to do; empty where it has.
+
+    Parameters
+    ----------
+    node
+        The layer's application. Of convolutions and dense layers it is taken that they were rewritten as plain ones.
+    """
+    layer, kind = node.layer, type(node.layer).__name__
+    if is_op(layer):
+        return _of_op(layer)
+    if kind == "Conv3D" and layer.groups > 1:
+        return "TensorFlow has no 3-D convolution with groups on a CPU, and NengoDL none at all"
+    if kind in _RECURRENT:
+        return "recurrent layers are not converted: take Conv1D, or write the network in Nengo"
+    if kind in _TRANSPOSED:
+        return "transposed convolutions are not converted: take UpSampling and a convolution"
+    if kind in _CURES:
+        return _CURES[kind]
+    if kind == "ReLU":
+        return "no neurons fire like a ReLU with a threshold, or with a slope and a max_value: take one with neither"
+    converter = layer_converters().get(type(layer))
+    if converter is None and not hasattr(layer, "kernel") and not hasattr(layer, "depthwise_kernel"):
+        return f"Nengo has nothing for a layer of type {kind}: take layers that docs/conversion.md lists"
+    if converter is not None:
+        ok, why = converter.convertible(layer, SimpleNamespace(inference_only=True, max_to_avg_pool=True))
+        if not ok:
+            return str(why)
+    return _of_activation(layer)
+
+
+def _of_op(layer: Any) -> str:
+    function = str(layer.get_config().get("function", type(layer).__name__))
+    name = re.sub(r"\d[dD]$", "", function.rpartition(".")[2])
+    if type(layer).__name__ == "SlicingOpLambda":
+        return "`x[...]`: take a Cropping layer"
+    if cure := _OPS.get(name):
+        return cure
+    return f"{function} was called on a layer's output: take a Keras layer in its place"
+
+
+def _of_activation(layer: Any) -> str:
+    from nengo_dl.converter import LayerConverter
+
+    activation = getattr(layer, "activation", None)
+    name = activation_name(layer)
+    if name in ("linear", "relu", "leaky_relu", "clipped_relu") or activation in LayerConverter.activation_map:
+        return ""
+    return f"Nengo has no neurons for the activation {name!r}: take 'relu' or LeakyReLU, and train with it"

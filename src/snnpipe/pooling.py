@@ -1,0 +1,49 @@
+"""Average pooling as a matrix."""
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+
+def pooling_matrix(layer: Any, shape: Sequence[int]) -> sparse.csr_array:
+    """Return an average pooling of Keras's as a matrix from input to output, both flattened, channels last.
+
+    A window at a padded border is the mean of the cells inside, as TensorFlow has it.
+
+    Parameters
+    ----------
+    layer
+        Of any number of dimensions, global or not.
+    shape
+        Of the input, without the batch.
+    """
+    spatial = tuple(shape[:-1])
+    cells = _each(getattr(layer, "pool_size", spatial), len(spatial))
+    strides = _each(getattr(layer, "strides", spatial), len(spatial))
+    same = getattr(layer, "padding", "valid") == "same"
+    axes = [_windows(*axis, same) for axis in zip(spatial, cells, strides, strict=True)]
+    taken = sparse.csr_array(reduce(sparse.kron, [*axes, sparse.eye_array(shape[-1])]))
+    return sparse.csr_array(sparse.diags_array(1 / taken.sum(axis=1)) @ taken)
+
+
+def _windows(size: int, cells: int, stride: int, same: bool) -> sparse.csr_array:
+    """Return which places of an axis each window takes, as a matrix of ones."""
+    if same:
+        n = -(-size // stride)
+        first = -(max((n - 1) * stride + cells - size, 0) // 2)
+    else:
+        n, first = (size - cells) // stride + 1, 0
+    pairs = [
+        (window, place)
+        for window in range(n)
+        for place in range(max(first + window * stride, 0), min(first + window * stride + cells, size))
+    ]
+    rows, columns = np.array(pairs).T
+    return sparse.csr_array((np.ones(len(pairs)), (rows, columns)), shape=(n, size))
+
+
+def _each(value: Any, n: int) -> tuple[int, ...]:
+    return (int(value),) * n if isinstance(value, int) else tuple(int(v) for v in value)

@@ -1,0 +1,105 @@
+"""Which rectifier a Keras layer or function applies, whatever it is called: seen in what it does to numbers."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.compat import import_tensorflow
+
+_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Rectifier:
+    """A function that is x above 0, or at most ``max_value``, and ``negative_slope * x`` below.
+
+    Attributes
+    ----------
+    negative_slope
+        0 for a ReLU, above 0 for a LeakyReLU.
+    max_value
+        Of ReLU6 for example 6; None for none.
+    """
+
+    negative_slope: float = 0.0
+    max_value: float | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a ReLU."""
+        return self == Rectifier()
+
+    def __call__(self, x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Return its values."""
+        above: NDArray[np.floating[Any]] = np.clip(x, 0, self.max_value)
+        return above + self.negative_slope * np.minimum(x, 0) if self.negative_slope else above
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        if self.negative_slope:
+            return f"LeakyReLU({self.negative_slope:g})"
+        return "ReLU" if self.max_value is None else f"ReLU with max_value={self.max_value:g}"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A function that gives what it takes."""
+
+
+def applied(function: Callable[[Any], Any]) -> Rectifier | Identity | None:
+    """Return which rectifier a function of tensors is, or that it is the identity; None where it is neither.
+
+    Parameters
+    ----------
+    function
+        Applied to each value by itself, if it is to be a rectifier.
+    """
+    try:
+        return _known(function)
+    except TypeError:  # it cannot be hashed
+        return _probed(function)
+
+
+@functools.lru_cache(maxsize=1000)
+def _known(function: Callable[[Any], Any]) -> Rectifier | Identity | None:
+    return _probed(function)
+
+
+def _points() -> NDArray[np.float32]:
+    sizes = np.concatenate([np.geomspace(1e-3, 1e6, 91), np.linspace(0.037, 12.037, 120)])
+    return np.sort(np.concatenate([-sizes, [0.0], sizes])).astype(np.float32)
+
+
+def _probed(function: Callable[[Any], Any]) -> Rectifier | Identity | None:
+    tf = import_tensorflow()
+    x = _points()
+    try:
+        with tf.init_scope():
+            y = np.asarray(function(tf.constant(x[:, None])), np.float64)
+            row = np.asarray(function(tf.constant(x[None])), np.float64)
+    except Exception:  # of whatever a user's function raises for shapes that it was not made for
+        return None
+    if y.shape != (len(x), 1) or row.shape != (1, len(x)) or not np.allclose(y.ravel(), row.ravel(), rtol=_TOLERANCE):
+        return None
+    return _fitted(x.astype(np.float64), y.ravel())
+
+
+def _fitted(x: NDArray[np.float64], y: NDArray[np.float64]) -> Rectifier | Identity | None:
+    if np.allclose(y, x, rtol=_TOLERANCE, atol=0):
+        return Identity()
+    slope = float(y[0] / x[0])
+    highest = float(y[-1])
+    slope = float(f"{slope:.6g}") if slope > _TOLERANCE**2 else 0.0
+    max_value = float(f"{highest:.6g}") if highest < x[-1] * (1 - _TOLERANCE) else None
+    if max_value is not None and max_value <= 0:
+        return None
+    above = x if max_value is None else np.minimum(x, max_value)
+    expected = np.where(x > 0, above, slope * x)
+    if y.shape != x.shape or not np.allclose(y, expected, rtol=_TOLERANCE, atol=_TOLERANCE**2):
+        return None
+    return Rectifier(slope, max_value)
