@@ -66,14 +66,19 @@ class _Column:
         """Return a run's value, a dash where it has none."""
         if self.metric not in metrics:
             return "-"
-        return f"{self.factor * metrics[self.metric]:{self.form}}{self.unit}"
+        return f"{_plain(self.factor * metrics[self.metric]):{self.form}}{self.unit}"
 
     def difference(self, metrics: Mapping[str, float], first: Mapping[str, float]) -> str:
         """Return by how much a run's value differs from the first run's."""
         if self.metric not in metrics or self.metric not in first:
             return ""
-        found = self.factor * (metrics[self.metric] - first[self.metric])
+        found = _plain(self.factor * (metrics[self.metric] - first[self.metric]))
         return f"{found:+{self.form.lstrip('+')}}"
+
+
+def _plain(value: float) -> float:
+    """Return a value without the noise of its last digits, which would show as -0.00."""
+    return round(value, 6) + 0.0
 
 
 _ANN = _Column("ANN", "ann/test_accuracy", ".2f", 100, " %")

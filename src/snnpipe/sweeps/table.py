@@ -52,7 +52,7 @@ def _means(metrics: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
         if len(values) < len(metrics):
             return "-"
         mean, half = mean_interval(values)
-        return f"{mean:{form}} ± {half:{form.lstrip('+')}}{unit}"
+        return f"{round(mean, 6) + 0.0:{form}} ± {half:{form.lstrip('+')}}{unit}"
 
     return (
         cell("ann/test_accuracy", ".2f", 100, " %"),
