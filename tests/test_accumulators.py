@@ -178,6 +178,7 @@ def test_metrics_after_each_duration_are_those_of_one_go(n_images, n_steps, cons
         expected[f"rate_hz/{name}"] = rate_n.mean()
         expected[f"silent_fraction/{name}"] = np.mean(rate_n == 0)
         expected[f"spikes_per_image/{name}"] = spikes[name].sum() / n_images
+    expected["snn/spikes_per_image"] = sum(spikes_n.sum() for spikes_n in spikes.values()) / n_images
     if near[-1]:
         expected["snn/latency_ms_to_1pt"] = (n - np.argmin(near[::-1]) + 1 if not near.all() else 1) * DT * 1000
     own = {name: value for name, value in metrics.items() if not name.startswith("energy/")}

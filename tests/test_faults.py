@@ -508,7 +508,8 @@ def test_what_a_killed_server_does_not_take_arrives_when_it_is_back(tmp_path, hu
         check_epochs(client, logger._run_id, times, tmp_path / "kept")
         found = client.get_run(logger._run_id)
         assert found.inputs.dataset_inputs[0].dataset.name == SPEC.name
-        assert found.data.tags["fit.state"] == "done" and found.info.end_time <= time.time_ns() // 1_000_000
+        assert found.data.tags["mlflow.snnpipe.fit.state"] == "done"
+        assert found.info.end_time <= time.time_ns() // 1_000_000
     assert not list(run.iterdir())
 
 

@@ -113,7 +113,7 @@ def test_evaluation_counts_to_the_integer():
     assert metrics["snn/first_layer_macs_every_step"] == 7 * 3
     assert metrics["ann/dense_macs"] == 100
     assert metrics["ann/activations"] == 2
-    assert metrics["spikes_per_image/layer"] == 3
+    assert metrics["spikes_per_image/layer"] == metrics["snn/spikes_per_image"] == 3
     assert metrics["rate_hz/layer"] == pytest.approx(6 / (2 * 2 * 0.003))
     assert metrics["silent_fraction/layer"] == 0
     assert metrics["snn/latency_ms_to_1pt"] == 3

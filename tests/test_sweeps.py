@@ -36,6 +36,27 @@ def test_a_failed_job_is_a_line_of_the_table():
     assert lines[2].split()[0] == "0.01" and lines[3].split() == ["0.02", "failed"]
 
 
+def test_settings_by_layer_keep_what_differs():
+    scales = [f"{{conv2d:{a}.0,conv2d_1:40.0,dense:{b}.0}}" for a in (20, 200) for b in (80, 160)]
+    keys = ("conversion.scale_firing_rates", "training.neuron.tau_rc", "conversion.neuron.tau_rc")
+    jobs = [
+        SweepJob([f"{key}={value}" for key, value in zip(keys, (scale, *taus), strict=True)], METRICS)
+        for scale in scales
+        for taus in ((0.01, 0.02), (0.02, 0.01))
+    ]
+    lines = sweep_table(jobs).splitlines()
+    assert max(map(len, lines)) <= 100
+    settings = [tuple(line.split()[:3]) for line in lines[2:-1]]
+    assert len(set(settings)) == len(jobs)
+    assert ["80.0" in shown[0] for shown in settings] == ["dense:80.0" in job.overrides[0] for job in jobs]
+    assert len(set(lines[1].split()[1:3])) == 2, "two keys end in tau_rc"
+
+
+def test_a_drop_of_nothing_has_one_sign():
+    (line,) = sweep_table([SweepJob(["seed=1"], METRICS | {"snn/accuracy_drop": -1e-17})]).splitlines()[2:-1]
+    assert "+0.00" in line.split()
+
+
 def test_one_run_over_several_seeds_ends_in_its_mean():
     jobs = [
         SweepJob(["model=mlp", f"seed={seed}"], METRICS | {"snn/test_accuracy": accuracy})

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import takewhile
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -20,6 +19,7 @@ from snnpipe.files import is_held, make_folder
 from snnpipe.loggers.mlflow_search import search_runs
 from snnpipe.loggers.mlflow_store import import_mlflow
 from snnpipe.metrics.paired import two_sided_p_value
+from snnpipe.shorten import shorten
 from snnpipe.sweeps.table import columns
 from snnpipe.tool import ToolParser, end_with, open_store
 
@@ -66,14 +66,19 @@ class _Column:
         """Return a run's value, a dash where it has none."""
         if self.metric not in metrics:
             return "-"
-        return f"{self.factor * metrics[self.metric]:{self.form}}{self.unit}"
+        return f"{_plain(self.factor * metrics[self.metric]):{self.form}}{self.unit}"
 
     def difference(self, metrics: Mapping[str, float], first: Mapping[str, float]) -> str:
         """Return by how much a run's value differs from the first run's."""
         if self.metric not in metrics or self.metric not in first:
             return ""
-        found = self.factor * (metrics[self.metric] - first[self.metric])
+        found = _plain(self.factor * (metrics[self.metric] - first[self.metric]))
         return f"{found:+{self.form.lstrip('+')}}"
+
+
+def _plain(value: float) -> float:
+    """Return a value without the noise of its last digits, which would show as -0.00."""
+    return round(value, 6) + 0.0
 
 
 _ANN = _Column("ANN", "ann/test_accuracy", ".2f", 100, " %")
@@ -296,25 +301,15 @@ def _printed(
     names = columns([[run.letter, run.run_id[:_SHORT], run.status, run.name] for run in runs], str.ljust)
     differ = ["  the settings are the same"]
     if len(settings) > 1:
-        keys = columns([[_end_of(row[0])] for row in settings], str.ljust)
-        values = [_from_where_they_differ(row[1 : _SHOWN + 1]) for row in settings]
-        differ = [key + row for key, row in zip(keys, columns(values, str.ljust, _WIDTH - len(keys[0])), strict=True)]
+        keys = columns([[key] for key in shorten([row[0] for row in settings], _KEY_LENGTH)], str.ljust)
+        rows = [row[1 : _SHOWN + 1] for row in settings]
+        width = (_WIDTH - len(keys[0])) // len(rows[0]) - 2
+        values = columns([shorten(row, width) for row in rows], str.ljust, _WIDTH - len(keys[0]))
+        differ = [key + row for key, row in zip(keys, values, strict=True)]
     if len(runs) > _SHOWN:
         differ.append(f"  Of {len(runs)} runs, these are the settings of the first {_SHOWN}; the files have all.")
     parts = [names, columns(results, str.rjust), [f"  {line}" for line in chance], differ]
     return "\n".join([rule, *(line.rstrip() for part in parts for line in (*part, rule))])
-
-
-def _end_of(key: str) -> str:
-    """Return a long key without its beginning: it ends in what tells it from others."""
-    return key if len(key) <= _KEY_LENGTH else f"...{key[3 - _KEY_LENGTH :]}"
-
-
-def _from_where_they_differ(values: Sequence[str]) -> list[str]:
-    """Return values without most of a long beginning that they share, so that cutting leaves what differs."""
-    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*values, strict=False))
-    shared = sum(1 for _ in alike) - _SHORT
-    return [f"...{value[shared:]}" if shared > _SHORT else value for value in values]
 
 
 def _number(value: float | None) -> str:

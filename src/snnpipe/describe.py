@@ -69,6 +69,11 @@ def percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def points(share: float, digits: int = 2) -> str:
+    """Return a difference of shares in percentage points, with its sign: a drop that is positive is a loss."""
+    return f"{round(100 * share, digits) + 0.0:+.{digits}f}"  # adding zero leaves no -0.00
+
+
 def command_line(overrides: Sequence[str]) -> str:
     """Return the command that runs some overrides, quoted for a shell, with stars for passwords."""
     return shlex.join(["python", "-m", "snnpipe", *map(mask, overrides)])

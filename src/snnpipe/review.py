@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from snnpipe.errors import LoggingError, UserError, did_you_mean
 from snnpipe.loggers.mlflow_store import is_server, store_uri, without_user
+from snnpipe.loggers.mlflow_view import runs_address, show_results
 from snnpipe.masking import mask
 from snnpipe.tool import ToolParser, end_with, open_store, require_store
 
@@ -114,15 +115,18 @@ def _address(server: str, store: tuple[str, Any], experiment: str | None) -> str
         If there is no such experiment.
     """
     uri, client = store
-    experiments = {e.name: e.experiment_id for e in client.search_experiments()}
+    experiments = {e.name: e for e in client.search_experiments()}
     if experiment is None:
-        newest = client.search_runs(list(experiments.values()), order_by=["start_time DESC"], max_results=1)
-        found = newest[0].info.experiment_id if newest else next(iter(experiments.values()), "0")
+        by_id = {e.experiment_id: e for e in experiments.values()}
+        newest = client.search_runs(list(by_id), order_by=["start_time DESC"], max_results=1)
+        found = by_id[newest[0].info.experiment_id] if newest else next(iter(by_id.values()), None)
     elif experiment in experiments:
         found = experiments[experiment]
     else:
         raise UserError(f"--experiment: {uri} has no {experiment!r}; {did_you_mean(experiment, experiments)}")
-    return f"{server}/#/experiments/{found}/runs?workflowType=machine_learning"
+    if found is None:
+        return runs_address(server, "0", with_view=False)
+    return runs_address(server, found.experiment_id, with_view=show_results(client, found))
 
 
 if __name__ == "__main__":

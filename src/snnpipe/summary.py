@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from snnpipe.artifacts.report import synops_beside_macs
 from snnpipe.artifacts.tables import markdown_table
-from snnpipe.describe import percent
+from snnpipe.describe import percent, points
 from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.metrics.energy import energy_texts
 
@@ -77,7 +77,7 @@ def _answers(m: Mapping[str, float], simulator: str, trained_by: str, diagnosis:
         "SNN accuracy",
         f"{percent(m['snn/test_accuracy'])}  (95 %: {low} to {high}, {m['snn/test_images']:,.0f} test images)",
     )
-    yield _Row("accuracy drop", f"{100 * m['snn/accuracy_drop']:+.2f} points {_same_images(m)}")
+    yield _Row("accuracy drop", f"{points(m['snn/accuracy_drop'])} points {_same_images(m)}")
     yield _Row("agreement", f"{percent(m['snn/agreement'])} of images get the class that the ANN gives")
     yield _Row(
         "latency",

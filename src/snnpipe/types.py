@@ -614,6 +614,8 @@ class SweepJob:
         Whether what was asked for was wrong, and no fault of the program or the machine.
     run_id
         Of its run; empty where no logger keeps runs.
+    output_dir
+        Of its run; empty where it has none of its own.
     """
 
     overrides: Sequence[str]
@@ -621,6 +623,7 @@ class SweepJob:
     error: str = ""
     mistake: bool = False
     run_id: str = ""
+    output_dir: str = ""
 
 
 @dataclass(eq=False)

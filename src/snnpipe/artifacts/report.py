@@ -1,7 +1,8 @@
-"""The pages that runs and multi-runs are reviewed with: one file each, with nothing outside it."""
+"""The page that a run is reviewed with: one file, with nothing outside it."""
 
 import base64
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from snnpipe.metrics.energy import energy_texts
 from snnpipe.types import ConversionPlan, RunState
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from snnpipe.diagnosis.values import Diagnosis
 
 _FIGURES = {
@@ -41,7 +44,7 @@ def run_page(state: RunState, folder: Path) -> str:
         With the run's ``plots/``, ``config.yaml`` and ``environment.json``; what is missing is left out.
     """
     assert state.plan is not None and state.network is not None
-    return _page(
+    return render(
         "run.html.j2",
         name=state.run_name,
         answer=answer(state.results),
@@ -54,56 +57,6 @@ def run_page(state: RunState, folder: Path) -> str:
         config=_read(folder / "config.yaml"),
         environment=_read(folder / "environment.json"),
         metrics=[(name, f"{value:.6g}") for name, value in sorted(state.results.items())],
-    )
-
-
-def sweep_page(
-    *,
-    name: str,
-    command: str,
-    header: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    best: Mapping[str, Mapping[str, Any]],
-    picture: Path | None,
-) -> str:
-    """Return a multi-run's page.
-
-    Parameters
-    ----------
-    name, command
-        Of the multi-run.
-    header, rows
-        Of the table of its jobs, as `snnpipe.sweeps.results.results_table` makes it.
-    best
-        Settings worth taking, by what they are best at.
-    picture
-        Of the Pareto front.
-    """
-    at = {title: i for i, title in enumerate(header)}
-    failed = sum(row[at["status"]] != "FINISHED" for row in rows)
-    top = best.get("most accurate")
-    text = f"{len(rows)} jobs"
-    text += f", {failed} of them failed" if failed else ""
-    text += f": at best {percent(top['metrics']['snn/test_accuracy'])} ({top['settings']})" if top else ""
-    return _page(
-        "sweep.html.j2",
-        name=name,
-        answer=text,
-        best=[
-            {"what": what, "command": entry["command"], "figures": _figures_of(entry["metrics"])}
-            for what, entry in best.items()
-        ],
-        picture=_data(picture) if picture else "",
-        header=[title.removeprefix("snn/") for title in header],
-        rows=[
-            {
-                "failed": row[at["status"]] != "FINISHED",
-                "front": row[at["on_front"]],
-                "cells": [{"value": "" if cell is None else cell, "text": _cell(cell)} for cell in row],
-            }
-            for row in rows
-        ],
-        command=command,
     )
 
 
@@ -153,14 +106,6 @@ def synops_beside_macs(m: Mapping[str, float]) -> str:
     if "snn/synops_per_dense_mac" not in m:
         return ""
     return f"{m['snn/synops_per_dense_mac']:.3g} times the ANN's {m['ann/dense_macs']:,.0f} multiply-accumulates"
-
-
-def _figures_of(m: Mapping[str, float]) -> str:
-    latency, synops = m.get("snn/latency_ms_to_1pt"), m.get("snn/synops_per_image")
-    words = [f"{percent(m['snn/test_accuracy'])} ({-100 * m['snn/accuracy_drop']:+.2f} points)"]
-    words += [f"{latency:g} ms"] if latency is not None else []
-    words += [f"{synops:,.0f} SynOps an image"] if synops is not None else []
-    return ", ".join(words)
 
 
 @dataclass(frozen=True)
@@ -251,10 +196,11 @@ def _figures(folder: Path, layers: Sequence[str]) -> Iterator[dict[str, str]]:
     rasters = {f"raster_{file_name(name)}.png": f"Spikes of layer {name} for the first test images." for name in layers}
     for name, caption in (_FIGURES | rasters).items():
         if (folder / name).is_file():
-            yield {"data": _data(folder / name), "caption": caption}
+            yield {"data": encoded(folder / name), "caption": caption}
 
 
-def _data(path: Path) -> str:
+def encoded(path: Path) -> str:
+    """Return a file in the characters of an address within a page."""
     return base64.b64encode(path.read_bytes()).decode()
 
 
@@ -262,13 +208,8 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _page(template: str, **content: Any) -> str:
+def render(template: str, **content: Any) -> str:
+    """Return a page of ``pages/`` with its content."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -278,4 +219,12 @@ def _page(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     return environment.get_template(template).render(**content)
+
+
+def _breakable(value: Any) -> "Markup":
+    """Return a setting that a narrow column breaks behind its signs, and not within its words."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r",|(?<=[a-z])[_./](?=[a-z])", r"\g<0><wbr>", str(escape(value))))

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from snnpipe.artifacts.plots import BLUE, GREY, ORANGE, literal, save
+from snnpipe.describe import percent
 
 _COLUMNS = 3
 _BINS = 40
@@ -105,10 +106,12 @@ def rate_histograms(path: Path, *, rates_hz: Mapping[str, NDArray[np.float64]]) 
     figure, panels = _grid(len(rates_hz), 3.0, 2.4)
     for axes, (name, rate_n) in zip(panels, rates_hz.items(), strict=True):
         firing = rate_n[rate_n > 0]
-        axes.hist(firing, bins=_BINS, color=BLUE)
+        counts, *_ = axes.hist(firing, bins=_BINS, color=BLUE)
         axes.axvline(float(rate_n.mean()), color=ORANGE, linestyle="--", label=f"mean {rate_n.mean():.3g} Hz")
-        axes.set_title(f"{literal(name)}: {np.mean(rate_n == 0):.0%} of {len(rate_n):,} silent", fontsize=9)
-        axes.set_yscale("log")
+        axes.set_title(f"{literal(name)}: {percent(np.mean(rate_n == 0), 0)} of {len(rate_n):,} silent", fontsize=9)
+        axes.set(yscale="log", ylim=(0.7, 5 * max(np.max(counts), 1)))  # with room for the legend
+        axes.yaxis.set_major_formatter("{x:,g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("firing rate (Hz)")
         axes.legend(frameon=False, fontsize=8)
     for axes in panels[::_COLUMNS]:

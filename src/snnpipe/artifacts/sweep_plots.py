@@ -1,39 +1,59 @@
 """The pictures of a multi-run."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from textwrap import wrap
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from snnpipe.artifacts.plots import BLUE, GREY, ORANGE, literal, save
 
 _LOG_FROM = 20.0
 """Axes whose values span more than this factor are logarithmic."""
-_NUMBER_SIZE = (10.0, 7.5)
-"""Width and height of a point's number, points."""
-_ROWS = 26
-"""Lines of a column of the key."""
+
+_MARGIN = 0.12
+"""Share of an axis's span that is left free beside the points, and where those stand that were not reached."""
+
+_SIZE = (4.7, 4.2)
+"""Of a panel, inches."""
+
+_CHARACTER, _LINE = 5.1, 8.5
+"""Width of a character and height of a line of a point's number, points."""
+
+_RINGS = (9.0, 17.0, 26.0)
+"""How far from its point a number may stand, points."""
+
+_KEY_WIDTH, _KEY_LINES, _KEY_LINE = 125, 14, 0.16
+"""Of the key: characters of a line, how many lines, and the height of one, inches."""
 
 
-def pareto_plot(
-    path: Path,
+Box = Sequence[float] | NDArray[np.float64]
+
+
+def pareto_plot(path: Path, **content: Any) -> Path:
+    """Write the figure of `pareto_figure` as PNG."""
+    return save(pareto_figure(**content), path)
+
+
+def pareto_figure(
     *,
     labels: Sequence[str],
     costs: ArrayLike,
     names: Sequence[str],
     on_front: NDArray[np.bool_],
     reference: Sequence[bool],
-) -> Path:
-    """Draw the first objective against each of the others, points numbered, with a key of all their settings.
+    numbers: Sequence[int],
+) -> Figure:
+    """Draw the first objective against each of the others, points numbered, with a key of the settings on the front.
 
     Parameters
     ----------
-    path
-        Of the PNG.
     labels
         Settings of each point.
     costs
@@ -44,19 +64,27 @@ def pareto_plot(
         Whether each point is on the Pareto front of all objectives.
     reference
         Whether each point is what the others are compared with.
+    numbers
+        Of the points, by which they are called.
     """
     k = np.asarray(costs, np.float64)
-    columns = -(-len(labels) // _ROWS)
-    width = 0.075 * max(map(len, labels)) + 0.5
-    figure = Figure(figsize=(4.6 * (k.shape[1] - 1) + columns * width, 4.8), layout="constrained")
-    panels = figure.subplots(1, k.shape[1], squeeze=False, width_ratios=[*[4.6] * (k.shape[1] - 1), columns * width])[0]
-    for n, axes in enumerate(panels[:-1], start=1):
-        _draw(axes, k[:, n], k[:, 0], on_front, np.asarray(reference, np.bool_))
+    key = _key(labels, numbers, on_front | np.asarray(reference, np.bool_))
+    panels = k.shape[1] - 1
+    height = _SIZE[1] + 0.4 + _KEY_LINE * len(key)
+    figure = Figure(figsize=(_SIZE[0] * panels, height), layout="constrained")
+    grid = figure.add_gridspec(2, panels, height_ratios=[height - _KEY_LINE * len(key), _KEY_LINE * len(key)])
+    drawn = [figure.add_subplot(grid[0, n]) for n in range(panels)]
+    for n, axes in enumerate(drawn, start=1):
+        x = _draw(axes, k[:, n], k[:, 0], on_front, np.asarray(reference, np.bool_))
         axes.set(xlabel=names[n], ylabel=names[0] if n == 1 else "")
-    handles, names_of = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names_of, loc="outside lower left", ncols=len(handles), frameon=False, fontsize=8)
-    _key(panels[-1], labels, on_front, columns)
-    return save(figure, path)
+        k[:, n] = x
+    _write_key(figure.add_subplot(grid[1, :]), key)
+    handles, names_of = drawn[0].get_legend_handles_labels()
+    figure.legend(handles, names_of, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=8)
+    figure.draw_without_rendering()  # what is numbered has its place now
+    for n, axes in enumerate(drawn, start=1):
+        _number(axes, np.column_stack([k[:, n], k[:, 0]]), numbers, on_front)
+    return figure
 
 
 def _draw(
@@ -65,28 +93,19 @@ def _draw(
     y: NDArray[np.float64],
     on_front: NDArray[np.bool_],
     reference: NDArray[np.bool_],
-) -> None:
-    finite = x[np.isfinite(x)]
-    lowest, highest = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
-    if lowest > 0 and highest / lowest > _LOG_FROM:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(EngFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        edge = highest * (highest / lowest) ** 0.12
-    else:
-        edge = highest + 0.12 * (highest - lowest or 1.0)
+) -> NDArray[np.float64]:
+    """Draw the points, and return where they are across."""
     reached = np.isfinite(x)
+    edge = _scale(axes, x[reached])
     at = np.where(reached, x, edge)
     if not reached.all():
         axes.axvline(edge, color=GREY, linewidth=0.8, linestyle=":")
         axes.text(
             edge,
-            0.98,
-            "not reached ",
-            rotation=90,
-            ha="right",
-            va="top",
+            1.0,
+            "not reached" if reached.any() else "not reached by any",
+            ha="right" if reached.any() else "center",
+            va="bottom",
             fontsize=7,
             transform=axes.get_xaxis_transform(),
         )
@@ -105,45 +124,101 @@ def _draw(
             label="as configured",
             zorder=4,
         )
-    if y.max() > _LOG_FROM:
+    if y.max() > _LOG_FROM and y.min() < y.max() / _LOG_FROM:
         axes.set_yscale("symlog", linthresh=1)
         axes.yaxis.set_major_formatter("{x:g}")
-    if axes.get_xscale() == "linear":
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.margins(y=_MARGIN)
     axes.grid(alpha=0.25, linewidth=0.5)
-    _number(axes, at, y, on_front)
+    return at
 
 
-def _number(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], on_front: NDArray[np.bool_]) -> None:
-    """Write each point's number beside it, above the numbers that are there already."""
-    taken: list[NDArray[np.float64]] = []
+def _scale(axes: Axes, reached: NDArray[np.float64]) -> float:
+    """Set the scale of an axis across for the values on it, and return where those stand that were not reached."""
+    if not len(reached):
+        axes.set(xlim=(0, 1), xticks=[])
+        return 0.5
+    lowest, highest = float(reached.min()), float(reached.max())
+    if lowest > 0 and highest / lowest > _LOG_FROM:
+        margin: float = (highest / lowest) ** _MARGIN
+        axes.set(xscale="log", xlim=(lowest / margin**0.6, highest * margin**1.8))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest / lowest < 200 else (1,)))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        return highest * margin
+    span = highest - lowest or max(abs(highest), 1.0)
+    axes.set_xlim(lowest - 0.6 * _MARGIN * span, highest + 1.8 * _MARGIN * span)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    return highest + _MARGIN * span
+
+
+def _number(axes: Axes, places: NDArray[np.float64], numbers: Sequence[int], on_front: NDArray[np.bool_]) -> None:
+    """Write each point's number beside it, where it covers no other number and no point; those on the front first.
+
+    Points at one place share a text. A number for which there is no room is left out.
+    """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    places = axes.transData.transform(np.column_stack([x, y])) * 72 / figure.dpi  # in points
-    for number in np.argsort(x, kind="stable"):
-        offset = np.array([4.0, 3.0])
-        while any((np.abs(places[number] + offset - other) < _NUMBER_SIZE).all() for other in taken):
-            offset[1] += 1.0
-        taken.append(places[number] + offset)
-        weight = "bold" if on_front[number] else "normal"
-        at = (x[number], y[number])
-        axes.annotate(
-            str(number), at, xytext=(offset[0], offset[1]), textcoords="offset points", fontsize=7, fontweight=weight
+    per_point = 72 / figure.dpi
+    at = axes.transData.transform(places) * per_point
+    frame = np.asarray(axes.get_window_extent().extents) * per_point
+    together: dict[tuple[float, float], list[int]] = {}
+    for i, (x, y) in enumerate(at):
+        together.setdefault((round(x), round(y)), []).append(i)
+    taken: list[Box] = [(x - 2.5, y - 2.5, x + 2.5, y + 2.5) for x, y in at]
+    for points in sorted(together.values(), key=lambda of_place: not on_front[of_place].any()):
+        text = _together([numbers[i] for i in sorted(points, key=lambda i: not on_front[i])])
+        width, centre = _CHARACTER * len(text), at[points[0]]
+        for ring, (right, up) in product(
+            _RINGS, ((1, 1), (1, 0), (1, -1), (-1, 1), (-1, 0), (-1, -1), (0, 1), (0, -1))
+        ):
+            middle = centre + np.array([right * (0.7 * ring - 2 + width / 2), up * ring * (0.75 if right else 1.0)])
+            box = (middle[0] - width / 2, middle[1] - _LINE / 2, middle[0] + width / 2, middle[1] + _LINE / 2)
+            if _within(box, frame) and not any(_overlap(box, other) for other in taken):
+                break
+        else:
+            continue
+        taken.append(box)
+        note = axes.annotate(
+            text,
+            tuple(places[points[0]]),
+            xytext=tuple(middle - centre),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=7,
+            fontweight="bold" if on_front[points].any() else "normal",
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.4} if ring > _RINGS[0] else None,
         )
+        note.set_in_layout(False)  # or the panel that it was placed in would be another
 
 
-def _key(axes: Axes, labels: Sequence[str], on_front: NDArray[np.bool_], columns: int) -> None:
+def _together(numbers: Sequence[int]) -> str:
+    """Return the numbers of points at one place as a text, the first three of them."""
+    return ", ".join(map(str, numbers[:3])) + (f", +{len(numbers) - 3}" if len(numbers) > 3 else "")
+
+
+def _within(box: Box, frame: Box) -> bool:
+    return bool(box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3])
+
+
+def _overlap(box: Box, other: Box) -> bool:
+    return bool(box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3])
+
+
+def _key(labels: Sequence[str], numbers: Sequence[int], named: NDArray[np.bool_]) -> list[str]:
+    """Return the lines that name the points of the front, as many as there is room for."""
+    lines: list[str] = []
+    chosen = [(number, label) for number, label, is_named in zip(numbers, labels, named, strict=True) if is_named]
+    for done, (number, label) in enumerate(chosen):
+        added = wrap(f"{number:>3}  {label}", _KEY_WIDTH, subsequent_indent=" " * 5)
+        if len(lines) + len(added) > _KEY_LINES:
+            return [*lines, f"     and {len(chosen) - done} more on the front"]
+        lines += added
+    return lines
+
+
+def _write_key(axes: Axes, lines: Sequence[str]) -> None:
     axes.set_axis_off()
-    for number, label in enumerate(labels):
-        column, row = divmod(number, _ROWS)
-        axes.text(
-            column / columns,
-            1 - row / _ROWS,
-            f"{number:>2}  {literal(label)}",
-            fontsize=7.5,
-            color=BLUE if on_front[number] else "#444444",
-            fontweight="bold" if on_front[number] else "normal",
-            va="top",
-            transform=axes.transAxes,
-        )
+    text = "\n".join(map(literal, lines))
+    axes.text(0, 1, text, fontsize=7.5, color="#333333", va="top", family="monospace", transform=axes.transAxes)

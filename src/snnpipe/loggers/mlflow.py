@@ -32,6 +32,7 @@ from snnpipe.loggers.mlflow_store import (
     without_user,
 )
 from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, sweep_fingerprint
+from snnpipe.loggers.mlflow_view import FIRST_CHART, run_address, show_results
 from snnpipe.loggers.mlflow_writes import MLflowWrites, send_left, spool_folder
 from snnpipe.loggers.spool import CALLS
 from snnpipe.masking import mask
@@ -156,7 +157,8 @@ class MLflowLogger:
 
     def log_series(self, name: str, values: Sequence[float], first_step: int = 1) -> None:
         """Send one metric's value at consecutive steps."""
-        self._send([(name, value, first_step + i) for i, value in enumerate(values)])
+        names = [name, FIRST_CHART[name]] if name in FIRST_CHART else [name]
+        self._send([(name, value, first_step + i) for name in names for i, value in enumerate(values)])
 
     def _send(self, points: Sequence[tuple[str, float, int]]) -> None:
         named = [(_name(name), float(value), step) for name, value, step in points]
@@ -241,7 +243,7 @@ class MLflowLogger:
         """The run's id, and the command that opens the UI on its store, from any folder."""
         uri = self._uri()
         if is_server(uri):
-            where = f"{without_user(uri).rstrip('/')}/#/experiments/{self._experiment_id}/runs/{self._run_id}"
+            where = run_address(without_user(uri).rstrip("/"), self._experiment_id, self._run_id)
         else:
             where = shlex.join([_python(), "-m", "snnpipe.review", *_store_option(uri)])
         return {"run id": self._run_id, "review": where}
@@ -274,7 +276,9 @@ class MLflowLogger:
         uri = self._uri()
         with self._opening(), self._first_use(uri):
             self._client = open_client(uri)
-            self._experiment_id = self._find_or_create_experiment(uri)
+            experiment = self._find_or_create_experiment(uri)
+            self._experiment_id = str(experiment.experiment_id)
+            show_results(self._client, experiment)
         return self._client
 
     @contextmanager
@@ -308,7 +312,7 @@ class MLflowLogger:
             create_sqlite(uri)
             yield
 
-    def _find_or_create_experiment(self, uri: str) -> str:
+    def _find_or_create_experiment(self, uri: str) -> Any:
         from mlflow.exceptions import MlflowException
 
         if (found := self._find_experiment()) is not None:
@@ -317,19 +321,20 @@ class MLflowLogger:
         if uri.startswith(SQLITE):
             artifacts = (sqlite_file(uri).parent / "artifacts").resolve().as_uri()
         try:
-            return str(self._client.create_experiment(self.experiment_name, artifact_location=artifacts))
+            created = self._client.create_experiment(self.experiment_name, artifact_location=artifacts)
+            return self._client.get_experiment(created)
         except MlflowException:
             if (found := self._find_experiment()) is None:  # else another run has created it since
                 raise
             return found
 
-    def _find_experiment(self) -> str | None:
+    def _find_experiment(self) -> Any:
         found = self._client.get_experiment_by_name(self.experiment_name)
         if found is not None and found.lifecycle_stage != "active":
             raise LoggingError(
                 f"experiment_name: {self.experiment_name!r} was deleted in this store: restore it, or give another"
             )
-        return None if found is None else str(found.experiment_id)
+        return found
 
 
 def _name(name: str) -> str:

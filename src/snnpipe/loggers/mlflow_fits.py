@@ -22,8 +22,10 @@ from snnpipe.loggers.mlflow_search import search_runs
 from snnpipe.loggers.mlflow_store import may_take_later
 from snnpipe.loggers.mlflow_writes import MLflowWrites
 
-_FINGERPRINT, _STATE, _SOURCE = "fit.fingerprint", "fit.state", "fit.run_id"
-_CLAIM, _BEAT = "fit.claim", "fit.beat"
+_FINGERPRINT, _SOURCE = "fit.fingerprint", "fit.run_id"
+_STATE, _CLAIM, _BEAT = (f"mlflow.snnpipe.fit.{word}" for word in ("state", "claim", "beat"))
+"""Of no interest to people: MLflow's pages do not show tags with its own prefix."""
+
 _CHOOSING, _CLAIMED, _TRAINING, _DONE = "choosing", "claimed", "training", "done"
 _BEAT_S = 4.0  # MLflow's server closes connections that are idle for 5 s: a beat just then would meet a closed one
 _DEAD_AFTER_S = 30.0

@@ -5,10 +5,8 @@ from typing import Any
 
 from snnpipe.errors import LoggingError
 from snnpipe.loggers.mlflow_search import search_runs
-from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, RUN_TAG
+from snnpipe.loggers.mlflow_sweeps import OUTPUT_DIR, PARENT_TAG, RUN_TAG
 from snnpipe.types import EarlierRun
-
-_OUTPUT_DIR = "paths.output_dir"
 
 
 class MLflowRuns:
@@ -62,7 +60,7 @@ class MLflowRuns:
 def _earlier(run: Any) -> EarlierRun:
     return EarlierRun(
         run_id=run.info.run_id,
-        output_dir=run.data.params.get(_OUTPUT_DIR, ""),
+        output_dir=run.data.params.get(OUTPUT_DIR, ""),
         fingerprint=run.data.tags.get(RUN_TAG, ""),
         finished=run.info.status == "FINISHED",
         metrics=dict(run.data.metrics),

@@ -10,6 +10,8 @@ from snnpipe.types import SweepJob
 
 PARENT_TAG, SWEEP_TAG, RUN_TAG = "mlflow.parentRunId", "sweep.fingerprint", "run.fingerprint"
 _OVERRIDES_TAG = "sweep.overrides"
+_SIMULATED_BY_TAG = "simulation.run_id"
+OUTPUT_DIR = "paths.output_dir"
 _ORDER = ("sweep.job", "sweep.duration")
 
 
@@ -87,4 +89,5 @@ def _job(run: Any) -> SweepJob:
         error="" if finished else tags.get("error", f"its run is {run.info.status}"),
         mistake=tags.get("error.mistake") == "true",
         run_id=run.info.run_id,
+        output_dir="" if _SIMULATED_BY_TAG in tags else run.data.params.get(OUTPUT_DIR, ""),
     )

@@ -215,6 +215,8 @@ class Evaluation:
             found[f"rate_hz/{name}"] = float(rate_n.mean())
             found[f"silent_fraction/{name}"] = float(np.mean(rate_n == 0))
             found[f"spikes_per_image/{name}"] = float(spikes[name].sum() / images)
+        if spiking := [layer.name for layer in self.network.layers if layer.spiking]:
+            found["snn/spikes_per_image"] = sum(found[f"spikes_per_image/{name}"] for name in spiking)
         if rates:
             together = np.concatenate(list(rates.values()))
             found["snn/mean_rate_hz"] = float(together.mean())

@@ -71,7 +71,8 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
         job.record_failure(error, tell(error) == MISTAKE, logged=trainer is not None and trainer.was_logged)
         return None
     print(closing_table(result), flush=True)
-    job.keep(job.overrides(trainer.simulator.n_steps), metrics=dict(result.metrics))
+    output_dir = str(trainer.output_dir)
+    job.keep(job.overrides(trainer.simulator.n_steps), metrics=dict(result.metrics), output_dir=output_dir)
     return result.metrics
 
 

@@ -1,16 +1,19 @@
 """What a multi-run leaves behind: its table, the Pareto picture and the settings worth taking."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
-from snnpipe.artifacts.report import sweep_page
+from snnpipe.artifacts.sweep_report import sweep_page
 from snnpipe.artifacts.tables import write_csv, write_text
 from snnpipe.describe import command_line, to_yaml
 from snnpipe.metrics.front import OBJECTIVES, front_of
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.jobs import single
-from snnpipe.sweeps.table import AS_CONFIGURED, differing_keys, job_labels
+from snnpipe.sweeps.table import AS_CONFIGURED, differing_keys, job_labels, short_keys
 from snnpipe.types import SweepJob
 
 _METRICS = (
@@ -25,6 +28,7 @@ _METRICS = (
     "snn/mean_rate_hz",
 )
 _WITHIN = 0.01
+_PAGE = "report.html"
 
 
 def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | None, *, name: str, command: str) -> str:
@@ -53,12 +57,14 @@ def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | No
     if best:
         picture = _picture(jobs, folder / "pareto.png")
         files += [("", write_text(folder / "best.yaml", to_yaml(best))), ("plots", picture)]
-    text = sweep_page(name=name, command=command, header=header, rows=rows, best=best, picture=picture)
-    page = write_text(folder / "report.html", text)
-    files.append(("", page))
+    content: dict[str, Any] = {"name": name, "command": command, "header": header, "rows": rows}
+    content |= {"names": short_keys(differing_keys(jobs)), "best": best, "picture": picture}
+    page = write_text(folder / _PAGE, sweep_page(**content, links=report_links(jobs, folder)))
     if store is not None:
         for artifacts, path in files:
             store.log_artifact(path, artifacts)
+        with TemporaryDirectory() as elsewhere:  # from where no link leads to the jobs' folders
+            store.log_artifact(write_text(Path(elsewhere, _PAGE), sweep_page(**content)))
         store.log_table("tables/sweep.json", header, rows)
         top = best["most accurate"]["metrics"] if best else {}
         counts = {"sweep/jobs": len(jobs), "sweep/failed": sum(job.metrics is None for job in jobs)}
@@ -90,6 +96,12 @@ def results_table(jobs: Sequence[SweepJob]) -> tuple[list[str], list[list[Any]]]
             ]
         )
     return header, rows
+
+
+def report_links(jobs: Sequence[SweepJob], folder: Path) -> list[str]:
+    """Return the address of each job's report as a page in a folder names it, empty where there is no report."""
+    pages = [Path(job.output_dir, _PAGE) if job.output_dir else None for job in jobs]
+    return [quote(os.path.relpath(page, folder)) if page is not None and page.is_file() else "" for page in pages]
 
 
 def best_settings(jobs: Sequence[SweepJob]) -> dict[str, dict[str, Any]]:
@@ -126,14 +138,14 @@ def _entry(job: SweepJob, label: str) -> dict[str, Any]:
 def _picture(jobs: Sequence[SweepJob], path: Path) -> Path:
     from snnpipe.artifacts.sweep_plots import pareto_plot
 
-    points = [
-        (label, job.metrics) for label, job in zip(job_labels(jobs), jobs, strict=True) if job.metrics is not None
-    ]
+    finished = [(n, job.metrics) for n, job in enumerate(jobs) if job.metrics is not None]
+    labels = job_labels(jobs)
     return pareto_plot(
         path,
-        labels=[label for label, _ in points],
-        costs=[[objective.of(metrics) for objective in OBJECTIVES] for _, metrics in points],
+        labels=[labels[n] for n, _ in finished],
+        costs=[[objective.of(metrics) for objective in OBJECTIVES] for _, metrics in finished],
         names=[objective.label for objective in OBJECTIVES],
-        on_front=front_of([metrics for _, metrics in points]),
-        reference=[label == AS_CONFIGURED for label, _ in points],
+        on_front=front_of([metrics for _, metrics in finished]),
+        reference=[labels[n] == AS_CONFIGURED for n, _ in finished],
+        numbers=[n for n, _ in finished],
     )

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+from snnpipe.describe import percent, points
 from snnpipe.metrics.intervals import mean_interval
+from snnpipe.shorten import shorten
 from snnpipe.types import SweepJob
 
 AS_CONFIGURED = "as configured"
@@ -15,7 +17,7 @@ def sweep_table(jobs: Sequence[SweepJob]) -> str:
     keys = differing_keys(jobs)
     finished = [job.metrics for job in jobs if job.metrics is not None]
     answers = [("ANN", "SNN", "drop", "latency", "SynOps per image"), *(_answers(job.metrics) for job in jobs)]
-    settings = [[key.rpartition(".")[2] for key in keys], *(_values(job, keys) for job in jobs)]
+    settings = [list(short_keys(keys).values()), *(_values(job, keys) for job in jobs)]
     if keys == ["seed"] and len(finished) > 1:
         answers.append(_means(finished))
         settings.append([f"mean of {len(finished)}, 95 %"])
@@ -28,17 +30,20 @@ def sweep_table(jobs: Sequence[SweepJob]) -> str:
 
 def _values(job: SweepJob, keys: Sequence[str]) -> list[str]:
     """Return what a job was told of each key; of one that ran with none of them, that it did."""
-    told = {o.partition("=")[0]: _short(o).partition("=")[2] for o in job.overrides}
+    told = {key: short_value(value) for key, _, value in (o.partition("=") for o in job.overrides)}
     values = [told.get(key, "") for key in keys]
     return values if any(values) else [AS_CONFIGURED, *values[1:]]
 
 
 def columns(rows: Sequence[Sequence[str]], adjust: Callable[[str, int], str], width: int = _WIDTH) -> list[str]:
-    """Return each row as one text of columns; the widest is cut until all fit a width."""
+    """Return each row as one text of columns; of the widest, cells are cut until all fit a width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     while sum(widths) + 2 * len(widths) > width:
         widths[widths.index(max(widths))] -= 1
-    return ["".join(f"  {adjust(_cut(cell, w), w)}" for cell, w in zip(row, widths, strict=True)) for row in rows]
+    cut = [shorten(column, w) for column, w in zip(zip(*rows, strict=True), widths, strict=True)]
+    return [
+        "".join(f"  {adjust(cell, w)}" for cell, w in zip(row, widths, strict=True)) for row in zip(*cut, strict=True)
+    ]
 
 
 def _means(metrics: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
@@ -47,7 +52,7 @@ def _means(metrics: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
         if len(values) < len(metrics):
             return "-"
         mean, half = mean_interval(values)
-        return f"{mean:{form}} ± {half:{form.lstrip('+')}}{unit}"
+        return f"{round(mean, 6) + 0.0:{form}} ± {half:{form.lstrip('+')}}{unit}"
 
     return (
         cell("ann/test_accuracy", ".2f", 100, " %"),
@@ -60,9 +65,11 @@ def _means(metrics: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
 
 def job_labels(jobs: Sequence[SweepJob]) -> list[str]:
     """Return what differs between jobs: the overrides that not all have, each with the last word of its key."""
-    keys = set(differing_keys(jobs))
-    labels = [" ".join(_short(o) for o in job.overrides if o.partition("=")[0] in keys) for job in jobs]
-    return [label or AS_CONFIGURED for label in labels]
+    names = short_keys(differing_keys(jobs))
+    told = [
+        [(key, value) for key, _, value in (o.partition("=") for o in job.overrides) if key in names] for job in jobs
+    ]
+    return [" ".join(f"{names[key]}={short_value(value)}" for key, value in of_job) or AS_CONFIGURED for of_job in told]
 
 
 def differing_keys(jobs: Sequence[SweepJob]) -> list[str]:
@@ -71,16 +78,22 @@ def differing_keys(jobs: Sequence[SweepJob]) -> list[str]:
     return list(dict.fromkeys(o.partition("=")[0] for job in jobs for o in job.overrides if o not in everywhere))
 
 
-def _short(override: str) -> str:
-    """Return an override with the last word of its key, and a number with four digits at most."""
-    key, equals, value = override.partition("=")
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """Return by key the fewest of its last words that no other key ends in."""
+    names = {}
+    for key in keys:
+        words = key.split(".")
+        ends = [".".join(words[i:]) for i in range(len(words) - 1, -1, -1)]
+        others = [other for other in keys if other != key]
+        names[key] = next((end for end in ends if not any(f".{o}".endswith(f".{end}") for o in others)), key)
+    return names
+
+
+def short_value(value: str) -> str:
+    """Return an override's value, a number with four digits at most."""
     with suppress(ValueError):
         value = min(value, f"{float(value):.4g}", key=len)
-    return f"{key.rpartition('.')[2]}{equals}{value}"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: max(width - 3, 1)]}..."[:width]
+    return value
 
 
 def _answers(metrics: Mapping[str, float] | None) -> tuple[str, ...]:
@@ -88,9 +101,9 @@ def _answers(metrics: Mapping[str, float] | None) -> tuple[str, ...]:
         return ("failed", "", "", "", "")
     latency, synops = metrics.get("snn/latency_ms_to_1pt"), metrics.get("snn/synops_per_image")
     return (
-        f"{100 * metrics['ann/test_accuracy']:.2f} %",
-        f"{100 * metrics['snn/test_accuracy']:.2f} %",
-        f"{100 * metrics['snn/accuracy_drop']:+.2f}",
+        percent(metrics["ann/test_accuracy"]),
+        percent(metrics["snn/test_accuracy"]),
+        points(metrics["snn/accuracy_drop"]),
         "-" if latency is None else f"{latency:g} ms",
         "-" if not synops else f"{synops:,.0f}",
     )
