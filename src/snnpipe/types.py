@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import nengo
     import tf_keras
 
-    from snnpipe.diagnosis.values import Diagnosis
+    from snnpipe.diagnosis.values import Diagnosis, Remark
     from snnpipe.metrics.outcome import Outcome
     from snnpipe.training_state import TrainingState
 
@@ -156,6 +156,8 @@ class PlannedLayer:
     - ``passthrough``: reorders or passes on values, costs nothing;
     - ``fallback``: runs as a TensorNode in software only (``conversion.allow_fallback=true``);
     - ``unsupported``: cannot be converted; ``reason`` says why and the cure.
+
+    ``rate_units`` of its units get an activation and never spike.
     """
 
     name: str
@@ -165,6 +167,7 @@ class PlannedLayer:
     reason: str = ""
     shape: tuple[int, ...] = ()
     neurons: int = 0
+    rate_units: int = 0
     scale_firing_rates: float | None = None
     synapse: "float | str | nengo.synapses.LinearFilter | None" = None
 
@@ -621,6 +624,8 @@ class RunState:
         What a person needs to find the run's files again, by label; callbacks add theirs.
     diagnosis
         Where the conversion lost accuracy, once the test images have been simulated; None where that is turned off.
+    remarks
+        What there is to say of its spikes: units that do not spike, rates that do not fit.
     """
 
     seed: int
@@ -640,3 +645,4 @@ class RunState:
     trained_by: str = ""
     address: dict[str, str] = field(default_factory=dict)
     diagnosis: "Diagnosis | None" = None
+    remarks: "Sequence[Remark]" = ()

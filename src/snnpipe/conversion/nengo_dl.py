@@ -124,16 +124,23 @@ class NengoDLConverter:
             return planned("unsupported", "-", f"{why}; conversion.allow_fallback=true runs it in software only")
         if is_neuron_layer(layer):
             own = settings[name]
+            spiking = own.neuron is not None and own.neuron.spiking
             return planned(
                 "native",
                 own.neuron_name,
                 neurons=int(np.prod(shape)),
+                rate_units=0 if spiking else int(np.prod(shape)),
                 scale_firing_rates=own.scale,
                 synapse=own.synapse,
             )
         activation = activation_name(layer)
         if activation in ("sigmoid", "tanh", "leaky_relu"):
-            return planned("native", f"rate neurons ({activation})", "not spiking: only a ReLU becomes spiking neurons")
+            return planned(
+                "native",
+                f"rate neurons ({activation})",
+                "not spiking: only a ReLU becomes spiking neurons",
+                rate_units=int(np.prod(shape)),
+            )
         becomes = "average pooling" if name in changes.averaged else "linear connection"
         return planned("native", becomes, "softmax dropped" if name == changes.softmax else "")
 
