@@ -32,11 +32,11 @@ ALIKE = 0.2
 """Of two settings, the cheaper one is better where the chance of the other's gain is higher."""
 
 _MOST_SUGGESTED = 3
-_MOST_TRIED = 24
+_MOST_TRIED = 32
 _MOST_STEPS = 64  # of all trials together, times the run's own
 _ROUNDS = 3
 _SECONDS = 60.0  # the limit: so many, or so many times what simulating the sample took
-_TIMES = 40.0
+_TIMES = 20.0
 
 
 @dataclass(frozen=True, eq=False)

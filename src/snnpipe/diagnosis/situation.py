@@ -114,6 +114,8 @@ class Situation:
         if SCALES in changes:
             scales = per_layer(changes[SCALES], names, 1.0, SCALES)
             layers = [replace(layer, scale_firing_rates=scales[layer.name]) for layer in layers]
+        if neuron := changes.get("conversion.neuron"):
+            layers = [replace(layer, neuron_type=neuron) if layer.spiking else layer for layer in layers]
         own = {key.partition(".")[2]: value for key, value in changes.items() if key.startswith("simulator.")}
         settings = replace(self.settings, **own)
         parts = changed(self.parts, changes)
@@ -158,8 +160,8 @@ class Situation:
     def spikes_in_memory(self, layer: NeuronLayer, found: LayerDiagnosis) -> float | None:
         """Return how many spikes of an active neuron its filter averages: those of two time constants, or of all.
 
-        A neuron without a refractory period spikes as often as its activation says times the scale: that is what counts,
-        for what was measured suffers from the layers before. Of others it is what was measured.
+        Without a refractory period these are its activation times the scale, for what was measured suffers from the
+        layers before. With one, it is what was measured.
         """
         tau = tau_of(layer)
         memory = min(self.seconds, 2 * tau) if tau else self.seconds

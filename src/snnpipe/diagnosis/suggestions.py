@@ -53,7 +53,9 @@ def combinations(situation: Situation) -> Iterator[Candidate]:
     Each of them is worked out for what those before it make: a filter for the time there is then, a scale for what that
     filter remembers.
     """
-    for rules in _TOGETHER:
+    neurons = list(_neurons(situation))
+    with_neurons = [(_neurons, *rules) for rules in (_ALONE, *_TOGETHER)] if neurons else []
+    for rules in (*_TOGETHER, *with_neurons):
         together, now = Candidate(""), situation
         for rule in rules:
             more = list(rule(now))
@@ -138,7 +140,10 @@ def _coarse(s: Situation) -> dict[str, _Coarse]:
         highest = _spike_a_step(s, layer, found)
         if highest is not None:
             factor = min(factor, max(nice(highest, down=True), 2.0))
-        coarse[layer.name] = _Coarse(layer, found, spikes, _rounded(layer.scale_firing_rates * factor))
+        scale = _rounded(layer.scale_firing_rates * factor)
+        if refractory:
+            scale = max(_half_limit_scale(layer, found) or scale, 2 * layer.scale_firing_rates)
+        coarse[layer.name] = _Coarse(layer, found, spikes, scale)
     return coarse
 
 
@@ -334,6 +339,7 @@ def _can_train_with_lif(s: Situation) -> bool:
     return True
 
 
+_ALONE = (rescaled,)
 _TOGETHER = (
     (rescaled, averaged_readout),
     (refiltered, rescaled),

@@ -130,7 +130,8 @@ class Tried:
     def told(self, images: int) -> tuple[str, str]:
         """Return in words what was tried on so many images, and the best of it where nothing helped."""
         if not self.settings:
-            return "no setting: there is none here that what was measured speaks for", ""
+            why = "the search was ended for its time" if self.cut else "none fits what was measured"
+            return f"no setting: {why}", ""
         seconds = f"{self.seconds:.{0 if self.seconds >= 10 else 1}f} s"
         text = f"{self.settings} setting{'s' if self.settings > 1 else ''} in {seconds}"
         text += ", where the search was ended for its time" if self.cut else ""
