@@ -191,7 +191,7 @@ def run(data_dir, tmp_path_factory):
     networks = {
         "mlp": ["model=mlp", "model.units=[64, 32]"],
         "cnn": ["model=cnn2d", "model.filters=[8, 16]", "model.dense=32"],
-        "pooled": ["~model", "+model={_target_: test_diagnosis.pooled}"],
+        "pooled": ["~model", "+model={_target_: test_diagnosis.pooled}", "conversion.max_to_avg_pool=true"],
         "residual": ["~model", "+model={_target_: test_diagnosis.residual}"],
     }
 
@@ -293,7 +293,7 @@ TOGETHER = {
         "cnn",
         [
             "conversion.scale_firing_rates={conv*: 2.0, dense: 1.0}",
-            "conversion.synapse={'*': 0.02}",
+            "conversion.synapse={*: 0.02}",
             "simulator.n_steps=20",
         ],
     ),
@@ -331,8 +331,7 @@ def test_several_faults_at_once_are_mended_by_several_changes_at_once(run, fault
 
 
 def test_where_nothing_helps_it_says_what_was_measured_and_tried(run):
-    overrides = ["conversion.max_to_avg_pool=true"]
-    result = run("pooled", *overrides, logged=True)
+    result = run("pooled", logged=True)
     diagnosis = result.diagnosis
     assert diagnosis.first_bad.source == "rate neurons" and not diagnosis.suggestions
     assert "rate neurons without filters and noise lose it already" in diagnosis.measured
@@ -344,7 +343,7 @@ def test_where_nothing_helps_it_says_what_was_measured_and_tried(run):
     ) in table.replace('"', "")
     assert diagnosis.measured in table
     words = shlex.split(tried.best_override)
-    after = run("pooled", *overrides, "diagnosis.images=0", "simulator.max_images=100", *words)
+    after = run("pooled", "diagnosis.images=0", "simulator.max_images=100", *words)
     assert 100 * after.metrics["snn/test_accuracy"] == pytest.approx(best, abs=1.01)
     written = json.loads((run.folder / "last" / "diagnosis" / "diagnosis.json").read_text())
     assert written["measured"] == diagnosis.measured and written["tried"]["best_right"] == best

@@ -1,5 +1,6 @@
 """What a diagnosis suggests, worked out by hand: several changes at once, which comes first, and its words."""
 
+import shlex
 from dataclasses import replace
 
 import nengo
@@ -8,10 +9,11 @@ import pytest
 
 from snnpipe import ConstantEncoder, NengoDLConverter, PoissonEncoder
 from snnpipe.diagnosis.search import Trial, ranked
-from snnpipe.diagnosis.situation import Candidate, Situation, changed
+from snnpipe.diagnosis.situation import Candidate, Situation, changed, override
 from snnpipe.diagnosis.suggestions import calmer, candidates, combinations, livelier
 from snnpipe.diagnosis.values import LayerDiagnosis, Loss
 from snnpipe.diagnosis.wording import measured
+from snnpipe.layer_values import per_layer
 from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.types import NeuronLayer, SimulationSettings
 
@@ -116,6 +118,20 @@ def test_changes_of_two_candidates_are_one():
     first, second = Candidate("x", {"a.b": 1, "a.c": 2}), Candidate("y", {"a.c": 3, "d.e": {"k": 1.0, "*": 2.0}})
     both = second.after(first)
     assert both.override == 'a.b=1 a.c=3 "d.e={k: 1.0, *: 2.0}"' and both.reason == "x; y"
+
+
+@pytest.mark.parametrize(
+    "name", ["conv2d", "tf.nn.relu", "block/a-1 b", "a(1)", "a:b", "schicht_ä", "1", "true", "it's"]
+)
+def test_an_override_names_layers_of_any_name(name):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    scales = {"*": 2.0, name: 100.0, "other": 5.0}
+    (word,) = shlex.split(override("conversion.scale_firing_rates", scales))
+    (parsed,) = OverridesParser.create().parse_overrides([word])
+    read = {str(key): value for key, value in parsed.value().items()}
+    names = [name, "other", "third"]
+    assert per_layer(read, names, 1.0, "x") == dict(zip(names, (100.0, 5.0, 2.0), strict=True))
 
 
 # ---------------------------------------------------------------------- several spikes in a step, and none

@@ -4,6 +4,7 @@ A part's fields are the keys of its config, so a change of ``conversion.synapse`
 ``synapse``: the same change is tried on the sample and printed as an override.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import floor, log10
@@ -185,7 +186,7 @@ class Situation:
         most = max(values.values(), key=list(values.values()).count)
         if list(values.values()).count(most) == 1:
             return values
-        return {name: value for name, value in values.items() if value != most} | {"*": most}
+        return {"*": most} | {name: value for name, value in values.items() if value != most}
 
 
 _TIME_CONSTANTS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -236,7 +237,14 @@ def override(key: str, value: Any) -> str:
         return "neuron=spiking_relu"
     if not isinstance(value, Mapping):
         return f"{key}={value}"
-    return f'"{key}={{{", ".join(f"{name}: {each}" for name, each in value.items())}}}"'
+    return f'"{key}={{{", ".join(f"{_pattern(name)}: {each}" for name, each in value.items())}}}"'
+
+
+def _pattern(name: str) -> str:
+    """Return a layer's name as a key of a mapping on the command line; ``?`` stands for what Hydra has no key with."""
+    if re.fullmatch(r"[\d.+e-]+|true|false|null|inf|nan", name, re.IGNORECASE):
+        return f"?{name[1:]}"
+    return re.sub(r"[^\w./* -]", "?", name, flags=re.ASCII)
 
 
 def nice(value: float, down: bool = False) -> float:
