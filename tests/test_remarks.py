@@ -190,6 +190,13 @@ def test_activations_too_small_to_spike_are_named_with_a_scale(fitted, tmp_path)
     assert not remarks["warning"].cure and result.diagnosis.suggestions, "what was tried is told once"
 
 
+def test_layers_in_which_nothing_spikes_are_named(fitted, tmp_path):
+    model, data = fitted
+    scales = {"*": 100.0, "conv2d_1": 0.01}  # a current below 1 never makes a LIF neuron spike
+    _, _, remarks = run(data, tmp_path, model, neuron=nengo.LIF(), scale_firing_rates=scales)
+    assert remarks["warning"].text == "no neuron spikes for any image: conv2d_1, dense"
+
+
 def test_neurons_at_their_refractory_limit_are_no_several_spikes_a_step(fitted, tmp_path):
     model, data = fitted
     settings = {"neuron": nengo.LIF(), "scale_firing_rates": 2000.0}

@@ -123,6 +123,9 @@ def _warnings(
         told = _few([_hardly(layers[name], level, s) for name, level in weak.items()])
         text = f"even the strongest activations spike less than once in {s.milliseconds:g} ms: {told}"
         yield Remark("warning", inputs + text, cure, _both(expected, anew))
+    silent = [name for name, rate in busiest.items() if not rate and name not in weak and levels.get(name, 1) > 0]
+    if silent:
+        yield Remark("warning", f"{inputs}no neuron spikes for any image: {_few(silent)}", expected=anew)
 
 
 def _calmer(s: Situation, busiest: Mapping[str, float], diagnosis: Diagnosis | None) -> tuple[str, str]:
