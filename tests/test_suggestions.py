@@ -38,7 +38,8 @@ def situation(
         "ann": ann,
         "snn": ann,
     }
-    layers = [NeuronLayer(name, (7,), None, neuron, scale, synapse, None) for name in ("a", "b")]
+    scales = per_layer(scale, ["a", "b"], 1.0, "scale")
+    layers = [NeuronLayer(name, (7,), None, neuron, scales[name], synapse, None) for name in scales]
     parts = {
         "conversion": NengoDLConverter(neuron=neuron, scale_firing_rates=scale, synapse=synapse),
         "simulator": AutoSimulator(n_steps=n_steps),
@@ -112,6 +113,14 @@ def test_nothing_is_combined_where_a_rule_has_nothing_to_say():
 def test_other_neurons_come_with_the_scale_that_they_need():
     found = overrides(combinations(situation(neuron=nengo.LIF(), active_spikes=0.0)))
     assert "neuron=spiking_relu conversion.scale_firing_rates=200.0" in found
+
+
+def test_a_mapping_of_patterns_is_added_to():
+    by_pattern = situation(scale={"*": 1.0})
+    found = overrides(candidates(by_pattern))
+    assert '"++conversion.scale_firing_rates={a: 200.0, b: 1.0}"' in found
+    named = overrides(candidates(situation(scale={"a": 1.0, "b": 1.0})))
+    assert '"conversion.scale_firing_rates={a: 200.0, b: 1.0}"' in named
 
 
 def test_changes_of_two_candidates_are_one():

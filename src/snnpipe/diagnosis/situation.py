@@ -42,22 +42,27 @@ class Candidate:
         Values of the parts' fields by config key (``simulator.n_steps``); empty where only another training would tell.
     untried
         The override, where only another training would tell.
+    forced
+        Keys of mappings into which Hydra merges new names only where it is told to.
     """
 
     reason: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     untried: str = ""
+    forced: frozenset[str] = frozenset()
 
     @property
     def override(self) -> str:
         """What to add to the command line, as a shell takes it."""
-        printed = (override(key, value) for key, value in self.changes.items() if key not in _NOT_PRINTED)
+        printed = (
+            override(key, value, key in self.forced) for key, value in self.changes.items() if key not in _NOT_PRINTED
+        )
         return self.untried or " ".join(printed)
 
     def after(self, first: "Candidate") -> "Candidate":
         """Return both changes as one; where both change a key, this one counts."""
         reason = "; ".join(filter(None, (first.reason, self.reason)))
-        return Candidate(reason, {**first.changes, **self.changes})
+        return Candidate(reason, {**first.changes, **self.changes}, forced=first.forced | self.forced)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +105,11 @@ class Situation:
         """Return a part's value of a config key."""
         group, _, name = key.partition(".")
         return getattr(self.parts[group], name)
+
+    def forces(self, key: str) -> bool:
+        """Whether a mapping is there that does not name each layer: then Hydra refuses those that it does not name."""
+        there = self.value(key) if self.takes(key) else None
+        return isinstance(there, Mapping) and not {layer.name for layer in self.layers} <= there.keys()
 
     def loses_by(self, source: str) -> bool:
         """Whether something that comes before the layers is bad."""
@@ -231,13 +241,15 @@ def tau_of(layer: NeuronLayer) -> float | None:
     return tau if isinstance(tau, (int, float)) else None
 
 
-def override(key: str, value: Any) -> str:
-    """Return an override as a shell takes it."""
+def override(key: str, value: Any, forced: bool = False) -> str:
+    """Return an override as a shell takes it; a forced one adds to a mapping that is there."""
     if key == "conversion.neuron":
         return "neuron=spiking_relu"
     if not isinstance(value, Mapping):
         return f"{key}={value}"
-    return f'"{key}={{{", ".join(f"{_pattern(name)}: {each}" for name, each in value.items())}}}"'
+    return (
+        f'"{"++" if forced else ""}{key}={{{", ".join(f"{_pattern(name)}: {each}" for name, each in value.items())}}}"'
+    )
 
 
 def _pattern(name: str) -> str:

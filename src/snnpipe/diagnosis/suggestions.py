@@ -176,7 +176,9 @@ def rescaled(s: Situation) -> Iterator[Candidate]:
 
 def _with_scales(s: Situation, changed: Mapping[str, float], reason: str) -> Iterator[Candidate]:
     if s.takes(SCALES):
-        yield Candidate(reason, {SCALES: s.scales_as_set(changed)})
+        yield Candidate(
+            reason, {SCALES: s.scales_as_set(changed)}, forced=frozenset({SCALES} if s.forces(SCALES) else ())
+        )
 
 
 def _rounded(value: float) -> float:
@@ -313,7 +315,7 @@ def trainings(s: Situation) -> Iterator[Candidate]:
         overrides = [] if s.takes("training.neuron") else ["training=nengo_dl"]
         lower = _lower_scales(s)
         key = "training.scale_firing_rates"
-        overrides += ["neuron@training.neuron=lif", override(key, s.scales_as_set(lower, key))]
+        overrides += ["neuron@training.neuron=lif", override(key, s.scales_as_set(lower, key), s.forces(key))]
         overrides += [candidate.override for candidate in _with_scales(s, lower, "")] if lower else []
         yield Candidate("training with LIF's own rate curve makes the weights fit it", untried=" ".join(overrides))
     noisy = any(loss.is_layer for loss in s.bad)
