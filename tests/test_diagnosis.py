@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shlex
 from math import log
 
@@ -154,6 +155,35 @@ def test_rate_versions_have_the_mean_output():
 # ---------------------------------------------------------------------- planted faults
 
 
+def residual(spec, filters: int = 8, blocks: int = 2):
+    """A residual network with batch normalisation."""
+    from tf_keras import Model, layers
+
+    def convolution(name, x):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=name)(x)
+        return layers.BatchNormalization(name=f"{name}_norm")(x)
+
+    image = layers.Input(spec.image_shape)
+    x = layers.ReLU(name="stem_relu")(convolution("stem", image))
+    for i in range(blocks):
+        inner = layers.ReLU(name=f"relu_{i}a")(convolution(f"conv_{i}a", x))
+        x = layers.ReLU(name=f"relu_{i}b")(layers.Add(name=f"add_{i}")([x, convolution(f"conv_{i}b", inner)]))
+    return Model(image, layers.Dense(spec.n_classes, name="logits")(layers.GlobalAveragePooling2D(name="mean")(x)))
+
+
+def pooled(spec):
+    """A network whose maxima over half of the image averages do not replace."""
+    from tf_keras import Sequential, layers
+
+    convolution = layers.Conv2D(8, 3, padding="same", activation="relu", name="conv")
+    head = [
+        layers.MaxPooling2D(4, name="max"),
+        layers.Flatten(name="flat"),
+        layers.Dense(spec.n_classes, name="logits"),
+    ]
+    return Sequential([layers.Input(spec.image_shape), convolution, *head])
+
+
 @pytest.fixture(scope="module")
 def run(data_dir, tmp_path_factory):
     """Run a network as the command line does, trained the first time and then no more."""
@@ -161,6 +191,8 @@ def run(data_dir, tmp_path_factory):
     networks = {
         "mlp": ["model=mlp", "model.units=[64, 32]"],
         "cnn": ["model=cnn2d", "model.filters=[8, 16]", "model.dense=32"],
+        "pooled": ["~model", "+model={_target_: test_diagnosis.pooled}", "conversion.max_to_avg_pool=true"],
+        "residual": ["~model", "+model={_target_: test_diagnosis.residual}"],
     }
 
     def go(network, *overrides, trained=True, logged=False):
@@ -172,8 +204,8 @@ def run(data_dir, tmp_path_factory):
         fixed += [f"paths.output_dir={folder / 'last'}"]
         config = composed(*networks[network], *fixed, *training, *overrides)
         config = config if logged else {**config, "logger": {}}
-        check(config)
-        return build(config).run()
+        check(config, trusted=None)
+        return build(config, trusted=None).run()
 
     go.folder = folder
     return go
@@ -184,7 +216,7 @@ FAULTS = {
         "cnn",
         ["conversion.scale_firing_rates={conv2d: 100.0, conv2d_1: 0.5, dense: 100.0}"],
         "conv2d_1",
-        ["conversion.scale_firing_rates={conv2d: 100.0, conv2d_1: 250.0, dense: 100.0}"],
+        ["conversion.scale_firing_rates={conv2d: 100.0, conv2d_1: "],
     ),
     "all scales are too low": (
         "mlp",
@@ -246,6 +278,83 @@ def test_a_planted_fault_is_found_and_what_is_suggested_mends_it(run, fault):
     for beginning in cures:
         after = run(network, *overrides, "diagnosis.images=0", *words_of(before.diagnosis, beginning))
         assert after.metrics["snn/test_accuracy"] > before.metrics["snn/test_accuracy"] + 0.05, beginning
+
+
+TOGETHER = {
+    "the defaults of NengoDL's converter, ten steps": (
+        "mlp",
+        ["conversion.scale_firing_rates=1.0", "conversion.synapse=null", "simulator.n_steps=10"],
+    ),
+    "too few spikes, and filters that do not settle": (
+        "residual",
+        ["conversion.scale_firing_rates=5.0", "conversion.synapse=0.01", "simulator.n_steps=30"],
+    ),
+    "the same with a scale for each layer": (
+        "cnn",
+        [
+            "conversion.scale_firing_rates={conv*: 2.0, dense: 1.0}",
+            "conversion.synapse={*: 0.02}",
+            "simulator.n_steps=20",
+        ],
+    ),
+    "LIF neurons with a gain of one": (
+        "mlp",
+        ["neuron=lif", "conversion.scale_firing_rates=1.0", "conversion.synapse=null", "simulator.n_steps=10"],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [pytest.param(name, marks=() if name.startswith("the defaults") else pytest.mark.slow) for name in TOGETHER],
+)
+def test_several_faults_at_once_are_mended_by_several_changes_at_once(run, faults):
+    network, overrides = TOGETHER[faults]
+    before = run(network, *overrides)
+    diagnosis = before.diagnosis
+    assert diagnosis.accuracy < diagnosis.ann_accuracy - 0.3
+    first = diagnosis.suggestions[0]
+    assert len({word.partition("=")[0] for word in shlex.split(first.override)}) > 1
+    reached = []
+    for suggestion in diagnosis.suggestions:
+        words = shlex.split(suggestion.override)
+        after = run(network, *overrides, "diagnosis.images=0", "simulator.max_images=100", *words)
+        (told,) = re.findall(r"-> (\d+\.\d) % of 100 images", suggestion.expected)
+        reached.append(after.metrics["snn/test_accuracy"])
+        assert 100 * reached[-1] == pytest.approx(float(told), abs=1.01), "it is what was tried"
+    assert reached[0] > diagnosis.ann_accuracy - 0.08
+    tried = diagnosis.tried
+    assert len(diagnosis.suggestions) <= tried.helped <= tried.settings <= 32 and not tried.cut
+    assert 0 < tried.seconds < before.metrics["diagnosis/seconds"]
+    assert before.metrics["diagnosis/settings_tried"] == tried.settings
+    assert f"tried             {tried.settings} settings in " in closing_table(before)
+
+
+def test_where_nothing_helps_it_says_what_was_measured_and_tried(run):
+    result = run("pooled", logged=True)
+    diagnosis = result.diagnosis
+    assert diagnosis.first_bad.source == "rate neurons" and not diagnosis.suggestions
+    assert "rate neurons without filters and noise lose it already" in diagnosis.measured
+    best, tried = diagnosis.tried.best_right, diagnosis.tried
+    assert tried.helped == 0 < tried.settings <= 32
+    table = " ".join(closing_table(result).split())
+    assert f"none helps; the best has {best} of 100 images right {tried.best_override}".replace(
+        '"', ""
+    ) in table.replace('"', "")
+    assert diagnosis.measured in table
+    words = shlex.split(tried.best_override)
+    after = run("pooled", "diagnosis.images=0", "simulator.max_images=100", *words)
+    assert 100 * after.metrics["snn/test_accuracy"] == pytest.approx(best, abs=1.01)
+    written = json.loads((run.folder / "last" / "diagnosis" / "diagnosis.json").read_text())
+    assert written["measured"] == diagnosis.measured and written["tried"]["best_right"] == best
+
+
+def test_a_search_that_takes_too_long_is_ended_and_says_so(run, monkeypatch):
+    monkeypatch.setattr("snnpipe.diagnosis.search._SECONDS", 1e-9)
+    monkeypatch.setattr("snnpipe.diagnosis.search._TIMES", 1e-9)
+    result = run("mlp", "conversion.scale_firing_rates=2.0")
+    assert result.diagnosis.tried.cut and result.diagnosis.tried.settings == 0
+    assert "ended for its time" in closing_table(result)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from snnpipe.diagnosis.values import Diagnosis
+from snnpipe.diagnosis.values import Diagnosis, Remark
 from snnpipe.errors import StorageError
 
 
@@ -27,6 +27,8 @@ class RunResult:
         What a person needs to find the run again, by label.
     diagnosis
         Where the conversion lost accuracy; None where that was turned off.
+    remarks
+        What there is to say of its spikes: units that do not spike, rates that do not fit.
     """
 
     metrics: Mapping[str, float]
@@ -37,6 +39,7 @@ class RunResult:
     trained_by: str = ""
     address: Mapping[str, str] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
+    remarks: Sequence[Remark] = ()
 
 
 class UnsavedWeightsError(StorageError):

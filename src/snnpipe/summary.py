@@ -1,14 +1,14 @@
 """The closing table: the answer, what it cost, and where to look."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from snnpipe.artifacts.report import synops_beside_macs
 from snnpipe.artifacts.tables import markdown_table
 from snnpipe.describe import percent, points
-from snnpipe.diagnosis.values import Diagnosis
+from snnpipe.diagnosis.values import Diagnosis, Remark
 from snnpipe.metrics.energy import energy_texts
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class _Row(NamedTuple):
 
 def closing_table(result: "RunResult") -> str:
     """Return the table that a run ends with, at most 100 columns wide but for addresses, which are whole."""
-    answers = list(_answers(result.metrics, result.simulator, result.trained_by, result.diagnosis))
+    answers = list(_answers(result.metrics, result.simulator, result.trained_by, result.diagnosis, result.remarks))
     label_width = max(len(label) for label in [*(row.label for row in answers), *result.address])
     lines = [(label, line) for row in answers for label, line in _lines(row)] + list(result.address.items())
     text = [f"  {label:<{label_width}}  {value}" for label, value in lines]
@@ -46,16 +46,20 @@ def closing_table(result: "RunResult") -> str:
 
 
 def description(
-    metrics: Mapping[str, float], simulator: str, trained_by: str, diagnosis: Diagnosis | None = None
+    metrics: Mapping[str, float],
+    simulator: str,
+    trained_by: str,
+    diagnosis: Diagnosis | None = None,
+    remarks: Sequence[Remark] = (),
 ) -> str:
     """Return what the closing table says of a run as a table in Markdown.
 
     Parameters
     ----------
-    metrics, simulator, trained_by, diagnosis
+    metrics, simulator, trained_by, diagnosis, remarks
         As in `snnpipe.trainer.RunResult`.
     """
-    rows = _answers(metrics, simulator, trained_by, diagnosis)
+    rows = _answers(metrics, simulator, trained_by, diagnosis, remarks)
     return markdown_table([("", ""), *((row.label, "; ".join(filter(None, row[1:]))) for row in rows)])
 
 
@@ -63,12 +67,14 @@ def _lines(row: _Row) -> Iterator[tuple[str, str]]:
     """Yield a row in lines that fit, the label beside the first."""
     options = {"break_long_words": False, "break_on_hyphens": False}
     lines = wrap(row.text.replace("`", ""), _TEXT_WIDTH, **options)  # type: ignore[arg-type]
-    lines += wrap(row.remark, _TEXT_WIDTH, initial_indent="  ", subsequent_indent="  ", **options)  # type: ignore[arg-type]
+    lines += wrap(row.remark.replace("`", ""), _TEXT_WIDTH, initial_indent="  ", subsequent_indent="  ", **options)  # type: ignore[arg-type]
     for i, line in enumerate(lines):
         yield "" if i else row.label, line.replace(_TOGETHER, " ")
 
 
-def _answers(m: Mapping[str, float], simulator: str, trained_by: str, diagnosis: Diagnosis | None) -> Iterator[_Row]:
+def _answers(
+    m: Mapping[str, float], simulator: str, trained_by: str, diagnosis: Diagnosis | None, remarks: Sequence[Remark]
+) -> Iterator[_Row]:
     """Yield the table's rows, most wanted first."""
     low, high = percent(m["snn/accuracy_ci_low"]), percent(m["snn/accuracy_ci_high"])
     latency = m.get("snn/latency_ms_to_1pt")
@@ -102,6 +108,9 @@ def _answers(m: Mapping[str, float], simulator: str, trained_by: str, diagnosis:
             f"{m['verify/images']:,.0f} images: {m['verify/moved_spike_share']:.2g} of the spikes moved, "
             f"outputs within {m['verify/output_difference']:.2g}, {percent(m['verify/same_class'])} alike",
         )
+    for remark in remarks:
+        cure = f"`{remark.cure}`" if remark.cure else ""
+        yield _Row(remark.label, remark.text, ": ".join(filter(None, (cure, remark.expected))))
     if diagnosis is not None:
         yield from _diagnosed(diagnosis)
 
@@ -145,6 +154,10 @@ def _diagnosed(diagnosis: Diagnosis) -> Iterator[_Row]:
         yield _Row("first bad layer", "none: no layer loses more than sampling noise")
         return
     where = bad.source if bad.is_layer else f"before the first layer, the {bad.source}"
-    yield _Row("first bad layer", f"{where}: {bad.points:+.1f} points, {percent(bad.accuracy)} are left")
+    yield _Row(
+        "first bad layer", f"{where}: {bad.points:+.1f} points, {percent(bad.accuracy)} are left", diagnosis.measured
+    )
+    if diagnosis.tried is not None:
+        yield _Row("tried", *diagnosis.tried.told(diagnosis.images))
     for suggestion in diagnosis.suggestions:
         yield _Row("try", f"`{suggestion.override}`", suggestion.expected)

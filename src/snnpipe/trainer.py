@@ -37,6 +37,7 @@ from snnpipe.masking import masked, masked_traceback
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
+from snnpipe.metrics.outcome import Outcome
 from snnpipe.metrics.series import step_series
 from snnpipe.metrics.verification import TOLERANCE
 from snnpipe.native import NativeNetwork
@@ -57,7 +58,7 @@ from snnpipe.run_log import FitLog, RunLog, attempt
 from snnpipe.run_result import RunResult, UnsavedWeightsError
 from snnpipe.summary import description
 from snnpipe.training_state import TrainingStates
-from snnpipe.types import RunState, SpikingNetwork
+from snnpipe.types import ConversionPlan, RunState, SpikingNetwork
 
 if TYPE_CHECKING:
     import tf_keras
@@ -362,10 +363,9 @@ class Trainer:
                 if counts := OperationCounts.of(metrics):
                     energy = write_energy(self.output_dir / "tables" / "energy.csv", energy_estimates(counts))
                     self._log.artifact(energy, "tables")
-        self._state.outcome = evaluation.outcome()
-        self._state.diagnosis = self._diagnose(images) if self.diagnosed_images else None
-        told = description(self._state.results, used, self._state.trained_by, self._state.diagnosis)
-        self._log.tag("description", told)
+        self._explain(images, evaluation.outcome())
+        told = self._state.trained_by, self._state.diagnosis, self._state.remarks
+        self._log.tag("description", description(self._state.results, used, *told))
         self._log.tell("on_evaluate_end", self._state)
         self._log.stage("done")
         address = {"run": self.name} if self._log.started else {}
@@ -379,6 +379,7 @@ class Trainer:
             self._state.trained_by,
             address,
             self._state.diagnosis,
+            self._state.remarks,
         )
         try:
             self._save_checkpoint()  # there may be room by now
@@ -468,13 +469,24 @@ class Trainer:
             )
             raise VerificationError(f"simulator.verify_images={verification.images}: {problem}. {cure}")
 
-    def _diagnose(self, images: TestPass) -> Diagnosis:
+    def _explain(self, images: TestPass, outcome: Outcome) -> None:
+        """Keep what the simulation came to, what it lost, and what there is to say of its spikes."""
+        from snnpipe.diagnosis.remarks import remarks
+
+        state = self._state
+        assert self.model is not None
+        state.outcome = outcome
+        state.diagnosis = self._diagnose(images, outcome) if self.diagnosed_images else None
+        plan = state.plan or ConversionPlan(())
+        state.remarks = remarks(plan, images, self.model, self._parts, outcome, state.diagnosis)
+
+    def _diagnose(self, images: TestPass, outcome: Outcome) -> Diagnosis:
         """Trace what the conversion lost to layers."""
         from snnpipe.diagnosis.diagnose import diagnose
 
         assert self.model is not None
         self._log.stage("diagnose")
-        found = diagnose(images, self.model, self._parts, self.diagnosed_images)
+        found = diagnose(images, self.model, self._parts, self.diagnosed_images, outcome.busiest_per_step)
         self._record(found.metrics())
         if self._log.started:
             with self._log.going_on():

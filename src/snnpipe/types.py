@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import nengo
     import tf_keras
 
-    from snnpipe.diagnosis.values import Diagnosis
+    from snnpipe.diagnosis.values import Diagnosis, Remark
     from snnpipe.metrics.outcome import Outcome
     from snnpipe.rectifiers import Rectifier
     from snnpipe.training_state import TrainingState
@@ -658,6 +658,8 @@ class RunState:
         What a person needs to find the run's files again, by label; callbacks add theirs.
     diagnosis
         Where the conversion lost accuracy, once the test images have been simulated; None where that is turned off.
+    remarks
+        What there is to say of its spikes: units that do not spike, rates that do not fit.
     """
 
     seed: int
@@ -677,3 +679,4 @@ class RunState:
     trained_by: str = ""
     address: dict[str, str] = field(default_factory=dict)
     diagnosis: "Diagnosis | None" = None
+    remarks: "Sequence[Remark]" = ()

@@ -19,7 +19,7 @@ from snnpipe.types import ConversionPlan, RunState
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from snnpipe.diagnosis.values import Diagnosis
+    from snnpipe.diagnosis.values import Diagnosis, Remark
 
 _FIGURES = {
     "accuracy_over_time.png": "Accuracy after each step, its 95 % interval, and the agreement with the ANN.",
@@ -50,6 +50,7 @@ def run_page(state: RunState, folder: Path) -> str:
         answer=answer(state.results),
         facts=list(_facts(state)),
         tiles=[dict(zip(("label", "value", "note"), tile, strict=True)) for tile in _tiles(state.results)],
+        remarks=[_remark(remark, state.command) for remark in state.remarks],
         diagnosis=_diagnosis(state.diagnosis, state.command) if state.diagnosis else None,
         figures=list(_figures(folder / "plots", [layer.name for layer in state.network.layers])),
         plan=_plan(state.plan),
@@ -167,6 +168,8 @@ def _diagnosis(diagnosis: "Diagnosis", command: str) -> dict[str, Any]:
         verdict = ""
     return {
         "verdict": verdict,
+        "measured": diagnosis.measured,
+        "tried": diagnosis.tried.told(diagnosis.images) if diagnosis.tried else (),
         "notes": diagnosis.notes,
         "suggestions": [
             {**vars(suggestion), "command": with_overrides(command, suggestion.override) if command else ""}
@@ -178,6 +181,10 @@ def _diagnosis(diagnosis: "Diagnosis", command: str) -> dict[str, Any]:
             {"bad": bad is not None and row["layer"] == bad.row, "cells": _cells(row)} for row in diagnosis.rows()
         ],
     }
+
+
+def _remark(remark: "Remark", command: str) -> dict[str, Any]:
+    return {**vars(remark), "command": with_overrides(command, remark.cure) if command and remark.cure else ""}
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

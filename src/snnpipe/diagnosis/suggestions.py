@@ -1,24 +1,24 @@
-"""What to try, worked out from a diagnosis: changes of a run's parts, and the overrides that make them.
+"""What to try, worked out from a diagnosis: a rule for each known fault, each giving changes of a run's parts."""
 
-A part's fields are the keys of its config, so a change of ``conversion.synapse`` is one of the converter's field
-``synapse``: the same change is tried on the sample and printed as an override.
-"""
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil, exp
+from typing import Any
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from math import ceil, exp, floor, log10
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-
-from snnpipe.diagnosis.measures import ACTIVE, rate_limit
-from snnpipe.diagnosis.values import LayerDiagnosis, Loss
+from snnpipe.diagnosis.measures import rate_limit
+from snnpipe.diagnosis.situation import (
+    SCALES,
+    Candidate,
+    Situation,
+    active_level,
+    nice,
+    override,
+    strongest_level,
+    tau_of,
+)
+from snnpipe.diagnosis.values import LayerDiagnosis
 from snnpipe.errors import UserError
-from snnpipe.native import NativeNetwork
-from snnpipe.types import NeuronLayer, SimulationSettings
-
-if TYPE_CHECKING:
-    import tf_keras
+from snnpipe.types import NeuronLayer
 
 ENOUGH = 4
 """Spikes of an active neuron within its filter's memory; with fewer, counting them is what makes the error."""
@@ -29,101 +29,42 @@ AIM = 5
 SATURATED = 0.02
 """Share of pairs of image and neuron at the refractory limit from which it is worth doing something."""
 
-_TIME_CONSTANTS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+_HALF = 0.5  # spikes a step of the busiest neuron, at most
 _LONGEST = 10  # times the run's own steps
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """Something that might help.
-
-    Attributes
-    ----------
-    override
-        For the command line.
-    reason
-        What speaks for it.
-    changes
-        Values of the parts' fields by config key (``simulator.n_steps``); empty where only another training would tell.
-    """
-
-    override: str
-    reason: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class Situation:
-    """What candidates are worked out from.
-
-    Attributes
-    ----------
-    parts
-        The run's parts, by config group.
-    model
-        The ANN.
-    settings
-        The simulator's.
-    layers
-        The network's layers of neurons.
-    found
-        Diagnosis of each.
-    bad
-        Losses beyond sampling noise, the first one first.
-    """
-
-    parts: Mapping[str, Any]
-    model: "tf_keras.Model | NativeNetwork"
-    settings: SimulationSettings
-    layers: Sequence[NeuronLayer]
-    found: Sequence[LayerDiagnosis]
-    bad: Sequence[Loss]
-
-    def takes(self, key: str) -> bool:
-        """Whether a part has a field of a config key."""
-        group, _, name = key.partition(".")
-        part = self.parts.get(group)
-        return is_dataclass(part) and any(f.name == name and f.init for f in fields(part))
-
-    def value(self, key: str) -> Any:
-        """Return a part's value of a config key."""
-        group, _, name = key.partition(".")
-        return getattr(self.parts[group], name)
-
-    def loses_by(self, source: str) -> bool:
-        """Whether something that comes before the layers is bad."""
-        return any(loss.source == source and not loss.is_layer for loss in self.bad)
-
-    @property
-    def milliseconds(self) -> float:
-        """Time that an image is shown."""
-        return self.settings.n_steps * self.settings.dt * 1000
-
-    @property
-    def spiking(self) -> list[tuple[NeuronLayer, LayerDiagnosis]]:
-        """The layers that spike, with their diagnosis."""
-        return [pair for pair in zip(self.layers, self.found, strict=True) if pair[0].spiking]
-
-    def spikes_in_memory(self, layer: NeuronLayer, found: LayerDiagnosis) -> float | None:
-        """Return how many spikes of an active neuron its filter averages: those of two time constants, or of all."""
-        if found.active_spikes is None:
-            return None
-        seconds = self.settings.n_steps * self.settings.dt
-        tau = _tau(layer)
-        return found.active_spikes * (min(seconds, 2 * tau) / seconds if tau else 1.0)
+_STEPS_OF_A_LAYER = 20
+"""Below so many a layer, no filter of five steps settles."""
 
 
 def candidates(situation: Situation) -> Iterator[Candidate]:
-    """Yield what might help, the likeliest first; what needs another training last."""
+    """Yield single changes that might help, the likeliest first."""
     yield from _neurons(situation)
     yield from _saturation(situation)
-    yield from _scales(situation)
-    yield from _filters(situation)
-    yield from _duration(situation)
-    yield from _readout(situation)
+    yield from rescaled(situation)
+    yield from refiltered(situation)
+    yield from lengthened(situation)
+    yield from averaged_readout(situation)
     yield from _input(situation)
     yield from _averaging(situation)
-    yield from _training(situation)
+
+
+def combinations(situation: Situation) -> Iterator[Candidate]:
+    """Yield several changes at once, those first that take no more time.
+
+    Each of them is worked out for what those before it make: a filter for the time there is then, a scale for what that
+    filter remembers.
+    """
+    neurons = list(_neurons(situation))
+    with_neurons = [(_neurons, *rules) for rules in (_ALONE, *_TOGETHER)] if neurons else []
+    for rules in (*_TOGETHER, *with_neurons):
+        together, now = Candidate(""), situation
+        for rule in rules:
+            more = list(rule(now))
+            if not more:
+                break
+            together = more[-1].after(together)
+            now = situation.assuming(together.changes)
+        else:
+            yield together
 
 
 # ---------------------------------------------------------------------- neurons and rates
@@ -142,7 +83,7 @@ def _neurons(s: Situation) -> Iterator[Candidate]:
         return
     import nengo
 
-    yield Candidate("neuron=spiking_relu", reason, {"conversion.neuron": nengo.SpikingRectifiedLinear()})
+    yield Candidate(reason, {"conversion.neuron": nengo.SpikingRectifiedLinear()})
 
 
 def _saturation(s: Situation) -> Iterator[Candidate]:
@@ -154,7 +95,7 @@ def _saturation(s: Situation) -> Iterator[Candidate]:
         f"{found.saturated:.0%} of {found.name} fires at its refractory limit: "
         f"a scale of {scales[found.name]:g} leaves an active neuron at half of it"
     )
-    yield from _rescaled(s, scales, reason)
+    yield from _with_scales(s, scales, reason)
 
 
 def _lower_scales(s: Situation) -> dict[str, float]:
@@ -172,146 +113,201 @@ def _half_limit_scale(layer: NeuronLayer, found: LayerDiagnosis) -> float | None
 
     Its rate 1 / (tau_ref + tau_rc ln(1 + 1 / (J - 1))) is 1 / (2 tau_ref) at J = 1 / (1 - exp(-tau_ref / tau_rc)).
     """
-    neuron = getattr(layer.neuron_type, "base_type", layer.neuron_type)
-    active = found.ann[found.ann > ACTIVE * np.sqrt(np.mean(np.square(found.ann)))]
-    if not getattr(neuron, "tau_ref", 0) or not hasattr(neuron, "tau_rc") or not len(active):
+    neuron: Any = getattr(layer.neuron_type, "base_type", layer.neuron_type)
+    level = active_level(found)
+    if not getattr(neuron, "tau_ref", 0) or not hasattr(neuron, "tau_rc") or level is None:
         return None
-    return _nice(1 / (1 - exp(-neuron.tau_ref / neuron.tau_rc)) / float(active.mean()), down=True)
+    return nice(1 / (1 - exp(-neuron.tau_ref / neuron.tau_rc)) / level, down=True)
 
 
-def _scales(s: Situation) -> Iterator[Candidate]:
+@dataclass(frozen=True)
+class _Coarse:
+    """A layer with too few spikes: how many there are in its filter's memory, and the scale that gives enough."""
+
+    layer: NeuronLayer
+    found: LayerDiagnosis
+    spikes: float
+    scale: float
+
+
+def _coarse(s: Situation) -> dict[str, _Coarse]:
     coarse = {}
     for layer, found in s.spiking:
         spikes, refractory = s.spikes_in_memory(layer, found), rate_limit(layer, s.settings.dt)[1]
-        if spikes is not None and spikes < ENOUGH and not (refractory and found.saturated >= SATURATED):
-            coarse[layer.name] = layer, found, spikes, _nice(AIM / max(spikes, 0.02))
+        if spikes is None or spikes >= ENOUGH or (refractory and found.saturated >= SATURATED):
+            continue
+        factor = nice(AIM / max(spikes, 1e-6 if spikes else 0.02))
+        highest = _spike_a_step(s, layer, found)
+        if highest is not None:
+            factor = min(factor, max(nice(highest, down=True), 2.0))
+        scale = _rounded(layer.scale_firing_rates * factor)
+        if refractory:
+            scale = max(_half_limit_scale(layer, found) or scale, 2 * layer.scale_firing_rates)
+        coarse[layer.name] = _Coarse(layer, found, spikes, scale)
+    return coarse
+
+
+def _spike_a_step(s: Situation, layer: NeuronLayer, found: LayerDiagnosis) -> float | None:
+    """Return the factor on a scale with which the strongest activation makes a spike a step."""
+    strongest = strongest_level(found)
+    return None if strongest is None else 1 / (strongest * layer.scale_firing_rates * s.settings.dt)
+
+
+def rescaled(s: Situation) -> Iterator[Candidate]:
+    """Yield higher scales: of the worst layer with too few spikes, then of all of them."""
+    coarse = _coarse(s)
     if not coarse:
         return
     bad = [loss.source for loss in s.bad if loss.is_layer]
-    worst = next((name for name in bad if name in coarse), min(coarse, key=lambda name: coarse[name][2]))
-    layer, found, spikes, factor = coarse[worst]
-    scales = {name: own.scale_firing_rates * more for name, (own, _, _, more) in coarse.items()}
-    tau = _tau(layer)
+    name = next((name for name in bad if name in coarse), min(coarse, key=lambda name: coarse[name].spikes))
+    worst = coarse[name]
+    tau, before = tau_of(worst.layer), worst.layer.scale_firing_rates
     memory = f"the {min(2000 * tau, s.milliseconds):g} ms that its filter remembers" if tau else "an image"
+    spikes = worst.spikes * worst.scale / before
     reason = (
-        f"{worst} fires at {found.rate_hz:.3g} Hz, {spikes:.2g} spikes of an active neuron in {memory}; "
-        f"scale {scales[worst]:g} in place of {layer.scale_firing_rates:g} gives about {spikes * factor:.2g}"
+        f"{name} fires at {worst.found.rate_hz:.3g} Hz, and its activations make {worst.spikes:.2g} spikes of an "
+        f"active neuron in {memory}; scale {worst.scale:g} in place of {before:g} makes {spikes:.2g}"
     )
-    yield from _rescaled(s, {worst: scales[worst]}, reason)
-    if len(scales) > 1:
-        yield from _rescaled(s, scales, f"{reason}; and likewise in the other layers with few spikes")
+    yield from _with_scales(s, {name: worst.scale}, reason)
+    if len(coarse) > 1:
+        scales = {other: own.scale for other, own in coarse.items()}
+        yield from _with_scales(s, scales, f"{reason}; and likewise in the other layers with few spikes")
 
 
-def _rescaled(s: Situation, changed: Mapping[str, float], reason: str) -> Iterator[Candidate]:
-    key = "conversion.scale_firing_rates"
-    if not s.takes(key):
-        return
-    value = _scales_as_set(s, key, changed)
-    yield Candidate(_override(key, value), reason, {key: value})
+def _with_scales(s: Situation, changed: Mapping[str, float], reason: str) -> Iterator[Candidate]:
+    if s.takes(SCALES):
+        yield Candidate(
+            reason, {SCALES: s.scales_as_set(changed)}, forced=frozenset({SCALES} if s.forces(SCALES) else ())
+        )
 
 
-def _scales_as_set(s: Situation, key: str, changed: Mapping[str, float]) -> float | dict[str, float]:
-    """Return all layers' scales, some of them changed, as a key takes them: ``*`` stands for what most layers have.
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
 
-    Hydra merges a mapping into one that is there: then each layer is named.
+
+# ---------------------------------------------------------------------- spikes in a step
+
+
+def calmer(s: Situation, busiest: Mapping[str, float]) -> Iterator[Candidate]:
+    """Yield what keeps neurons from spiking more than once a step: a lower scale, shorter steps.
+
+    Parameters
+    ----------
+    s
+        Of it, layers, parts and settings count.
+    busiest
+        Spikes per step of each layer's busiest neuron, mean over the images.
     """
-    values = {layer.name: layer.scale_firing_rates for layer in s.layers} | dict(changed)
-    if s.takes(key) and isinstance(s.value(key), Mapping):
-        return values
-    if len(set(values.values())) == 1:
-        return next(iter(values.values()))
-    most = max(values.values(), key=list(values.values()).count)
-    if list(values.values()).count(most) == 1:
-        return values
-    return {name: value for name, value in values.items() if value != most} | {"*": most}
+    above = {layer.name: layer for layer in s.layers if layer.spiking and busiest.get(layer.name, 0) > 1}
+    if not above:
+        return
+    name = max(above, key=lambda name: busiest[name])
+    reason = f"the busiest neuron of {name} spikes {busiest[name]:.3g} times a step"
+    lower = {other: nice(own.scale_firing_rates * _HALF / busiest[other], down=True) for other, own in above.items()}
+    yield from _with_scales(s, lower, reason)
+    parts = ceil(nice(busiest[name]))
+    if parts <= _LONGEST:
+        dt = float(f"{s.settings.dt / parts:.3g}")
+        changes: dict[str, Any] = {"simulator.dt": dt, "simulator.n_steps": parts * s.settings.n_steps}
+        if s.settings.readout == "mean":
+            changes["simulator.readout_steps"] = parts * s.settings.readout_steps
+        if s.takes("encoder.dt"):
+            changes["encoder.dt"] = dt
+        yield Candidate(reason, changes)
+
+
+def livelier(s: Situation, strongest: Mapping[str, float]) -> Iterator[Candidate]:
+    """Yield scales with which the strongest activations of some layers make a spike every other step.
+
+    Parameters
+    ----------
+    s
+        Of it, layers, parts and settings count.
+    strongest
+        The strongest activations of those layers.
+    """
+    higher = {name: nice(_HALF / (level * s.settings.dt), down=True) for name, level in strongest.items()}
+    yield from _with_scales(s, higher, "")
 
 
 # ---------------------------------------------------------------------- time
 
 
-def _filters(s: Situation) -> Iterator[Candidate]:
-    key = "conversion.synapse"
-    tau = _fitting_tau(s)
+def refiltered(s: Situation) -> Iterator[Candidate]:
+    """Yield a filter where there is none, or a shorter one where filters do not settle."""
+    key, tau = "conversion.synapse", s.fitting_tau()
     if not s.takes(key) or tau is None:
         return
-    longest = max((_tau(layer) or 0.0 for layer, _ in s.spiking), default=0.0)
+    longest = max((tau_of(layer) or 0.0 for layer, _ in s.spiking), default=0.0)
     bare = next((layer.name for layer, _ in s.spiking if layer.synapse is None), None)
     if bare is not None:
         tau = longest or tau
         reason = f"no filter behind {bare}: single spikes are passed on, which {1000 * tau:g} ms smooth"
-    elif tau < longest and (_unsettled(s) or s.loses_by("filters")):
+    elif tau < longest and (s.unsettled() or (s.measured and s.loses_by("filters"))):
         reason = (
             f"filters of {1000 * longest:g} ms do not settle in {s.milliseconds:g} ms through {len(s.layers)} layers"
         )
     else:
         return
-    yield Candidate(f"{key}={tau}", reason, {key: tau})
+    yield Candidate(reason, {key: tau})
 
 
-def _duration(s: Situation) -> Iterator[Candidate]:
+def lengthened(s: Situation) -> Iterator[Candidate]:
+    """Yield more steps, where the network has not settled or the steps are too few for any filter."""
     key, steps = "simulator.n_steps", s.settings.n_steps
-    late = _unsettled(s)
-    along = sum(_tau(layer) or 0.0 for layer, _ in s.spiking)
-    if late is None and not s.loses_by("filters"):
+    late, least = s.unsettled(), _STEPS_OF_A_LAYER * len(s.layers)
+    if late is None and not s.loses_by("filters") and steps >= least:
         return
-    wanted = min(max(2 * steps, ceil(5 * along / s.settings.dt)), _LONGEST * steps)
+    along = sum(tau_of(layer) or 0.0 for layer, _ in s.spiking)
+    wanted = min(max(2 * steps, least, ceil(5 * along / s.settings.dt)), _LONGEST * steps)
     wanted = 10 * ceil(wanted / 10)
-    who = f"{late} has not settled" if late else "the filters have not settled"
-    yield Candidate(f"{key}={wanted}", f"{who} after the {s.milliseconds:g} ms that an image is shown", {key: wanted})
+    who = f"{late} has not settled" if late else "the network has no time to settle"
+    yield Candidate(f"{who} after the {s.milliseconds:g} ms that an image is shown", {key: wanted})
 
 
-def _readout(s: Situation) -> Iterator[Candidate]:
+def stretched(s: Situation) -> Iterator[Candidate]:
+    """Yield the steps in which filters settle that are short enough for them."""
+    steps = max(2 * s.settings.n_steps, _STEPS_OF_A_LAYER * len(s.layers))
+    wanted = 10 * ceil(min(steps, _LONGEST * s.settings.n_steps) / 10)
+    yield Candidate(
+        f"{wanted * s.settings.dt * 1000:g} ms in place of {s.milliseconds:g}", {"simulator.n_steps": wanted}
+    )
+
+
+def averaged_readout(s: Situation) -> Iterator[Candidate]:
+    """Yield the mean of the last outputs in place of a single step's."""
     if s.settings.readout != "last":
         return
     steps = max(1, s.settings.n_steps // 3)
     changes = {"simulator.readout": "mean", "simulator.readout_steps": steps}
     reason = f"the class is read from a single step: the mean over the last {steps} has less of the spikes' noise"
-    yield Candidate(f"simulator.readout=mean simulator.readout_steps={steps}", reason, changes)
+    yield Candidate(reason, changes)
 
 
 def _input(s: Situation) -> Iterator[Candidate]:
     key = "encoder.max_rate_hz"
     if s.loses_by("input") and s.takes(key):
         rate = 10 * s.value(key)
-        yield Candidate(f"{key}={rate}", "the encoder's draws are noise: more spikes of a pixel have less", {key: rate})
+        yield Candidate("the encoder's draws are noise: more spikes of a pixel have less", {key: rate})
 
 
 def _averaging(s: Situation) -> Iterator[Candidate]:
     key = "conversion.synapse"
     if not s.takes(key):
         return
-    taus = {_tau(layer) for layer, _ in s.spiking}
-    tau = max((tau for tau in taus if tau), default=None) or _fitting_tau(s)
+    taus = {tau_of(layer) for layer, _ in s.spiking}
+    tau = max((tau for tau in taus if tau), default=None) or s.fitting_tau()
     if tau is None:
         return
     tau, steps = float(f"{4 * tau:.3g}"), 4 * s.settings.n_steps
     reason = f"four times the time, and filters of {1000 * tau:g} ms, average over more spikes"
-    changes = {key: tau, "simulator.n_steps": steps}
-    yield Candidate(f"{key}={tau} simulator.n_steps={steps}", reason, changes)
-
-
-def _fitting_tau(s: Situation) -> float | None:
-    """Return the longest usual time constant that settles in the time there is, through all layers."""
-    seconds = s.settings.n_steps * s.settings.dt
-    fitting = [tau for tau in _TIME_CONSTANTS if s.settings.dt / 2 <= tau <= seconds / (4 * len(s.layers))]
-    return fitting[-1] if fitting else None
-
-
-def _unsettled(s: Situation) -> str | None:
-    """Return the first layer that has not settled."""
-    return next((found.name for found in s.found if found.settled_ms is None), None)
-
-
-def _tau(layer: NeuronLayer) -> float | None:
-    """Return a filter's time constant, s; None where there is no filter, or one that has none."""
-    tau = getattr(layer.synapse, "tau", layer.synapse)
-    return tau if isinstance(tau, (int, float)) else None
+    yield Candidate(reason, {key: tau, "simulator.n_steps": steps})
 
 
 # ---------------------------------------------------------------------- another training
 
 
-def _training(s: Situation) -> Iterator[Candidate]:
+def trainings(s: Situation) -> Iterator[Candidate]:
     """Yield what only another training would tell, where the run trains."""
     if not s.takes("training.epochs"):
         return
@@ -319,14 +315,14 @@ def _training(s: Situation) -> Iterator[Candidate]:
         overrides = [] if s.takes("training.neuron") else ["training=nengo_dl"]
         lower = _lower_scales(s)
         key = "training.scale_firing_rates"
-        overrides += ["neuron@training.neuron=lif", _override(key, _scales_as_set(s, key, lower))]
-        overrides += [candidate.override for candidate in _rescaled(s, lower, "")] if lower else []
-        yield Candidate(" ".join(overrides), "training with LIF's own rate curve makes the weights fit it")
+        overrides += ["neuron@training.neuron=lif", override(key, s.scales_as_set(lower, key), s.forces(key))]
+        overrides += [candidate.override for candidate in _with_scales(s, lower, "")] if lower else []
+        yield Candidate("training with LIF's own rate curve makes the weights fit it", untried=" ".join(overrides))
     noisy = any(loss.is_layer for loss in s.bad)
     if noisy and s.takes("model.logits_initializer") and s.value("model.logits_initializer") != "zeros":
         yield Candidate(
-            "model.logits_initializer=zeros",
             "what training leaves of random first weights carries the spikes' noise to the logits, and no class",
+            untried="model.logits_initializer=zeros",
         )
 
 
@@ -345,22 +341,18 @@ def _can_train_with_lif(s: Situation) -> bool:
     return True
 
 
-# ---------------------------------------------------------------------- text
-
-
-def _override(key: str, value: float | Mapping[str, float]) -> str:
-    if not isinstance(value, Mapping):
-        return f"{key}={value}"
-    return f'"{key}={{{", ".join(f"{name}: {scale}" for name, scale in value.items())}}}"'
-
-
-def _nice(value: float, down: bool = False) -> float:
-    """Return a number as 1, 2 or 5 times a power of ten, rounded up or down."""
-    power = 10.0 ** floor(log10(value))
-    steps = (1.0, 2.0, 5.0, 10.0)
-    lead = value / power
-    if down:
-        found = max(step for step in steps if step <= lead * 1.000001)
-    else:
-        found = min(step for step in steps if step >= lead * 0.999999)
-    return float(f"{found * power:.3g}")
+_ALONE = (rescaled,)
+_TOGETHER = (
+    (rescaled, averaged_readout),
+    (refiltered, rescaled),
+    (refiltered, averaged_readout),
+    (refiltered, rescaled, averaged_readout),
+    (stretched, refiltered, rescaled),
+    (stretched, refiltered, rescaled, averaged_readout),
+    (lengthened, rescaled),
+    (lengthened, refiltered, rescaled),
+    (lengthened, refiltered),
+    (lengthened, rescaled, averaged_readout),
+    (lengthened, refiltered, rescaled, averaged_readout),
+)
+"""Rules that are followed together; time comes before filters, and these before scales, because they depend on it."""

@@ -100,6 +100,66 @@ class Suggestion:
     expected: str
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What a search for better settings came to.
+
+    Attributes
+    ----------
+    settings
+        How many were tried.
+    best_right
+        Images of the sample that the most accurate of them has right; None where none was tried.
+    best_override
+        What makes it; empty where none was tried.
+    seconds
+        That the search took.
+    cut
+        Whether it was ended by its limit of time.
+    helped
+        How many of them have more images right than chance would have it.
+    """
+
+    settings: int
+    best_right: int | None
+    best_override: str
+    seconds: float
+    cut: bool
+    helped: int
+
+    def told(self, images: int) -> tuple[str, str]:
+        """Return in words what was tried on so many images, and the best of it where nothing helped."""
+        if not self.settings:
+            why = "the search was ended for its time" if self.cut else "none fits what was measured"
+            return f"no setting: {why}", ""
+        seconds = f"{self.seconds:.{0 if self.seconds >= 10 else 1}f} s"
+        text = f"{self.settings} setting{'s' if self.settings > 1 else ''} in {seconds}"
+        text += ", where the search was ended for its time" if self.cut else ""
+        if self.helped:
+            return f"{text}: {self.helped} of them more accurate", ""
+        return f"{text}: none helps; the best has {self.best_right} of {images} images right", f"`{self.best_override}`"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something about a run's spikes that its figures do not show.
+
+    Attributes
+    ----------
+    label, text
+        Of a row in the closing table.
+    cure
+        An override that ends it; empty where there is none.
+    expected
+        What it did to the sample, or that it was not tried.
+    """
+
+    label: str
+    text: str
+    cure: str = ""
+    expected: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
     """Where a conversion lost accuracy on a sample of the test images.
@@ -122,6 +182,12 @@ class Diagnosis:
         What could not be told, and why.
     seconds
         That the diagnosis took.
+    measured
+        What was measured of the first bad layer, or of what is bad before the layers, in words.
+    tried
+        What the search for suggestions came to; None where nothing is lost beyond sampling noise.
+    calmer
+        What keeps neurons from spiking several times a step, and the accuracy; None where none do, or nothing does.
     """
 
     images: int
@@ -133,10 +199,15 @@ class Diagnosis:
     suggestions: tuple[Suggestion, ...]
     notes: tuple[str, ...]
     seconds: float
+    measured: str = ""
+    tried: Tried | None = None
+    calmer: Suggestion | None = None
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics of the run's schema."""
         found = {"diagnosis/images": float(self.images), "diagnosis/seconds": self.seconds}
+        if self.tried is not None:
+            found["diagnosis/settings_tried"] = float(self.tried.settings)
         for layer in self.layers:
             if layer.error is not None:
                 found[f"diagnosis/error/{layer.name}"] = layer.error
@@ -164,8 +235,11 @@ class Diagnosis:
             "ann_accuracy": self.ann_accuracy,
             "accuracy": self.accuracy,
             "first_bad": self.first_bad.row if self.first_bad else None,
+            "measured": self.measured,
             "table": list(self.rows()),
             "suggestions": [vars(suggestion) for suggestion in self.suggestions],
+            "tried": vars(self.tried) if self.tried else None,
+            "calmer": vars(self.calmer) if self.calmer else None,
             "notes": list(self.notes),
             "seconds": self.seconds,
         }

@@ -41,3 +41,8 @@ class Outcome:
     snn_confusion_cc: NDArray[np.int64]
     between_cc: NDArray[np.int64]
     rates_hz: Mapping[str, NDArray[np.float64]]
+
+    @property
+    def busiest_per_step(self) -> dict[str, float]:
+        """Spikes per step of each layer's busiest neuron, mean over the images."""
+        return {name: float(rates_n.max()) * self.dt for name, rates_n in self.rates_hz.items() if rates_n.size}

@@ -1,0 +1,169 @@
+"""What a run says of its spikes beside its figures: units that do not spike, and rates that do not fit.
+
+All of it comes from the evaluation, so that it is there without a diagnosis too.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from snnpipe.diagnosis.measures import rate_limit
+from snnpipe.diagnosis.sample import activations_of, settings_of
+from snnpipe.diagnosis.situation import Situation
+from snnpipe.diagnosis.suggestions import calmer, livelier
+from snnpipe.diagnosis.values import Diagnosis, Remark
+from snnpipe.metrics.outcome import Outcome
+from snnpipe.native import NativeNetwork
+from snnpipe.passes import TestPass
+from snnpipe.types import ConversionPlan, NeuronLayer, SpikingNetwork
+
+if TYPE_CHECKING:
+    import tf_keras
+
+USUAL_INPUTS = 0.1, 10.0
+"""Largest absolute value of an image: within, images are about as large as those that scales of 100 are made for."""
+
+_LOST = 0.01
+"""Of the accuracy: below it, few spikes harm nothing."""
+
+_STRONG = 99.9  # percentile of a layer's activations
+_NAMED = 4  # layers in a row
+_UNTRIED = "not tried: diagnosis.images=0"
+
+
+def remarks(
+    plan: ConversionPlan,
+    images: TestPass,
+    model: "tf_keras.Model | NativeNetwork",
+    parts: Mapping[str, Any],
+    outcome: Outcome,
+    diagnosis: Diagnosis | None,
+) -> tuple[Remark, ...]:
+    """Return what there is to say of a run's spikes.
+
+    Parameters
+    ----------
+    plan
+        What each layer became.
+    images
+        The run's test images, network and simulator.
+    model
+        The ANN.
+    parts
+        The run's parts by config group.
+    outcome
+        Of their simulation.
+    diagnosis
+        In which cures were tried; None for none.
+    """
+    return (*_not_spiking(plan, images.network), *_warnings(plan, images, model, parts, outcome, diagnosis))
+
+
+# ---------------------------------------------------------------------- what does not spike
+
+
+def _not_spiking(plan: ConversionPlan, network: SpikingNetwork) -> Iterator[Remark]:
+    in_network = {layer.name for layer in network.layers}
+    others = [layer for layer in plan.layers if layer.rate_units and layer.name not in in_network]
+    rate = {f"{own.name} ({type(own.neuron_type).__name__})": own.size for own in network.layers if not own.spiking}
+    rate |= {f"{own.name} ({own.becomes.removeprefix('rate neurons (').rstrip(')')})": own.rate_units for own in others}
+    units = sum(layer.size for layer in network.layers) + sum(layer.rate_units for layer in others)
+    told = []
+    if len(in_network) + len(others) == len(rate):
+        told.append(f"all {units:,} units are rate neurons")
+    elif rate:
+        told.append(f"{sum(rate.values()):,} of {units:,} units stay rate neurons: {_few(rate)}")
+    if in_software := [f"{layer.name} ({layer.kind})" for layer in plan.layers if layer.status == "fallback"]:
+        told.append(f"in software only: {_few(in_software)}")
+    if told:
+        yield Remark("not spiking", "; ".join(told))
+
+
+# ---------------------------------------------------------------------- rates that do not fit
+
+
+def _warnings(
+    plan: ConversionPlan,
+    images: TestPass,
+    model: "tf_keras.Model | NativeNetwork",
+    parts: Mapping[str, Any],
+    outcome: Outcome,
+    diagnosis: Diagnosis | None,
+) -> Iterator[Remark]:
+    layers = {layer.name: layer for layer in images.network.layers if layer.spiking}
+    busiest = {name: rate for name, rate in outcome.busiest_per_step.items() if name in layers}
+    above = [name for name, rate in busiest.items() if rate > 1]
+    limits = {name: rate_limit(layer, outcome.dt) for name, layer in layers.items()}
+    at_limit = [name for name, (hz, refractory) in limits.items() if refractory and busiest[name] >= hz * outcome.dt]
+    lost = outcome.ann_accuracy - float(outcome.accuracy_t[-1]) > _LOST
+    if not (above or at_limit or lost):
+        return
+    s = Situation(parts, model, settings_of(images.simulator), images.network.layers, (), ())
+    _, first, _ = next(images.batches(min(images.at_once, images.n_images), images.n_images))
+    inputs, anew = _inputs(float(np.max(np.abs(first))), plan, s)
+    if above:
+        told = _few([_crowded(layers[name], busiest[name], outcome) for name in above])
+        text = f"neurons spike more than once a step, which a simulator counts and most chips cannot send: {told}"
+        cure, expected = _calmer(s, busiest, diagnosis)
+        yield Remark("warning", inputs + text, cure, _both(expected, anew))
+    elif at_limit and inputs:
+        yield Remark("warning", f"{inputs}neurons fire at their refractory limit: {_few(at_limit)}", expected=anew)
+    if not lost:
+        return
+    levels = {name: np.percentile(a, _STRONG) for name, a in activations_of(model, images.network)(first).items()}
+    weak = {
+        name: float(level)
+        for name, level in levels.items()
+        if name in layers and not limits[name][1] and 0 < level * layers[name].scale_firing_rates * s.seconds < 1
+    }
+    if weak:
+        untried = next(livelier(s, weak), None) if diagnosis is None else None
+        cure, expected = (untried.override, _UNTRIED) if untried else ("", "")
+        told = _few([_hardly(layers[name], level, s) for name, level in weak.items()])
+        text = f"even the strongest activations spike less than once in {s.milliseconds:g} ms: {told}"
+        yield Remark("warning", inputs + text, cure, _both(expected, anew))
+    silent = [name for name, rate in busiest.items() if not rate and name not in weak and levels.get(name, 1) > 0]
+    if silent:
+        yield Remark("warning", f"{inputs}no neuron spikes for any image: {_few(silent)}", expected=anew)
+
+
+def _calmer(s: Situation, busiest: Mapping[str, float], diagnosis: Diagnosis | None) -> tuple[str, str]:
+    """Return what ends several spikes a step, and what it does to the accuracy."""
+    if diagnosis is not None and diagnosis.calmer is not None:
+        return diagnosis.calmer.override, diagnosis.calmer.expected
+    candidate = next(calmer(s, busiest), None)
+    if candidate is None:
+        return "", ""
+    return ("", "a lower scale loses accuracy") if diagnosis is not None else (candidate.override, _UNTRIED)
+
+
+def _crowded(layer: NeuronLayer, rate: float, outcome: Outcome) -> str:
+    share = 100 * float(np.mean(outcome.rates_hz[layer.name] * outcome.dt > 1))
+    scale = layer.scale_firing_rates
+    return f"{layer.name} ({share:.2g} % of its neurons, the busiest {rate:,.3g} times, scale {scale:g})"
+
+
+def _hardly(layer: NeuronLayer, level: float, s: Situation) -> str:
+    scale = layer.scale_firing_rates
+    return f"{layer.name} (up to {level:.2g}, {level * scale * s.seconds:.2g} spikes at scale {scale:g})"
+
+
+def _inputs(largest: float, plan: ConversionPlan, s: Situation) -> tuple[str, str]:
+    """Return what is said of images far larger or smaller than usual, and of another scaling; empty for others."""
+    low, high = USUAL_INPUTS
+    if low <= largest <= high or any(layer.kind in ("Rescaling", "Normalization") for layer in plan.layers):
+        return "", ""
+    anew = (
+        "data.scaling=zero_to_one trains anew" if s.takes("data.scaling") else "images of 0 to 1 need another training"
+    )
+    return f"images reach {largest:.3g}, and scales such as 100 are made for images within -1 to 1; ", anew
+
+
+def _both(*texts: str) -> str:
+    return "; ".join(filter(None, texts))
+
+
+def _few(names: Collection[str]) -> str:
+    told = ", ".join(list(names)[:_NAMED])
+    return f"{told} and {len(names) - _NAMED} more" if len(names) > _NAMED else told

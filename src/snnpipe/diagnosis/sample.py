@@ -1,0 +1,109 @@
+"""Some test images that a diagnosis is made on.
+
+Axes: b = image of the sample, n = neuron.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.compat import import_tf_keras
+from snnpipe.errors import SimulationError
+from snnpipe.keras_graph import functional
+from snnpipe.metrics.readout import ReadoutState, classes
+from snnpipe.native import NativeNetwork
+from snnpipe.passes import TestPass
+from snnpipe.protocols import OpenSimulator, Simulator
+from snnpipe.simulators.auto import AutoSimulator
+from snnpipe.types import ImageEncoder, SimulationChunk, SimulationSettings, SpikingNetwork, Stimulus
+
+if TYPE_CHECKING:
+    import tf_keras
+
+_Watch = Callable[[int, SimulationChunk], None]
+"""Is told each chunk, and the number of its batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some test images, batch by batch; which of them the ANN has right, and its activations by layer."""
+
+    batches: list[tuple[range, NDArray[np.float32]]]
+    labels: NDArray[np.int64]
+    ann_right: NDArray[np.bool_]
+    activations: list[dict[str, NDArray[np.float32]]]
+
+    def right(
+        self,
+        network: SpikingNetwork,
+        simulator: Simulator,
+        encoder: ImageEncoder,
+        watch: _Watch | None = None,
+    ) -> NDArray[np.bool_]:
+        """Return which images a network has right after the last step, shape ``(b,)``."""
+        found = []
+        with _opened(simulator, network, encoder.constant) as opened:
+            for i, (ids, images) in enumerate(self.batches):
+                readout = ReadoutState(simulator.readout, simulator.readout_steps)
+                for chunk in opened.run(Stimulus(images, ids, encoder)):
+                    scores = readout.scores(chunk)
+                    if watch is not None:
+                        watch(i, chunk)
+                found.append(classes(scores[:, -1]))
+        return np.asarray(np.concatenate(found) == self.labels)
+
+
+def sample_of(images: TestPass, model: "tf_keras.Model | NativeNetwork", wanted: int) -> Sample:
+    """Return the first test images, at most so many."""
+    n = min(wanted, images.n_images)
+    batches, labels, found, activations = [], [], [], []
+    predict = activations_of(model, images.network)
+    for ids, of_batch, their_labels in images.batches(min(images.at_once, n), n):
+        batches.append((ids, of_batch))
+        labels.append(their_labels)
+        found.append(np.argmax(model.predict_on_batch(of_batch), axis=-1))
+        activations.append(predict(of_batch))
+    together = np.concatenate(labels)
+    return Sample(batches, together, np.concatenate(found) == together, activations)
+
+
+def activations_of(
+    model: "tf_keras.Model | NativeNetwork", network: SpikingNetwork
+) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Return what gives the ANN's activations, shape ``(b, n)``, of those of a network's layers that are in it."""
+    if isinstance(model, NativeNetwork):
+        return lambda images: {}
+    graph = functional(model)
+    there = {layer.name: layer for layer in graph.layers}
+    names = [own.name for own in network.layers if own.name in there]
+    if not names:
+        return lambda images: {}
+    inner = import_tf_keras().Model(graph.inputs, [there[name].output for name in names])
+
+    def predict(images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        found = inner.predict_on_batch(images)
+        found = found if len(names) > 1 else [found]
+        return {name: values.reshape(len(images), -1) for name, values in zip(names, found, strict=True)}
+
+    return predict
+
+
+@contextmanager
+def _opened(simulator: Simulator, network: SpikingNetwork, constant: bool) -> Iterator[OpenSimulator]:
+    """Open a network; where the run's simulator does not take a hybrid, one that takes every network does."""
+    try:
+        opened = simulator.open(network, constant)
+    except SimulationError:
+        settings = settings_of(simulator)
+        opened = AutoSimulator(**{f.name: getattr(settings, f.name) for f in fields(settings)}).open(network, constant)
+    with opened:
+        yield opened
+
+
+def settings_of(simulator: Simulator) -> SimulationSettings:
+    """Return what every simulator is told, of one of them."""
+    return SimulationSettings(**{f.name: getattr(simulator, f.name) for f in fields(SimulationSettings)})

@@ -1,0 +1,257 @@
+"""The search for settings that keep more of the accuracy: changes are tried on the sample, first one, then several.
+
+What is tried depends on counts alone, never on a clock, but for a limit that a search on an ordinary machine does not
+reach and that is told where it was.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.diagnosis.measures import loss_p_value
+from snnpipe.diagnosis.sample import Sample
+from snnpipe.diagnosis.situation import Candidate, Situation, changed
+from snnpipe.diagnosis.suggestions import candidates, combinations
+from snnpipe.diagnosis.values import LayerDiagnosis, Suggestion, Tried
+from snnpipe.errors import UserError
+from snnpipe.native import NativeNetwork
+from snnpipe.simulators.neurons import spike_unit
+from snnpipe.types import SimulationChunk, SpikingNetwork
+
+if TYPE_CHECKING:
+    import tf_keras
+
+HELPS = 0.05
+"""A gain with a lower p-value is no accident of the sample; with a higher one a loss may be."""
+
+ALIKE = 0.2
+"""Of two settings, the cheaper one is better where the chance of the other's gain is higher."""
+
+_MOST_SUGGESTED = 3
+_MOST_TRIED = 32
+_MOST_STEPS = 64  # of all trials together, times the run's own
+_ROUNDS = 3
+_SECONDS = 60.0  # the limit: so many, or so many times what simulating the sample took
+_TIMES = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What became of the sample with some settings.
+
+    Attributes
+    ----------
+    candidate
+        The settings.
+    right
+        Which images are right, shape ``(b,)``.
+    spikes, n_steps
+        Spikes per image, and steps that an image is shown.
+    error
+        Root mean square of the layers' mean rates minus the ANN's activations, over that of the activations.
+    """
+
+    candidate: Candidate
+    right: NDArray[np.bool_]
+    spikes: float
+    n_steps: int
+    error: float
+
+    @property
+    def cost(self) -> float:
+        """Spikes times time, of which a neuromorphic chip needs energy."""
+        return (self.spikes + 1) * self.n_steps
+
+    def expected(self, before: "Trial") -> str:
+        """Return what the settings did to the sample."""
+        return (
+            f"{100 * before.right.mean():.1f} -> {100 * self.right.mean():.1f} % of {len(self.right)} images right, "
+            f"{before.spikes:,.0f} -> {self.spikes:,.0f} spikes an image"
+        )
+
+
+@dataclass(eq=False)
+class Searcher:
+    """Tries changes of a run's parts on the sample, as long as the budget lasts.
+
+    Parameters
+    ----------
+    sample, parts, model, seed, network
+        Of the run.
+    base
+        What the run itself made of the sample.
+    measure
+        Returns the layers' figures with other parts and their network.
+    took
+        Seconds that simulating the sample took.
+    """
+
+    sample: Sample
+    parts: Mapping[str, Any]
+    model: "tf_keras.Model | NativeNetwork"
+    seed: int
+    network: SpikingNetwork
+    base: Trial
+    measure: Callable[[SpikingNetwork, Mapping[str, Any]], Sequence[LayerDiagnosis]]
+    took: float
+    trials: dict[str, Trial] = field(default_factory=dict, init=False)
+    cut: bool = field(default=False, init=False)
+    _steps: int = field(default=0, init=False)
+    _refused: set[str] = field(default_factory=set, init=False)
+    _began: float = field(default_factory=time.perf_counter, init=False)
+
+    # ------------------------------------------------------------------ the search
+
+    def search(self, situation: Situation, untried: Sequence[Candidate]) -> tuple[list[Suggestion], Tried]:
+        """Return what helps, best first, with the last place for what needs another training; and what was tried."""
+        start = Candidate("")
+        for _ in range(_ROUNDS):
+            self._try_all(start, candidates(situation))
+            if not self._recovered():
+                self._try_together(start, situation)
+            best = self._best()
+            if best is None or best.candidate is start or self._recovered() or not self._affords(best.n_steps):
+                break
+            start = best.candidate
+            situation = self._situation(situation, start)
+        best = self._best()
+        tried = Tried(
+            settings=len(self.trials),
+            best_right=int(best.right.sum()) if best else None,
+            best_override=best.candidate.override if best else "",
+            seconds=time.perf_counter() - self._began,
+            cut=self.cut,
+            helped=len(self._helped()),
+        )
+        return self._suggestions(untried), tried
+
+    def unharmed(self, wanted: Iterable[Candidate]) -> Suggestion | None:
+        """Return the first of some changes with which no more images are wrong than chance would have it."""
+        for candidate in wanted:
+            trial = self._try(candidate, always=True)
+            if trial is not None and loss_p_value(self.base.right, trial.right) >= HELPS:
+                return Suggestion(candidate.override, candidate.reason, trial.expected(self.base))
+        return None
+
+    def _try_all(self, start: Candidate, more: Iterable[Candidate]) -> None:
+        """Try changes on top of others."""
+        for candidate in more:
+            self._try(candidate.after(start))
+
+    def _try_together(self, start: Candidate, situation: Situation) -> None:
+        """Try several changes at once; once the accuracy is back, none that take more time."""
+        for candidate in combinations(situation):
+            steps = candidate.changes.get("simulator.n_steps", situation.settings.n_steps)
+            if steps == situation.settings.n_steps or not self._recovered():
+                self._try(candidate.after(start))
+
+    def _recovered(self) -> bool:
+        """Whether a trial has as many images right as the ANN, chance apart."""
+        return any(loss_p_value(self.sample.ann_right, trial.right) >= HELPS for trial in self.trials.values())
+
+    def _best(self) -> Trial | None:
+        """Return the trial with the most images right; of equal ones, that whose rates are most like the ANN's."""
+        trials = [*self.trials.values()]
+        return min(trials, key=lambda trial: (-int(trial.right.sum()), trial.error, trial.cost), default=None)
+
+    def _situation(self, before: Situation, candidate: Candidate) -> Situation:
+        """Return what was measured with some changes, so that the same rules go on from there."""
+        parts = changed(self.parts, candidate.changes)
+        network = self._network(parts)
+        self._steps += parts["simulator"].n_steps
+        settings = replace(before.settings, **{f: getattr(parts["simulator"], f) for f in vars(before.settings)})
+        return replace(
+            before, parts=parts, settings=settings, layers=network.layers, found=self.measure(network, parts)
+        )
+
+    # ------------------------------------------------------------------ trials
+
+    def _affords(self, n_steps: int) -> bool:
+        return len(self.trials) < _MOST_TRIED and self._steps + n_steps <= _MOST_STEPS * self.base.n_steps
+
+    def _try(self, candidate: Candidate, always: bool = False) -> Trial | None:
+        """Return what became of the sample with some changes; None where parts refuse them, or beyond the budget."""
+        key = candidate.override
+        if key in self.trials:
+            return self.trials[key]
+        n_steps = candidate.changes.get("simulator.n_steps", self.base.n_steps)
+        if key in self._refused or not (always or self._affords(n_steps)):
+            return None
+        if not always and time.perf_counter() - self._began > max(_SECONDS, _TIMES * self.took):
+            self.cut = True
+            return None
+        try:
+            parts = changed(self.parts, candidate.changes)
+            trial = self.simulated(candidate, self._network(parts), parts)
+        except UserError:  # it does not go with the other settings
+            self._refused.add(key)
+            return None
+        self._steps += n_steps
+        self.trials[key] = trial
+        return trial
+
+    def _network(self, parts: Mapping[str, Any]) -> SpikingNetwork:
+        if parts["conversion"] is self.parts["conversion"]:
+            return self.network
+        network: SpikingNetwork = parts["conversion"].convert(self.model, self.seed)
+        return network
+
+    def simulated(self, candidate: Candidate, network: SpikingNetwork, parts: Mapping[str, Any]) -> Trial:
+        """Return what becomes of the sample in a network."""
+        simulator, encoder = parts["simulator"], parts["encoder"].seeded(self.seed)
+        spiking = [layer.name for layer in network.layers if layer.spiking]
+        units = {layer.name: spike_unit(layer, simulator.dt) / simulator.n_steps for layer in network.layers}
+        rates: list[dict[str, NDArray[np.float32]]] = [{} for _ in self.sample.batches]
+        spikes = 0.0
+
+        def count(batch: int, chunk: SimulationChunk) -> None:
+            nonlocal spikes
+            for name, activity in chunk.layers.items():
+                spikes += float(activity.counts_bn.sum(dtype=np.float64)) if name in spiking else 0.0
+                rate = activity.counts_bn * np.float32(units[name])
+                rates[batch][name] = rates[batch][name] + rate if name in rates[batch] else rate
+
+        right = self.sample.right(network, simulator, encoder, count)
+        return Trial(candidate, right, spikes / len(right), simulator.n_steps, self._error(rates))
+
+    def _error(self, rates: Sequence[Mapping[str, NDArray[np.float32]]]) -> float:
+        off = size = 0.0
+        for activations, of_batch in zip(self.sample.activations, rates, strict=True):
+            for name, activation in activations.items():
+                if name in of_batch:
+                    off += float(np.square(of_batch[name] - activation).sum(dtype=np.float64))
+                    size += float(np.square(activation).sum(dtype=np.float64))
+        return float(np.sqrt(off / size)) if size else float("inf")
+
+    # ------------------------------------------------------------------ what is told
+
+    def _helped(self) -> list[Trial]:
+        return [trial for trial in self.trials.values() if loss_p_value(trial.right, self.base.right) < HELPS]
+
+    def _suggestions(self, untried: Sequence[Candidate]) -> list[Suggestion]:
+        told = [
+            Suggestion(trial.candidate.override, trial.candidate.reason, trial.expected(self.base))
+            for trial in ranked(self._helped())
+        ]
+        rest = [Suggestion(c.override, c.reason, "not tried: it trains anew") for c in untried]
+        return [*told[: _MOST_SUGGESTED - len(rest[:1])], *rest][:_MOST_SUGGESTED]
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Return trials, the best first: the cheapest of those that are as good as the most accurate one, then the next.
+
+    What changes all that an earlier one changes, and perhaps more, is left out.
+    """
+    left = sorted(trials, key=lambda trial: (-int(trial.right.sum()), trial.cost))
+    order: list[Trial] = []
+    while left:
+        alike = [trial for trial in left if loss_p_value(left[0].right, trial.right) >= ALIKE]
+        best = min(alike, key=lambda trial: (trial.cost, len(trial.candidate.changes)))
+        left.remove(best)
+        if not any(trial.candidate.changes.keys() <= best.candidate.changes.keys() for trial in order):
+            order.append(best)
+    return order

@@ -1,0 +1,271 @@
+"""What a diagnosis reasons from: a run's parts, its layers, and what was measured of each.
+
+A part's fields are the keys of its config, so a change of ``conversion.synapse`` is one of the converter's field
+``synapse``: the same change is tried on the sample and printed as an override.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from math import floor, log10
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from snnpipe.diagnosis.measures import ACTIVE, rate_limit
+from snnpipe.diagnosis.values import LayerDiagnosis, Loss
+from snnpipe.layer_values import per_layer
+from snnpipe.native import NativeNetwork
+from snnpipe.types import NeuronLayer, SimulationSettings
+
+if TYPE_CHECKING:
+    import tf_keras
+
+SCALES = "conversion.scale_firing_rates"
+
+_SETTLES = 4
+"""Time constants in a row that a filter's output needs to settle."""
+
+_NOT_PRINTED = ("encoder.dt",)
+"""Keys that the configuration takes from others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """Something that might help.
+
+    Attributes
+    ----------
+    reason
+        What speaks for it.
+    changes
+        Values of the parts' fields by config key (``simulator.n_steps``); empty where only another training would tell.
+    untried
+        The override, where only another training would tell.
+    forced
+        Keys of mappings into which Hydra merges new names only where it is told to.
+    """
+
+    reason: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    untried: str = ""
+    forced: frozenset[str] = frozenset()
+
+    @property
+    def override(self) -> str:
+        """What to add to the command line, as a shell takes it."""
+        printed = (
+            override(key, value, key in self.forced) for key, value in self.changes.items() if key not in _NOT_PRINTED
+        )
+        return self.untried or " ".join(printed)
+
+    def after(self, first: "Candidate") -> "Candidate":
+        """Return both changes as one; where both change a key, this one counts."""
+        reason = "; ".join(filter(None, (first.reason, self.reason)))
+        return Candidate(reason, {**first.changes, **self.changes}, forced=first.forced | self.forced)
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """What candidates are worked out from.
+
+    Attributes
+    ----------
+    parts
+        The run's parts, by config group.
+    model
+        The ANN; None where no training is asked about.
+    settings
+        The simulator's.
+    layers
+        The network's layers of neurons.
+    found
+        Diagnosis of each.
+    bad
+        Losses beyond sampling noise, the first one first.
+    measured
+        Whether the layers were simulated with these parts; else the parts were changed since.
+    """
+
+    parts: Mapping[str, Any]
+    model: "tf_keras.Model | NativeNetwork | None"
+    settings: SimulationSettings
+    layers: Sequence[NeuronLayer]
+    found: Sequence[LayerDiagnosis]
+    bad: Sequence[Loss]
+    measured: bool = True
+
+    def takes(self, key: str) -> bool:
+        """Whether a part has a field of a config key."""
+        group, _, name = key.partition(".")
+        part = self.parts.get(group)
+        return is_dataclass(part) and any(f.name == name and f.init for f in fields(part))
+
+    def value(self, key: str) -> Any:
+        """Return a part's value of a config key."""
+        group, _, name = key.partition(".")
+        return getattr(self.parts[group], name)
+
+    def forces(self, key: str) -> bool:
+        """Whether a mapping is there that does not name each layer: then Hydra refuses those that it does not name."""
+        there = self.value(key) if self.takes(key) else None
+        return isinstance(there, Mapping) and not {layer.name for layer in self.layers} <= there.keys()
+
+    def loses_by(self, source: str) -> bool:
+        """Whether something that comes before the layers is bad."""
+        return any(loss.source == source and not loss.is_layer for loss in self.bad)
+
+    def assuming(self, changes: Mapping[str, Any]) -> "Situation":
+        """Return the situation that changes would make, as far as it can be told without a simulation."""
+        names = [layer.name for layer in self.layers]
+        layers: Sequence[NeuronLayer] = self.layers
+        if "conversion.synapse" in changes:
+            synapses = per_layer(changes["conversion.synapse"], names, None, "conversion.synapse")
+            layers = [replace(layer, synapse=synapses[layer.name]) for layer in layers]
+        if SCALES in changes:
+            scales = per_layer(changes[SCALES], names, 1.0, SCALES)
+            layers = [replace(layer, scale_firing_rates=scales[layer.name]) for layer in layers]
+        if neuron := changes.get("conversion.neuron"):
+            layers = [replace(layer, neuron_type=neuron) if layer.spiking else layer for layer in layers]
+        own = {key.partition(".")[2]: value for key, value in changes.items() if key.startswith("simulator.")}
+        settings = replace(self.settings, **own)
+        parts = changed(self.parts, changes)
+        return replace(self, parts=parts, settings=settings, layers=layers, measured=False)
+
+    # ------------------------------------------------------------------ time
+
+    @property
+    def seconds(self) -> float:
+        """Time that an image is shown."""
+        return self.settings.n_steps * self.settings.dt
+
+    @property
+    def milliseconds(self) -> float:
+        """Time that an image is shown."""
+        return self.seconds * 1000
+
+    def fitting_tau(self) -> float | None:
+        """Return the longest usual time constant that settles in the time there is, through all layers."""
+        longest = self.seconds / (_SETTLES * len(self.layers))
+        fitting = [tau for tau in _TIME_CONSTANTS if self.settings.dt / 2 <= tau <= longest]
+        return fitting[-1] if fitting else None
+
+    def unsettled(self) -> str | None:
+        """Return the first layer that has not settled; where nothing was simulated, that will not have."""
+        if self.measured:
+            return next((found.name for found in self.found if found.settled_ms is None), None)
+        along = 0.0
+        for layer in self.layers:
+            along += tau_of(layer) or 0.0
+            if _SETTLES * along > self.seconds * 1.000001:
+                return layer.name
+        return None
+
+    # ------------------------------------------------------------------ spikes
+
+    @property
+    def spiking(self) -> list[tuple[NeuronLayer, LayerDiagnosis]]:
+        """The layers that spike, with their diagnosis."""
+        return [pair for pair in zip(self.layers, self.found, strict=True) if pair[0].spiking]
+
+    def spikes_in_memory(self, layer: NeuronLayer, found: LayerDiagnosis) -> float | None:
+        """Return how many spikes of an active neuron its filter averages: those of two time constants, or of all.
+
+        Without a refractory period these are its activation times the scale, for what was measured suffers from the
+        layers before. With one, it is what was measured.
+        """
+        tau = tau_of(layer)
+        memory = min(self.seconds, 2 * tau) if tau else self.seconds
+        level = active_level(found)
+        if level is not None and not rate_limit(layer, self.settings.dt)[1]:
+            return level * layer.scale_firing_rates * memory
+        if found.active_spikes is None:
+            return None
+        return found.active_spikes * memory / self.seconds
+
+    def scales_as_set(self, changed: Mapping[str, float], key: str = SCALES) -> float | dict[str, float]:
+        """Return all layers' scales, some changed, as a key takes them: ``*`` stands for what most have.
+
+        Hydra merges a mapping into one that is there: then each layer is named.
+        """
+        values = {layer.name: layer.scale_firing_rates for layer in self.layers} | dict(changed)
+        if self.takes(key) and isinstance(self.value(key), Mapping):
+            return values
+        if len(set(values.values())) == 1:
+            return next(iter(values.values()))
+        most = max(values.values(), key=list(values.values()).count)
+        if list(values.values()).count(most) == 1:
+            return values
+        return {"*": most} | {name: value for name, value in values.items() if value != most}
+
+
+_TIME_CONSTANTS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+
+
+def changed(parts: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's parts with some of their fields changed.
+
+    Raises
+    ------
+    UserError
+        If a part does not take a value.
+    """
+    found = dict(parts)
+    for key, value in changes.items():
+        group, _, name = key.partition(".")
+        found[group] = replace(found[group], **{name: value})
+    return found
+
+
+def active_level(found: LayerDiagnosis) -> float | None:
+    """Return the mean activation of the neurons that the ANN activates; None where activations are not known."""
+    active = _active(found)
+    return float(active.mean()) if len(active) else None
+
+
+def strongest_level(found: LayerDiagnosis) -> float | None:
+    """Return the strongest activation of the pairs that were drawn; None where activations are not known."""
+    active = _active(found)
+    return float(active.max()) if len(active) else None
+
+
+def _active(found: LayerDiagnosis) -> Any:
+    if not len(found.ann):
+        return found.ann
+    return found.ann[found.ann > ACTIVE * np.sqrt(np.mean(np.square(found.ann)))]
+
+
+def tau_of(layer: NeuronLayer) -> float | None:
+    """Return a filter's time constant, s; None where there is no filter, or one that has none."""
+    tau = getattr(layer.synapse, "tau", layer.synapse)
+    return tau if isinstance(tau, (int, float)) else None
+
+
+def override(key: str, value: Any, forced: bool = False) -> str:
+    """Return an override as a shell takes it; a forced one adds to a mapping that is there."""
+    if key == "conversion.neuron":
+        return "neuron=spiking_relu"
+    if not isinstance(value, Mapping):
+        return f"{key}={value}"
+    return (
+        f'"{"++" if forced else ""}{key}={{{", ".join(f"{_pattern(name)}: {each}" for name, each in value.items())}}}"'
+    )
+
+
+def _pattern(name: str) -> str:
+    """Return a layer's name as a key of a mapping on the command line; ``?`` stands for what Hydra has no key with."""
+    if re.fullmatch(r"[\d.+e-]+|true|false|null|inf|nan", name, re.IGNORECASE):
+        return f"?{name[1:]}"
+    return re.sub(r"[^\w./* -]", "?", name, flags=re.ASCII)
+
+
+def nice(value: float, down: bool = False) -> float:
+    """Return a number as 1, 2 or 5 times a power of ten, rounded up or down."""
+    power = 10.0 ** floor(log10(value))
+    steps = (1.0, 2.0, 5.0, 10.0)
+    lead = value / power
+    if down:
+        found = max(step for step in steps if step <= lead * 1.000001)
+    else:
+        found = min(step for step in steps if step >= lead * 0.999999)
+    return float(f"{found * power:.3g}")

@@ -1,0 +1,206 @@
+"""What a run says of its spikes: units that do not spike, several spikes in a step, images of an unusual size."""
+
+from dataclasses import dataclass
+
+import nengo
+import numpy as np
+import pytest
+
+from snnpipe import AutoSimulator, ConstantEncoder, KerasTraining, NengoDLConverter, Trainer
+from snnpipe.artifacts.report import run_page
+from snnpipe.artifacts.tables import read_plan, write_plan
+from snnpipe.conversion.nengo_dl import NengoDLConverter as Converter
+from snnpipe.summary import closing_table
+
+RELU = nengo.SpikingRectifiedLinear()
+
+
+@dataclass
+class Network:
+    """A model that was made before, as an architecture."""
+
+    model: object
+
+    def build(self, spec):
+        return self.model
+
+
+@dataclass
+class Enlarged:
+    """A data module whose images are so many times as large."""
+
+    data: object
+    factor: float
+
+    def __getattr__(self, name):
+        return getattr(self.data, name)
+
+    def test_dataset(self, batch_size=None):
+        return self.data.test_dataset(batch_size).map(lambda images, labels: (images * self.factor, labels))
+
+
+def run(data, tmp_path, model, *, diagnosed=0, n_steps=20, factor=1.0, synapse=0.005, **converter):
+    """Run a model with its weights as they are."""
+    trainer = Trainer(
+        data=data if factor == 1 else Enlarged(data, factor),
+        architecture=Network(model),
+        training=KerasTraining(epochs=0),
+        converter=NengoDLConverter(**({"neuron": RELU, "synapse": synapse} | converter)),
+        simulator=AutoSimulator(n_steps=n_steps, batch_size=20, max_images=40),
+        encoder=ConstantEncoder(),
+        diagnosed_images=diagnosed,
+        output_dir=tmp_path / "run",
+        command="python -m snnpipe",
+    )
+    result = trainer.run()
+    return trainer, result, {remark.label: remark for remark in result.remarks}
+
+
+def dense(spec, *activations):
+    """A model of ten units a layer, a layer for each activation."""
+    import tf_keras as keras
+
+    layers = [keras.layers.Dense(10, activation=kind, name=f"h{i}") for i, kind in enumerate(activations)]
+    head = [keras.layers.Input(spec.image_shape), keras.layers.Flatten(name="flat")]
+    return keras.Sequential([*head, *layers, keras.layers.Dense(spec.n_classes, name="logits")])
+
+
+# ---------------------------------------------------------------------- what does not spike
+
+
+@pytest.mark.parametrize(
+    ("activations", "neuron", "told"),
+    [
+        (("relu", "sigmoid"), RELU, "10 of 20 units stay rate neurons: h1 (sigmoid)"),
+        (("relu", "tanh", "sigmoid"), RELU, "20 of 30 units stay rate neurons: h1 (tanh), h2 (sigmoid)"),
+        (("relu", "relu"), {"h1": RELU}, "10 of 20 units stay rate neurons: h0 (RectifiedLinear)"),
+        (("relu", "tanh"), None, "all 20 units are rate neurons"),
+        (("relu", "relu"), nengo.RectifiedLinear(), "all 20 units are rate neurons"),
+        (("relu", "relu"), RELU, None),
+    ],
+)
+def test_units_that_do_not_spike_are_counted(digits, tmp_path, activations, neuron, told):
+    data = digits()
+    trainer, result, remarks = run(data, tmp_path, dense(data.spec, *activations), neuron=neuron, n_steps=2)
+    found = remarks.get("not spiking")
+    assert (found.text if found else None) == told
+    table, page = closing_table(result), run_page(trainer._state, tmp_path)
+    assert ("  not spiking " in table) == ("not spiking</b>" in page) == bool(told)
+    if told:
+        assert told in " ".join(table.split()) and told in page
+
+
+def test_what_runs_in_software_only_is_named(digits, tmp_path):
+    data = digits()
+    model = dense(data.spec, "relu", "swish")
+    with pytest.warns(UserWarning, match="TensorNode"):
+        _, _, remarks = run(data, tmp_path, model, n_steps=2, allow_fallback=True)
+    assert remarks["not spiking"].text == "in software only: h1 (Dense)"
+
+
+def test_a_plan_keeps_how_many_units_do_not_spike(digits, tmp_path):
+    data = digits()
+    plan = Converter(neuron={"h0": RELU}).explain(dense(data.spec, "relu", "relu", "tanh"))
+    assert {layer.name: layer.rate_units for layer in plan.layers if layer.rate_units} == {"h1": 10, "h2": 10}
+    json_path, _ = write_plan(tmp_path, plan)
+    assert read_plan(json_path) == plan
+
+
+# ---------------------------------------------------------------------- rates that do not fit
+
+
+def test_no_word_of_rates_that_fit(fitted, tmp_path):
+    model, data = fitted
+    _, _, remarks = run(data, tmp_path, model, scale_firing_rates=50.0, n_steps=40)
+    assert not remarks
+
+
+def test_neurons_that_spike_several_times_a_step_are_counted_and_a_cure_is_tried(fitted, tmp_path):
+    model, data = fitted
+    trainer, result, remarks = run(data, tmp_path, model, scale_firing_rates=3000.0, n_steps=40, diagnosed=40)
+    rates = trainer._state.outcome.rates_hz
+    for name in ("conv2d", "conv2d_1", "dense"):
+        share, busiest = 100 * np.mean(rates[name] > 1000), rates[name].max() / 1000
+        assert busiest > 1
+        told = f"{name} ({share:.2g} % of its neurons, the busiest {busiest:,.3g} times, scale 3000)"
+        assert told in remarks["warning"].text
+    cure = result.diagnosis.calmer
+    assert remarks["warning"].cure == cure.override and remarks["warning"].expected == cure.expected
+    assert "of 40 images right" in cure.expected
+    assert closing_table(result).count("  warning ") == 1
+    page = run_page(trainer._state, tmp_path)
+    assert "spike more than once a step" in page and "python -m snnpipe" in page
+
+
+def test_the_cure_leaves_at_most_one_spike_a_step(fitted, tmp_path):
+    model, data = fitted
+    _, _, before = run(data, tmp_path, model, scale_firing_rates=3000.0)
+    assert before["warning"].expected == "not tried: diagnosis.images=0"
+    key, _, scale = before["warning"].cure.partition("=")
+    assert key.strip('"') == "conversion.scale_firing_rates"
+    pairs = scale.strip('"{}').split(", ") if "{" in scale else [f"*: {scale}"]
+    scales = {name: float(value) for name, value in (pair.split(": ") for pair in pairs)}
+    trainer, _, after = run(data, tmp_path, model, scale_firing_rates=scales)
+    assert max(trainer._state.outcome.busiest_per_step.values()) <= 1
+    assert "once a step" not in getattr(after.get("warning"), "text", "")
+
+
+def test_images_far_larger_than_usual_are_named(fitted, tmp_path):
+    model, data = fitted
+    _, _, remarks = run(data, tmp_path, model, factor=255.0, scale_firing_rates=100.0)
+    text = "images reach 255, and scales such as 100 are made for images within -1 to 1; neurons spike more than once"
+    assert remarks["warning"].text.startswith(text)
+    assert "images of 0 to 1 need another training" in remarks["warning"].expected
+
+
+def test_no_word_of_large_images_whose_scale_fits(fitted, tmp_path):
+    model, data = fitted
+    _, _, remarks = run(data, tmp_path, model, factor=255.0, scale_firing_rates=0.2, n_steps=40)
+    assert not remarks
+
+
+def test_images_far_smaller_than_usual_are_named(fitted, tmp_path):
+    import tf_keras as keras
+
+    _, data = fitted
+    keras.utils.set_random_seed(0)
+    model = dense(data.spec, "relu")
+    kernel, bias = model.get_layer("h0").get_weights()
+    templates = np.stack([np.mean([x for x, y in _test_images(data) if y == c], axis=0) for c in range(10)], 1)
+    model.get_layer("h0").set_weights([100 * (templates - templates.mean(1, keepdims=True)), bias])
+    model.get_layer("logits").set_weights([10 * np.eye(10), np.zeros(10)])
+    _, result, remarks = run(data, tmp_path, model, factor=0.001, scale_firing_rates=1.0)
+    assert result.metrics["snn/accuracy_drop"] > 0.3
+    assert remarks["warning"].text.startswith("images reach 0.001, ")
+    assert "less than once in 20 ms: h0 (up to " in remarks["warning"].text
+
+
+def _test_images(data):
+    for images, labels in data.test_dataset().as_numpy_iterator():
+        yield from zip(images.reshape(len(images), -1), labels, strict=True)
+
+
+def test_activations_too_small_to_spike_are_named_with_a_scale(fitted, tmp_path):
+    model, data = fitted
+    _, result, remarks = run(data, tmp_path, model, scale_firing_rates=1.0, synapse=None, n_steps=10)
+    text, cure = remarks["warning"].text, remarks["warning"].cure
+    assert text.startswith("even the strongest activations spike less than once in 10 ms: conv2d (up to ")
+    assert remarks["warning"].expected == "not tried: diagnosis.images=0" and "scale_firing_rates=" in cure
+    _, result, remarks = run(data, tmp_path, model, scale_firing_rates=1.0, synapse=None, n_steps=10, diagnosed=40)
+    assert not remarks["warning"].cure and result.diagnosis.suggestions, "what was tried is told once"
+
+
+def test_layers_in_which_nothing_spikes_are_named(fitted, tmp_path):
+    model, data = fitted
+    scales = {"*": 100.0, "conv2d_1": 0.01}  # a current below 1 never makes a LIF neuron spike
+    _, _, remarks = run(data, tmp_path, model, neuron=nengo.LIF(), scale_firing_rates=scales)
+    assert remarks["warning"].text == "no neuron spikes for any image: conv2d_1, dense"
+
+
+def test_neurons_at_their_refractory_limit_are_no_several_spikes_a_step(fitted, tmp_path):
+    model, data = fitted
+    settings = {"neuron": nengo.LIF(), "scale_firing_rates": 2000.0}
+    _, _, remarks = run(data, tmp_path, model, **settings)
+    assert "once a step" not in getattr(remarks.get("warning"), "text", "")
+    _, _, remarks = run(data, tmp_path, model, factor=255.0, **settings)
+    assert "neurons fire at their refractory limit: conv2d" in remarks["warning"].text
