@@ -37,7 +37,10 @@ HOMES = {
     "nengo_dl": {"conversion.nengo_dl", "training.nengo_dl", "simulators.nengo_dl"},
     "matplotlib": {"artifacts.plots", "artifacts.review_plots", "artifacts.sweep_plots"},
     "numba": {"simulators.event_kernel"},
-    "scipy": {"metrics.intervals", "simulators.event_program", "simulators.event_rows", "simulators.linear_maps"},
+    "scipy": {
+        *("conversion.connections", "conversion.synapses", "metrics.intervals"),
+        *("simulators.event_program", "simulators.event_rows", "simulators.linear_maps"),
+    },
 }
 MODULES = sorted(
     str(p.relative_to(SOURCE).with_suffix("")).replace("/", ".").removesuffix(".__init__")

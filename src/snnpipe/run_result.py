@@ -27,6 +27,8 @@ class RunResult:
         What a person needs to find the run again, by label.
     diagnosis
         Where the conversion lost accuracy; None where that was turned off.
+    no_synops
+        Why SynOps and energy are not among the metrics; empty where they are.
     """
 
     metrics: Mapping[str, float]
@@ -37,6 +39,7 @@ class RunResult:
     trained_by: str = ""
     address: Mapping[str, str] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
+    no_synops: str = ""
 
 
 class UnsavedWeightsError(StorageError):

@@ -356,7 +356,9 @@ class Trainer:
                     self._log.artifact(energy, "tables")
         self._state.outcome = evaluation.outcome()
         self._state.diagnosis = self._diagnose(images) if self.diagnosed_images else None
-        told = description(self._state.results, used, self._state.trained_by, self._state.diagnosis)
+        told = description(
+            self._state.results, used, self._state.trained_by, self._state.diagnosis, self.network.no_synops
+        )
         self._log.tag("description", told)
         self._log.tell("on_evaluate_end", self._state)
         self._log.stage("done")
@@ -371,6 +373,7 @@ class Trainer:
             self._state.trained_by,
             address,
             self._state.diagnosis,
+            self.network.no_synops,
         )
         try:
             self._save_checkpoint()  # there may be room by now

@@ -11,7 +11,7 @@ import numpy as np
 from snnpipe.compat import import_nengo_dl
 from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
 from snnpipe.conversion.prepare import Changes, find_changes, prepare
-from snnpipe.conversion.synapses import fan_out, first_layers, macs
+from snnpipe.conversion.synapses import Costs, costs
 from snnpipe.errors import ConfigError, ConversionError
 from snnpipe.keras_graph import activation_name, functional, is_neuron_layer, is_relu_op, neuron_layers, nodes
 from snnpipe.layer_values import per_layer
@@ -204,10 +204,8 @@ class NengoDLConverter:
         )
         converter.net.seed = seed
         output = converter.outputs[ready.outputs[0]]
-        if any(layer.status == "fallback" for layer in plan.layers):
-            synapses, cost = dict.fromkeys(settings), {}
-        else:
-            synapses, cost = dict(fan_out(ready)), macs(ready)
+        fallback = [layer for layer in plan.layers if layer.status == "fallback"]
+        cost = Costs.of_no_synapses(fallback[0].name, fallback[0].kind) if fallback else costs(ready)
         neurons = {name: converter.layers[ready.get_layer(name).output] for name in settings}
         for name, own in settings.items():
             _configure(converter.net, neurons[name], own)
@@ -223,7 +221,7 @@ class NengoDLConverter:
                 neuron_type=neurons[name].ensemble.neuron_type,
                 scale_firing_rates=own.scale,
                 synapse=own.synapse,
-                fan_out_n=synapses[name],
+                fan_out_n=cost.fan_out.get(name),
                 initial_state=initial[name],
             )
             for name, own in settings.items()
@@ -235,8 +233,10 @@ class NengoDLConverter:
             layers=layers,
             keras_model=ready,
             output_layer=output_layer,
-            first_layer_macs=sum(cost.get(name, 0) for name in first_layers(ready)),
-            dense_macs=sum(cost.values()),
+            first_layer_macs=cost.first_layer_macs,
+            dense_macs=cost.dense_macs,
+            rate_units=cost.rate_units,
+            uncountable=cost.uncountable,
         )
 
 
