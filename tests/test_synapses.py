@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, Phase, given, note, seed, settings
 from linear_graphs import graphs
 
 from snnpipe import NengoDLConverter
+from snnpipe.compat import import_nengo_dl
 from snnpipe.conversion import synapses
-from snnpipe.conversion.native import spiking_network
+from snnpipe.conversion.native import IdentityConverter, spiking_network
 from snnpipe.conversion.synapses import costs, fan_out, macs
 from snnpipe.metrics.memory import peak_memory_mb
+from snnpipe.native import NativeNetwork
 
 layers = keras.layers
 
@@ -219,32 +221,35 @@ def test_why_a_converted_network_has_no_synops(middle, settings, says):
     assert converted(*middle(), **settings).no_synops == says
 
 
-def test_why_a_native_network_has_no_synops():
-    def network(layer, function=None):
-        with nengo.Network(seed=0) as made:
-            made.config[nengo.Connection].synapse = None
-            image = nengo.Node(np.zeros(16))
-            import nengo_dl
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        (lambda: layers.Conv2D(2, 3), ""),
+        (lambda: layers.MaxPooling2D(name="pool"), "layer 'pool' is a MaxPooling2D, and no sum of weighted inputs"),
+        (
+            lambda: layers.Conv2D(2, 3, activation="tanh", name="conv"),
+            "layer 'conv' does not spike: its 8 units send a rate at every step",
+        ),
+    ],
+)
+def test_why_a_native_network_has_no_synops(layer, says):
+    nengo_dl = import_nengo_dl()
+    with nengo.Network(seed=0) as network:
+        network.config[nengo.Connection].synapse = None
+        image = nengo.Node(np.zeros(16))
+        x = nengo_dl.Layer(layer())(image, shape_in=(4, 4, 1))
+        x = nengo_dl.Layer(nengo.LIF())(x, label="n")
+        output = nengo.Probe(nengo_dl.Layer(layers.Dense(3))(x))
+    native = NativeNetwork(network, image, output)
+    assert IdentityConverter().convert(native, seed=0).no_synops == says
 
-            x = nengo_dl.Layer(layer)(image, shape_in=(4, 4, 1))
-            neurons = nengo.Ensemble(x.size_out, 1, neuron_type=nengo.LIF(), label="n").neurons
-            nengo.Connection(x, neurons)
-            end = nengo.Node(size_in=3)
-            nengo.Connection(neurons, end, transform=np.ones((3, x.size_out)), function=function)
-            return spiking_network(made, image, nengo.Probe(end))
 
-    assert network(layers.Conv2D(2, 3)).no_synops == ""
-    assert network(layers.MaxPooling2D(name="pool")).no_synops == (
-        "layer 'pool' is a MaxPooling2D, which is no sum of weighted inputs"
-    )
-    assert network(layers.Conv2D(2, 3, activation="tanh", name="conv")).no_synops == (
-        "layer 'conv' does not spike: its 8 units send a rate at every step"
-    )
-    with nengo.Network() as odd:
+def test_a_network_that_cannot_be_read_has_no_synops():
+    with nengo.Network() as network:
         image = nengo.Node(np.zeros(4))
         ensemble = nengo.Ensemble(4, 4)
         nengo.Connection(image, ensemble)
-        found = spiking_network(odd, image, nengo.Probe(ensemble.neurons))
+        found = spiking_network(network, image, nengo.Probe(ensemble.neurons))
     assert found.no_synops.startswith("it cannot be read as layers: ")
 
 
@@ -269,26 +274,37 @@ WANTED = {
 
 
 def check_graphs(count, first_seed):
-    """Check so many drawn models; return how many had what."""
-    kinds = Counter()
+    """Check so many drawn models, no two of the same layers; return how many had what.
 
-    @seed(first_seed)
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(graphs())
-    def check(graph):
-        note(str(graph))
-        assert_as_brute_force(graph.model)
-        kinds.update(graph.kinds)
-        kinds["networks"] += 1
-        keras.backend.clear_session()
+    A search of Hypothesis's repeats itself, so there are many.
+    """
+    kinds, seen = Counter(), set()
 
-    check()
+    def search(number):
+        @seed(number)
+        @settings(
+            max_examples=10,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(graphs())
+        def check(graph):
+            layers_of_it = str(graph).rpartition("\n")[0]
+            if len(seen) == count or layers_of_it in seen:
+                return
+            note(str(graph))
+            assert_as_brute_force(graph.model)
+            seen.add(layers_of_it)
+            kinds.update(graph.kinds)
+            keras.backend.clear_session()
+
+        check()
+
+    while len(seen) < count:
+        search(first_seed)
+        first_seed += 1
     return kinds
 
 
@@ -302,15 +318,14 @@ def assert_as_brute_force(model):
 
 
 def test_drawn_networks():
-    assert check_graphs(25, first_seed=0)["networks"] == 25
+    assert {"Add", "Concatenate", "ReLU"} <= set(check_graphs(25, first_seed=0))
 
 
 @pytest.mark.slow
 def test_two_hundred_drawn_networks():
-    """Also as a program: ``python -m pytest -n 0 -s -m slow tests/test_synapses.py -k two_hundred`` prints the kinds."""
     kinds = check_graphs(200, first_seed=1000)
-    print("\n".join(f"{count:4d} of {kinds['networks']}: {kind}" for kind, count in sorted(kinds.items())))
-    assert kinds["networks"] == 200 and not WANTED - set(kinds)
+    print("\n".join(f"{count:4d} of 200: {kind}" for kind, count in sorted(kinds.items())))
+    assert not WANTED - set(kinds)
 
 
 def resnet20():
@@ -338,14 +353,18 @@ def vgg11():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("build", "synapses_of_all"), [(resnet20, 36_909_568), (vgg11, 289_316_851)])
-def test_large_networks_take_seconds(build, synapses_of_all):
+@pytest.mark.parametrize("build", [resnet20, vgg11])
+def test_large_networks_take_seconds(build):
     model, before, began = build(), peak_memory_mb(), time.process_time()
     found = costs(model)
     assert time.process_time() - began < 10
     assert peak_memory_mb() - before < 2000
-    # nothing in a ResNet joins a pair twice: its convolutions' synapses are their multiply-accumulates
-    assert sum(int(n.sum()) for n in found.fan_out.values()) == synapses_of_all
+    # nothing here joins a pair twice: synapses are multiply-accumulates, as often as a weight is behind pooled neurons
+    wanted, pooled, of_layer = -found.first_layer_macs, 1, macs(model)
+    for layer in model.layers:
+        pooled = {"AveragePooling2D": 4, "GlobalAveragePooling2D": 64}.get(type(layer).__name__, pooled)
+        if layer.name in of_layer:
+            wanted, pooled = wanted + pooled * of_layer[layer.name], 1
     if build is resnet20:
-        shortcuts, pooled = 3 * 16 * 1024 + 2 * 32 * 256 + 2 * 64 * 64, 64 * 64 * 10 - 640
-        assert synapses_of_all == found.dense_macs - found.first_layer_macs + shortcuts + pooled
+        wanted += 3 * 16 * 32 * 32 + 2 * 32 * 16 * 16 + 2 * 64 * 8 * 8  # shortcuts
+    assert sum(int(n.sum()) for n in found.fan_out.values()) == wanted

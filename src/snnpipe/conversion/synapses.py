@@ -61,7 +61,7 @@ def costs(model: "tf_keras.Model") -> Costs:
     rate_units = {step.name: step.size for step in steps if step.units and not step.neurons}
     for step in steps:
         if why := step.unknown:
-            reason = f"layer {step.name!r} {why}, which is no sum of weighted inputs"
+            reason = f"layer {step.name!r} {why}, and no sum of weighted inputs"
             return Costs(rate_units=rate_units, uncountable=reason)
     of_image = _macs(steps, image_alone=True)
     return Costs(_fan_out(steps), sum(_macs(steps).values()), sum(of_image.values()), rate_units)
