@@ -42,7 +42,7 @@ HOMES = {
     "matplotlib": {"artifacts.plots", "artifacts.review_plots", "artifacts.sweep_plots"},
     "numba": {"simulators.event_kernel"},
     "scipy": {
-        *("pooling", "conversion.nengo_dl_layers"),
+        *("pooling", "conversion.nengo_dl_layers", "conversion.connections", "conversion.synapses"),
         *("metrics.intervals", "simulators.event_program", "simulators.event_rows", "simulators.linear_maps"),
     },
 }

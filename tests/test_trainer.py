@@ -4,6 +4,7 @@ import contextlib
 import csv
 import dataclasses
 import fcntl
+import html
 import json
 import os
 import re
@@ -37,6 +38,7 @@ from snnpipe import (
 )
 from snnpipe.artifacts.predictions import Predictions
 from snnpipe.callbacks.base import Callback
+from snnpipe.callbacks.report import Report
 from snnpipe.describe import flatten, run_name
 from snnpipe.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError, VerificationError
 from snnpipe.summary import closing_table
@@ -444,11 +446,16 @@ def test_synops_are_left_out_where_a_layer_cannot_be_counted(digits, tmp_path):
 
     converter = NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0, allow_fallback=True)
     data = digits(max_train_images=64, max_test_images=20)
+    settings = {"architecture": MaxPooled(), "converter": converter, "callbacks": [Report()]}
     with pytest.warns(UserWarning, match="TensorNode"):
-        result = make_trainer(data, tmp_path, architecture=MaxPooled(), converter=converter, loggers=[]).run()
+        result = make_trainer(data, tmp_path, **settings).run()
     assert "snn/synops_per_image" not in result.metrics
     assert "energy/snn_nj_low" not in result.metrics
-    assert "no estimate" in closing_table(result)
+    why = "not counted: layer 'max_pooling2d' (MaxPooling2D) runs as a TensorNode"
+    table, report = closing_table(result), Path(result.address["report"]).read_text()
+    assert why in table and "no estimate" in table
+    assert why in only_run(tmp_path).data.tags["mlflow.note.content"]
+    assert why in html.unescape(report)
 
 
 # ---------------------------------------------------------------------- callbacks and loggers

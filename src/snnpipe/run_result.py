@@ -29,6 +29,8 @@ class RunResult:
         Where the conversion lost accuracy; None where that was turned off.
     remarks
         What there is to say of its spikes: units that do not spike, rates that do not fit.
+    no_synops
+        Why SynOps and energy are not among the metrics; empty where they are.
     """
 
     metrics: Mapping[str, float]
@@ -40,6 +42,7 @@ class RunResult:
     address: Mapping[str, str] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
     remarks: Sequence[Remark] = ()
+    no_synops: str = ""
 
 
 class UnsavedWeightsError(StorageError):

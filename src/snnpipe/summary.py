@@ -37,7 +37,11 @@ class _Row(NamedTuple):
 
 def closing_table(result: "RunResult") -> str:
     """Return the table that a run ends with, at most 100 columns wide but for addresses, which are whole."""
-    answers = list(_answers(result.metrics, result.simulator, result.trained_by, result.diagnosis, result.remarks))
+    answers = list(
+        _answers(
+            result.metrics, result.simulator, result.trained_by, result.diagnosis, result.remarks, result.no_synops
+        )
+    )
     label_width = max(len(label) for label in [*(row.label for row in answers), *result.address])
     lines = [(label, line) for row in answers for label, line in _lines(row)] + list(result.address.items())
     text = [f"  {label:<{label_width}}  {value}" for label, value in lines]
@@ -51,15 +55,16 @@ def description(
     trained_by: str,
     diagnosis: Diagnosis | None = None,
     remarks: Sequence[Remark] = (),
+    no_synops: str = "",
 ) -> str:
     """Return what the closing table says of a run as a table in Markdown.
 
     Parameters
     ----------
-    metrics, simulator, trained_by, diagnosis, remarks
+    metrics, simulator, trained_by, diagnosis, remarks, no_synops
         As in `snnpipe.trainer.RunResult`.
     """
-    rows = _answers(metrics, simulator, trained_by, diagnosis, remarks)
+    rows = _answers(metrics, simulator, trained_by, diagnosis, remarks, no_synops)
     return markdown_table([("", ""), *((row.label, "; ".join(filter(None, row[1:]))) for row in rows)])
 
 
@@ -73,7 +78,12 @@ def _lines(row: _Row) -> Iterator[tuple[str, str]]:
 
 
 def _answers(
-    m: Mapping[str, float], simulator: str, trained_by: str, diagnosis: Diagnosis | None, remarks: Sequence[Remark]
+    m: Mapping[str, float],
+    simulator: str,
+    trained_by: str,
+    diagnosis: Diagnosis | None,
+    remarks: Sequence[Remark],
+    no_synops: str,
 ) -> Iterator[_Row]:
     """Yield the table's rows, most wanted first."""
     low, high = percent(m["snn/accuracy_ci_low"]), percent(m["snn/accuracy_ci_high"])
@@ -92,7 +102,7 @@ def _answers(
         else f"{latency:g} ms until accuracy stays within 1 point of the ANN's",
     )
     yield _Row("mean firing rate", f"{m['snn/mean_rate_hz']:.3g} Hz  (busiest neuron {m['snn/max_rate_hz']:,.0f} Hz)")
-    yield _Row("SynOps per image", _synops(m))
+    yield _Row("SynOps per image", _synops(m, no_synops))
     yield _energy(m)
     if "simulate/images_per_s" in m:
         speed, memory = m["simulate/images_per_s"], m["simulate/peak_memory_mb"]
@@ -123,9 +133,9 @@ def _same_images(metrics: Mapping[str, float]) -> str:
     return f"on the same images, of which the ANN has {percent(there)}"
 
 
-def _synops(metrics: Mapping[str, float]) -> str:
+def _synops(metrics: Mapping[str, float], no_synops: str) -> str:
     if "snn/synops_per_image" not in metrics:
-        return "not counted: a layer runs as a TensorNode or does not spike"
+        return f"not counted: {no_synops}"
     beside = synops_beside_macs(metrics)
     return f"{metrics['snn/synops_per_image']:,.0f}" + (f"  ({beside})" if beside else "")
 

@@ -364,7 +364,7 @@ class Trainer:
                     energy = write_energy(self.output_dir / "tables" / "energy.csv", energy_estimates(counts))
                     self._log.artifact(energy, "tables")
         self._explain(images, evaluation.outcome())
-        told = self._state.trained_by, self._state.diagnosis, self._state.remarks
+        told = self._state.trained_by, self._state.diagnosis, self._state.remarks, self.network.no_synops
         self._log.tag("description", description(self._state.results, used, *told))
         self._log.tell("on_evaluate_end", self._state)
         self._log.stage("done")
@@ -380,6 +380,7 @@ class Trainer:
             address,
             self._state.diagnosis,
             self._state.remarks,
+            self.network.no_synops,
         )
         try:
             self._save_checkpoint()  # there may be room by now

@@ -230,8 +230,7 @@ class NeuronLayer:
         Time constant, s, of the low-pass filter on the output, or the Nengo synapse that filters it; None
         for no filter.
     fan_out_n
-        Synapses that a spike of each neuron drives; None where a layer runs as a TensorNode, whose
-        synapses cannot be counted.
+        Synapses that a spike of each neuron drives; None where they cannot be counted.
     initial_state
         Each state variable of the neuron type (``voltage``, ``refractory_time``) before the first step,
         one value per neuron.
@@ -293,6 +292,10 @@ class SpikingNetwork:
         Multiply-accumulates of the connections that carry the input image, once.
     dense_macs
         Multiply-accumulates of one forward pass of the whole network.
+    rate_units
+        How many units send a number at every step and are no layer of neurons, by the name of their layer.
+    uncountable
+        Why its synapses cannot be counted; empty where they can.
     """
 
     network: "nengo.Network"
@@ -306,6 +309,33 @@ class SpikingNetwork:
     output_synapse: "float | nengo.synapses.LinearFilter | None" = None
     first_layer_macs: int = 0
     dense_macs: int = 0
+    rate_units: Mapping[str, int] = field(default_factory=dict)
+    uncountable: str = ""
+
+    @property
+    def not_spiking(self) -> dict[str, int]:
+        """How many units send a rate at every step, by the name of their layer."""
+        return {layer.name: layer.size for layer in self.layers if not layer.spiking} | dict(self.rate_units)
+
+    @property
+    def no_synops(self) -> str:
+        """Why synaptic operations are not counted, and energy with them; empty where they are."""
+        reasons = [self.uncountable] if self.uncountable else []
+        if not reasons:
+            names = [repr(layer.name) for layer in self.layers if layer.fan_out_n is None]
+            reasons += [f"the converter gives no fan-out of layer {name}" for name in names[:1]]
+        units = self.not_spiking
+        if len(units) == 1:
+            ((name, n),) = units.items()
+            sends = f"its {n:,} units send" if n > 1 else "its unit sends"
+            reasons.append(f"layer {name!r} does not spike: {sends} a rate at every step")
+        elif units:
+            names = [repr(name) for name in units]
+            together = f"{', '.join(names[:-1])} and {names[-1]}"
+            reasons.append(
+                f"layers {together} do not spike: their {sum(units.values()):,} units send rates at every step"
+            )
+        return "; ".join(reasons)
 
 
 class ImageEncoder(Protocol):

@@ -49,7 +49,10 @@ def run_page(state: RunState, folder: Path) -> str:
         name=state.run_name,
         answer=answer(state.results),
         facts=list(_facts(state)),
-        tiles=[dict(zip(("label", "value", "note"), tile, strict=True)) for tile in _tiles(state.results)],
+        tiles=[
+            dict(zip(("label", "value", "note"), tile, strict=True))
+            for tile in _tiles(state.results, state.network.no_synops)
+        ],
         remarks=[_remark(remark, state.command) for remark in state.remarks],
         diagnosis=_diagnosis(state.diagnosis, state.command) if state.diagnosis else None,
         figures=list(_figures(folder / "plots", [layer.name for layer in state.network.layers])),
@@ -85,7 +88,7 @@ def _facts(state: RunState) -> Iterator[str]:
         yield f"trained by run {state.trained_by}, whose weights were taken (training.reuse=false trains anew)"
 
 
-def _tiles(m: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
+def _tiles(m: Mapping[str, float], no_synops: str) -> Iterator[tuple[str, str, str]]:
     low, high = percent(m["snn/accuracy_ci_low"]), percent(m["snn/accuracy_ci_high"])
     yield "SNN accuracy", percent(m["snn/test_accuracy"]), f"95 %: {low} to {high}, {m['snn/test_images']:,.0f} images"
     yield "ANN accuracy", percent(m["ann/test_accuracy"]), "all test images"
@@ -94,6 +97,8 @@ def _tiles(m: Mapping[str, float]) -> Iterator[tuple[str, str, str]]:
     yield "latency", "-" if latency is None else f"{latency:g} ms", "until within 1 point of the ANN, to stay"
     if "snn/synops_per_image" in m:
         yield "SynOps per image", f"{m['snn/synops_per_image']:,.0f}", synops_beside_macs(m)
+    else:
+        yield "SynOps, energy per image", "-", f"not counted: {no_synops}"
     if "snn/mean_rate_hz" in m:
         yield "mean firing rate", f"{m['snn/mean_rate_hz']:.3g} Hz", f"busiest neuron {m['snn/max_rate_hz']:,.0f} Hz"
     if energy := energy_texts(m):

@@ -84,7 +84,7 @@ def cost_summary(
 def _draw_energies(axes: Axes, energies_j: Mapping[str, tuple[float, float, float | None]]) -> None:
     if not energies_j:
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "energy not estimated: synapses of a layer cannot be counted", ha="center", fontsize=8)
+        axes.text(0.5, 0.5, "energy not estimated: SynOps are not counted", ha="center", fontsize=8)
         return
     for row, (low, high, ann) in enumerate(energies_j.values()):
         first = row == 0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from snnpipe.conversion.native_layers import UnreadableError, neuron_names, read_layers
 from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
-from snnpipe.conversion.synapses import fan_out, first_layers, macs
+from snnpipe.conversion.synapses import Costs, costs
 from snnpipe.errors import ConversionError
 from snnpipe.keras_graph import nodes
 from snnpipe.native import NativeNetwork
@@ -79,8 +79,7 @@ def spiking_network(network: "nengo.Network", input: "nengo.Node", output: "neng
         why = ""
     initial = initial_states(model, {name: neurons for neurons, name in names.items()})
     keras_model = None if read is None else read.model
-    synapses = {} if keras_model is None else fan_out(keras_model)
-    cost = {} if keras_model is None else macs(keras_model)
+    cost = costs(keras_model) if keras_model is not None else Costs(uncountable=f"it cannot be read as layers: {why}")
     layers = tuple(
         NeuronLayer(
             name=name,
@@ -89,7 +88,7 @@ def spiking_network(network: "nengo.Network", input: "nengo.Node", output: "neng
             neuron_type=neurons.ensemble.neuron_type,
             scale_firing_rates=1.0,
             synapse=None if read is None else read.synapses[name],
-            fan_out_n=synapses.get(name),
+            fan_out_n=cost.fan_out.get(name),
             initial_state=initial[name],
         )
         for neurons, name in names.items()
@@ -104,8 +103,10 @@ def spiking_network(network: "nengo.Network", input: "nengo.Node", output: "neng
         unreadable=why,
         output_layer=output_layer,
         output_synapse=time_constant(output.synapse) if keras_model is not None and output_layer is None else None,
-        first_layer_macs=0 if keras_model is None else sum(cost.get(name, 0) for name in first_layers(keras_model)),
-        dense_macs=sum(cost.values()),
+        first_layer_macs=cost.first_layer_macs,
+        dense_macs=cost.dense_macs,
+        rate_units=cost.rate_units,
+        uncountable=cost.uncountable,
     )
 
 

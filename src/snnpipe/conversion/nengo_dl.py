@@ -11,7 +11,7 @@ from snnpipe.compat import import_nengo_dl
 from snnpipe.conversion.nengo_dl_layers import make_converter
 from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
 from snnpipe.conversion.rewrite import Rewritten, prepare, rewrite
-from snnpipe.conversion.synapses import fan_out, first_layers, macs
+from snnpipe.conversion.synapses import Costs, costs
 from snnpipe.errors import ConfigError, ConversionError, UserError, one_line
 from snnpipe.keras_graph import is_op, nodes, rectifier
 from snnpipe.layer_values import per_layer
@@ -177,7 +177,7 @@ class NengoDLConverter:
         if plan.unsupported:
             self.explain(model).require_convertible()
         ready = prepare(graph, rewritten)
-        fallen_back = [layer.name for layer in plan.layers if layer.status == "fallback"]
+        fallback = next((layer for layer in plan.layers if layer.status == "fallback"), None)
         try:
             converter = make_converter(
                 ready,
@@ -188,14 +188,11 @@ class NengoDLConverter:
         except Exception as error:
             raise ConversionError(
                 f"model: NengoDL cannot convert it ({type(error).__name__}: {one_line(error)[:300]})"
-                + (f", with {', '.join(fallen_back)} in software: leave them out" if fallen_back else "")
+                + (f", with {fallback.name!r} in software: leave it out" if fallback else "")
             ) from error
         converter.net.seed = seed
         output = converter.outputs[ready.outputs[0]]
-        if fallen_back:
-            synapses, cost = dict.fromkeys(settings), {}
-        else:
-            synapses, cost = dict(fan_out(ready)), macs(ready)
+        cost = Costs.of_no_synapses(fallback.name, fallback.kind) if fallback else costs(ready)
         neurons = {name: converter.layers[ready.get_layer(name).output] for name in settings}
         for name, own in settings.items():
             _configure(converter.net, neurons[name], own)
@@ -211,7 +208,7 @@ class NengoDLConverter:
                 neuron_type=neurons[name].ensemble.neuron_type,
                 scale_firing_rates=own.scale,
                 synapse=own.synapse,
-                fan_out_n=synapses[name],
+                fan_out_n=cost.fan_out.get(name),
                 initial_state=initial[name],
             )
             for name, own in settings.items()
@@ -224,8 +221,10 @@ class NengoDLConverter:
             keras_model=ready,
             rectifiers={name: own.rectifier for name, own in settings.items()},
             output_layer=output_layer,
-            first_layer_macs=sum(cost.get(name, 0) for name in first_layers(ready)),
-            dense_macs=sum(cost.values()),
+            first_layer_macs=cost.first_layer_macs,
+            dense_macs=cost.dense_macs,
+            rate_units=cost.rate_units,
+            uncountable=cost.uncountable,
         )
 
 

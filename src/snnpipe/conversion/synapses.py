@@ -1,85 +1,314 @@
 """How many synapses a spike drives, and how many multiply-accumulates a forward pass takes.
 
-A synapse is a non-zero weight between two neurons (or a neuron and a logit); where an average pooling
-lies between them it is part of the connection, so a spike drives the synapses of the pooled cell that
-its neuron belongs to. Both are found by running the linear layers with every non-zero weight set to 1.
+docs/metrics.md has the definitions. Counting goes from each layer of targets back to the neurons before it, and keeps
+which targets the values of a tensor reach: as numbers where none is reached twice, else as a sparse boolean matrix.
 """
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
+from itertools import pairwise
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from snnpipe.compat import import_tensorflow
-from snnpipe.keras_graph import is_neuron_layer, nodes
+from snnpipe.conversion.connections import WEIGHTED, Link, links, unknown
+from snnpipe.keras_graph import activation_name, is_neuron_layer, nodes
 
 if TYPE_CHECKING:
     import tf_keras
 
+_ENTRIES = 2**24
+"""Entries that a layer's matrix may have; where it would have more, its targets are counted in parts."""
+_PATHS = 2**26
+"""Paths that a product of matrices may join into its entries."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a network's connections cost, as far as it can be counted.
+
+    Attributes
+    ----------
+    fan_out
+        For each layer of neurons or rate units, the synapses that each of them drives.
+    dense_macs, first_layer_macs
+        Multiply-accumulates of one forward pass: all, and those that the image reaches without passing a neuron.
+    rate_units
+        How many units send a number at every step, by the name of their layer: activations that are no neurons.
+    uncountable
+        Why nothing else is counted.
+    """
+
+    fan_out: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    dense_macs: int = 0
+    first_layer_macs: int = 0
+    rate_units: Mapping[str, int] = field(default_factory=dict)
+    uncountable: str = ""
+
+    @classmethod
+    def of_no_synapses(cls, name: str, kind: str) -> "Costs":
+        """Return the costs of a network one of whose layers runs as a TensorNode."""
+        return cls(uncountable=f"layer {name!r} ({kind}) runs as a TensorNode, and not as synapses")
+
+
+def costs(model: "tf_keras.Model") -> Costs:
+    """Return what the connections of a functional Keras model cost."""
+    steps = _steps(model)
+    rate_units = {step.name: step.size for step in steps if step.units and not step.neurons}
+    for step in steps:
+        if why := step.unknown:
+            reason = f"layer {step.name!r} {why}, and no sum of weighted inputs"
+            return Costs(rate_units=rate_units, uncountable=reason)
+    of_image = _macs(steps, image_alone=True)
+    return Costs(_fan_out(steps), sum(_macs(steps).values()), sum(of_image.values()), rate_units)
+
 
 def fan_out(model: "tf_keras.Model") -> dict[str, NDArray[np.int64]]:
-    """Return, for each layer of neurons, the number of synapses that each neuron drives, flattened."""
-    tf = import_tensorflow()
-    with tf.GradientTape() as tape:
-        total = tf.constant(0.0)
-        tensors: dict[int, Any] = {}
-        sources = {}
-        for node in nodes(model):
-            shape = (1, *node.outputs.shape[1:])
-            if type(node.layer).__name__ == "InputLayer":
-                tensors[id(node.outputs)] = tf.ones(shape)
-                continue
-            inputs = node.input_tensors
-            values = [tensors[id(t)] for t in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
-            reached = _count(node.layer, values)
-            if is_neuron_layer(node.layer):
-                total += tf.reduce_sum(reached)
-                sources[node.layer.name] = tf.ones(shape)
-                tape.watch(sources[node.layer.name])
-                reached = sources[node.layer.name]
-            tensors[id(node.outputs)] = reached
-        if not is_neuron_layer(model.layers[-1]):
-            total += tf.reduce_sum(tensors[id(model.outputs[0])])
-    gradients = tape.gradient(total, sources, unconnected_gradients="zero")
-    return {name: np.rint(g.numpy()).astype(np.int64).ravel() for name, g in gradients.items()}
+    """Return, for each layer of neurons or rate units, the number of synapses that each of them drives, flattened."""
+    return _fan_out(_steps(model))
 
 
-def macs(model: "tf_keras.Model") -> dict[str, int]:
-    """Return the multiply-accumulates of each layer with weights: its non-zero synapses, borders counted out."""
-    tf = import_tensorflow()
-    return {
-        node.layer.name: round(float(tf.reduce_sum(_count(node.layer, [tf.ones((1, *node.input_shapes[1:]))]))))
-        for node in nodes(model)
-        if hasattr(node.layer, "kernel")
-    }
+def macs(model: "tf_keras.Model", image_alone: bool = False) -> dict[str, int]:
+    """Return the multiply-accumulates of each layer with weights.
+
+    Parameters
+    ----------
+    model
+        A functional Keras model.
+    image_alone
+        Whether only values count that depend on the image without passing a neuron.
+    """
+    return _macs(_steps(model), image_alone)
 
 
-def first_layers(model: "tf_keras.Model") -> list[str]:
-    """Return the layers with weights that the image reaches without passing a neuron."""
-    sees_image: dict[int, bool] = {}
-    found = []
+# ---------------------------------------------------------------------- the graph
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """One application of a Keras layer: tensors are known by the numbers of the steps that give them."""
+
+    layer: Any
+    inputs: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    shape: tuple[int, ...]
+    is_output: bool
+
+    @property
+    def name(self) -> str:
+        return str(self.layer.name)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def is_image(self) -> bool:
+        return type(self.layer).__name__ == "InputLayer"
+
+    @property
+    def neurons(self) -> bool:
+        return is_neuron_layer(self.layer)
+
+    @property
+    def units(self) -> bool:
+        """Whether an activation ends the linear layers here."""
+        return self.neurons or activation_name(self.layer) != "linear"
+
+    @property
+    def unknown(self) -> str:
+        return "" if self.is_image else unknown(self.layer)
+
+    @cached_property
+    def links(self) -> tuple[Link, ...]:
+        return links(self.layer, self.shapes, self.shape)
+
+
+def _steps(model: "tf_keras.Model") -> list[_Step]:
+    """Return the applications of a model's layers, inputs first."""
+    found: list[_Step] = []
+    numbers: dict[int, int] = {}
     for node in nodes(model):
-        inputs = node.input_tensors
-        inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        sees = type(node.layer).__name__ == "InputLayer" or any(sees_image.get(id(t), False) for t in inputs)
-        if sees and hasattr(node.layer, "kernel"):
-            found.append(node.layer.name)
-        sees_image[id(node.outputs)] = sees and not is_neuron_layer(node.layer)
+        inputs = [] if type(node.layer).__name__ == "InputLayer" else node.keras_inputs
+        found.append(
+            _Step(
+                node.layer,
+                tuple(numbers[id(tensor)] for tensor in inputs),
+                tuple(tuple(tensor.shape[1:]) for tensor in inputs),
+                tuple(node.outputs.shape[1:]),
+                node.outputs is model.outputs[0],
+            )
+        )
+        numbers[id(node.outputs)] = len(found) - 1
     return found
 
 
-def _count(layer: Any, values: list[Any]) -> Any:
-    """Return how many paths reach each output of a layer, from how many reach each of its inputs."""
-    tf = import_tensorflow()
-    kind, x = type(layer).__name__, values[0]
-    if hasattr(layer, "kernel"):
-        present = tf.cast(tf.not_equal(layer.kernel, 0), tf.float32)
-        return tf.matmul(x, present) if kind == "Dense" else layer.convolution_op(x, present)
-    if "Pooling" in kind:
-        cells = np.prod(getattr(layer, "pool_size", x.shape[1:-1]))
-        return tf.cast(layer(x), x.dtype) * float(cells)
-    if kind in ("Add", "Average"):
-        return tf.add_n(values)
-    if kind in ("BatchNormalization", "Activation", "ReLU", "LeakyReLU"):
-        return x
-    return tf.cast(layer(values if len(values) > 1 else x), x.dtype)
+# ---------------------------------------------------------------------- multiply-accumulates
+
+
+def _macs(steps: list[_Step], image_alone: bool = False) -> dict[str, int]:
+    found = {}
+    changing: list[NDArray[np.bool_]] = []  # values that are no constants, such as the zeros of a padding
+    for step in steps:
+        values = np.full(step.size, step.is_image)
+        for tensor, link in zip(step.inputs, step.links if step.inputs else (), strict=True):
+            given = changing[tensor]
+            values |= (link.reaching(given) > 0)[link.outputs]
+            if type(step.layer).__name__ in WEIGHTED:
+                found[step.name] = int(link.reached(np.ones(step.size))[link.inputs] @ given)
+        if step.neurons or (step.units and not image_alone):
+            values = np.full(step.size, not image_alone)
+        changing.append(values)
+    return found
+
+
+# ---------------------------------------------------------------------- fan-out
+
+
+def _fan_out(steps: list[_Step]) -> dict[str, NDArray[np.int64]]:
+    found = {step.name: np.zeros(step.size, np.int64) for step in steps if step.units}
+    for number, step in enumerate(steps):
+        if step.units or step.is_output:
+            for source, counts in _sources(steps, number, np.arange(step.size)):
+                found[steps[source].name] += counts
+    return found
+
+
+class _TooManyError(Exception):
+    """A matrix would have too many entries; in ``parts`` of the targets it would not."""
+
+    def __init__(self, share: float):
+        self.parts = int(share) + 2
+
+
+def _sources(steps: list[_Step], target: int, values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield the layers of neurons that reach some values of what a layer computes, and how many each neuron reaches."""
+    try:
+        yield from _reaching(steps, target, values).items()
+    except _TooManyError as error:
+        for part in np.array_split(values, min(error.parts, len(values))):
+            yield from _sources(steps, target, part)
+
+
+def _reaching(steps: list[_Step], target: int, values: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    found = {}
+    reaches = {target: [_Reach.of_targets(steps[target].size, values)]}
+    for number in range(target, -1, -1):
+        step = steps[number]
+        if number not in reaches:
+            continue
+        reach = _union(reaches.pop(number))
+        if number != target and step.units:
+            found[number] = reach.counts_of_values.astype(np.int64)
+            continue
+        for tensor, link in zip(step.inputs, step.links if step.inputs else (), strict=True):
+            reaches.setdefault(tensor, []).append(reach.before(link))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Reach:
+    """Which targets the values of a tensor reach.
+
+    Attributes
+    ----------
+    rows
+        Row of each value, -1 where it reaches no target. Values that reach the same targets may share one.
+    counts
+        How many targets each row has.
+    matrix
+        Gives which they are, shape ``(rows, targets)``.
+    apart
+        Whether no target is reached from two values.
+    alone
+        Whether there is one target only, which cannot be counted in parts.
+    """
+
+    rows: NDArray[np.int64]
+    counts: NDArray[np.float64]
+    matrix: Callable[[], sparse.csr_array]
+    apart: bool
+    alone: bool
+
+    @classmethod
+    def of_targets(cls, size: int, values: NDArray[np.int64]) -> "_Reach":
+        """Return the reach of a tensor some of whose values are targets, each of itself."""
+        rows = np.full(size, -1)
+        rows[values] = np.arange(len(values))
+        targets = sparse.csr_array(sparse.eye_array(len(values), dtype=bool, format="csr"))
+        return cls(rows, np.ones(len(values)), lambda: targets, True, len(values) == 1)
+
+    @property
+    def counts_of_values(self) -> NDArray[np.float64]:
+        """How many targets each value reaches."""
+        return np.where(self.rows >= 0, np.append(self.counts, 0)[self.rows], 0)
+
+    def before(self, link: Link) -> "_Reach":
+        """Return the reach of a layer's input, where this is its output's."""
+        if self.apart:
+            counts = link.reached(self.counts_of_values)
+            return replace(
+                self, rows=link.inputs, counts=counts, matrix=cache(lambda: self._through(link)), apart=link.apart
+            )
+        rows, joined = _distinct(self._joined(link))
+        rows = rows[link.inputs]
+        if np.all(np.diff(joined.indptr) <= 1):
+            own = np.full(joined.shape[0], -1)
+            own[np.diff(joined.indptr) == 1] = joined.indices
+            return replace(self, rows=own[rows])
+        matrix = self._product(joined)
+        return replace(self, rows=rows, counts=np.diff(matrix.indptr).astype(np.float64), matrix=lambda: matrix)
+
+    def _through(self, link: Link) -> sparse.csr_array:
+        return self._product(self._joined(link))
+
+    def _joined(self, link: Link) -> sparse.csr_array:
+        """Return which of this reach's rows the classes of a layer's inputs lead to."""
+        wanted = self.rows >= 0
+        self._check(link.entries(wanted) / _ENTRIES)
+        return link.matrix(wanted) @ _indicator(link.outputs, self.rows, link.shape[1], len(self.counts))
+
+    def _product(self, joined: sparse.csr_array) -> sparse.csr_array:
+        self._check(float((joined @ self.counts).sum()) / _PATHS)
+        return sparse.csr_array(joined @ self.matrix())
+
+    def _check(self, share: float) -> None:
+        """Raise where a matrix takes more than its share of memory, and fewer targets would make it smaller."""
+        if share > 1 and not self.alone:
+            raise _TooManyError(share)
+
+
+def _union(reaches: list[_Reach]) -> _Reach:
+    """Return the reach of a tensor that several layers take."""
+    one, *others = reaches
+    for other in others:
+        width = len(other.counts) + 1
+        pairs, rows = np.unique((one.rows + 1) * width + other.rows + 1, return_inverse=True)
+        parts = (one, pairs // width - 1), (other, pairs % width - 1)
+        one._check(sum(float(np.append(r.counts, 0)[own].sum()) for r, own in parts) / _PATHS)
+        found = [_indicator(np.arange(len(pairs)), own, len(pairs), len(r.counts)) @ r.matrix() for r, own in parts]
+        matrix = sparse.csr_array(found[0] + found[1])
+        one = _Reach(
+            rows, np.diff(matrix.indptr).astype(np.float64), partial(sparse.csr_array, matrix), False, one.alone
+        )
+    return one
+
+
+def _indicator(rows: NDArray[np.int64], columns: NDArray[np.int64], n_rows: int, n_columns: int) -> sparse.csr_array:
+    """Return the matrix with an entry for each pair of a row and a column that is not -1."""
+    there = columns >= 0
+    return sparse.csr_array((np.ones(there.sum(), bool), (rows[there], columns[there])), shape=(n_rows, n_columns))
+
+
+def _distinct(joined: sparse.csr_array) -> tuple[NDArray[np.int64], sparse.csr_array]:
+    """Return which row of a matrix without duplicates each row of a matrix is, and that matrix."""
+    joined.sort_indices()
+    number: dict[bytes, int] = {}
+    ends = joined.indptr.tolist()
+    rows = np.array([number.setdefault(joined.indices[i:j].tobytes(), len(number)) for i, j in pairwise(ends)])
+    first = np.unique(rows, return_index=True)[1]
+    return rows, sparse.csr_array(joined[first])

@@ -194,7 +194,7 @@ class Evaluation:
         network = self.network
         neurons = sum(layer.size for layer in network.layers)
         found = {"snn/neuron_updates_per_image": float(neurons * n_steps), "ann/activations": float(neurons)}
-        if not all(layer.spiking and layer.fan_out_n is not None for layer in network.layers):
+        if network.no_synops:
             return found
         synops = sum(float(layer.synops_d[:until].sum()) for layer in self.counts.layers.values()) / images
         every_step = network.first_layer_macs * n_steps

@@ -235,7 +235,7 @@ class _Job:
 
         simulator = config["simulator"]
         tags = filter_tags(config) | self.tags(config) | {"simulation.run_id": longest.address.get("run id", "")}
-        tags["description"] = description(metrics, longest.simulator, longest.trained_by)
+        tags["description"] = description(metrics, longest.simulator, longest.trained_by, no_synops=longest.no_synops)
         store.start(config.get("run_name") or run_name(config), flatten(masked(config)), tags, self._parent)
         store.log_metrics(metrics)
         curves = {"accuracy": longest.accuracy_at_step, "agreement": longest.agreement_at_step}
