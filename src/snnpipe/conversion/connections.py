@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snnpipe.compat import import_tensorflow
-from snnpipe.keras_graph import is_relu_op
+from snnpipe.keras_graph import is_op, rectifier
 
 Shape = tuple[int, ...]
 
@@ -43,7 +43,7 @@ _FLOATS = 2**24
 def unknown(layer: Any) -> str:
     """Return why a layer, its activation apart, has no `Link`; empty where it has."""
     kind = type(layer).__name__
-    if kind not in _KNOWN and not is_relu_op(layer):
+    if kind not in _KNOWN and not (is_op(layer) and rectifier(layer)):
         return f"is a {kind}"
     if kind.startswith("UpSampling") and getattr(layer, "interpolation", "nearest") != "nearest":
         return f"interpolates ({layer.interpolation})"
