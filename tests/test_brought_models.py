@@ -53,7 +53,10 @@ def spikes_of(simulator, network):
     stimulus = Stimulus(IMAGES, range(len(IMAGES)), ConstantEncoder())
     with simulator(**settings).open(network, True) as opened:
         (chunk,) = opened.run(stimulus)
-    return {name: activity.counts_bn for name, activity in chunk.layers.items()}, chunk.outputs_btc
+    for layer in network.layers:
+        activity = chunk.layers[layer.name]
+        assert np.all(np.abs(activity.net_bn) <= activity.counts_bn) and (layer.signed or activity.signed_bn is None)
+    return {name: activity.net_bn for name, activity in chunk.layers.items()}, chunk.outputs_btc
 
 
 SIMULATED = [

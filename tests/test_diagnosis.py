@@ -24,7 +24,7 @@ from snnpipe.passes import TestPass as Pass  # pytest would collect it
 from snnpipe.run_result import RunResult
 from snnpipe.summary import WIDTH, closing_table, description
 from snnpipe.testing import SPEC
-from snnpipe.types import NeuronLayer, Stimulus
+from snnpipe.types import LayerActivity, NeuronLayer, SpikeEvents, Stimulus
 
 # ---------------------------------------------------------------------- by hand (docs/metrics.md)
 
@@ -36,7 +36,7 @@ def measured(neuron, counts_tbn, activation_bn, synapse=None, scale=100.0):
     meter = LayerMeter(layer, len(counts), dt=0.001, images=counts.shape[1])
     meter.begin(counts.shape[1], np.asarray(activation_bn, np.float32))
     for counts_bn in counts:
-        meter.add(counts_bn, 1)
+        meter.add(LayerActivity(counts_bn, SpikeEvents.concatenate([])), 1)
     meter.end()
     return meter.result()
 
@@ -65,7 +65,7 @@ def test_a_chunk_of_several_steps_is_spread_over_them():
     layer = NeuronLayer("layer", (1,), None, RELU, 100.0, 0.001 / log(2), None)
     meter = LayerMeter(layer, 4, 0.001, images=1)
     meter.begin(1, np.ones((1, 1), np.float32))
-    meter.add(np.full((1, 1), 4, np.float32), 4)
+    meter.add(LayerActivity(np.full((1, 1), 4, np.float32), SpikeEvents.concatenate([])), 4)
     meter.end()
     assert meter.result().snn.tolist() == [10 * (0.5 + 0.25 + 0.125)]
 

@@ -256,6 +256,12 @@ class NeuronLayer:
         return bool(self.neuron_type.spiking)
 
     @property
+    def signed(self) -> bool:
+        """Whether the neurons' spikes have either sign."""
+        own = self.neuron_type
+        return self.spiking and (bool(getattr(own, "negative_slope", 0)) or bool(own.negative))
+
+    @property
     def random(self) -> bool:
         """Whether the neurons draw their spikes, so that two simulators agree in distribution only."""
         return type(self.neuron_type).__name__ in ("PoissonSpiking", "StochasticSpiking")
@@ -451,10 +457,18 @@ class LayerActivity:
         Spikes of each neuron in the chunk (for a rate neuron: its rate times the time that passed).
     events
         Single spikes of the recorded images.
+    signed_bn
+        Of neurons whose spikes have either sign, the spikes of each added up with their sign; None for other neurons.
     """
 
     counts_bn: NDArray[np.float32]
     events: SpikeEvents
+    signed_bn: NDArray[np.float32] | None = None
+
+    @property
+    def net_bn(self) -> NDArray[np.float32]:
+        """What the spikes of each neuron add up to."""
+        return self.counts_bn if self.signed_bn is None else self.signed_bn
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,7 +119,7 @@ def _rate_networks(
 
         def keep(batch: int, chunk: SimulationChunk) -> None:
             for name, activity in chunk.layers.items():
-                sample.activations[batch].setdefault(name, activity.counts_bn * np.float32(units[name]))
+                sample.activations[batch].setdefault(name, activity.net_bn * np.float32(units[name]))
 
         once: Simulator = replace(simulator, n_steps=1)  # type: ignore[type-var]  # a dataclass
         found = [_Step("rate neurons", False, sample.right(plain, once, ConstantEncoder(), keep))]
@@ -141,7 +141,7 @@ def _spiking_network(
         for name, meter in meters.items():
             if not chunk.first_step:
                 meter.begin(len(sample.batches[batch][0]), sample.activations[batch].get(name))
-            meter.add(chunk.layers[name].counts_bn, chunk.outputs_btc.shape[1])
+            meter.add(chunk.layers[name], chunk.outputs_btc.shape[1])
             if chunk.first_step + chunk.outputs_btc.shape[1] == simulator.n_steps:
                 meter.end()
 

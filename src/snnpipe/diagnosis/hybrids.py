@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from snnpipe.compat import import_nengo_dl
 from snnpipe.types import SpikingNetwork
 
 if TYPE_CHECKING:
@@ -22,15 +23,24 @@ def rate_version(neuron: "nengo.neurons.NeuronType") -> "nengo.neurons.NeuronTyp
     """
     import nengo
 
+    from snnpipe.neurons.clipped import ClippedRectifiedLinear, SpikingClippedRectifiedLinear
+
+    nengo_dl = import_nengo_dl()
     if not neuron.spiking:
         return neuron
     if type(neuron) is nengo.SpikingRectifiedLinear:
         return nengo.RectifiedLinear(amplitude=neuron.amplitude)
+    if type(neuron) is nengo_dl.SpikingLeakyReLU:
+        return nengo_dl.LeakyReLU(neuron.negative_slope, amplitude=neuron.amplitude)
+    if type(neuron) is SpikingClippedRectifiedLinear:
+        return ClippedRectifiedLinear(neuron.max_rate, amplitude=neuron.amplitude)
     if type(neuron) is nengo.LIF:
         return nengo.LIFRate(tau_rc=neuron.tau_rc, tau_ref=neuron.tau_ref, amplitude=neuron.amplitude)
     base: Any = getattr(neuron, "base_type", None)
     if type(base) is nengo.RectifiedLinear:
         return nengo.RectifiedLinear(amplitude=base.amplitude * neuron.amplitude)
+    if type(base) is ClippedRectifiedLinear:
+        return ClippedRectifiedLinear(base.max_rate, amplitude=base.amplitude * neuron.amplitude)
     if type(base) is nengo.LIFRate:
         amplitude = base.amplitude * neuron.amplitude
         return nengo.LIFRate(tau_rc=base.tau_rc, tau_ref=base.tau_ref, amplitude=amplitude)

@@ -13,7 +13,7 @@ from snnpipe.diagnosis.values import LayerDiagnosis
 from snnpipe.metrics.paired import one_sided_p_value
 from snnpipe.simulators.filters import discrete
 from snnpipe.simulators.neurons import spike_unit
-from snnpipe.types import NeuronLayer
+from snnpipe.types import LayerActivity, NeuronLayer
 
 ACTIVE = 0.1
 """Of the root mean square of a layer's activations in an image: from there on the ANN activates a neuron."""
@@ -104,13 +104,13 @@ class LayerMeter:
         self._counts = np.zeros((images, self._layer.size), np.float32)
         self._rate = np.zeros_like(self._counts)
 
-    def add(self, counts_bn: NDArray[np.float32], n_steps: int) -> None:
+    def add(self, activity: LayerActivity, n_steps: int) -> None:
         """Add a chunk's spikes; those of a chunk of several steps are taken as spread evenly over them."""
-        each = counts_bn / np.float32(n_steps) if n_steps > 1 else counts_bn
+        each, net = (spikes / np.float32(n_steps) for spikes in (activity.counts_bn, activity.net_bn))
         for _ in range(n_steps):
             self._counts += each
-            self._rate += each * np.float32(self._weights_t[self._step])
-            self._spikes_t[self._step] += float(each.sum())
+            self._rate += net * np.float32(self._weights_t[self._step])
+            self._spikes_t[self._step] += float(net.sum())
             self._step += 1
 
     def end(self) -> None:

@@ -212,7 +212,7 @@ class Searcher:
             nonlocal spikes
             for name, activity in chunk.layers.items():
                 spikes += float(activity.counts_bn.sum(dtype=np.float64)) if name in spiking else 0.0
-                rate = activity.counts_bn * np.float32(units[name])
+                rate = activity.net_bn * np.float32(units[name])
                 rates[batch][name] = rates[batch][name] + rate if name in rates[batch] else rate
 
         right = self.sample.right(network, simulator, encoder, count)

@@ -55,7 +55,7 @@ class Verification:
         self.same_class += int(np.sum(a[:, -1].argmax(axis=-1) == b[:, -1].argmax(axis=-1)))
         for name in theirs[0].layers:
             events, expected = (SpikeEvents.concatenate([c.layers[name].events for c in run]) for run in (ours, theirs))
-            self.spikes[name] = self.spikes.get(name, 0) + int(expected.count.sum())
+            self.spikes[name] = self.spikes.get(name, 0) + int(np.abs(expected.count).sum())
             self.moved[name] = self.moved.get(name, 0) + _moved(events, expected)
 
     @property

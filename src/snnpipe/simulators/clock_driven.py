@@ -86,6 +86,8 @@ class _State(NamedTuple):
     neurons: tuple[Any, ...]
     filter: tuple[Any, ...]
     counts: Any
+    signed: Any
+    """Spikes with their sign; nothing where all have one."""
 
 
 class OpenClockDriven:
@@ -165,7 +167,7 @@ class OpenClockDriven:
                     for i, part in enumerate(parts)
                 ]
             )
-            states = [[s._replace(counts=tf.zeros_like(s.counts)) for s in of_part] for of_part in states]
+            states = [[_counted(tf, s) for s in of_part] for of_part in states]
 
     def _rows(self, images: int) -> list[NDArray[np.int64]]:
         """Return the rows of a batch's parts: one per GPU, on a CPU as many as make a part's state fit its caches."""
@@ -233,6 +235,7 @@ class OpenClockDriven:
                 tuple(repeated(op.layer.initial_state[name], op.layer.shape) for name in own.state),
                 tuple(zeros(layer.output) for _ in range(layer.filter.order if layer.filter else 0)),
                 zeros(op.output),
+                zeros(op.output) if op.layer.signed else tf.zeros((images, 0), precision),
             )
             for layer in self._layers
             for op, own in [(layer.op, layer.equation)]
@@ -323,18 +326,20 @@ class OpenClockDriven:
                 drives = [drive] * k if repeat == k else _split(tf, drive, k)
             else:
                 drives = _split(tf, self._drive(layer, values[op.current]), k)
-            neurons, counts, out = state.neurons, state.counts, []
+            neurons, counts, signed, out = state.neurons, state.counts, state.signed, []
+            with_sign = layer.op.layer.signed
             for j in range(k):
                 seeds = self._seeds(len(new_states), ids, step + j)
                 n, neurons = layer.equation.step(drives[j], neurons, seeds)
-                counts += n
+                counts += tf.abs(n) if with_sign else n
+                signed = signed + n if with_sign else signed
                 out.append(n)
             passed = tf.concat(out, 0) if k > 1 else out[0]
             for behind in layer.then:
                 passed = behind([passed])
             filtered, carried = self._filtered(layer.filter, _split(tf, passed, k), state.filter)
             values[layer.output] = tf.concat(filtered, 0) if k > 1 else filtered[0]
-            new_states.append(_State(neurons, carried, counts))
+            new_states.append(_State(neurons, carried, counts, signed))
             spikes.append(out)
         return new_states, spikes, value(self._graph.output)
 
@@ -398,6 +403,7 @@ class OpenClockDriven:
                 layer.op.layer.name: LayerActivity(
                     state.counts.numpy().reshape(len(stimulus), -1),
                     recorded.get(layer.op.layer.name, SpikeEvents.concatenate([])),
+                    state.signed.numpy().reshape(len(stimulus), -1) if layer.op.layer.signed else None,
                 )
                 for layer, state in zip(self._layers, states, strict=True)
             },
@@ -414,13 +420,23 @@ def _part(stimulus: Stimulus, rows: NDArray[np.int64]) -> Stimulus:
     return Stimulus(stimulus.images[rows], ids, stimulus.encoder, record)
 
 
+def _counted(tf: Any, state: _State) -> _State:
+    """Return a state whose spikes have been handed on."""
+    return state._replace(counts=tf.zeros_like(state.counts), signed=tf.zeros_like(state.signed))
+
+
 def _cut(chunk: SimulationChunk, images: int) -> SimulationChunk:
     """Return a chunk of the first images."""
+
+    def cut(own: LayerActivity) -> LayerActivity:
+        signed = None if own.signed_bn is None else own.signed_bn[:images]
+        return LayerActivity(own.counts_bn[:images], own.events, signed)
+
     spikes = chunk.output_spikes_btc
     return replace(
         chunk,
         outputs_btc=chunk.outputs_btc[:images],
-        layers={name: LayerActivity(own.counts_bn[:images], own.events) for name, own in chunk.layers.items()},
+        layers={name: cut(own) for name, own in chunk.layers.items()},
         output_spikes_btc=None if spikes is None else spikes[:images],
     )
 
@@ -430,16 +446,19 @@ def _joined(parts: Sequence[SimulationChunk]) -> SimulationChunk:
     if len(parts) == 1:
         return parts[0]
     spikes = [part.output_spikes_btc for part in parts if part.output_spikes_btc is not None]
+
+    def joined(activities: Sequence[LayerActivity]) -> LayerActivity:
+        signed = [own.signed_bn for own in activities if own.signed_bn is not None]
+        return LayerActivity(
+            np.concatenate([own.counts_bn for own in activities]),
+            SpikeEvents.concatenate([own.events for own in activities]),
+            np.concatenate(signed) if signed else None,
+        )
+
     return SimulationChunk(
         first_step=parts[0].first_step,
         outputs_btc=np.concatenate([part.outputs_btc for part in parts]),
-        layers={
-            name: LayerActivity(
-                np.concatenate([part.layers[name].counts_bn for part in parts]),
-                SpikeEvents.concatenate([part.layers[name].events for part in parts]),
-            )
-            for name in parts[0].layers
-        },
+        layers={name: joined([part.layers[name] for part in parts]) for name in parts[0].layers},
         output_spikes_btc=np.concatenate(spikes) if spikes else None,
     )
 

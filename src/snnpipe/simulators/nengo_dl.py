@@ -153,6 +153,7 @@ class OpenNengoDL:
         network, b = self._network, len(stimulus)
         signal_btn = stimulus.steps(first, n_steps)
         counts = {layer.name: np.zeros((b, layer.size), np.float32) for layer in network.layers}
+        signed = {layer.name: np.zeros((b, layer.size), np.float32) for layer in network.layers if layer.signed}
         events = {layer.name: _EventRecorder(stimulus) for layer in network.layers}
         outputs, output_spikes = [], []
         for t in range(n_steps):
@@ -160,7 +161,9 @@ class OpenNengoDL:
             outputs.append(probed[network.output][:b, 0])
             for layer in network.layers:
                 spikes_bn = self._in_spikes(probed[self._spikes[layer.name]][:b, 0], layer)
-                counts[layer.name] += spikes_bn
+                counts[layer.name] += np.abs(spikes_bn) if layer.signed else spikes_bn
+                if layer.signed:
+                    signed[layer.name] += spikes_bn
                 if layer.spiking:
                     events[layer.name].add(first + t, spikes_bn)
                 if layer.name == network.output_layer:
@@ -168,7 +171,7 @@ class OpenNengoDL:
         return SimulationChunk(
             first_step=first,
             outputs_btc=np.stack(outputs, axis=1),
-            layers={name: LayerActivity(counts[name], events[name].events()) for name in counts},
+            layers={name: LayerActivity(counts[name], events[name].events(), signed.get(name)) for name in counts},
             output_spikes_btc=np.stack(output_spikes, axis=1) if output_spikes else None,
         )
 
