@@ -96,7 +96,7 @@ WRONG = {
     ),
     "no whole number": (["simulator.n_steps=1e3"], "simulator.n_steps: got 1000.0: should be a whole number"),
     "word for null": (["simulator.max_images=all"], "should be a whole number, or null"),
-    "number for a name": (["run_name=5"], "run_name: got 5: should be text, or null, as in run_name='\"5\"'"),
+    "number for a name": (["run_name=5"], "run_name: got 5: should be text, or null, as in 'run_name=\"5\"'"),
     "decimal comma": (["training.learning_rate=0,01"], "training.learning_rate: got '0,01': several values are for -m"),
     "braces that a shell split": (
         ["conversion.scale_firing_rates={conv2d:", "20.0}"],

@@ -22,6 +22,7 @@ from snnpipe.masking import to_environment
 from snnpipe.protocols import Status, SweepStore
 from snnpipe.sweeps.durations import merge_durations, told
 from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep
+from snnpipe.sweeps.repeats import drop_repeats
 from snnpipe.sweeps.results import write_results
 from snnpipe.sweeps.table import sweep_table
 from snnpipe.types import SweepJob
@@ -56,6 +57,8 @@ class _Sweep:
         make_folder(self._folder, "hydra.sweep.dir")
         self._name = str(config.run_name or self._folder.name)
         self._command = command_line(sys.argv[1:])
+        if dropped := drop_repeats(config):
+            print(f"snnpipe: {dropped}", file=sys.stderr)
         identity = _identity(config)
         merge_durations(config)
         _move_passwords(config)
