@@ -23,7 +23,9 @@ HOMES = {
     "ray": {"hydra_plugins.snnpipe.ray_launcher"},
     "submitit": {"hydra_plugins.snnpipe.submitit_launcher"},
     "optuna": {"hydra_plugins.snnpipe.optuna_sweeper"},
-    "mlflow": {f"loggers.{name}" for name in ("mlflow", "mlflow_runs", "mlflow_store", "mlflow_writes")},
+    "mlflow": {
+        f"loggers.{name}" for name in ("mlflow", "mlflow_experiment", "mlflow_runs", "mlflow_store", "mlflow_writes")
+    },
     "nengo": {
         *(
             "diagnosis.hybrids",

@@ -42,7 +42,7 @@ _RunId = Annotated[
 ]
 _SCALARS: dict[str, Any] = {
     "seed": Seed,
-    "experiment_name": ExperimentName,
+    "experiment_name": ExperimentName | None,
     "run_name": Text | None,
     "run_id": _RunId | None,
 }

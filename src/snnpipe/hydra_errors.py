@@ -37,11 +37,8 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         return f"hydra/launcher: it needs Hydra's launcher for {match[1]}: pip install 'snnpipe[{match[1]}]'"
     if isinstance(error, MissingConfigException):
         return _missing_option(error) if error.options is not None else _missing_config(text)
-    if (meant := _of_a_file(text)) is not None:
-        return meant
-    if match := re.search(r"(?:In '([^']+)': )?Could not override '([^']*)'", text):
-        problem = _no_such_key(getattr(error.__cause__, "full_key", None) or match[2], text, overrides)
-        return f"{match[1]}: {problem}" if match[1] else problem
+    if (problem := _of_defaults(error, text, overrides)) is not None:
+        return problem
     if match := re.search(r"Error merging override ([^=]+)=(.*)", text):
         return f"{match[1].lstrip('+')}: got {match[2]!r}: {_without_advice(one_line(error.__cause__ or error))}"
     if text.startswith("Additional config directory"):
@@ -213,23 +210,23 @@ def _groups_with(option: str) -> list[str]:
     return sorted(group.name for group in groups if group.joinpath(f"{option}.yaml").is_file())
 
 
-def _of_a_file(text: str) -> str | None:
-    """Return what is wrong with the defaults list of a file; None where nothing is."""
-    if match := re.match(r"In '([^']+)': Could not override '([^']+)'", text):
-        file, group = match.groups()
-        home = file.rpartition("/")[0]
-        group, _, package = group.partition("@")
-        if package.startswith(home.replace("/", ".")) and not group.startswith(home):
-            return f"{file}: it overrides /{group} for itself alone: begin the file with the line '# @package _global_'"
-        if group.startswith(f"{home}/") and not package.startswith("_"):
-            name = group.removeprefix(f"{home}/")
-            return (
-                f"{file}: there is no {group}: a group of another folder begins with a slash: 'override /{name}: ...'"
-            )
+def _of_defaults(error: Exception, text: str, overrides: Sequence[str]) -> str | None:
+    """Return what cannot be overridden, on the command line or in the defaults list of a file; None for all else."""
     if match := re.match(r"Multiple values for ([^ ]+)\. To override", text):
-        group = match[1]
-        return f"{group}: a file's defaults list chooses it once more: write 'override /{group}: ...' there"
-    return None
+        return f"{match[1]}: a file's defaults list chooses it once more: write 'override /{match[1]}: ...' there"
+    match = re.search(r"(?:In '([^']+)': )?Could not override '([^']*)'", text)
+    if match is None:
+        return None
+    file, whole = match[1] or "", match[2]
+    home = file.rpartition("/")[0]
+    group, _, package = whole.partition("@")
+    if home and package.startswith(home.replace("/", ".")) and not group.startswith(home):
+        return f"{file}: it overrides /{group} for itself alone: begin the file with the line '# @package _global_'"
+    if home and group.startswith(f"{home}/"):
+        meant = group.removeprefix(f"{home}/")
+        return f"{file}: there is no {group}: another folder's group begins with a slash: 'override /{meant}: ...'"
+    problem = _no_such_key(getattr(error.__cause__, "full_key", None) or whole, text, overrides)
+    return f"{file}: {problem}" if file else problem
 
 
 def _no_such_key(key: str, text: str, overrides: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ def heed_every_override() -> None:
 def _read(
     repo: Any, config_name: str | None, overrides: Any, prepend_hydra: bool, skip_missing: bool
 ) -> tuple[list[Any], Any]:
-    found = _read_once(repo, config_name, overrides, prepend_hydra, skip_missing)
+    found: tuple[list[Any], Any] = _read_once(repo, config_name, overrides, prepend_hydra, skip_missing)
     late = [not known.used and not known.external_override for known in overrides.override_metadata.values()]
     if any(late):
         overrides.known_choices.clear()
