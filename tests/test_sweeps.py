@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import time
 
@@ -68,6 +69,12 @@ def test_a_multi_run_is_a_parent_run_with_a_child_a_job(command, tmp_path):
         "conversion.scale_firing_rates=50",
     ]
     assert [child.data.tags["fit.reused"] for child in children] == ["false", "true"]
+    lines = [line for line in result.out.splitlines() if line.startswith("snnpipe: job ")]
+    for number, (line, scale) in enumerate(zip(lines, ("1", "50"), strict=True), start=1):
+        pattern = r"%, SNN [\d.]+ %, drop [+-][\d.]+, latency (-|\d+ ms), files mlruns/outputs/\S+$"
+        assert re.match(rf"snnpipe: job {number} of 2, scale_firing_rates={scale}: ANN [\d.]+ {pattern}", line), line
+    assert result.out.count("SynOps per image") == 1, "one table"
+    assert not [line for line in result.err.splitlines() if "training on" in line or "simulating" in line]
 
 
 def test_a_multi_run_without_a_store_ends_in_its_table_too(command, tmp_path):

@@ -48,11 +48,13 @@ _SCALARS: dict[str, Any] = {
 }
 _GROUPS: dict[str, dict[str, Any]] = {
     "paths": {"mlruns": Text, "output_dir": Text},
-    "sweep": {"resume": bool, "parent": Text | None, "durations": list[PositiveInt]},
+    "sweep": {
+        **{"resume": bool, "parent": Text | None, "durations": list[PositiveInt]},
+        **{"jobs": PositiveInt | None, "keys": list[Text]},
+    },
     "diagnosis": {"images": NonNegativeInt},
 }
 """Groups that hold settings of snnpipe's own, and no plugin."""
-_OF_SETTINGS = {"experiment", "debug", "local"}  # groups whose files set the keys of others
 _OF_FILES = "no key; a file of that group begins with the line '# @package _global_', and sets the keys of all"
 _CHOSEN_WITH = {
     "training.regularizer": "training/regularizer",
@@ -254,7 +256,8 @@ def _root_problems(config: Mapping[str, Any]) -> list[str]:
     known = {*_SCALARS, *PARTS, *_GROUPS, "neuron", "callbacks", "logger"}
     inside = flatten({key: node for key, node in config.items() if isinstance(node, Mapping)})
     unknown = {key: f"no such key; {did_you_mean(str(key), known, inside)}" for key in config if key not in known}
-    problems = [f"{key}: {_OF_FILES if key in _OF_SETTINGS else why}" for key, why in unknown.items()]
+    unknown |= dict.fromkeys(unknown.keys() & {"experiment", "debug", "local"}, _OF_FILES)
+    problems = [f"{key}: {why}" for key, why in unknown.items()]
     for key, annotation in _SCALARS.items():
         if problem := value_problem(key, config.get(key), annotation):
             problems.append(problem)

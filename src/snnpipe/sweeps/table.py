@@ -26,6 +26,14 @@ def sweep_table(jobs: Sequence[SweepJob]) -> str:
     return "\n".join([rule, *lines, rule])
 
 
+def job_line(number: int, n_jobs: int | None, job: SweepJob, keys: Sequence[str], where: str) -> str:
+    """Return the line that a job ends with: what it was told of some keys, its answers, and where its files are."""
+    told = " ".join(_short(o) for o in job.overrides if o.lstrip("+").partition("=")[0] in keys) or AS_CONFIGURED
+    ann, snn, drop, latency, _ = _answers(job.metrics)
+    of = "" if n_jobs is None else f" of {n_jobs}"
+    return f"job {number + 1}{of}, {told}: ANN {ann}, SNN {snn}, drop {drop}, latency {latency}, files {where}"
+
+
 def _values(job: SweepJob, keys: Sequence[str]) -> list[str]:
     """Return what a job was told of each key; of one that ran with none of them, that it did."""
     told = {o.partition("=")[0]: _short(o).partition("=")[2] for o in job.overrides}
