@@ -352,8 +352,9 @@ def test_the_closing_table_answers(command):
         assert f"  {label} " in result.out
     lines = [line for line in result.out.splitlines() if not line.startswith(("  review", "  files", "  report"))]
     assert max(map(len, lines)) <= 100
-    stages = ("training on ", "converting", "simulating ", "diagnosing on ")
-    for line, stage in zip(result.err.splitlines(), stages, strict=True):
+    stages = ("training on ", "converting", "simulating ")
+    lines = [line for line in result.err.splitlines() if "compiling" not in line]  # once on a machine
+    for line, stage in zip(lines, stages, strict=True):
         assert line.startswith(f"snnpipe: {stage}"), "a line a stage, where stderr is no terminal"
     (report,) = (line.split()[-1] for line in result.out.splitlines() if line.startswith("  report"))
     assert "spiking" in Path(report).read_text()
