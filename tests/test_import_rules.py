@@ -11,18 +11,21 @@ SOURCE = Path(__file__).parent.parent / "src" / "snnpipe"
 HYDRA_PLUGINS = SOURCE.parent / "hydra_plugins" / "snnpipe"
 PLUGINS = {
     "hydra_plugins.snnpipe",
+    "hydra_plugins.snnpipe.defaults_list",
     *(f"hydra_plugins.snnpipe.{name}" for name in ("cluster", "optuna_sweeper", "ray_launcher", "submitit_launcher")),
 }
 FAMILIES = {"data", "models", "training", "conversion", "simulators", "encoders", "callbacks", "loggers"}
-SWEEPS = {"sweeps.durations", "sweeps.jobs", "sweeps.recorder"}
+SWEEPS = {"sweeps.durations", "sweeps.jobs", "sweeps.recorder", "sweeps.repeats"}
 HOMES = {
-    "hydra": {"cli", "config", "hydra_errors", "targets", *SWEEPS, *PLUGINS},
-    "omegaconf": {"cli", "config", "hydra_errors", "targets", *SWEEPS, *PLUGINS},
+    "hydra": {"cli", "config", "hydra_errors", "override_text", "targets", *SWEEPS, *PLUGINS},
+    "omegaconf": {"cli", "config", "hydra_errors", "override_text", "targets", *SWEEPS, *PLUGINS},
     "hydra_plugins": {"cli", *PLUGINS},
     "ray": {"hydra_plugins.snnpipe.ray_launcher"},
     "submitit": {"hydra_plugins.snnpipe.submitit_launcher"},
     "optuna": {"hydra_plugins.snnpipe.optuna_sweeper"},
-    "mlflow": {f"loggers.{name}" for name in ("mlflow", "mlflow_runs", "mlflow_store", "mlflow_writes")},
+    "mlflow": {
+        f"loggers.{name}" for name in ("mlflow", "mlflow_experiment", "mlflow_runs", "mlflow_store", "mlflow_writes")
+    },
     "nengo": {
         *(
             "diagnosis.hybrids",

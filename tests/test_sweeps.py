@@ -3,13 +3,16 @@
 import json
 import os
 import random
+import re
 import signal
 import time
 
 import psutil
 import pytest
 from multiruns import FAST, SLOW_JOBS, runs_of, table_of, wait_for
+from omegaconf import OmegaConf
 
+from snnpipe.sweeps.repeats import drop_repeats
 from snnpipe.sweeps.table import sweep_table
 from snnpipe.types import SweepJob
 
@@ -87,6 +90,12 @@ def test_a_multi_run_is_a_parent_run_with_a_child_a_job(command, tmp_path):
         "conversion.scale_firing_rates=50",
     ]
     assert [child.data.tags["fit.reused"] for child in children] == ["false", "true"]
+    lines = [line for line in result.out.splitlines() if line.startswith("snnpipe: job ")]
+    for number, (line, scale) in enumerate(zip(lines, ("1", "50"), strict=True), start=1):
+        pattern = r"%, SNN [\d.]+ %, drop [+-][\d.]+, latency (-|\d+ ms), files mlruns/outputs/\S+$"
+        assert re.match(rf"snnpipe: job {number} of 2, scale_firing_rates={scale}: ANN [\d.]+ {pattern}", line), line
+    assert result.out.count("SynOps per image") == 1, "one table"
+    assert not [line for line in result.err.splitlines() if "training on" in line or "simulating" in line]
 
 
 def test_a_multi_run_without_a_store_ends_in_its_table_too(command, tmp_path):
@@ -241,3 +250,51 @@ def test_a_launcher_whose_plugin_is_missing_says_what_to_install():
 
     error = MissingConfigException("In 'hydra/launcher/processes': Could not load 'hydra/launcher/joblib'.", "joblib")
     assert explain(error, []).endswith("pip install 'snnpipe[joblib]'")
+
+
+# ---------------------------------------------------------------------- the same value more than once
+
+
+@pytest.mark.parametrize(
+    ("words", "left", "said"),
+    [
+        (["seed=1,1"], ["seed=1"], ["seed=1,1 lists 1 twice"]),
+        (["seed=1,2,1,1"], ["seed=1,2"], ["lists 1 3 times"]),
+        (
+            ["seed=1,1", "model=mlp,mlp,cnn2d"],
+            ["seed=1", "model=mlp,cnn2d"],
+            ["lists 1 twice, model=mlp,mlp"],
+        ),
+        (["conversion.synapse=0.01,1e-2,null,null"], ["conversion.synapse=0.01,null"], ["0.01 twice and null twice"]),
+        (["run_name='a b',\"a b\",c"], ["run_name='a b',c"], ["twice"]),
+        (["+x=choice(1,1)"], ["+x=1"], ["+x=choice(1,1) lists 1 twice"]),
+        (["seed=shuffle(1,1,2)"], ["seed=shuffle(1,2)"], ["lists 1 twice"]),
+        (["model.filters=[1,2],[1,2],[2,1]"], ["model.filters=[1,2],[2,1]"], ["lists [1,2] twice"]),
+        (["seed=1,2"], ["seed=1,2"], []),
+        (["conversion.scale_firing_rates=1,1.0"], ["conversion.scale_firing_rates=1,1.0"], []),
+        (["seed=range(3)", "seed=1"], ["seed=range(3)", "seed=1"], []),
+    ],
+)
+def test_a_value_that_is_listed_more_than_once_is_left_once(words, left, said):
+    config = OmegaConf.create({"hydra": {"sweeper": {"params": None}, "overrides": {"task": words}}})
+    told = drop_repeats(config)
+    assert [word.replace('"', "'") for word in config.hydra.overrides.task] == left
+    assert all(word in told for word in said) and bool(told) == bool(said)
+
+
+def test_what_a_sweep_file_lists_twice_is_left_once():
+    params = {"seed": "3,3", "conversion.synapse": None, "neuron": "lif,lif,rate"}
+    config = OmegaConf.create({"hydra": {"sweeper": {"params": params}, "overrides": {"task": []}}})
+    assert (
+        drop_repeats(config) == "repeated jobs are dropped: seed=3,3 lists 3 twice, neuron=lif,lif,rate lists lif twice"
+    )
+    assert config.hydra.sweeper.params == {"seed": "3", "conversion.synapse": None, "neuron": "lif,rate"}
+
+
+def test_a_repeated_job_is_dropped_and_a_line_says_so(command, tmp_path):
+    result = command("-m", *FAST, "logger=csv", "seed=1,1", "simulator.n_steps=5,5,3")
+    assert result.code == 0, result.err
+    (line,) = [line for line in result.err.splitlines() if "repeated" in line]
+    assert line == "snnpipe: repeated jobs are dropped: seed=1,1 lists 1 twice, simulator.n_steps=5,5,3 lists 5 twice"
+    assert [line.split()[0] for line in table_of(result.out)] == ["3", "5"]
+    assert len(list((tmp_path / "work").glob("mlruns/outputs/*"))) == 1

@@ -42,16 +42,20 @@ _RunId = Annotated[
 ]
 _SCALARS: dict[str, Any] = {
     "seed": Seed,
-    "experiment_name": ExperimentName,
+    "experiment_name": ExperimentName | None,
     "run_name": Text | None,
     "run_id": _RunId | None,
 }
 _GROUPS: dict[str, dict[str, Any]] = {
     "paths": {"mlruns": Text, "output_dir": Text},
-    "sweep": {"resume": bool, "parent": Text | None, "durations": list[PositiveInt]},
+    "sweep": {
+        **{"resume": bool, "parent": Text | None, "durations": list[PositiveInt]},
+        **{"jobs": PositiveInt | None, "keys": list[Text]},
+    },
     "diagnosis": {"images": NonNegativeInt},
 }
 """Groups that hold settings of snnpipe's own, and no plugin."""
+_OF_FILES = "no key; a file of that group begins with the line '# @package _global_', and sets the keys of all"
 _CHOSEN_WITH = {
     "training.regularizer": "training/regularizer",
     "training.neuron": "neuron@training.neuron",
@@ -251,7 +255,9 @@ def _require_trusted(config: Mapping[str, Any], trusted: Collection[str] | None)
 def _root_problems(config: Mapping[str, Any]) -> list[str]:
     known = {*_SCALARS, *PARTS, *_GROUPS, "neuron", "callbacks", "logger"}
     inside = flatten({key: node for key, node in config.items() if isinstance(node, Mapping)})
-    problems = [f"{key}: no such key; {did_you_mean(str(key), known, inside)}" for key in config if key not in known]
+    unknown = {key: f"no such key; {did_you_mean(str(key), known, inside)}" for key in config if key not in known}
+    unknown |= dict.fromkeys(unknown.keys() & {"experiment", "debug", "local"}, _OF_FILES)
+    problems = [f"{key}: {why}" for key, why in unknown.items()]
     for key, annotation in _SCALARS.items():
         if problem := value_problem(key, config.get(key), annotation):
             problems.append(problem)
@@ -268,7 +274,8 @@ def _settings_problems(node: Any, group: str, known: Mapping[str, Any], hint: st
     problems = [f"{group}.{key}: missing: it takes {', '.join(known)}" for key in known if key not in node]
     for key, value in node.items():
         if key not in known:
-            problems.append(f"{group}.{key}: no such key; {did_you_mean(str(key), known)}")
+            why = _OF_FILES if key == "hydra" else f"no such key; {did_you_mean(str(key), known)}"
+            problems.append(f"{group}.{key}: {why}")
         elif problem := value_problem(f"{group}.{key}", value, known[key]):
             problems.append(problem)
     return problems

@@ -1,23 +1,19 @@
 """Hydra's and OmegaConf's errors in one line, in this project's form: key, what is wrong, the cure."""
 
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 from importlib.resources import files
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError, safe_load
 
 from snnpipe.describe import flatten
 from snnpipe.errors import UserError, as_line, closest, did_you_mean, one_line
+from snnpipe.override_text import as_text, compose_with, key_of, refusal, shortest_text, shown_word, typed
 
 _CURE = (
     "an override is written key=value, and quoted as a whole where it has blanks, brackets or braces: "
@@ -32,26 +28,23 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         return one_line(error)
     if not isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
         return _of_no_kind(error, overrides)
-    text = _said(error)
     if isinstance(error, OverrideParseException):
         return _no_override(error, overrides)
     if isinstance(error, YAMLError):
-        mark = getattr(error, "problem_mark", None)
-        where = f"{mark.name}, line {mark.line + 1}" if mark else "a configuration file"
-        return f"{where}: this is no YAML: {getattr(error, 'problem', None) or text}"
+        return _no_yaml(error)
+    text = _said(error)
     if match := re.search(r"Could not load 'hydra/launcher/(\w+)'", text):
         return f"hydra/launcher: it needs Hydra's launcher for {match[1]}: pip install 'snnpipe[{match[1]}]'"
     if isinstance(error, MissingConfigException):
         return _missing_option(error) if error.options is not None else _missing_config(text)
-    if match := re.search(r"Could not override '([^']*)'", text):
-        return _no_such_key(getattr(error.__cause__, "full_key", None) or match[1], text, overrides)
+    if (problem := _of_defaults(error, text, overrides)) is not None:
+        return problem
     if match := re.search(r"Error merging override ([^=]+)=(.*)", text):
         return f"{match[1].lstrip('+')}: got {match[2]!r}: {_without_advice(one_line(error.__cause__ or error))}"
     if text.startswith("Additional config directory"):
         return f"--config-dir: {text[0].lower()}{text[1:]}"
-    if match := re.match(r"Ambiguous value for argument '([^=]*)=(.*?)' 1\. To use", text):
-        key, values = match.groups()
-        return f"{key}: got {values!r}: several values are for -m, a list is in brackets: {key}=[{values}]"
+    if match := re.match(r"Ambiguous value for argument '(.*)' 1\. To use|Sweep parameters '(.*)' requires", text):
+        return _several(match[1] or match[2], overrides)
     if match := re.search(r"does not support sweep type : \w+", text):
         ranges = (o for o in overrides if re.search(r"=(tag\(.*)?interval\(", o))
         return f"{next(ranges, 'hydra/sweeper=basic')}: no list of values: hydra/sweeper=optuna searches intervals"
@@ -60,7 +53,12 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     return text
 
 
-_TEXT_WITH_BRACKETS = re.compile(r"\w+(\[[^\[\]{}()'\"]*\][^\[\]{}()'\"]*)+")
+def _no_yaml(error: YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}" if mark else "a configuration file"
+    return f"{where}: this is no YAML: {getattr(error, 'problem', None) or _said(error)}"
+
+
 _FULL_KEY = re.compile(r"\s*full_key: ([\w.\[\]]+)")
 _ADVICE = re.compile(
     r" See https\S+( for details)?| Set the environment variable HYDRA_FULL_ERROR.*|, set env var HYDRA_FULL_ERROR=1.*"
@@ -103,7 +101,7 @@ def _of_no_kind(error: Exception, overrides: Sequence[str]) -> str:
 
 def _fails_alone(override: str, words: Sequence[str], kind: type[Exception]) -> bool:
     try:
-        _compose([override], words)
+        compose_with([override], words)
     except Exception as error:  # one of another kind is not the error that is explained
         return isinstance(error, kind) and not isinstance(error, HydraException)
     return False
@@ -112,28 +110,61 @@ def _fails_alone(override: str, words: Sequence[str], kind: type[Exception]) -> 
 def _no_override(error: OverrideParseException, words: Sequence[str]) -> str:
     word = error.override
     key, equals, value = word.partition("=")
-    got = f"{key.lstrip('+~')}: got {value!r}" if equals else f"{word!r} is no override"
+    key = key.lstrip("+~")
+    got = f"{key}: got {shown_word(value)}" if equals else f"{shown_word(word)} is no override"
     if whole := _split_by_a_shell(word, words):
-        return f"{got}: a shell splits words at blanks, so quote the whole: {shlex.quote(whole)}"
+        return f"{got}: a shell splits words at blanks, so quote the whole: {typed(whole)}"
     if meant := [f"{group}={word.lower()}" for group in _groups_with(word.lower())]:
         return f"{got}: did you mean {' or '.join(meant)}?"
-    if _TEXT_WITH_BRACKETS.fullmatch(value):
-        return f"{got}: text with brackets in it is quoted twice: '{key}=\"{value}\"'"
-    why = _without_advice(one_line(error).removeprefix(f"Error parsing override '{word}' "))
-    if "while evaluating" in why:
-        return f"{got}: {why}"
-    before, after = _neighbours(word, words)
-    if not equals and _is_key(word) and after and "=" not in after:
-        return f"{got}: write {shlex.quote(f'{word}={after}')}"
-    if not equals and "=" in before:
-        return f"{got}; where it belongs to the word before it, quote both: {shlex.quote(f'{before} {word}')}"
-    return f"{got}: {_CURE}"
+    if not equals:
+        return f"{got}{_cure_of_no_override(word, words)}"
+    why = refusal(as_text(key, value), words) if value else ""
+    if why is None:
+        return f"{got}: a text with such characters is quoted twice: {_as_text_typed(word)}"
+    if options := _options(key):
+        return f"{got}: a config group takes one of its options: {', '.join(options)}"
+    if value and why.startswith(key) and not set("[{(") & set(value):
+        return why
+    said = _without_advice(one_line(error).removeprefix(f"Error parsing override '{word}' "))
+    return f"{got}: {said if 'while evaluating' in said else _CURE}"
 
 
-def _neighbours(word: str, words: Sequence[str]) -> tuple[str, str]:
-    """Return the words before and behind one on the command line; empty where there is none."""
-    at = words.index(word) if word in words else len(words)
-    return words[at - 1] if 0 < at < len(words) else "", words[at + 1] if at + 1 < len(words) else ""
+def _cure_of_no_override(word: str, words: Sequence[str]) -> str:
+    """Return what to type where a word has no sign: with the words beside it."""
+    if word not in words:
+        return f": {_CURE}"
+    at = words.index(word)
+    behind = words[at + 1] if at + 1 < len(words) else ""
+    if _is_key(word) and behind and "=" not in behind:
+        return f": write {typed(shortest_text(word, behind))}"
+    if at == 0 or "=" not in words[at - 1] or words[at - 1].startswith("-"):
+        return f": {_CURE}"
+    pieces = [words[at - 1]]
+    for piece in words[at:]:
+        if "=" in piece or piece.startswith("-"):
+            break
+        pieces.append(piece)
+    key, _, value = " ".join(pieces).partition("=")
+    return f"; where it belongs to the word before it, quote both: {typed(shortest_text(key, value))}"
+
+
+def _several(word: str, words: Sequence[str]) -> str:
+    """Return what to type where one value was wanted and several were given: each way in which they can be meant."""
+    key, value = key_of(word), word.partition("=")[2]
+    several = value if value.startswith(("choice(", "range(", "glob(", "shuffle(", "sort(")) else f"[{value}]"
+    ways = [f"several values are for -m: {typed('-m', word)}"]
+    if several != value and refusal(f"{key}={several}", words) is None and not _options(key):
+        ways.append(f"a list is in brackets: {typed(f'{key}={several}')}")
+    if refusal(as_text(key, value), words) is None:
+        ways.append(f"a text with such characters is quoted twice: {_as_text_typed(word)}")
+    if re.fullmatch(r"-?\d+,\d+", value) and refusal(pointed := f"{key}={value.replace(',', '.')}", words) is None:
+        ways.append(f"a decimal point is a point: {typed(pointed)}")
+    return f"{key}: got {shown_word(value)}: {'; '.join(ways)}"
+
+
+def _as_text_typed(override: str) -> str:
+    key, _, value = override.partition("=")
+    return typed(as_text(key, value))
 
 
 def _is_key(word: str) -> bool:
@@ -179,6 +210,25 @@ def _groups_with(option: str) -> list[str]:
     return sorted(group.name for group in groups if group.joinpath(f"{option}.yaml").is_file())
 
 
+def _of_defaults(error: Exception, text: str, overrides: Sequence[str]) -> str | None:
+    """Return what cannot be overridden, on the command line or in the defaults list of a file; None for all else."""
+    if match := re.match(r"Multiple values for ([^ ]+)\. To override", text):
+        return f"{match[1]}: a file's defaults list chooses it once more: write 'override /{match[1]}: ...' there"
+    match = re.search(r"(?:In '([^']+)': )?Could not override '([^']*)'", text)
+    if match is None:
+        return None
+    file, whole = match[1] or "", match[2]
+    home = file.rpartition("/")[0]
+    group, _, package = whole.partition("@")
+    if home and package.startswith(home.replace("/", ".")) and not group.startswith(home):
+        return f"{file}: it overrides /{group} for itself alone: begin the file with the line '# @package _global_'"
+    if home and group.startswith(f"{home}/"):
+        meant = group.removeprefix(f"{home}/")
+        return f"{file}: there is no {group}: another folder's group begins with a slash: 'override /{meant}: ...'"
+    problem = _no_such_key(getattr(error.__cause__, "full_key", None) or whole, text, overrides)
+    return f"{file}: {problem}" if file else problem
+
+
 def _no_such_key(key: str, text: str, overrides: Sequence[str]) -> str:
     if "No match in the defaults list" in text:
         return f"{key}: no such config group; --help lists those there are"
@@ -205,7 +255,18 @@ def _no_such_key(key: str, text: str, overrides: Sequence[str]) -> str:
 def report(error: Exception, overrides: Sequence[str] = ()) -> None:
     """Print what went wrong, a line a mistake."""
     for problem in getattr(error, "problems", None) or [explain(error, overrides)]:
-        print(f"snnpipe: error: {as_line(problem)}", file=sys.stderr)
+        print(f"snnpipe: error: {as_line(_with_its_text(problem, overrides))}", file=sys.stderr)
+
+
+def _with_its_text(problem: str, overrides: Sequence[str]) -> str:
+    """Return a problem, and where a text was wanted and Hydra read another thing, how what was typed is one."""
+    wanted = re.match(r"([\w.]+): got .*: should be text(, or null)?(, as in .*)?$", problem)
+    if wanted is None:
+        return problem
+    word = next((o for o in reversed(overrides) if "=" in o and key_of(o) == wanted[1]), None)
+    if word is None or not word.partition("=")[2]:
+        return problem
+    return f"{problem.removesuffix(wanted[3] or '')}, as in {_as_text_typed(word)}"
 
 
 def _missing_option(error: MissingConfigException) -> str:
@@ -233,27 +294,12 @@ def _missing_config(text: str) -> str:
     return text
 
 
-def _added_folders(words: Sequence[str]) -> list[Path]:
-    return [Path(folder).absolute() for option, folder in pairwise(words) if option in ("--config-dir", "-cd")]
-
-
-def _compose(overrides: Sequence[str], words: Sequence[str]) -> DictConfig:
-    """Return what overrides compose to, with the folders that a command line adds."""
-    folders = ",".join(f"'file://{folder}'" for folder in _added_folders(words))
-    GlobalHydra.instance().clear()
-    with initialize_config_module("snnpipe.conf", version_base="1.3"):
-        composed: DictConfig = compose(
-            "config", overrides=[*overrides, f"hydra.searchpath=[{folders}]"], return_hydra_config=True
-        )
-    return composed
-
-
 def _composed_without(key: str, overrides: Sequence[str]) -> dict[str, Any]:
     """Return the chosen configs but for the override of a key; empty where only the command line knows them."""
     others = [o for o in overrides if o.partition("=")[0] != key]
     choices = [o for o in others if re.fullmatch(r"[\w/@.]+=\w+", o) and "." not in o.split("@")[0].split("=")[0]]
     try:
-        composed: Any = OmegaConf.to_container(_compose(choices, overrides), resolve=False)
+        composed: Any = OmegaConf.to_container(compose_with(choices, overrides), resolve=False)
     except HydraException:
         return {}
     return composed  # type: ignore[no-any-return]  # a configuration's root is a mapping

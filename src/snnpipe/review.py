@@ -17,7 +17,7 @@ from snnpipe.errors import LoggingError, UserError, did_you_mean
 from snnpipe.loggers.mlflow_store import is_server, store_uri, without_user
 from snnpipe.loggers.mlflow_view import runs_address, show_results
 from snnpipe.masking import mask
-from snnpipe.tool import ToolParser, end_with, open_store, require_store
+from snnpipe.tool import OPTION, ToolParser, end_with, open_store, require_store
 
 _HOST, _PORT = "127.0.0.1", 5000
 _START_TIMEOUT_S = 120.0
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--experiment", help="the experiment to open; default: that of the newest run")
     parser.add_argument("--port", type=int, help=f"to listen at; default: {_PORT}, or another where that is taken")
     asked = parser.parse_args()
-    uri = store_uri(asked.tracking_uri)
+    uri = store_uri(asked.tracking_uri, key=OPTION)
     if is_server(uri):
         print(_address(without_user(uri).rstrip("/"), open_store(uri), asked.experiment))
         return 0

@@ -3,12 +3,13 @@
 import os
 from pathlib import Path
 
-from snnpipe.errors import LoggingError, UserError, root_cause
-from snnpipe.loggers.mlflow_store import import_mlflow, open_client
+from snnpipe.errors import LoggingError, UserError
+from snnpipe.loggers.mlflow_store import open_client, opening_errors, store_uri
 from snnpipe.loggers.mlflow_writes import FOLDER, hand_on_all
 from snnpipe.loggers.spool import CALLS, Spool
+from snnpipe.loggers.store_address import cannot_open
 from snnpipe.masking import HIDDEN, mask
-from snnpipe.tool import ToolParser, end_with, require_store
+from snnpipe.tool import OPTION, ToolParser, end_with, require_store
 
 _MISTAKE = 2
 
@@ -33,16 +34,13 @@ def _send(folder: Path, tracking_uri: str | None) -> int:
     """Send what is in a spool's folder; return an exit code."""
     spool = Spool(folder)
     run, calls = spool.owner["run_id"], len(spool)
-    uri = _store(tracking_uri, spool.owner["store"])
+    uri = store_uri(_store(tracking_uri, spool.owner["store"]), key=OPTION)
     require_store(uri)
-    mlflow = import_mlflow()
     try:
         outcome = hand_on_all(spool, open_client(uri))
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise LoggingError(
-            f"--tracking-uri: {mask(uri)} does not take what is left of run {run} "
-            f"({root_cause(error)[:300]}): {len(spool)} of {calls} calls are still in {folder}"
-        ) from error
+    except opening_errors() as error:
+        told = f"{len(spool)} of {calls} calls that log run {run} are still in {folder}"
+        raise LoggingError(f"{cannot_open(uri, OPTION, error)}; {told}") from error
     finally:
         spool.close()
     print(f"run {run}: {outcome.taken} of {calls} calls are sent to {mask(uri)}")
@@ -59,8 +57,8 @@ def _store(given: str | None, recorded: str) -> str:
     UserError
         If the password is known from nowhere.
     """
-    if given or HIDDEN not in recorded:
-        return given or recorded
+    if given is not None or HIDDEN not in recorded:
+        return recorded if given is None else given
     found = os.environ.get("MLFLOW_TRACKING_URI")
     if found is None or mask(found) != recorded:
         raise UserError(f"--tracking-uri: the run's store is {recorded}: give its address with the password")

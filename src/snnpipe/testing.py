@@ -202,6 +202,7 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
         state = RunState(0, str(folder), lambda path, where: None, spec=spec, network=network)
         state.settings = SimulationSettings(n_steps=4)
         callback.on_prepare_end(state)
+        callback.on_stage_start(state, "fit", spec.n_train)
         callback.on_fit_start(state)
         callback.on_train_batch_end(state, BatchProgress(0, 1, 0, 1, 20))
         metrics = {"fit/loss": 1.0, "fit/accuracy": 0.5, "fit/val_loss": 1.0, "fit/val_accuracy": 0.5}
@@ -214,6 +215,7 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
         callback.on_fit_end(state)
         callback.on_convert_end(state)
         callback.on_simulation_start(state, 2)
+        callback.on_stage_start(state, "simulate", 2)
         one = np.array([0], np.int32)
         batch = SimulatedBatch(
             image_ids=[0, 1],

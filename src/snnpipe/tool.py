@@ -5,10 +5,12 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from snnpipe.errors import LoggingError, UserError, as_line, one_line
-from snnpipe.loggers.mlflow_store import SQLITE, import_mlflow, open_client, sqlite_file, store_uri
+from snnpipe.errors import LoggingError, UserError, as_line
+from snnpipe.loggers.mlflow_store import SQLITE, given_by, open_client, opening_errors, sqlite_file, store_uri
+from snnpipe.loggers.store_address import cannot_open
 from snnpipe.masking import masked_traceback
 
+OPTION = "--tracking-uri"
 _FAULT, _MISTAKE, _INTERRUPTED = 1, 2, 130
 
 
@@ -27,7 +29,7 @@ class ToolParser(ArgumentParser):
 
     def __init__(self, name: str, description: str, default_store: str = "$MLFLOW_TRACKING_URI, else mlruns/mlflow.db"):
         super().__init__(f"python -m {name}", description=description, formatter_class=RawDescriptionHelpFormatter)
-        self.add_argument("--tracking-uri", help=f"the MLflow store; default: {default_store}")
+        self.add_argument(OPTION, help=f"the MLflow store; default: {default_store}")
 
     def error(self, message: str) -> NoReturn:
         """Raise the mistake in place of printing the usage."""
@@ -42,14 +44,13 @@ def open_store(tracking_uri: str | None) -> tuple[str, Any]:
     LoggingError
         If there is none yet, or it does not answer.
     """
-    uri = store_uri(tracking_uri)
+    uri = store_uri(tracking_uri, key=OPTION)
     require_store(uri)
-    mlflow = import_mlflow()
     try:
         client = open_client(uri)
         client.search_experiments(max_results=1)
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise LoggingError(f"--tracking-uri: cannot open {uri} ({one_line(error)[:300]})") from error
+    except opening_errors() as error:
+        raise cannot_open(uri, given_by(tracking_uri, OPTION), error) from error
     return uri, client
 
 

@@ -176,6 +176,7 @@ class Trainer:
             settings=simulator,  # type: ignore[arg-type]  # a simulator has the settings' attributes
             run_name=self.name,
             command=command,
+            one_of_several="sweep.job" in self.tags,
         )
         self._unsaved: Checkpoint | None = None
         self._states = TrainingStates(self.output_dir)
@@ -260,6 +261,7 @@ class Trainer:
         state = self._state
         state.stop_training, state.trained_by, self._unsaved = False, "", None
         self._log.stage("fit")
+        self._begin("fit", self.data.spec.n_train)
         self._log.tell("on_fit_start", state)
         fingerprint = self._fit_fingerprint()
         try:
@@ -295,6 +297,7 @@ class Trainer:
         if self.model is None:
             raise UserError("Trainer.convert: there is no model yet: call fit() first")
         self._log.stage("convert")
+        self._begin("convert")
         self.network = self._state.network = self.converter.convert(self.model, self.seed)
         if self._state.spec is not None:
             (_, images, _), *_ = TestPass(self.data, self.simulator, self.encoder, self.seed, self.network).batches(
@@ -339,8 +342,8 @@ class Trainer:
         seconds = 0.0
         self._log.tell("on_simulation_start", self._state, images.n_images)
         with simulator.open(self.network, self.encoder.constant) as opened:
-            if simulator.verify_images:
-                self._verify(images, opened)
+            self._verify(images, opened)
+            self._begin("simulate", images.n_images)
             for batch, took in images.simulate(opened, self._ann.classes, evaluation, sampled):
                 seconds += took
                 self._log.tell("on_simulation_batch_end", self._state, batch)
@@ -397,6 +400,10 @@ class Trainer:
 
     # ------------------------------------------------------------------ its parts
 
+    def _begin(self, stage: str, images: int = 0) -> None:
+        """Tell that a stage begins, and on how many images."""
+        self._log.tell("on_stage_start", self._state, stage, images)
+
     def _fit_fingerprint(self) -> str:
         parts = {"data": self.data, "training": self.training}
         return fit_fingerprint(
@@ -449,13 +456,16 @@ class Trainer:
             )
 
     def _verify(self, images: TestPass, opened: OpenSimulator) -> None:
-        """Hold the first images' spikes against the reference simulator's.
+        """Hold the first images' spikes, as many as are wanted, against the reference simulator's.
 
         Raises
         ------
         VerificationError
             If more of them are moved than rounding can explain.
         """
+        if not self.simulator.verify_images:
+            return
+        self._begin("verify", min(self.simulator.verify_images, self.data.spec.n_test))
         verification = images.verify(opened)
         self._record(verification.metrics())
         if problem := verification.problem(TOLERANCE[self.simulator.precision]):
@@ -487,6 +497,7 @@ class Trainer:
 
         assert self.model is not None
         self._log.stage("diagnose")
+        self._begin("diagnose", min(self.diagnosed_images, self.data.spec.n_test))
         found = diagnose(images, self.model, self._parts, self.diagnosed_images, outcome.busiest_per_step)
         self._record(found.metrics())
         if self._log.started:

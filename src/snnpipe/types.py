@@ -692,6 +692,8 @@ class RunState:
         What the simulation of the test images came to.
     run_name, command
         The run's name, and what to type to have it again.
+    one_of_several
+        Whether it is a job of a multi-run, which are told of in a line each.
     run_id
         Its id in the store that keeps it; empty where none does.
     commit
@@ -718,6 +720,7 @@ class RunState:
     outcome: "Outcome | None" = None
     run_name: str = ""
     command: str = ""
+    one_of_several: bool = False
     run_id: str = ""
     commit: str = ""
     trained_by: str = ""

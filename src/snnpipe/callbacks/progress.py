@@ -1,30 +1,60 @@
-"""How far a run is, with rate and time left; silent where nobody looks at a terminal."""
+"""How far a run is: bars with rate and time left in a terminal, and elsewhere a line a stage and one a minute."""
 
 import sys
+import time
 
 from tqdm import tqdm
 
 from snnpipe.callbacks.base import Callback
 from snnpipe.types import BatchProgress, FitProgress, RunState, SimulatedBatch
 
+_EVERY_S = 60.0
+"""Seconds between two lines within a stage, where nobody looks at a terminal."""
+
+_STAGES = {
+    "fit": "training on {n:,} images",
+    "convert": "converting",
+    "verify": "holding {n:,} images against nengo_dl",
+    "simulate": "simulating {n:,} images",
+    "diagnose": "diagnosing on {n:,} images",
+}
+
 
 class Progress(Callback):
-    """A progress bar for the training and one for the simulation, and a line for each epoch."""
+    """A progress bar for each stage that takes time, and a line for each epoch; where stderr is no terminal, lines.
+
+    A line is written at the beginning of each stage, and then one a minute at most. A run that is one of several writes
+    those of the minutes only.
+    """
 
     _bar: "tqdm[None] | None" = None
+    _began = _next = 0.0
+    _done = _first = _total = 0
+
+    def on_stage_start(self, state: RunState, stage: str, images: int) -> None:
+        """Say what begins."""
+        self._close()
+        said = _STAGES[stage].format(n=images)
+        self._began = time.monotonic()
+        self._next = self._began + _EVERY_S
+        if stage == "simulate":
+            self._open("simulating", images)
+        elif stage in ("verify", "diagnose"):
+            self._bar = tqdm(desc=said, bar_format="{desc} ...", leave=False, disable=None, file=sys.stderr)
+        if not (sys.stderr.isatty() or state.one_of_several):
+            _say(said)
 
     def on_train_batch_end(self, state: RunState, progress: BatchProgress) -> None:
         """Move the training's bar."""
         assert state.spec is not None
         n_train = state.spec.n_train
         done = progress.epoch * n_train + progress.images
+        where = f"epoch {progress.epoch + 1}/{progress.epochs}"
         if self._bar is None:
-            self._bar = self._open("training", progress.epochs * n_train, done)
-        self._bar.set_description(
-            f"epoch {progress.epoch + 1}/{progress.epochs}, step {progress.batch + 1}/{progress.n_batches}",
-            refresh=False,
-        )
-        self._bar.update(done - self._bar.n)
+            self._open("training", progress.epochs * n_train, done)
+        assert self._bar is not None
+        self._bar.set_description(f"{where}, step {progress.batch + 1}/{progress.n_batches}", refresh=False)
+        self._move(f"training, {where}", done)
 
     def on_epoch_end(self, state: RunState, progress: FitProgress) -> None:
         """Write the epoch's metrics above the bar."""
@@ -37,27 +67,49 @@ class Progress(Callback):
         """Close the training's bar."""
         self._close()
 
-    def on_simulation_start(self, state: RunState, images: int) -> None:
-        """Open the simulation's bar."""
-        self._bar = self._open("simulating", images)
-
     def on_simulation_batch_end(self, state: RunState, batch: SimulatedBatch) -> None:
         """Move the simulation's bar."""
-        if self._bar is not None:
-            self._bar.update(len(batch.labels))
+        self._move("simulating", self._done + len(batch.labels))
 
     def on_evaluate_end(self, state: RunState) -> None:
-        """Close the simulation's bar."""
+        """Close the last bar."""
         self._close()
 
     def on_exception(self, state: RunState, error: BaseException) -> None:
         """Leave the terminal on a line of its own."""
         self._close()
 
-    def _open(self, what: str, images: int, done: int = 0) -> "tqdm[None]":
-        return tqdm(total=images, initial=done, desc=what, unit=" images", leave=False, disable=None, file=sys.stderr)
+    def _open(self, what: str, images: int, done: int = 0) -> None:
+        self._done = self._first = done
+        self._total = images
+        self._bar = tqdm(
+            total=images, initial=done, desc=what, unit=" images", leave=False, disable=None, file=sys.stderr
+        )
+
+    def _move(self, what: str, done: int) -> None:
+        """Move the bar; where stderr is no terminal and a minute has passed, write how far it is."""
+        if self._bar is None:
+            return
+        self._bar.update(done - self._done)
+        self._done, now = done, time.monotonic()
+        if now < self._next or sys.stderr.isatty():
+            return
+        self._next = now + _EVERY_S
+        left = (now - self._began) * (self._total - done) / max(done - self._first, 1)
+        _say(f"{what}: {100 * done / self._total:.0f} % of {self._total:,} images, {_rounded(left)} left")
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _say(what: str) -> None:
+    print(f"snnpipe: {what}", file=sys.stderr, flush=True)
+
+
+def _rounded(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

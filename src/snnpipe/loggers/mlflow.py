@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -16,17 +17,21 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from snnpipe.checkpoint import EarlierFit
-from snnpipe.errors import ConfigError, LoggingError, one_line, root_cause
+from snnpipe.errors import LoggingError, root_cause
 from snnpipe.files import make_folder
+from snnpipe.loggers.mlflow_active import ActiveRun, active_run
+from snnpipe.loggers.mlflow_experiment import find_or_create
 from snnpipe.loggers.mlflow_fits import MLflowFits
 from snnpipe.loggers.mlflow_runs import MLflowRuns
 from snnpipe.loggers.mlflow_store import (
     SQLITE,
+    VARIABLE,
     create_sqlite,
-    import_mlflow,
+    given_by,
     is_server,
     may_take_later,
     open_client,
+    opening_errors,
     sqlite_file,
     store_uri,
     without_user,
@@ -35,12 +40,14 @@ from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, s
 from snnpipe.loggers.mlflow_view import FIRST_CHART, run_address, show_results
 from snnpipe.loggers.mlflow_writes import MLflowWrites, send_left, spool_folder
 from snnpipe.loggers.spool import CALLS
+from snnpipe.loggers.store_address import cannot_open
 from snnpipe.masking import mask
 from snnpipe.protocols import Status
 from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, EarlierRun, ExperimentName, SweepJob, Text
 
 _PARAM_LENGTH, _NAME_LENGTH = 6000, 250
+_FOLDER = "mlruns"
 _PATIENCE_S = 30.0
 _OWN_NAMES = {"description": "mlflow.note.content"}
 """MLflow's names of the tags that its pages show in a place of their own."""
@@ -58,30 +65,43 @@ class MLflowLogger:
     Parameters
     ----------
     experiment_name
-        The experiment that runs are filed under.
+        The experiment that runs are filed under; None takes ``$MLFLOW_EXPERIMENT_NAME`` or ``$MLFLOW_EXPERIMENT_ID``,
+        and else ``snnpipe``.
     tracking_uri
         Of the store; None takes ``$MLFLOW_TRACKING_URI``, and else a SQLite file in ``folder``.
     folder
         Where the SQLite store and its artifacts are kept.
     spool
         Where what the store does not take is kept until it does; None for ``folder``.
+
+    Notes
+    -----
+    A run that begins while one is active in MLflow (``with mlflow.start_run():``) is nested under that one, which goes
+    on as it was. Where nothing above was given, it is in the active run's store and experiment; in another store than
+    that it is not nested, and a warning says so.
     """
 
-    experiment_name: ExperimentName = "snnpipe"
+    experiment_name: ExperimentName | None = None
     tracking_uri: Text | None = None
-    folder: Text = "mlruns"
+    folder: Text = _FOLDER
     spool: Text | None = None
     _run_id: str = field(default="", init=False)
     _experiment_id: str = field(default="", init=False)
     _there: set[tuple[str, int]] = field(default_factory=set, init=False)
+    _client: Any = field(default=None, init=False, repr=False)
+    _opened: MLflowWrites | None = field(default=None, init=False, repr=False)
+    _store: str = field(default="", init=False, repr=False)
+    _around: ActiveRun | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_fields(self, "logger")
-        if re.fullmatch(r"[\w.-]+:\d+(/.*)?", self.tracking_uri or ""):
-            raise ConfigError(
-                f"logger.tracking_uri: got {self.tracking_uri!r}: a server's address begins with http:// or https://: "
-                f"http://{self.tracking_uri}"
-            )
+        self._uri()
+
+    @property
+    def _writes(self) -> MLflowWrites:
+        if self._opened is None:
+            raise LoggingError("MLflowLogger: no run is open: call start first")
+        return self._opened
 
     def start(
         self,
@@ -105,6 +125,8 @@ class MLflowLogger:
             if parent:
                 MLflowSweeps(client).end_earlier(self._experiment_id, parent, tags)
             tags = {_OWN_NAMES.get(name, name): value for name, value in tags.items()}
+            if parent is None and self._around is not None:
+                parent = self._around.run_id
             tags |= {PARENT_TAG: parent} if parent else {}
             if resumed is None:
                 self._write_to(client.create_run(self._experiment_id, run_name=run_name[:_NAME_LENGTH], tags=tags))
@@ -117,7 +139,7 @@ class MLflowLogger:
         """Make a run the one that is logged."""
         self._run_id = run.info.run_id
         spool = Path(self.spool or self.folder)
-        self._writes = MLflowWrites(self._client, self._run_id, self._uri(), spool, run.info.start_time)
+        self._opened = MLflowWrites(self._client, self._run_id, self._uri(), spool, run.info.start_time)
 
     def _reopen(self, run_id: str, tags: Mapping[str, str]) -> Collection[str]:
         """Let a run go on, and return the names of the params that it has."""
@@ -174,8 +196,8 @@ class MLflowLogger:
 
     def finalize(self, status: Status) -> None:
         """Close the run."""
-        if self._run_id:
-            self._writes.end(status)
+        if self._opened is not None:
+            self._opened.end(status)
 
     def shared_fit(self, fingerprint: str) -> AbstractContextManager[EarlierFit | None]:
         """Return a block that has an earlier training of a fingerprint, if the store holds one."""
@@ -197,7 +219,7 @@ class MLflowLogger:
 
     def sweep_jobs(self) -> Sequence[SweepJob]:
         """Return the jobs of the open multi-run, which are over, each as it ended last, in their order."""
-        sweeps = MLflowSweeps(self._client)
+        sweeps = MLflowSweeps(self._client or self._open_client())
 
         def ask() -> list[SweepJob]:
             sweeps.end_killed(self._experiment_id, self._run_id)
@@ -270,33 +292,39 @@ class MLflowLogger:
             time.sleep(1)
 
     def _uri(self) -> str:
-        return store_uri(self.tracking_uri, self.folder)
+        return self._store or store_uri(self.tracking_uri, self.folder)
 
     def _open_client(self) -> Any:
-        uri = self._uri()
+        self._store, self._around = self._choose_store()
+        uri = self._store
         with self._opening(), self._first_use(uri):
             self._client = open_client(uri)
-            experiment = self._find_or_create_experiment(uri)
-            self._experiment_id = str(experiment.experiment_id)
-            show_results(self._client, experiment)
+            artifacts = (sqlite_file(uri).parent / "artifacts").resolve().as_uri() if uri.startswith(SQLITE) else None
+            self._experiment_id = find_or_create(self._client, self.experiment_name, self._around, artifacts)
+            show_results(self._client, self._client.get_experiment(self._experiment_id))
         return self._client
+
+    def _choose_store(self) -> tuple[str, ActiveRun | None]:
+        """Return the store to log to, and the active run that the new one is nested under there."""
+        uri, around = store_uri(self.tracking_uri, self.folder), active_run()
+        if around is None or around.is_in(uri):
+            return uri, around
+        if self.tracking_uri is None and VARIABLE not in os.environ and self.folder == _FOLDER:
+            return around.store, around
+        warnings.warn(
+            f"the active run {around.run_id} is in {mask(around.store)}, and this one in {mask(uri)}: it is not nested "
+            "under that one",
+            stacklevel=2,
+        )
+        return uri, None
 
     @contextmanager
     def _opening(self) -> Iterator[None]:
         """Tell in one line that the store cannot be used."""
-        mlflow, uri = import_mlflow(), self._uri()
         try:
             yield
-        except (mlflow.exceptions.MlflowException, OSError, ImportError) as error:
-            if isinstance(error, ImportError):  # SQLAlchemy's, for the library that speaks to the database
-                raise LoggingError(
-                    f"logger.tracking_uri: cannot open {uri} ({one_line(error)}): for PostgreSQL, pip install "
-                    "'snnpipe[postgresql]' and write postgresql+psycopg2://..."
-                ) from error
-            raise LoggingError(
-                f"logger.tracking_uri: cannot open {uri} ({one_line(error)[:300]}): set it to a store that "
-                "answers, or leave it out to log to mlruns/mlflow.db"
-            ) from error
+        except opening_errors() as error:
+            raise cannot_open(self._uri(), given_by(self.tracking_uri, "logger.tracking_uri"), error) from error
 
     @contextmanager
     def _first_use(self, uri: str) -> Iterator[None]:
@@ -311,30 +339,6 @@ class MLflowLogger:
             fcntl.flock(lock, fcntl.LOCK_EX)
             create_sqlite(uri)
             yield
-
-    def _find_or_create_experiment(self, uri: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
-        if (found := self._find_experiment()) is not None:
-            return found
-        artifacts = None
-        if uri.startswith(SQLITE):
-            artifacts = (sqlite_file(uri).parent / "artifacts").resolve().as_uri()
-        try:
-            created = self._client.create_experiment(self.experiment_name, artifact_location=artifacts)
-            return self._client.get_experiment(created)
-        except MlflowException:
-            if (found := self._find_experiment()) is None:  # else another run has created it since
-                raise
-            return found
-
-    def _find_experiment(self) -> Any:
-        found = self._client.get_experiment_by_name(self.experiment_name)
-        if found is not None and found.lifecycle_stage != "active":
-            raise LoggingError(
-                f"experiment_name: {self.experiment_name!r} was deleted in this store: restore it, or give another"
-            )
-        return found
 
 
 def _name(name: str) -> str:

@@ -11,8 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from snnpipe.files import replace_file
+from snnpipe.loggers.store_address import check_address
 
 SQLITE = "sqlite:///"
+VARIABLE = "MLFLOW_TRACKING_URI"
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 _ANSWER_TIMEOUT_S = 5.0
 _ACCESS = (401, 403, 408, 429)
@@ -21,10 +23,24 @@ _BAD_CALLS = ("IntegrityError", "DataError", "ProgrammingError")
 """A database's errors that are the call's fault, by SQLAlchemy's names."""
 
 
-def store_uri(given: str | None = None, folder: str = "mlruns") -> str:
-    """Return what is given, else ``$MLFLOW_TRACKING_URI``, else the SQLite store of a folder."""
-    given = given or os.environ.get("MLFLOW_TRACKING_URI")
-    return given or f"{SQLITE}{Path(folder).resolve()}/mlflow.db"
+def store_uri(given: str | None = None, folder: str = "mlruns", key: str = "logger.tracking_uri") -> str:
+    """Return what is given by a key, else ``$MLFLOW_TRACKING_URI``, else the SQLite store of a folder.
+
+    Raises
+    ------
+    LoggingError
+        If no store of MLflow has such an address.
+    """
+    uri = os.environ.get(VARIABLE) or None if given is None else given
+    if uri is None:
+        return f"{SQLITE}{Path(folder).resolve()}/mlflow.db"
+    check_address(uri, given_by(given, key))
+    return uri
+
+
+def given_by(given: str | None, key: str) -> str:
+    """Return what an address was given by: a key, or the environment."""
+    return VARIABLE if given is None and os.environ.get(VARIABLE) else key
 
 
 def sqlite_file(uri: str) -> Path:
@@ -110,6 +126,13 @@ def import_mlflow() -> Any:
     for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # they print what they raise
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return mlflow
+
+
+def opening_errors() -> tuple[type[Exception], ...]:
+    """Return the kinds of errors that come of a store that cannot be opened."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return import_mlflow().exceptions.MlflowException, SQLAlchemyError, OSError, ImportError, UnicodeError
 
 
 def open_client(uri: str) -> Any:

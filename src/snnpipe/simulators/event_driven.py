@@ -3,6 +3,7 @@
 Axes: b = image of the batch, t = step, n = neuron, c = class.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from snnpipe.cores import cores
 from snnpipe.simulators.base import BuiltInSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
-from snnpipe.simulators.event_kernel import INPUT, OUTPUT, Program, Workspace, aligned, run_images
+from snnpipe.simulators.event_kernel import INPUT, OUTPUT, Program, Workspace, aligned, is_compiled, run_images
 from snnpipe.simulators.event_program import Compiled, compile_program
 from snnpipe.simulators.graph import build_graph
 from snnpipe.simulators.neurons import equation, spike_unit
@@ -104,6 +106,9 @@ class OpenEventDriven:
         carried = len(spans) > 1
         n_state = program.voltage.size + program.refractory.size + int(program.buffer_at[-1])
         state_bn = np.empty((len(stimulus) if carried else 0, n_state), self._settings.precision)
+        if not is_compiled():
+            said = "snnpipe: compiling the event-driven simulator for this machine, which is done once"
+            tqdm.write(said, file=sys.stderr)
         for first, n_steps in spans:
             yield self._chunk(compiled, stimulus, base, state_bn, first, n_steps)
 

@@ -8,6 +8,7 @@ Everything here is compiled once, cached, and runs without Python's lock.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 import llvmlite.binding
@@ -653,3 +654,13 @@ def run_images(
             _copy(state_bn[b, :n_v], w.voltage)
             _copy(state_bn[b, n_v : n_v + n_r], w.refractory)
             _copy(state_bn[b, n_v + n_r :], w.currents)
+
+
+def is_compiled() -> bool:
+    """Whether the kernel is compiled, in this process or in its cache since its source last changed."""
+    kernel: Any = run_images
+    if kernel.signatures:
+        return True
+    source = Path(__file__)
+    indices = Path(kernel.stats.cache_path or "/nowhere").glob(f"{source.stem}.{kernel.__name__}-*.nbi")
+    return any(index.stat().st_mtime >= source.stat().st_mtime for index in indices)

@@ -43,6 +43,19 @@ def merge_durations(config: DictConfig) -> None:
         config.hydra.overrides.hydra.append(f"sweep.durations={durations[:-1]}")
 
 
+def what_varies(config: DictConfig) -> tuple[list[str], int | None]:
+    """Return the keys that a multi-run goes through, and how many jobs it has; None where that is not known before."""
+    words = [*as_overrides(config.hydra.sweeper.get("params") or {}), *told(config.hydra)]
+    latest = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides(words)}
+    swept = [override for override in latest.values() if override.is_sweep_override()]
+    jobs: int | None = 1
+    for override in swept:
+        listed = override.is_choice_sweep() or override.is_range_sweep()
+        jobs = jobs * sum(1 for _ in override.sweep_iterator()) if listed and jobs else None
+    basic = str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
+    return [override.get_key_element().lstrip("+") for override in swept], jobs if basic else None
+
+
 def as_overrides(params: Mapping[str, Any]) -> list[str]:
     """Return what a sweeper's ``params`` ask for as overrides are written."""
     return [f"{key}={'null' if value is None else value}" for key, value in params.items()]

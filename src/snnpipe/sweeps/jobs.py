@@ -37,7 +37,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     """
     from snnpipe.config import build, check, interpolated_keys, resolve
     from snnpipe.describe import command_line
-    from snnpipe.summary import closing_table
+    from snnpipe.sweeps.table import job_line
 
     hydra = HydraConfig.get()
     job = _Job(composed, hydra, Path(hydra.runtime.output_dir))
@@ -70,9 +70,11 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
         print(f"snnpipe: job {job} failed", file=sys.stderr)
         job.record_failure(error, tell(error) == MISTAKE, logged=trainer is not None and trainer.was_logged)
         return None
-    print(closing_table(result), flush=True)
+    overrides, sweep = job.overrides(trainer.simulator.n_steps), composed.sweep
+    answer = SweepJob(overrides, dict(result.metrics))
     output_dir = str(trainer.output_dir)
-    job.keep(job.overrides(trainer.simulator.n_steps), metrics=dict(result.metrics), output_dir=output_dir)
+    print(f"snnpipe: {job_line(job.number, sweep.jobs, answer, list(sweep['keys']), output_dir)}", flush=True)
+    job.keep(overrides, metrics=dict(result.metrics), output_dir=output_dir)
     return result.metrics
 
 
@@ -135,7 +137,7 @@ class _Job:
     """What a job of a multi-run records, in its folder and in the store that keeps the multi-run."""
 
     def __init__(self, composed: DictConfig, hydra: DictConfig, folder: Path):
-        self._folder, self._number = folder, hydra.job.num
+        self._folder, self.number = folder, int(hydra.job.num)
         self._overrides = [mask(override) for override in without_sweep(told(hydra))]
         self._composed, self._parent = composed, composed.sweep.parent
         self._durations: list[int] = list(composed.sweep.durations)
@@ -167,7 +169,7 @@ class _Job:
 
         n_steps = config["simulator"]["n_steps"]
         return chosen_experiment() | {
-            "sweep.job": str(self._number),
+            "sweep.job": str(self.number),
             "sweep.duration": str(n_steps),
             "sweep.overrides": json.dumps(self.overrides(n_steps)),
             "run.fingerprint": run_fingerprint(config),
@@ -249,7 +251,7 @@ class _Job:
             self.keep(self._overrides, error=reason(error), mistake=mistake)
         else:
             with suppress(UserError):  # it may have been the store that failed, and that has been told
-                tags = {"sweep.job": str(self._number), "sweep.overrides": json.dumps(self._overrides)}
+                tags = {"sweep.job": str(self.number), "sweep.overrides": json.dumps(self._overrides)}
                 self._record(self._overrides, tags, error, mistake)
 
     def _record(self, overrides: Sequence[str], tags: Mapping[str, str], error: Exception, mistake: bool) -> None:

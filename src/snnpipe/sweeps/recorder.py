@@ -20,8 +20,9 @@ from snnpipe.errors import ArtifactError, LoggingError, UserError, one_line
 from snnpipe.files import make_folder
 from snnpipe.masking import to_environment
 from snnpipe.protocols import Status, SweepStore
-from snnpipe.sweeps.durations import merge_durations, told
+from snnpipe.sweeps.durations import merge_durations, told, what_varies
 from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep
+from snnpipe.sweeps.repeats import drop_repeats
 from snnpipe.sweeps.results import write_results
 from snnpipe.sweeps.table import sweep_table
 from snnpipe.types import SweepJob
@@ -56,8 +57,14 @@ class _Sweep:
         make_folder(self._folder, "hydra.sweep.dir")
         self._name = str(config.run_name or self._folder.name)
         self._command = command_line(sys.argv[1:])
+        if dropped := drop_repeats(config):
+            print(f"snnpipe: {dropped}", file=sys.stderr)
         identity = _identity(config)
         merge_durations(config)
+        keys, n_jobs = what_varies(config)
+        config.hydra.overrides.hydra.append(f"sweep.keys={keys}")
+        if n_jobs is not None:
+            config.hydra.overrides.hydra.append(f"sweep.jobs={n_jobs}")
         _move_passwords(config)
         try:
             self._store: SweepStore | None = build_sweep_store(config)

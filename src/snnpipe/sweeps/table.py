@@ -28,6 +28,16 @@ def sweep_table(jobs: Sequence[SweepJob]) -> str:
     return "\n".join([rule, *lines, rule])
 
 
+def job_line(number: int, n_jobs: int | None, job: SweepJob, keys: Sequence[str], where: str) -> str:
+    """Return the line that a job ends with: what it was told of some keys, its answers, and where its files are."""
+    names = short_keys(keys)
+    split = (o.lstrip("+").partition("=") for o in job.overrides)
+    told = " ".join(f"{names[key]}={short_value(value)}" for key, _, value in split if key in names) or AS_CONFIGURED
+    ann, snn, drop, latency, _ = _answers(job.metrics)
+    of = "" if n_jobs is None else f" of {n_jobs}"
+    return f"job {number + 1}{of}, {told}: ANN {ann}, SNN {snn}, drop {drop}, latency {latency}, files {where}"
+
+
 def _values(job: SweepJob, keys: Sequence[str]) -> list[str]:
     """Return what a job was told of each key; of one that ran with none of them, that it did."""
     told = {key: short_value(value) for key, _, value in (o.partition("=") for o in job.overrides)}

@@ -1,0 +1,112 @@
+"""Overrides as they have to be typed: quoted for Hydra's grammar, and for a shell around that."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict, read_write
+
+from snnpipe.errors import ConfigError, UserError
+from snnpipe.masking import HIDDEN, VARIABLE
+
+_PASSWORD = re.compile(rf"\$\{{oc\.env:{VARIABLE}\d+\}}")
+
+
+def typed(*words: str) -> str:
+    """Return words as a shell takes them, with stars for the passwords that the command line moved away."""
+    return shlex.join(_PASSWORD.sub(HIDDEN, word) for word in words)
+
+
+def as_text(key: str, value: str) -> str:
+    """Return the override that gives a key a text, whatever its characters.
+
+    In Hydra's double quotes a quote is escaped, and so are backslashes before one and before an interpolation; one that
+    is meant as text is itself escaped.
+    """
+
+    def escaped(found: re.Match[str]) -> str:
+        slashes, special = found.groups()
+        return 2 * slashes + (f"\\{special}" if special else "")
+
+    parts = re.split(f"({_PASSWORD.pattern})", value)
+    parts[::2] = [re.sub(r"(\\*)(\"|\$\{|\Z)", escaped, part) for part in parts[::2]]
+    return f'{key}="{"".join(parts)}"'
+
+
+def shortest_text(key: str, value: str) -> str:
+    """Return the override that gives a key a text: without Hydra's quotes where they are not needed."""
+    plain = f"{key}={value}"
+    try:
+        parsed = OverridesParser.create().parse_override(plain)
+    except (HydraException, ValueError):
+        return as_text(key, value)
+    return plain if not parsed.is_sweep_override() and parsed.value() == value else as_text(key, value)
+
+
+def refusal(override: str, words: Sequence[str]) -> str | None:
+    """Return why a configuration with an override in it is refused for the override's sake; None where it is not.
+
+    The words of the command line are taken with it as far as they are overrides of other keys.
+    """
+    from snnpipe.config import check, interpolated_keys, resolve
+
+    key = key_of(override)
+    others = [word for word in words if _is_override(word) and key_of(word) != key]
+    for beside in (others, []):
+        try:
+            composed = compose_with([*beside, override], words)
+            with read_write(composed), open_dict(composed):
+                del composed["hydra"]
+        except Exception:  # another word may be the mistake
+            continue
+        try:
+            check(resolve(composed), interpolated_keys(composed), trusted=None)
+        except UserError as error:
+            problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+            return next((p for p in problems if re.match(rf"{re.escape(key)}[.:]", p)), None)
+        return None
+    return "it does not compose"
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def compose_with(overrides: Sequence[str], words: Sequence[str]) -> DictConfig:
+    """Return what overrides compose to, with the folders that a command line adds."""
+    folders = ",".join(f"'file://{folder}'" for folder in _added_folders(words))
+    GlobalHydra.instance().clear()
+    with initialize_config_module("snnpipe.conf", version_base="1.3"):
+        composed: DictConfig = compose(
+            "config", overrides=[*overrides, f"hydra.searchpath=[{folders}]"], return_hydra_config=True
+        )
+    return composed
+
+
+def _added_folders(words: Sequence[str]) -> list[Path]:
+    given = [folder for option, folder in pairwise(words) if option in ("--config-dir", "-cd")]
+    given += [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
+    return [Path(folder).absolute() for folder in given]
+
+
+def _is_override(word: str) -> bool:
+    if word.startswith("-") or "=" not in word:
+        return False
+    try:
+        parsed: Any = OverridesParser.create().parse_override(word)
+    except (HydraException, ValueError, RecursionError):
+        return False
+    return not parsed.is_sweep_override()
+
+
+def shown_word(text: str) -> str:
+    """Return a word of the command line as a message shows it, with stars for its passwords."""
+    return repr(_PASSWORD.sub(HIDDEN, text))
