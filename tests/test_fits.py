@@ -105,8 +105,9 @@ def test_a_training_that_fails_is_taken_over(store, tmp_path):
 
 def test_a_training_whose_process_was_killed_is_taken_over(store, tmp_path):
     killed, second = store(), store()
-    for tag, value in (("fingerprint", "a"), ("state", "training"), ("claim", "1"), ("beat", "7")):
-        killed.set_tag(f"fit.{tag}", value)
+    for tag, value in ((mlflow_fits._STATE, "training"), (mlflow_fits._CLAIM, "1"), (mlflow_fits._BEAT, "7")):
+        killed.set_tag(tag, value)
+    killed.set_tag("fit.fingerprint", "a")
     began = time.monotonic()
     with second.shared_fit("a") as found:
         assert found is None

@@ -11,6 +11,8 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+from snnpipe.loggers.mlflow_store import import_mlflow
+
 COLUMNS = (
     "ann/test_accuracy",
     "snn/test_accuracy",
@@ -61,12 +63,11 @@ def show_results(client: Any, experiment: Any) -> bool:
     experiment
         An ``mlflow.entities.Experiment`` of its store.
     """
-    from mlflow.exceptions import MlflowException
-
+    refusals = (import_mlflow().exceptions.MlflowException, OSError)
     there = set(experiment.tags)
     for name, value in _TAGS.items():
         if name not in there:
-            with suppress(MlflowException, OSError):
+            with suppress(*refusals):
                 client.set_experiment_tag(experiment.experiment_id, name, value)
                 there.add(name)
     return _VIEW in there
