@@ -16,6 +16,7 @@ from snnpipe import __version__, signals
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.predictions import Predictions
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
+from snnpipe.checked_data import CheckedData
 from snnpipe.checkpoint import Checkpoint, EarlierFit, check_weight_names
 from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, filter_tags, flatten, run_name, to_yaml
@@ -75,8 +76,7 @@ def _explained(stage: Callable[Concatenate["Trainer", _P], _T]) -> Callable[Conc
         try:
             return stage(trainer, *arguments, **keywords)
         except Exception as error:
-            explain = getattr(trainer.data, "explain", None)
-            if explain is not None and (problem := explain(error)) is not None:
+            if (problem := trainer.data.explain(error)) is not None:
                 raise problem from error
             raise
 
@@ -140,7 +140,7 @@ class Trainer:
         durations: Sequence[int] = (),
         resumed: str | None = None,
     ):
-        self.data = data
+        self.data = CheckedData.of(data)
         self.architecture = architecture
         self.training = training
         self.converter = converter
@@ -151,7 +151,7 @@ class Trainer:
         self.seed = seed
         self.output_dir = Path(output_dir)
         self._parts = {
-            "data": data,
+            "data": self.data.module,
             "model": architecture,
             "training": training,
             "conversion": converter,
@@ -225,6 +225,7 @@ class Trainer:
         """
         self.data.prepare_data()
         self.data.setup()
+        self.data.look()
         spec = self._state.spec = self.data.spec
         start_afresh(self.seed)
         self.model = self.architecture.build(spec)
@@ -239,6 +240,8 @@ class Trainer:
                 "take 'last' or 'mean'"
             )
         self.training.check(self.model)
+        if (check_classes := getattr(self.training, "check_classes", None)) is not None:
+            check_classes(spec)
         self._check_simulator(self.converter.convert(self.model, self.seed))
         self._log.tell("on_prepare_end", self._state)
         return self.model
@@ -262,6 +265,7 @@ class Trainer:
             with self._shared_fit(fingerprint) as earlier:
                 if earlier is None:
                     checkpoint = self.training.fit(model, self.data, self._sink(fingerprint))
+                    checkpoint.require_finite()
                 else:
                     state.trained_by = earlier.run_id
                     checkpoint = earlier.checkpoint
