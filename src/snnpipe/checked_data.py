@@ -7,15 +7,13 @@ import dataclasses
 import inspect
 import math
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from snnpipe.checked_batch import Shapes, clean, graph_of_clean, iterator_of, shapes_of, signature
 from snnpipe.compat import import_tensorflow
-from snnpipe.errors import DataError, UserError, did_you_mean, one_line
+from snnpipe.errors import DataError, UserError, did_you_mean, one_line, place_of
 from snnpipe.types import DataSpec, is_whole
 
 if TYPE_CHECKING:
@@ -245,8 +243,8 @@ class CheckedData:
             size, n_parts = len(batch[0]), len(self._shapes[split])
             if len(batch) != n_parts:
                 raise DataError(
-                    f"{_where(split, i)}: it has {len(batch)} parts, and the first batch {n_parts}: give sample weights "
-                    "with all batches, or with none"
+                    f"{_where(split, i)}: it has {len(batch)} parts, and the first batch {n_parts}: give sample "
+                    "weights with all batches, or with none"
                 )
             if wanted is not None and total + size > wanted and total >= wanted:
                 raise _wrong_count(split, total + size, wanted)
@@ -304,8 +302,7 @@ class CheckedData:
             return batch
 
         exactly = tf.data.experimental.assert_cardinality(math.ceil(n / size))
-        # a filter, so that Keras does not know the length, and so reads until the end, where more are noticed
-        return batches.enumerate().map(whole).apply(exactly).filter(lambda *_: True)
+        return batches.enumerate().map(whole).apply(exactly)
 
     def _maker(self, split: str, method: str = "", *arguments: Any) -> Callable[[], Any]:
         """Return what calls the module for a new stream of a split."""
@@ -376,7 +373,7 @@ class CheckedData:
         if isinstance(error, (UserError, MemoryError)) or type(self.module).__module__.startswith("snnpipe."):
             raise error
         raise DataError(
-            f"data: {self._name}.{what} failed: {type(error).__name__}: {one_line(error)}{_place(error)}"
+            f"data: {self._name}.{what} failed: {type(error).__name__}: {one_line(error)}{place_of(error)}"
         ) from error
 
 
@@ -396,14 +393,3 @@ def _wrong_count(split: str, total: int, wanted: int) -> DataError:
         f"data: the stream of the {split} split ends after {total} images, and DataSpec.{field} is {wanted}: correct "
         f"{field} (without it they are counted), or leave out what drops images, such as drop_remainder{again}"
     )
-
-
-def _place(error: Exception) -> str:
-    """Return where in a user's own file an error came up, if it did."""
-    ours = str(Path(__file__).parent)
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "site-packages" not in frame.filename and not frame.filename.startswith(ours)
-    ]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
