@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.checked_files import checksum_of, read_json, write_json
-from snnpipe.errors import ArtifactError, CheckpointError, ModelError, one_line
+from snnpipe.errors import ArtifactError, CheckpointError, ModelError, TrainingError, one_line
 from snnpipe.files import replace_file
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ class Checkpoint:
         """
         check_weight_names(model)
         return cls({w.name: w.numpy() for w in model.weights}, epochs, dict(metrics or {}))
+
+    def require_finite(self) -> None:
+        """Raise `TrainingError` where a weight is no number, or infinite."""
+        require_finite(self.weights, "after training")
 
     def apply(self, model: "tf_keras.Model", source: str = "the checkpoint") -> None:
         """Set a model's weights.
@@ -150,6 +154,17 @@ class EarlierFit:
 
     run_id: str
     checkpoint: Checkpoint
+
+
+def require_finite(weights: Mapping[str, NDArray[Any]], when: str) -> None:
+    """Raise `TrainingError` where a weight is no number, or infinite; the loss can be finite all the same."""
+    for name, value in weights.items():
+        if value.dtype.kind == "f" and not np.all(np.isfinite(value)):
+            bad = np.asarray(value)[~np.isfinite(value)]
+            raise TrainingError(
+                f"weight {name!r} is {float(bad.flat[0])} {when}, in {bad.size} of {value.size} values: nothing is "
+                "saved; lower training.learning_rate, or scale the images down (data.scaling)"
+            )
 
 
 def check_weight_names(model: "tf_keras.Model") -> None:

@@ -4,8 +4,10 @@ A `UserError` is a mistake that its reader can mend: it ends in one line and exi
 exception is a fault of the program or the machine: exit code 1, its traceback kept with the run.
 """
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 from snnpipe.masking import mask
 
@@ -94,6 +96,17 @@ def root_cause(error: BaseException) -> str:
     while (earlier := error.__cause__ or error.__context__) is not None:
         error = earlier
     return one_line(error)
+
+
+def place_of(error: Exception) -> str:
+    """Return where in a user's own file an error came up, if it did."""
+    ours = str(Path(__file__).parent)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename and not frame.filename.startswith(ours)
+    ]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def as_line(text: object) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.checked_data import CheckedData
 from snnpipe.compat import import_tensorflow
 from snnpipe.errors import SimulationError
 from snnpipe.metrics.evaluation import BatchEvaluation, Evaluation
@@ -51,7 +52,7 @@ class AnnPass:
         right = 0
         loss = 0.0
         classes = []
-        for batch, labels in data.test_dataset().as_numpy_iterator():
+        for batch, labels, *_ in CheckedData.of(data).test_dataset().as_numpy_iterator():
             logits = np.asarray(model.predict_on_batch(batch), np.float64)
             classes.append(np.argmax(logits, axis=-1))
             right += int(np.sum(classes[-1] == labels))
@@ -89,6 +90,7 @@ class TestPass:
     at_once: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.data = CheckedData.of(self.data)
         self.at_once = self.simulator.batch_size
 
     @property
@@ -181,7 +183,7 @@ class TestPass:
     def batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
         """Yield indices, images and labels of the first ``wanted`` test images, batch by batch."""
         done = 0
-        for images, labels in self.data.test_dataset(size).as_numpy_iterator():
+        for images, labels, *_ in self.data.test_dataset(size).as_numpy_iterator():
             n = min(len(images), wanted - done)
             yield range(done, done + n), images[:n], labels[:n]
             done += n

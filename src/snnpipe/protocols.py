@@ -43,14 +43,20 @@ Arrays = Callable[[], Mapping[str, NDArray[Any]]]
 class DataModule(Protocol):
     """A dataset, streamed.
 
-    Datasets yield batches ``(images, labels)``: float32 of shape ``(b, height, width, channels)``
-    and int64 of shape ``(b,)``; the last batch of a split may be short.
+    Datasets yield batches ``(images, labels)``: float32 of shape ``(b, *image_shape)`` and int64 of shape ``(b,)``, the
+    last batch of a split possibly short; sample weights may come third, of shape ``(b,)``. A dataset may be a tf.data
+    one, a Keras sequence, or anything else that yields batches as arrays.
+    `snnpipe.checked_data.CheckedData`, through which a run sees a module, takes other numbers, labels of shape
+    ``(b, 1)``, one-hot labels and images without a channel axis too, and refuses all else before training.
 
     It may have ``explain(error)``, which returns the `DataError` to raise in place of an error that came up while its
-    datasets were used, or None.
+    datasets were used, or None; and ``train_sample()``, training batches in any order, where the first batch of
+    ``train_dataset`` takes long.
     """
 
-    batch_size: int
+    @property
+    def batch_size(self) -> int:
+        """Images of a training batch; an attribute does too."""
 
     @property
     def spec(self) -> DataSpec:
@@ -82,7 +88,10 @@ class Architecture(Protocol):
 
 @runtime_checkable
 class TrainingPath(Protocol):
-    """Trains a model in place."""
+    """Trains a model in place.
+
+    It may have ``check_classes(spec)``, which raises `ConfigError` where a setting names classes that a dataset lacks.
+    """
 
     reuse: bool
 

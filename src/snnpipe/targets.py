@@ -40,6 +40,8 @@ _FAMILIES: dict[str, tuple[str, type]] = {
     "callbacks": ("callback", Callback),
     "logger": ("logger", Logger),
 }
+_SET_LATER = ("spec",)
+"""What a part may have from its set-up on only."""
 _HYDRAS_KEYS: dict[str, Any] = {
     "_args_": list[Any],
     "_partial_": bool,
@@ -212,7 +214,8 @@ def require_family(part: Any, key: str) -> None:
         return
     word, protocol = family
     absent = object()
-    lacking = [n for n in _members(protocol) if inspect.getattr_static(part, n, absent) is absent]
+    needs = [name for name in _members(protocol) if name not in _SET_LATER]
+    lacking = [n for n in needs if inspect.getattr_static(part, n, absent) is absent]
     if lacking:
         raise ConfigError(f"{key}: {_name(type(part))} is no {word}: it lacks {', '.join(lacking)}")
 

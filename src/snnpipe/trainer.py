@@ -17,6 +17,7 @@ from snnpipe.adapt import adapt
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.predictions import Predictions
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
+from snnpipe.checked_data import CheckedData
 from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.compat import start_afresh
 from snnpipe.describe import describe, filter_tags, flatten, run_name, to_yaml
@@ -76,8 +77,7 @@ def _explained(stage: Callable[Concatenate["Trainer", _P], _T]) -> Callable[Conc
         try:
             return stage(trainer, *arguments, **keywords)
         except Exception as error:
-            explain = getattr(trainer.data, "explain", None)
-            if explain is not None and (problem := explain(error)) is not None:
+            if (problem := trainer.data.explain(error)) is not None:
                 raise problem from error
             raise
 
@@ -141,7 +141,7 @@ class Trainer:
         durations: Sequence[int] = (),
         resumed: str | None = None,
     ):
-        self.data = data
+        self.data = CheckedData.of(data)
         self.architecture = architecture
         self.training = training
         self.converter = converter
@@ -152,7 +152,7 @@ class Trainer:
         self.seed = seed
         self.output_dir = Path(output_dir)
         self._parts = {
-            "data": data,
+            "data": self.data.module,
             "model": architecture,
             "training": training,
             "conversion": converter,
@@ -227,6 +227,7 @@ class Trainer:
         """
         self.data.prepare_data()
         self.data.setup()
+        self.data.look()
         spec = self._state.spec = self.data.spec
         start_afresh(self.seed)
         adapted = adapt(self.architecture.build(spec), spec)
@@ -241,6 +242,8 @@ class Trainer:
                 "take 'last' or 'mean'"
             )
         self.training.check(self.model)
+        if (check_classes := getattr(self.training, "check_classes", None)) is not None:
+            check_classes(spec)
         untrained = self.converter.convert(self.model, self.seed)
         self._check_simulator(untrained)
         drawn = np.random.default_rng(self.seed).uniform(-1, 1, (FEW, *spec.image_shape)).astype(np.float32)
@@ -268,6 +271,7 @@ class Trainer:
             with self._shared_fit(fingerprint) as earlier:
                 if earlier is None:
                     checkpoint = self.training.fit(model, self.data, self._sink(fingerprint))
+                    checkpoint.require_finite()
                 else:
                     state.trained_by = earlier.run_id
                     checkpoint = earlier.checkpoint

@@ -171,6 +171,10 @@ class TfdsDataModule:
             examples = _shuffled(examples, self._shuffle_buffer(), self.seed, epoch)
         return self._batches(examples, self.batch_size)
 
+    def train_sample(self) -> "tf.data.Dataset":
+        """Return training batches as they lie in the files: a shuffled stream fills its buffer before the first."""
+        return self._batches(self._examples(self.train_split, 0, self.spec.n_train), self.batch_size)
+
     def validation_dataset(self) -> "tf.data.Dataset | None":
         """Return the validation batches, or None where nothing is held out."""
         if self.spec.n_validation == 0:

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.errors import SimulationError
+from snnpipe.errors import DataError, SimulationError
 from snnpipe.metrics.energy import OperationCounts, energy_metrics
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.outcome import Outcome
@@ -117,7 +117,18 @@ class Evaluation:
         self.counts = Counts.none(self.network, self.durations, self.n_classes)
 
     def batch(self, labels: NDArray[np.int64], ann_classes: NDArray[np.int64]) -> "BatchEvaluation":
-        """Begin a batch, of which the true and the ANN's classes are known."""
+        """Begin a batch, of which the true and the ANN's classes are known.
+
+        Raises
+        ------
+        DataError
+            If they are not one class per image each, of shape ``(b,)``.
+        """
+        if np.ndim(labels) != 1 or np.shape(labels) != np.shape(ann_classes):
+            raise DataError(
+                f"labels of shape {np.shape(labels)} beside the ANN's classes of shape {np.shape(ann_classes)}: both "
+                "must be one class per image, of shape (b,)"
+            )
         return BatchEvaluation(self, labels, ann_classes, ReadoutState(self.readout, self.readout_steps))
 
     def add(self, batch: "BatchEvaluation") -> None:

@@ -8,6 +8,7 @@ from snnpipe.compat import import_tensorflow, import_tf_keras
 from snnpipe.errors import TrainingError
 from snnpipe.native import NativeNetwork
 from snnpipe.protocols import CallbackSink, DataModule
+from snnpipe.training.class_weights import weight_of_each_class
 from snnpipe.training.loop import (
     FitSettings,
     accuracy,
@@ -16,6 +17,7 @@ from snnpipe.training.loop import (
     penalised_layers,
     rate_penalty,
     steps_per_epoch,
+    weights_of,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class KerasTraining(FitSettings):
         Raises
         ------
         TrainingError
-            If the loss becomes infinite or undefined.
+            If the loss or a weight becomes infinite or undefined.
         """
         tensorflow, keras = import_tensorflow(), import_tf_keras()
         penalised = penalised_layers(self.regularizer, model)
@@ -60,8 +62,12 @@ class KerasTraining(FitSettings):
             metrics={logits: [accuracy()]},
         )
 
-        def targets(images: Any, labels: Any) -> Any:
-            return images, {logits: labels} | dict.fromkeys(rates, tensorflow.zeros_like(labels))
+        class_weights = weight_of_each_class(self.class_weights, data.spec)
+
+        def targets(images: Any, labels: Any, *sample_weights: Any) -> Any:
+            wanted = {logits: labels} | dict.fromkeys(rates, tensorflow.zeros_like(labels))
+            of_losses = weights_of(class_weights, labels, sample_weights)
+            return (images, wanted) if of_losses is None else (images, wanted, {logits: of_losses})
 
         epochs, metrics = fit_epochs(
             trained.fit, trained, data, lambda stream: stream.map(targets), self.epochs, callbacks

@@ -3,22 +3,25 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from snnpipe import signals
+from snnpipe.checkpoint import require_finite
 from snnpipe.compat import import_tensorflow, import_tf_keras
 from snnpipe.errors import ConfigError, TrainingError, one_line
 from snnpipe.keras_graph import neuron_layers
 from snnpipe.protocols import CallbackSink, DataModule, Regularizer
 from snnpipe.schema import check_fields
 from snnpipe.training import snapshot
-from snnpipe.types import BatchProgress, FitProgress, NonNegativeInt, PositiveFloat
+from snnpipe.training.class_weights import ClassWeights, weight_of_each_class
+from snnpipe.types import BatchProgress, DataSpec, FitProgress, NonNegativeInt, PositiveFloat
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -51,6 +54,8 @@ class FitSettings:
         Learning rate at the last step, as a share of the first.
     loss
         ``cross_entropy`` on the logits, or ``mean_squared_error`` to the one-hot class.
+    class_weights
+        Weight of the loss of each class's images, by the class's number or name; 1 where it names none. None for none.
     regularizer
         Penalty on firing rates; None, or an empty config, for none.
     reuse
@@ -69,12 +74,17 @@ class FitSettings:
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
     schedule_end: PositiveFloat = 0.01
     loss: Literal["cross_entropy", "mean_squared_error"] = "cross_entropy"
+    class_weights: ClassWeights = None
     regularizer: Annotated[Any, AfterValidator(_is_regularizer)] = None
     reuse: bool = True
     resume: bool | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
+
+    def check_classes(self, spec: DataSpec) -> None:
+        """Raise `ConfigError` where ``class_weights`` names a class that a dataset does not have."""
+        weight_of_each_class(self.class_weights, spec)
 
     def make_optimizer(self, steps_per_epoch: int = 1) -> "tf_keras.optimizers.Optimizer":
         """Return the optimizer for a training with so many steps an epoch.
@@ -115,18 +125,42 @@ def steps_per_epoch(data: DataModule) -> int:
     return math.ceil(data.spec.n_train / data.batch_size)
 
 
+PADDING = -1
+"""Label of what fills up a short batch, and is no image."""
+
+
 def logits_loss(kind: str, n_classes: int) -> "tf_keras.losses.Loss":
     """Return the loss of an image's logits; logits over time count at their last step."""
     tf = import_tensorflow()
 
     class LogitsLoss(import_tf_keras().losses.Loss):  # type: ignore[misc]  # Keras comes in at run time
         def call(self, labels: Any, logits: Any) -> Any:
-            labels, logits = _flat(labels), _last_step(logits)
+            labels, logits = tf.maximum(flat(labels), 0), _last_step(logits)  # padding's loss has weight 0
             if kind == "cross_entropy":
                 return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             return tf.reduce_mean(tf.square(logits - tf.one_hot(labels, n_classes)), axis=-1)
 
     return LogitsLoss(name=kind)
+
+
+def weights_of(
+    class_weights: NDArray[np.float32] | None, labels: Any, sample_weights: Sequence[Any]
+) -> "tf.Tensor | None":
+    """Return the weights of a batch's losses, shape ``(b,)``; None where neither class nor sample has one.
+
+    Parameters
+    ----------
+    class_weights
+        One per class.
+    labels
+        Of the batch.
+    sample_weights
+        What comes after the labels in the stream: nothing, or the samples' weights.
+    """
+    if class_weights is None:
+        return sample_weights[0] if sample_weights else None
+    weights = import_tensorflow().gather(class_weights, flat(labels))
+    return weights * sample_weights[0] if sample_weights else weights
 
 
 def rate_penalty(regularizer: Regularizer, scale: float) -> "tf_keras.losses.Loss":
@@ -141,19 +175,21 @@ def rate_penalty(regularizer: Regularizer, scale: float) -> "tf_keras.losses.Los
 
 
 def accuracy() -> "tf_keras.metrics.Metric":
-    """Return the share of images classified rightly; an image with weight 0 is padding."""
+    """Return the share of images classified rightly; one with the label `PADDING` is none. Weights do not count."""
     tf = import_tensorflow()
 
     class Accuracy(import_tf_keras().metrics.Mean):  # type: ignore[misc]
         def update_state(self, labels: Any, logits: Any, sample_weight: Any = None) -> Any:
-            right = tf.argmax(_last_step(logits), axis=-1) == _flat(labels)
-            real = None if sample_weight is None else tf.cast(tf.reshape(sample_weight, (-1,)) > 0, tf.float32)
+            labels = flat(labels)
+            right = tf.argmax(_last_step(logits), axis=-1) == labels
+            real = tf.cast(labels != PADDING, tf.float32)
             return super().update_state(tf.cast(right, tf.float32), sample_weight=real)
 
     return Accuracy(name="accuracy")
 
 
-def _flat(labels: Any) -> Any:
+def flat(labels: Any) -> Any:
+    """Return labels as int64 of shape ``(b,)``."""
     tf = import_tensorflow()
     return tf.cast(tf.reshape(labels, (-1,)), tf.int64)
 
@@ -212,7 +248,7 @@ def fit_epochs(
     Raises
     ------
     TrainingError
-        If the loss becomes infinite or undefined.
+        If the loss or a weight becomes infinite or undefined.
     """
     with signals.held():  # until a point that another process can go on from; and TensorFlow might lose it
         validation = data.validation_dataset()
@@ -241,6 +277,7 @@ def fit_epochs(
             logs = {name: values[-1] for name, values in history.history.items()}
             n_images = data.spec.n_train - done * data.batch_size
             metrics = epoch_metrics(logs, time.perf_counter() - began, n_images)
+            require_finite({weight.name: weight.numpy() for weight in model.weights}, f"after epoch {epoch + 1}")
             progress = FitProgress(epoch + 1, epochs, metrics)
             if sink.epoch_end(progress, functools.partial(snapshot.take, model, midway=False)):
                 return epoch + 1, metrics

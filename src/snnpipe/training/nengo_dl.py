@@ -15,7 +15,9 @@ from snnpipe.keras_graph import functional, neuron_layers, nodes
 from snnpipe.layer_values import per_layer
 from snnpipe.native import NativeNetwork
 from snnpipe.protocols import CallbackSink, DataModule
+from snnpipe.training.class_weights import weight_of_each_class
 from snnpipe.training.loop import (
+    PADDING,
     FitSettings,
     accuracy,
     fit_epochs,
@@ -23,6 +25,7 @@ from snnpipe.training.loop import (
     penalised_layers,
     rate_penalty,
     steps_per_epoch,
+    weights_of,
 )
 from snnpipe.types import Neuron, Scale
 
@@ -180,35 +183,51 @@ class NengoDLTraining(FitSettings):
             optimizer=self.make_optimizer(steps_per_epoch(data)),
             loss=losses,
             loss_weights={name: 1.0 if name == logits else self.regularizer.weight for name in losses},
-            weighted_metrics={logits: [accuracy()]},
+            metrics={logits: [accuracy()]},
         )
 
+        class_weights = weight_of_each_class(self.class_weights, data.spec)
+
         def batches(stream: "tf.data.Dataset") -> "tf.data.Dataset":
-            return stream.map(_for_nengo_dl(data.batch_size, image, constants, list(losses)))
+            return stream.map(_for_nengo_dl(data.batch_size, image, constants, logits, list(penalised), class_weights))
 
         return fit_epochs(simulator.fit, simulator.keras_model, data, batches, self.epochs, callbacks)
 
 
-def _for_nengo_dl(batch_size: int, image: str, constants: dict[str, NDArray[np.float32]], outputs: list[str]) -> Any:
+def _for_nengo_dl(
+    batch_size: int,
+    image: str,
+    constants: dict[str, NDArray[np.float32]],
+    logits: str,
+    rates: list[str],
+    class_weights: NDArray[np.float32] | None,
+) -> Any:
     """Return what makes a batch ``(images, labels)`` one that NengoDL's Keras model takes.
 
     NengoDL wants one time step, its constant inputs (a bias is a weight on a constant 1), and the same
     number of images in each batch. A short batch is filled up with images of weight 0; the others'
-    weight is raised so that the mean over the batch stays the mean over its real images.
+    weight is raised so that the mean over the batch stays the mean over its real images. The weights of samples and
+    classes are of the logits' loss alone.
     """
     tf = import_tensorflow()
 
-    def convert(images: Any, labels: Any) -> Any:
+    def convert(images: Any, labels: Any, *sample_weights: Any) -> Any:
         real = tf.shape(images)[0]
         missing = batch_size - real
         flat = tf.reshape(images, (real, int(np.prod(images.shape[1:]))))
         inputs = {image: tf.ensure_shape(tf.pad(flat, [[0, missing], [0, 0]])[:, None], (batch_size, 1, flat.shape[1]))}
         inputs |= {name: tf.tile(value[None, None], (batch_size, 1, 1)) for name, value in constants.items()}
         inputs["n_steps"] = tf.ones((batch_size, 1), tf.int32)
-        labels = tf.ensure_shape(tf.pad(labels, [[0, missing]])[:, None, None], (batch_size, 1, 1))
-        weight = tf.fill((real,), batch_size / real)
-        weight = tf.ensure_shape(tf.pad(tf.cast(weight, tf.float32), [[0, missing]]), (batch_size,))
-        return inputs, dict.fromkeys(outputs, labels), dict.fromkeys(outputs, weight)
+
+        def filled(weight: Any) -> Any:
+            return tf.ensure_shape(tf.pad(weight, [[0, missing]]), (batch_size,))
+
+        weight = tf.fill((real,), tf.cast(batch_size / real, tf.float32))
+        own = weights_of(class_weights, labels, sample_weights)
+        weights = dict.fromkeys(rates, filled(weight)) | {logits: filled(weight if own is None else weight * own)}
+        labels = tf.pad(labels, [[0, missing]], constant_values=PADDING)[:, None, None]
+        labels = tf.ensure_shape(labels, (batch_size, 1, 1))
+        return inputs, dict.fromkeys([logits, *rates], labels), weights
 
     return convert
 

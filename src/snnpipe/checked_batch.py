@@ -1,0 +1,298 @@
+"""What a data module's streams and their batches must be, and what is made of those that are nearly so.
+
+Axes: b = image of the batch, c = class.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.errors import DataError
+from snnpipe.types import DataSpec
+
+Shapes = tuple[tuple[int, ...], ...]
+"""Of a batch's images, labels and, where there are some, sample weights, each without the batch."""
+
+_ELEMENT = "(images, labels), or (images, labels, sample weights)"
+_NUMBERS, _WHOLE = "buif", "bui"
+
+
+def iterator_of(stream: Any, method: str) -> Iterator[Any]:
+    """Return the batches of what a data module's method returned as an iterator.
+
+    Raises
+    ------
+    DataError
+        If it is no stream of batches.
+    """
+    cure = "tf.data.Dataset.from_tensor_slices((images, labels)).batch(self.batch_size)"
+    if isinstance(stream, tuple) and len(stream) in (2, 3) and all(hasattr(part, "shape") for part in stream):
+        raise DataError(f"data: {method} returned whole arrays: return batches, such as {cure}")
+    is_sequence = hasattr(stream, "__len__") and hasattr(stream, "__getitem__")
+    no_batches = isinstance(stream, (str, bytes, Mapping)) or hasattr(stream, "dtype")
+    if no_batches or not (is_sequence or hasattr(stream, "__iter__")):
+        raise DataError(
+            f"data: {method} returned a {type(stream).__name__}: return a stream of batches (images, labels), such as "
+            f"{cure}"
+        )
+    return (stream[i] for i in range(len(stream))) if is_sequence else iter(stream)
+
+
+def parts_of(element: Any, where: str) -> list[NDArray[Any]]:
+    """Return what a stream yields as arrays: images, labels and, where there are some, sample weights.
+
+    Raises
+    ------
+    DataError
+        If it is something else.
+    """
+    if isinstance(element, Mapping):
+        keys = list(element)
+        pair = f"row[{keys[0]!r}], row[{keys[1]!r}]" if len(keys) > 1 else 'row["image"], row["label"]'
+        raise DataError(
+            f"{where}: it is a mapping with {', '.join(map(repr, keys))}: yield {_ELEMENT}, which "
+            f".map(lambda row: ({pair})) makes of it"
+        )
+    if not isinstance(element, (tuple, list)):
+        raise DataError(f"{where}: it is {_what(element)}: yield {_ELEMENT}")
+    given = list(element)
+    if len(given) == 3 and given[2] is None:
+        given = given[:2]
+    if len(given) not in (2, 3):
+        raise DataError(f"{where}: it has {len(given)} parts: yield {_ELEMENT}")
+    for part, name in zip(given, ("images", "labels", "weights"), strict=False):
+        if isinstance(part, (Mapping, tuple)):
+            raise DataError(f"{where}: its {name} are {_what(part)}: yield {_ELEMENT}, each of them one array")
+    return [_array(part, where, name) for part, name in zip(given, ("images", "labels", "weights"), strict=False)]
+
+
+def clean(element: Any, spec: DataSpec, where: str) -> tuple[NDArray[Any], ...]:
+    """Return a batch as the rest of the program takes it.
+
+    Parameters
+    ----------
+    element
+        What a stream yields.
+    spec
+        Of the dataset.
+    where
+        The split and the batch, for a message.
+
+    Returns
+    -------
+    images
+        float32, of shape ``(b, *image_shape)``.
+    labels
+        int64, of shape ``(b,)``.
+    weights
+        float32, of shape ``(b,)``; only where the stream has sample weights.
+
+    Raises
+    ------
+    DataError
+        If the batch cannot be taken; the message names the value and the cure.
+    """
+    parts = parts_of(element, where)
+    if np.ndim(parts[1]) == 0 or np.shape(parts[0]) == spec.image_shape:
+        raise DataError(
+            f"{where}: it is one image of shape {np.shape(parts[0])} with its label, and no batch: make batches, as "
+            "with .batch(self.batch_size)"
+        )
+    images, labels = _images(parts[0], spec, where), _labels(parts[1], spec, where)
+    _same_length(images, labels, "labels", where)
+    if len(parts) == 2:
+        return images, labels
+    weights = _weights(parts[2], where)
+    _same_length(images, weights, "sample weights", where)
+    return images, labels, weights
+
+
+def shapes_of(element: Any, where: str) -> Shapes:
+    """Return the shapes of a stream's arrays, which later batches must have too."""
+    return tuple(np.shape(part)[1:] for part in parts_of(element, where))
+
+
+def graph_of_clean(spec: DataSpec, shapes: Shapes) -> Any:
+    """Return `clean` as TensorFlow's operations, for batches whose shapes are known; it fails where `clean` raises."""
+    from snnpipe.compat import import_tensorflow
+
+    tf = import_tensorflow()
+
+    def require(*conditions: Any) -> None:
+        for condition in conditions:
+            tf.debugging.Assert(tf.reduce_all(condition), ["a batch that is none"])
+
+    def convert(*element: Any) -> Any:
+        images, labels, *weights = (
+            tf.ensure_shape(part, (None, *shape)) for part, shape in zip(element, shapes, strict=True)
+        )
+        images = tf.reshape(tf.cast(images, tf.float32), (-1, *spec.image_shape))
+        # `Assert` and not `check_numerics`, for which TensorFlow's determinism takes all parallelism out of a stream
+        require(tf.math.is_finite(images))
+        if shapes[1] == (spec.n_classes,):
+            labels = tf.cast(labels, tf.float32)
+            require((labels == 0) | (labels == 1), tf.reduce_sum(labels, axis=1) == 1)
+            classes = tf.argmax(labels, axis=1)
+        else:
+            labels = tf.reshape(labels, (-1,))
+            classes = tf.cast(labels, tf.int64)
+            require(classes >= 0, classes < spec.n_classes)
+            if labels.dtype.is_floating:
+                require(tf.cast(classes, labels.dtype) == labels)
+        require(tf.shape(images)[0] == tf.shape(classes)[0])
+        if not weights:
+            return images, classes
+        weight = tf.cast(tf.reshape(weights[0], (-1,)), tf.float32)
+        require(tf.math.is_finite(weight), weight >= 0, tf.shape(weight)[0] == tf.shape(images)[0])
+        return images, classes, weight
+
+    return convert
+
+
+def signature(spec: DataSpec, shapes: Shapes) -> Any:
+    """Return TensorFlow's description of what `clean` returns."""
+    from snnpipe.compat import import_tensorflow
+
+    tf = import_tensorflow()
+    found = (tf.TensorSpec((None, *spec.image_shape), tf.float32), tf.TensorSpec((None,), tf.int64))
+    return found if len(shapes) == 2 else (*found, tf.TensorSpec((None,), tf.float32))
+
+
+# ---------------------------------------------------------------------- arrays
+
+
+def _array(part: Any, where: str, name: str) -> NDArray[Any]:
+    """Return what stands for an array in NumPy, TensorFlow or PyTorch as one."""
+    try:
+        found = np.asarray(part.numpy() if hasattr(part, "numpy") else part)
+        if found.dtype == object and name == "images" and not isinstance(found.flat[0], (str, bytes)):
+            found = np.stack([np.asarray(image, np.float32) for image in found])
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{where}: its {name} make no array: give numbers, and each of them the same shape") from error
+    return found.astype(np.float32) if found.dtype.name == "bfloat16" else found  # which is no kind of NumPy's own
+
+
+def _what(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" if shape is None else f"one array of shape {tuple(shape)}"
+
+
+def _first_of(values: NDArray[Any]) -> Any:
+    """Return the first value, text as text."""
+    first = values.ravel()[0] if values.size else None
+    return first.decode(errors="replace") if isinstance(first, bytes) else first
+
+
+def _same_length(images: NDArray[Any], others: NDArray[Any], name: str, where: str) -> None:
+    if len(images) != len(others):
+        raise DataError(f"{where}: it has {len(images)} images and {len(others)} {name}: give one for each image")
+
+
+def _not_finite(values: NDArray[Any]) -> tuple[int, float] | None:
+    """Return the row and value of the first that is no number or infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(values)):
+            return None
+    rows, *_ = np.nonzero(~np.isfinite(values.reshape(len(values), -1)))
+    if not len(rows):
+        return None
+    row = values[rows[0]].ravel()
+    return int(rows[0]), float(row[~np.isfinite(row)][0])
+
+
+def _images(images: NDArray[Any], spec: DataSpec, where: str) -> NDArray[np.float32]:
+    if images.dtype.kind not in _NUMBERS:
+        raise DataError(f"{where}: its images are no numbers, but {_first_of(images)!r}: decode them to pixels")
+    want, got = spec.image_shape, images.shape[1:]
+    if want not in (got, (*got, 1)):
+        raise DataError(
+            f"{where}: its images have shape {got}, and DataSpec.image_shape is {want}: {_shape_cure(got, want)}"
+        )
+    with np.errstate(over="ignore"):
+        found = images.astype(np.float32, copy=False).reshape(-1, *want)
+    if bad := _not_finite(found):
+        raise DataError(
+            f"{where}: images[{bad[0]}] has a pixel that is {bad[1]}: leave such images out, or put a number in "
+            "its place (numpy.nan_to_num)"
+        )
+    return found
+
+
+def _shape_cure(got: tuple[int, ...], want: tuple[int, ...]) -> str:
+    if len(got) == 3 and (*got[1:], got[0]) == want:
+        return "their channels come first, and must come last: transpose the images with (0, 2, 3, 1)"
+    if np.prod(got) == np.prod(want):
+        return f"reshape the images to (-1, {', '.join(map(str, want))}), or give image_shape={got}"
+    return f"give image_shape={got}, or images of shape {want}"
+
+
+def _labels(labels: NDArray[Any], spec: DataSpec, where: str) -> NDArray[np.int64]:
+    n = spec.n_classes
+    if labels.dtype.kind not in _NUMBERS:
+        raise DataError(
+            f"{where}: its labels are no numbers, but {_first_of(labels)!r}: give the number of the class, 0 to "
+            f"{n - 1}, such as its place in class_names"
+        )
+    if labels.ndim == 2 and labels.shape[1] == n:
+        return _one_hot(labels, where)
+    if labels.ndim > 2 or (labels.ndim == 2 and labels.shape[1] != 1):
+        raise DataError(
+            f"{where}: its labels have shape {labels.shape}, and n_classes is {n}: give one class per image, of shape "
+            f"({len(labels)},), or one-hot, of shape ({len(labels)}, {n})"
+        )
+    labels = labels.ravel()
+    if bad := _not_finite(labels):
+        raise DataError(f"{where}: labels[{bad[0]}] is {bad[1]}: leave images without a label out")
+    with np.errstate(invalid="ignore"):
+        found = labels.astype(np.int64)
+    if labels.dtype.kind not in _WHOLE and np.any(found != labels):
+        row = int(np.flatnonzero(found != labels)[0])
+        raise DataError(
+            f"{where}: labels[{row}] is {labels[row]:g}: labels are the numbers of classes, 0 to {n - 1}, and whole"
+        )
+    outside = np.flatnonzero((found < 0) | (found >= n))
+    if len(outside):
+        raise DataError(
+            f"{where}: labels[{outside[0]}] is {found[outside[0]]}, and with n_classes={n} labels are 0 to {n - 1}: "
+            f"{_range_cure(found, n)}"
+        )
+    return found
+
+
+def _range_cure(labels: NDArray[np.int64], n: int) -> str:
+    if labels.min() < 0:
+        return "leave images without a label out"
+    if labels.min() >= 1 and labels.max() == n:
+        return "they seem to count from 1: subtract 1"
+    return f"give n_classes={labels.max() + 1}, or number the classes from 0"
+
+
+def _one_hot(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
+    """Return the classes of one-hot labels, shape ``(b, c)``."""
+    ones = np.sum(labels == 1, axis=1)
+    wrong = np.flatnonzero((ones != 1) | np.any((labels != 0) & (labels != 1), axis=1))
+    if len(wrong):
+        row = labels[wrong[0]]
+        shown = ", ".join(f"{value:g}" for value in row[:12]) + (", ..." if len(row) > 12 else "")
+        raise DataError(
+            f"{where}: labels[{wrong[0]}] is ({shown}), and not one-hot: give each image one class (soft "
+            "labels and several classes at once are not taken)"
+        )
+    return np.asarray(np.argmax(labels, axis=1), np.int64)
+
+
+def _weights(weights: NDArray[Any], where: str) -> NDArray[np.float32]:
+    if weights.dtype.kind not in _NUMBERS or weights.ndim > 2 or (weights.ndim == 2 and weights.shape[1] != 1):
+        raise DataError(
+            f"{where}: its sample weights (the third part) are {weights.dtype} of shape {weights.shape}: give one "
+            "number per image, or leave them out"
+        )
+    found = weights.astype(np.float32).reshape(-1)
+    if bad := _not_finite(found):
+        raise DataError(f"{where}: the sample weight of images[{bad[0]}] is {bad[1]}: give a number of 0 or more")
+    if np.any(found < 0):
+        row = int(np.flatnonzero(found < 0)[0])
+        raise DataError(f"{where}: the sample weight of images[{row}] is {found[row]:g}: give a number of 0 or more")
+    return found
