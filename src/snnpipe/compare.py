@@ -34,7 +34,7 @@ _NAMED = 5
 _SHOWN = 6
 _OUTPUT_DIR = "paths.output_dir"
 _OF_EVERY_RUN = (_OUTPUT_DIR, "logger.csv.folder", "logger.mlflow.spool", "run_name", "sweep.parent")
-_TEST_DATA = "test.digest"
+_DATASET, _TEST_DATA = "data.name", "test.digest"
 _CONTENT = ("data.digest", _TEST_DATA, "model.digest", "source.digest", "conversion.digest")
 _SOURCES = ("snnpipe.version", "git.commit", *_CONTENT)
 _BEYOND_CHANCE = 0.05
@@ -261,13 +261,20 @@ def _chance(run: _Run, first: _Run) -> Iterator[str]:
 def _of_the_same_images(run: _Run, first: _Run) -> tuple[NDArray[np.int64], Predictions, Predictions] | None:
     """Return the labels of the images that two runs were both shown, and both runs' classes."""
     ours, theirs = run.predictions, first.predictions
-    test_data = run.settings.get(_TEST_DATA, UNKNOWN)
-    if ours is None or theirs is None or test_data == UNKNOWN or test_data != first.settings.get(_TEST_DATA):
+    if ours is None or theirs is None or not _of_the_same_data(run, first):
         return None
     images = min(len(ours.label_i), len(theirs.label_i))
     if not np.array_equal(ours.label_i[:images], theirs.label_i[:images]):
         return None
     return ours.label_i[:images], ours, theirs
+
+
+def _of_the_same_data(run: _Run, first: _Run) -> bool:
+    """Whether two runs had the same test data: by its content, or where neither has a digest of it by its name."""
+    contents = [one.settings.get(_TEST_DATA) for one in (run, first)]
+    if contents == [None, None]:
+        return run.settings.get(_DATASET) == first.settings.get(_DATASET)
+    return contents[0] == contents[1] != UNKNOWN
 
 
 def _intervals(run: _Run, first: _Run) -> str:

@@ -12,7 +12,7 @@ from snnpipe.identity import without_address
 from snnpipe.masking import masked
 from snnpipe.types import DataSpec
 
-_FORMAT = 2
+_FORMAT = 1
 _FIT_PARTS = ("data", "model", "training")
 _FIT_PACKAGES = ("snnpipe", "tensorflow", "tf-keras", "nengo", "nengo-dl", "numpy")
 _NOT_THE_RESULT = {"run_id", "run_name", "experiment_name", "logger", "paths", "sweep"}
@@ -45,7 +45,8 @@ def fit_fingerprint(
     content
         Digests of what the configuration only names (`snnpipe.content.Content.of_the_fit`).
     """
-    content = {"data": spec.digest, **(content or {})}
+    content = dict(content or {})
+    data = content.pop("data", spec.digest)
     parts: dict[str, Any] = {}
     for name in _FIT_PARTS:
         node = config.get(name) or {}
@@ -56,11 +57,11 @@ def fit_fingerprint(
             "format": _FORMAT,
             "seed": config.get("seed"),
             "parts": parts,
-            "dataset": [spec.name, spec.version, spec.n_train, spec.n_validation],
-            "content": content,
+            "dataset": [spec.name, spec.version, data, spec.n_train, spec.n_validation],
             "packages": {name: installed_version(name) for name in _FIT_PACKAGES},
             "sources": dict(sorted(_sources(parts))),
         }
+        | content
     )
 
 

@@ -31,7 +31,7 @@ _OF_CLASSES = {
     *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__annotate__"),
     *("__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__", "__protocol_attrs__"),
     *("__dataclass_fields__", "__dataclass_params__", "__match_args__", "__firstlineno__", "__static_attributes__"),
-    *("__non_callable_proto_members__", "__annotations_cache__", "__annotate_func__"),
+    *("__non_callable_proto_members__", "__annotations_cache__", "__slotnames__", "__annotate_func__"),
 }
 """Attributes of a class that say nothing of what it does."""
 _CACHES = {"_FrozenObject__argreprs"}
@@ -109,11 +109,6 @@ def _new_hash() -> Any:
     return hashlib.blake2b(digest_size=SIZE)
 
 
-@functools.cache
-def _distributions() -> Mapping[str, list[str]]:
-    return importlib.metadata.packages_distributions()
-
-
 def _package_of(module: str) -> str | None:
     """Return the package that a module belongs to, with its version; None for a user's own module."""
     top = module.partition(".")[0]
@@ -128,7 +123,10 @@ def _package_of(module: str) -> str | None:
 
 @functools.cache
 def _installed(top: str) -> str | None:
-    names = sorted(set(_distributions().get(top, ())))
+    try:
+        return f"{top} {importlib.metadata.version(top)}"
+    except importlib.metadata.PackageNotFoundError:  # sklearn, for one, is called scikit-learn there
+        names = sorted(set(importlib.metadata.packages_distributions().get(top, ())))
     return " ".join(f"{name} {importlib.metadata.version(name)}" for name in names) or None
 
 
