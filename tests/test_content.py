@@ -25,7 +25,7 @@ from snnpipe import (
 )
 from snnpipe.compat import start_afresh
 from snnpipe.content import content_of, fit_data_digest, model_digest, row_digests
-from snnpipe.content import test_data_digest as test_digest
+from snnpipe.content import test_data_digest as digest_of_test
 from snnpipe.data import prepared_files
 from snnpipe.errors import DataError, UserError
 from snnpipe.identity import UnknowableError
@@ -47,7 +47,9 @@ def own(command, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "own_pictures", raising=False)
 
     def run(*overrides: str):
-        return command("--config-dir", str(folder / "conf"), *own_parts.FAST, *overrides)
+        options = [word for word in overrides if word.startswith("-")]
+        settings = [word for word in overrides if not word.startswith("-")]
+        return command("--config-dir", str(folder / "conf"), *options, *own_parts.FAST, *settings)
 
     yield run, folder
     sys.modules.pop("own_pictures", None)
@@ -56,7 +58,7 @@ def own(command, tmp_path, monkeypatch):
 def client():
     from mlflow import MlflowClient
 
-    return MlflowClient("sqlite:///mlruns/mlflow.db")
+    return MlflowClient(f"sqlite:///{Path.cwd()}/mlruns/mlflow.db")
 
 
 def runs():
@@ -154,6 +156,7 @@ def test_where_the_data_cannot_be_known_nothing_is_shared_and_that_is_said(own):
     assert "nobody can know whether its training data is still the same" in line
 
 
+@pytest.mark.slow  # six runs
 def test_a_multi_run_that_resumes_runs_jobs_of_other_data_again(own):
     run, folder = own
     grid = ("-m", "conversion.synapse=null,0.005", "sweep.resume=true")
@@ -297,11 +300,11 @@ def test_the_digest_of_test_images_does_not_depend_on_their_batches(pictures):
     for size in (1, 7, 64):
         data = pictures(batch_size=size)
         data.setup()
-        digests.append(test_digest(data))
+        digests.append(digest_of_test(data))
     assert len(set(digests)) == 1
     other = pictures(own_parts.pictures(swapped=slice(191, 192)))
     other.setup()
-    assert test_digest(other) != digests[0]
+    assert digest_of_test(other) != digests[0]
 
 
 def test_sample_weights_are_part_of_a_batch():
@@ -318,7 +321,7 @@ def test_streams_that_cannot_be_known(pictures):
         fit_data_digest(data)
     data.test_dataset = data.train_dataset
     with pytest.raises(DataError, match=r"test_dataset\(\) gives other batches"):
-        test_digest(data)
+        digest_of_test(data)
     data = pictures()
     data.setup()
     data.train_dataset = lambda epoch: 1 / 0
@@ -338,7 +341,7 @@ def test_a_digest_that_the_data_module_answers_for_is_taken(pictures):
         def train_dataset(self, epoch=0):
             raise AssertionError("asked for its batches")
 
-    assert fit_data_digest(Given("")) == test_digest(Given("")) == "mine"
+    assert fit_data_digest(Given("")) == digest_of_test(Given("")) == "mine"
 
 
 def test_prepared_files_count_by_their_bytes(digits, data_dir, tmp_path):

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from snnpipe.errors import one_line
+
 SIZE = 16
 """Of a digest, in bytes."""
 
@@ -60,13 +62,12 @@ def digest_of(value: Any, without: Collection[str] = ()) -> str:
     walk = _Walk(frozenset(without))
     try:
         return walk.digest(value).hex()
+    except UnknowableError:
+        raise
     except RecursionError:
         raise UnknowableError(f"{walk.place()} is nested too deeply") from None
-
-
-def array_digest(array: Any) -> str:
-    """Return a digest of an array's shape, type and bytes, in hexadecimal."""
-    return digest_of(np.asarray(array))
+    except Exception as error:  # whatever an object of the user's own does when it is looked at
+        raise UnknowableError(f"{walk.place()} cannot be read ({one_line(error)[:200]})") from error
 
 
 def has_address(text: str) -> bool:
@@ -83,11 +84,6 @@ def qualified_name(thing: Any) -> str:
     """Return the dotted name of a class or function."""
     name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None) or type(thing).__qualname__
     return f"{getattr(thing, '__module__', None) or type(thing).__module__}.{name}"
-
-
-def is_own(module: str | None) -> bool:
-    """Whether a module is the user's own: neither Python's nor of an installed package."""
-    return _package_of(module or "") is None
 
 
 def file_digest(path: Path) -> str:
