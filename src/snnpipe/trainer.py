@@ -9,6 +9,7 @@ from math import gcd
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -590,7 +591,7 @@ class Trainer:
     def _recorded(self, spec: DataSpec) -> DataSpec:
         """Return a spec as it is recorded: with a name, a source, and the digest of what the data holds."""
         source = spec.source or qualified_name(type(self._parts["data"]))
-        kind = spec.source_type or ("local" if spec.source else "code")
+        kind = spec.source_type or (urlsplit(spec.source).scheme or "local" if spec.source else "code")
         digest = self.content.of_the_data
         return replace(spec, name=self.dataset_name, source=source, source_type=kind, digest=digest)
 
