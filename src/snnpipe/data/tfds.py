@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -155,8 +155,6 @@ class TfdsDataModule:
                 source_type="tensorflow_datasets",
             ),
         }
-        digests = self.digests()
-        self._opened["spec"] = replace(self.spec, digest=f"{digests['fit'][:8]}{digests['test'][:8]}")
         self._opened["scaling"] = self._divisor_and_shift()
 
     @property
@@ -189,8 +187,8 @@ class TfdsDataModule:
         try:
             digests = prepared_files_digests({path for path, _ in places})
         except OSError as error:
-            folder = str(self._opened["builder"].data_dir)
-            raise DataError(_damaged(str(error.filename), error.strerror or "unreadable", folder)) from error
+            problem = "it is not there" if isinstance(error, FileNotFoundError) else error.strerror or "unreadable"
+            raise DataError(_damaged(str(error.filename), problem, str(self._opened["builder"].data_dir))) from error
         return hashlib.sha256(json.dumps([(digests[path], skip) for path, skip in places]).encode()).hexdigest()[:32]
 
     def train_dataset(self, epoch: int = 0) -> "tf.data.Dataset":
