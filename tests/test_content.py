@@ -112,8 +112,8 @@ def test_a_deleted_run_is_not_finished_already(own):
     assert "was deleted in this store" in line and f"mlflow runs restore --run-id {finished.info.run_id}" in line
     result = run("run_id=mine")
     assert result.code == 0 and "finished already" not in result.out
-    (anew,) = runs()
-    assert anew.info.run_id != finished.info.run_id and anew.data.tags["fit.reused"] == "false"
+    (begun,) = runs()
+    assert begun.info.run_id != finished.info.run_id and begun.data.tags["fit.reused"] == "false"
 
 
 def save_weights(path: Path, sign: float) -> None:
