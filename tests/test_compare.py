@@ -15,12 +15,14 @@ BASE = {"ann/test_accuracy": 0.99, "snn/agreement": 0.97, "snn/mean_rate_hz": 70
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def log(folder, name, *, right, of=1000, params=None, artifact=None, **metrics):
+def log(folder, name, *, right, of=1000, params=None, artifact=None, digest=None, **metrics):
     from snnpipe.metrics.intervals import wilson_interval
 
     low, high = wilson_interval(right, of)
     logger = MLflowLogger(folder=str(folder))
     logger.start(name, {"seed": 0, "logger.csv.folder": name} | (params or {}), {"data": name, "git.commit": COMMIT})
+    if digest is not None:
+        logger.set_tag("test.digest", digest)
     found = {"snn/test_accuracy": right / of, "snn/accuracy_drop": 0.99 - right / of}
     if artifact is not None:
         logger.log_artifact(artifact, "tables")
@@ -94,7 +96,7 @@ def test_names_and_settings_are_cut_where_they_are_alike(tmp_path, monkeypatch, 
 SCALES = [100, 100, 100, 75, 100, 100], [100, 100, 100, 80, 100, 100]
 
 
-def log_answers(folder, name, snn_wrong, *, ann_wrong=(), of=1000, data="digits", claimed=None):
+def log_answers(folder, name, snn_wrong, *, ann_wrong=(), of=1000, data="digits", claimed=None, digest=None):
     """Log a run that keeps its answers: all right but to some images; or of which its metrics claim something else."""
     label_i = np.arange(of) % 10
     ann_i, snn_i = label_i.copy(), label_i.copy()
@@ -102,7 +104,30 @@ def log_answers(folder, name, snn_wrong, *, ann_wrong=(), of=1000, data="digits"
         found_i[list(wrong)] = 9 - label_i[list(wrong)]
     file = Predictions(label_i, ann_i, snn_i).write(folder / name)
     right = of - len(snn_wrong) if claimed is None else claimed
-    return log(folder / "mlruns", name, right=right, of=of, params={"data.name": data}, artifact=file)
+    return log(folder / "mlruns", name, right=right, of=of, params={"data.name": data}, artifact=file, digest=digest)
+
+
+def test_answers_to_images_of_other_content_are_not_held_against_one_another(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    digests = {"first": "a", "same": "a", "other": "b", "unknown": "unknown", "none": None}
+    ids = [log_answers(tmp_path, name, range(9), digest=digest) for name, digest in digests.items()]
+    ids.append(log_answers(tmp_path, "unknown too", range(9), digest="unknown"))
+
+    def chance(*runs):
+        monkeypatch.setattr(sys, "argv", ["compare", *runs])
+        with pytest.raises(SystemExit):
+            end_with(compare.main)
+        lines = capsys.readouterr().out.splitlines()
+        return [line.strip() for line in lines if " - A: SNN" in line]
+
+    assert chance(*ids[:5]) == [
+        "B - A: SNN, 1,000 images: the same ones are right",
+        "C - A: SNN accuracy is the same",
+        "D - A: SNN accuracy is the same",
+        "E - A: SNN accuracy is the same",
+    ]
+    assert chance(ids[3], ids[5]) == ["B - A: SNN accuracy is the same"]
 
 
 def test_answers_to_the_same_images_tell_more_than_intervals(tmp_path, monkeypatch, capsys):

@@ -100,11 +100,11 @@ def test_trainer_names_no_plugin():
 
 
 @pytest.mark.parametrize(
-    "module", ["masking", "errors", "schema", "types", "files", "checked_files", "layer_values", "describe"]
+    "module", ["masking", "errors", "schema", "types", "files", "checked_files", "identity", "layer_values", "describe"]
 )
 def test_the_base_knows_no_part_above_it(module):
     inside = {name.split(".")[1] for name in imports_of(module) if name.startswith("snnpipe.")}
-    assert inside <= {"masking", "errors", "schema", "types", "files"}
+    assert inside <= {"masking", "errors", "schema", "types", "files", "identity"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--version"]])

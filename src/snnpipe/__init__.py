@@ -1,10 +1,13 @@
 """Train neural networks, convert them to spiking ones, and see what the conversion costs.
 
-Importing this changes nothing and loads nothing heavy: names are loaded when they are used.
+Importing this loads nothing heavy: names are loaded when they are used. It changes one thing: whoever imports
+TensorFlow or NengoDL after it gets them as snnpipe needs them (`snnpipe.import_hook`).
 """
 
 from importlib import import_module
 from typing import Any
+
+from snnpipe import import_hook
 
 __version__ = "0.1.0"
 
@@ -43,6 +46,9 @@ _WHERE = {
 }
 
 __all__ = ["__version__", *_WHERE]
+
+
+import_hook.install()
 
 
 def __getattr__(name: str) -> Any:

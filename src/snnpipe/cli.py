@@ -161,7 +161,7 @@ def _compose_and_run(composed: DictConfig) -> Any:
     from snnpipe.config import build, check, chosen_experiment, interpolated_keys, resolve
     from snnpipe.describe import command_line
     from snnpipe.fingerprint import run_fingerprint
-    from snnpipe.resume import earlier_run
+    from snnpipe.resume import earlier_run, require_same_content
     from snnpipe.summary import closing_table
     from snnpipe.sweeps.jobs import run_job
 
@@ -174,6 +174,8 @@ def _compose_and_run(composed: DictConfig) -> Any:
         earlier = earlier_run(composed, config)
         if earlier is not None and earlier.finished:
             name = config["run_id"] or earlier.run_id
+            trainer = build(config, trusted=None)
+            require_same_content(earlier, config, trainer.content)
             print(f"snnpipe: run {name} is finished already: there is nothing to go on with")
             return earlier.metrics
         if earlier is not None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from snnpipe.artifacts.predictions import NAME, Predictions
 from snnpipe.artifacts.tables import markdown_table, write_csv, write_text
+from snnpipe.content import UNKNOWN
 from snnpipe.errors import ArtifactError, UserError, did_you_mean, one_line
 from snnpipe.files import is_held, make_folder
 from snnpipe.loggers.mlflow_search import search_runs
@@ -33,8 +34,9 @@ _NAMED = 5
 _SHOWN = 6
 _OUTPUT_DIR = "paths.output_dir"
 _OF_EVERY_RUN = (_OUTPUT_DIR, "logger.csv.folder", "logger.mlflow.spool", "run_name", "sweep.parent")
-_SOURCES = ("snnpipe.version", "git.commit")
-_DATASET = "data.name"
+_DATASET, _TEST_DATA = "data.name", "test.digest"
+_CONTENT = ("data.digest", _TEST_DATA, "model.digest", "source.digest", "conversion.digest")
+_SOURCES = ("snnpipe.version", "git.commit", *_CONTENT)
 _BEYOND_CHANCE = 0.05
 
 
@@ -264,12 +266,20 @@ def _chance(run: _Run, first: _Run) -> Iterator[str]:
 def _of_the_same_images(run: _Run, first: _Run) -> tuple[NDArray[np.int64], Predictions, Predictions] | None:
     """Return the labels of the images that two runs were both shown, and both runs' classes."""
     ours, theirs = run.predictions, first.predictions
-    if ours is None or theirs is None or run.settings.get(_DATASET) != first.settings.get(_DATASET):
+    if ours is None or theirs is None or not _of_the_same_data(run, first):
         return None
     images = min(len(ours.label_i), len(theirs.label_i))
     if not np.array_equal(ours.label_i[:images], theirs.label_i[:images]):
         return None
     return ours.label_i[:images], ours, theirs
+
+
+def _of_the_same_data(run: _Run, first: _Run) -> bool:
+    """Whether two runs had the same test data: by its content, or where neither has a digest of it by its name."""
+    contents = [one.settings.get(_TEST_DATA) for one in (run, first)]
+    if contents == [None, None]:
+        return run.settings.get(_DATASET) == first.settings.get(_DATASET)
+    return contents[0] == contents[1] != UNKNOWN
 
 
 def _intervals(run: _Run, first: _Run) -> str:

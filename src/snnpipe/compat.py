@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from snnpipe.cores import cores, threads
-from snnpipe.errors import SnnPipeError
+from snnpipe.errors import ModelError, UserError
 from snnpipe.quiet import without_startup_chatter
 
 TESTED = {"tensorflow": "2.21", "tf-keras": "2.21", "nengo": "4.1", "nengo-dl": "3.6"}
@@ -38,6 +38,16 @@ def choose_keras_2() -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
+def require_keras_2(model: Any) -> None:
+    """Raise `ModelError` where a model is one of Keras 3, which NengoDL does not know."""
+    bases = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    if "keras" in bases:
+        raise ModelError(
+            f"model: {type(model).__name__} is a model of Keras 3, and NengoDL knows those of Keras 2: build it with "
+            "tf_keras in place of keras (import tf_keras as keras)"
+        )
+
+
 @cache
 def import_tensorflow() -> Any:
     """Import TensorFlow with Keras 2 behind ``tf.keras`` and return it.
@@ -47,10 +57,10 @@ def import_tensorflow() -> Any:
     SnnPipeError
         If TensorFlow was already imported with Keras 3.
     """
-    if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
-        raise SnnPipeError(
-            "TensorFlow was imported with Keras 3 before snnpipe could choose Keras 2: set "
-            "TF_USE_LEGACY_KERAS=1 in the environment, or import snnpipe's parts first"
+    if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") not in ("1", "true", "True"):
+        raise UserError(
+            "TensorFlow was imported with Keras 3 before snnpipe could choose Keras 2: import snnpipe before "
+            "tensorflow, keras and nengo_dl, or set TF_USE_LEGACY_KERAS=1 in the environment"
         )
     choose_keras_2()
     _warn_about_versions()
@@ -70,17 +80,21 @@ def import_tf_keras() -> Any:
     return importlib.import_module("tf_keras")
 
 
-@cache
 def import_nengo_dl() -> Any:
-    """Import NengoDL and return it."""
+    """Import NengoDL and return it (`snnpipe.import_hook` has it imported in `as_nengo_dl_needs_it`)."""
+    return importlib.import_module("nengo_dl")
+
+
+@contextmanager
+def as_nengo_dl_needs_it() -> Iterator[None]:
+    """Let NengoDL be imported within the block."""
     tf = import_tensorflow()
     level = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
     with _keras_as_nengo_dl_knows_it(), _gpu_looked_for_in_process(tf), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This version of NengoDL has not been tested with your Nengo")
-        nengo_dl = importlib.import_module("nengo_dl")
+        yield
     if level is not None:  # NengoDL sets it to 1
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = level
-    return nengo_dl
 
 
 @contextmanager

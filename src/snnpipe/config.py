@@ -5,10 +5,7 @@ reported at once, before TensorFlow is imported.
 """
 
 import re
-import secrets
-import time
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +16,7 @@ from pydantic import Field
 
 from snnpipe.describe import flatten
 from snnpipe.errors import ConfigError, did_you_mean, one_line
+from snnpipe.files import new_folder
 from snnpipe.schema import is_node, shown, value_problem
 from snnpipe.targets import TRUSTED, build_node, foreign_parts, locate, node_problems, value_problems
 from snnpipe.types import ExperimentName, Neuron, NonNegativeInt, PositiveFloat, PositiveInt, Seed, Text
@@ -108,8 +106,7 @@ def resolve(composed: DictConfig, output_dir: str | None = None) -> dict[str, An
         config["run_id"] = str(config["run_id"])
     paths = config.get("paths")
     if isinstance(paths, dict) and paths.get("output_dir") is None and isinstance(paths.get("mlruns"), str):
-        unique = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}"
-        folder = output_dir or str(Path(paths["mlruns"]) / "outputs" / unique)
+        folder = output_dir or str(new_folder(paths["mlruns"]))
         paths["output_dir"] = folder
         loggers = config.get("logger")
         for node in loggers.values() if isinstance(loggers, dict) else ():

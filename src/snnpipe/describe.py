@@ -1,14 +1,18 @@
 """A run's settings as text: described, flattened, named."""
 
 import dataclasses
+import functools
 import hashlib
+import inspect
 import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import yaml
 
+from snnpipe.identity import UnknowableError, digest_of, has_address, qualified_name
 from snnpipe.masking import mask
 
 _NAME_LENGTH = 100
@@ -30,17 +34,48 @@ _ORDINARY = {
 
 def describe(value: Any) -> Any:
     """Return a part as plain data: ``_target_`` and its settings, as a config file would build it."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [describe(v) for v in value]
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+        return {"_target_": qualified_name(value)} | _digest_of(value)
     found: dict[str, Any] = {"_target_": f"{type(value).__module__}.{type(value).__qualname__}"}
+    if isinstance(value, functools.partial):
+        arguments = {"_args_": describe(value.args)} if value.args else {}
+        return {"_target_": qualified_name(value.func), "_partial_": True} | arguments | describe(value.keywords)
     if dataclasses.is_dataclass(value):
         fields = [f.name for f in dataclasses.fields(value) if f.init]
         return found | {name: describe(getattr(value, name)) for name in fields}
-    return found | {"repr": repr(value)}
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        shape = [None if n is None else int(n) for n in value.shape]
+        return found | {"shape": shape, "dtype": str(value.dtype)} | _digest_of(value)
+    text = repr(value)
+    if not has_address(text) and "..." not in text:
+        return found | {"repr": text}
+    names = _constructor_names(type(value))
+    if names and all(hasattr(value, name) for name in names):
+        return found | {name: describe(getattr(value, name)) for name in names}
+    return found | _digest_of(value)
+
+
+def _constructor_names(cls: type) -> list[str]:
+    try:
+        return list(inspect.signature(cls).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def _digest_of(value: Any) -> dict[str, str]:
+    """Return a digest of what a value holds as a setting; of a class, and of what cannot be known, none."""
+    try:
+        return {} if isinstance(value, type) else {"digest": digest_of(value)}
+    except UnknowableError:
+        return {}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -100,7 +135,7 @@ def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
-def run_name(config: Mapping[str, Any]) -> str:
+def run_name(config: Mapping[str, Any], dataset: str = "") -> str:
     """Return a name that says what a run is, at most 100 characters long.
 
     Dataset, network, training, neuron, scale, synapse and steps always; other settings where they are not the ordinary.
@@ -108,7 +143,7 @@ def run_name(config: Mapping[str, Any]) -> str:
     """
     conversion, simulator, training = (_node(config, group) for group in ("conversion", "simulator", "training"))
     fitted_at, dt = training.get("scale_firing_rates", 1), simulator.get("dt", _ORDINARY["dt"])
-    tags = filter_tags(config)
+    tags = filter_tags(config, dataset)
     words = [
         tags.get("data"),
         tags.get("model"),
@@ -131,11 +166,15 @@ def run_name(config: Mapping[str, Any]) -> str:
     return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - _DIGITS - 1]}_{_digest(name)}"
 
 
-def filter_tags(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return what runs are looked for by, in a word each: dataset, network, training path and neuron."""
-    conversion = _node(config, "conversion")
+def filter_tags(config: Mapping[str, Any], dataset: str = "") -> dict[str, str]:
+    """Return what runs are looked for by, in a word each: dataset, network, training path and neuron.
+
+    ``dataset`` is the name that the dataset's spec has, where it is known; else the data module's setting ``name``
+    counts, or its class.
+    """
+    conversion, data = _node(config, "conversion"), _node(config, "data")
     found = {
-        "data": _node(config, "data").get("name"),
+        "data": dataset or data.get("name") or _class(data),
         "model": _class(config.get("model")),
         "training": (_class(config.get("training")) or "").removesuffix("Training"),
         "neuron": _neuron(conversion["neuron"]) if "neuron" in conversion else None,

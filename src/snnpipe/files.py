@@ -7,7 +7,9 @@ import errno
 import hashlib
 import os
 import re
+import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -123,6 +125,11 @@ def disk_fault(error: BaseException | None) -> OSError | None:
 def _cannot_write(path: Path, fault: OSError) -> str:
     cure = "make room there" if fault.errno in _NO_ROOM else "make it writable"
     return f"cannot write {path.name} to {path.parent} ({fault.strerror}): {cure}, or take another paths.output_dir"
+
+
+def new_folder(mlruns: str | Path = "mlruns") -> Path:
+    """Return a name, which no other has, of a folder for a run's files; the folder is not made yet."""
+    return Path(mlruns) / "outputs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}"
 
 
 def make_folder(path: Path, key: str) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from snnpipe.compat import installed_version
+from snnpipe.identity import without_address
 from snnpipe.masking import masked
 from snnpipe.types import DataSpec
 
@@ -19,13 +20,17 @@ _NOT_OF_TRAINING = {"reuse", "resume"}
 
 
 def fit_fingerprint(
-    config: Mapping[str, Any], spec: DataSpec, without_effect: Mapping[str, Collection[str]], callbacks: Sequence[Any]
+    config: Mapping[str, Any],
+    spec: DataSpec,
+    without_effect: Mapping[str, Collection[str]],
+    callbacks: Sequence[Any],
+    content: Mapping[str, str] | None = None,
 ) -> str:
     """Return a digest of all that can change what a training ends with.
 
     That is: the seed, the parts ``data``, ``model`` and ``training`` but for the keys that they say have no effect,
-    the callbacks that can end a training, the dataset's identity, the versions of the packages that compute, and the
-    source of classes that are not snnpipe's own.
+    the callbacks that can end a training, the dataset's identity, the versions of the packages that compute, the
+    source of classes that are not snnpipe's own, and the content of data, initial weights and source.
 
     Parameters
     ----------
@@ -37,7 +42,11 @@ def fit_fingerprint(
         Keys of a part that do not change a training (where a dataset lies, how many test images are used).
     callbacks
         Descriptions of the callbacks that can change a training.
+    content
+        Digests of what the configuration only names (`snnpipe.content.Content.of_the_fit`).
     """
+    content = dict(content or {})
+    data = content.pop("data", spec.digest)
     parts: dict[str, Any] = {}
     for name in _FIT_PARTS:
         node = config.get(name) or {}
@@ -48,10 +57,11 @@ def fit_fingerprint(
             "format": _FORMAT,
             "seed": config.get("seed"),
             "parts": parts,
-            "dataset": [spec.name, spec.version, spec.digest, spec.n_train, spec.n_validation],
+            "dataset": [spec.name, spec.version, data, spec.n_train, spec.n_validation],
             "packages": {name: installed_version(name) for name in _FIT_PACKAGES},
             "sources": dict(sorted(_sources(parts))),
         }
+        | content
     )
 
 
@@ -70,7 +80,7 @@ def of_the_result(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, default=repr)
+    text = without_address(json.dumps(content, sort_keys=True, default=repr))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -92,8 +102,8 @@ def _source(target: str) -> Iterator[tuple[str, str]]:
     name, _, attribute = target.rpartition(".")
     while name and name not in sys.modules:  # of a class within a class
         name, _, attribute = name.rpartition(".")
-    if name.split(".")[0] in {package.replace("-", "_") for package in _FIT_PACKAGES}:
-        return
+    if name == "__main__" or name.split(".")[0] in {package.replace("-", "_") for package in _FIT_PACKAGES}:
+        return  # of a script, what is used counts (`snnpipe.content`), and not the rest of it
     defined_in = getattr(getattr(sys.modules.get(name), attribute, None), "__module__", name)
     for module in dict.fromkeys([name, defined_in]):
         path = getattr(sys.modules.get(module), "__file__", None)

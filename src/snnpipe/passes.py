@@ -5,7 +5,7 @@ Axes: b = image of the batch, t = simulation step, c = class.
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from snnpipe.checked_data import CheckedData
 from snnpipe.compat import import_tensorflow
-from snnpipe.errors import SimulationError
+from snnpipe.content import row_digests
+from snnpipe.errors import DataError, SimulationError
 from snnpipe.metrics.evaluation import BatchEvaluation, Evaluation
 from snnpipe.metrics.verification import Verification
 from snnpipe.native import NativeNetwork
@@ -40,11 +41,14 @@ class AnnPass:
         Accuracy and cross-entropy.
     weights
         The ANN's, at the time.
+    images
+        A digest of each image with its label (`snnpipe.content.row_digests`).
     """
 
     classes: NDArray[np.int64]
     metrics: dict[str, float]
     weights: list[NDArray[np.float32]]
+    images: Sequence[bytes]
 
     @classmethod
     def of(cls, model: "tf_keras.Model | NativeNetwork", data: DataModule) -> Self:
@@ -52,7 +56,9 @@ class AnnPass:
         right = 0
         loss = 0.0
         classes = []
+        images: list[bytes] = []
         for batch, labels, *_ in CheckedData.of(data).test_dataset().as_numpy_iterator():
+            images += row_digests((batch, labels))
             logits = np.asarray(model.predict_on_batch(batch), np.float64)
             classes.append(np.argmax(logits, axis=-1))
             right += int(np.sum(classes[-1] == labels))
@@ -61,11 +67,14 @@ class AnnPass:
             loss += float(np.sum(log_sum - shifted[np.arange(len(labels)), labels]))
         found = np.concatenate(classes)
         metrics = {"ann/test_accuracy": right / len(found), "ann/test_loss": loss / len(found)}
-        return cls(found, metrics, [weight.numpy() for weight in model.weights])
+        return cls(found, metrics, [weight.numpy() for weight in model.weights], images)
 
-    def is_of(self, model: "tf_keras.Model | NativeNetwork") -> bool:
-        """Whether a model still has the weights that it had then."""
-        return all(np.array_equal(then, now.numpy()) for then, now in zip(self.weights, model.weights, strict=True))
+    def is_of(self, model: "tf_keras.Model | NativeNetwork", data: DataModule) -> bool:
+        """Whether a model still has the weights that it had then, and the first test batch the same images."""
+        first = row_digests(next(iter(data.test_dataset().as_numpy_iterator())))
+        then, now = self.weights, [weight.numpy() for weight in model.weights]
+        same = len(then) == len(now) and all(map(np.array_equal, then, now))
+        return same and list(self.images[: len(first)]) == first
 
 
 @dataclass
@@ -78,6 +87,8 @@ class TestPass:
         Of the run.
     network
         What is simulated.
+    seen
+        Digests of the test images that the ANN was shown (`AnnPass.images`); None where no others are compared with.
     at_once
         How many images are simulated together: the simulator's ``batch_size``, or what the memory suffices for.
     """
@@ -87,6 +98,7 @@ class TestPass:
     encoder: Encoder
     seed: int
     network: SpikingNetwork
+    seen: Sequence[bytes] | None = None
     at_once: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -181,10 +193,22 @@ class TestPass:
             return None
 
     def batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
-        """Yield indices, images and labels of the first ``wanted`` test images, batch by batch."""
+        """Yield indices, images and labels of the first ``wanted`` test images, batch by batch.
+
+        Raises
+        ------
+        DataError
+            If they are not the images that the ANN was shown.
+        """
         done = 0
         for images, labels, *_ in self.data.test_dataset(size).as_numpy_iterator():
             n = min(len(images), wanted - done)
+            if self.seen is not None and row_digests((images[:n], labels[:n])) != list(self.seen[done : done + n]):
+                raise DataError(
+                    f"data: the test images from {done} to {done + n - 1} are not those that the ANN was tested with: "
+                    "test_dataset() has to give the same images in the same order each time; if they were exchanged "
+                    "just now, begin the run again"
+                )
             yield range(done, done + n), images[:n], labels[:n]
             done += n
             if done >= wanted:

@@ -50,8 +50,10 @@ class DataModule(Protocol):
     ``(b, 1)``, one-hot labels and images without a channel axis too, and refuses all else before training.
 
     It may have ``explain(error)``, which returns the `DataError` to raise in place of an error that came up while its
-    datasets were used, or None; and ``train_sample()``, training batches in any order, where the first batch of
-    ``train_dataset`` takes long.
+    datasets were used, or None; ``train_sample()``, training batches in any order, where the first batch of
+    ``train_dataset`` takes long; and ``digests()``, which returns digests of what a training reads and of the test
+    images as ``{"fit": ..., "test": ...}``. They are taken as they are, in place of a pass over each split: whoever
+    gives them answers for them, as for ``spec.digest``, which is for all splits.
     """
 
     @property
@@ -301,5 +303,5 @@ class SweepStore(Logger, Protocol):
     def earlier_run(self, run_id: str | None, fingerprint: str, parent: str | None = None) -> EarlierRun | None:
         """Return the run of an id, or else the newest unfinished run of a configuration, under a parent run if any."""
 
-    def finished_job(self, parent: str, fingerprint: str) -> SweepJob | None:
+    def finished_job(self, parent: str, fingerprint: str, content: Mapping[str, str] | None = None) -> SweepJob | None:
         """Return the job under a parent run that finished with a fingerprint."""

@@ -5,18 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from snnpipe.config import build_sweep_store
-from snnpipe.describe import flatten
+from snnpipe.content import Content, read_content
 from snnpipe.errors import ConfigError, UserError
-from snnpipe.fingerprint import of_the_result, run_fingerprint
+from snnpipe.fingerprint import run_fingerprint
+from snnpipe.run_folder import config_of, what_differs
 from snnpipe.types import EarlierRun
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-_MOST_NAMED = 3
 
 
 def earlier_run(composed: "DictConfig", config: Mapping[str, Any], parent: str | None = None) -> EarlierRun | None:
@@ -81,8 +78,8 @@ def _in_folder(output_dir: str | None) -> EarlierRun | None:
     if not (folder / "config.yaml").is_file():
         return None
     tags = _tags_of(folder)
-    fingerprint = run_fingerprint(_config_of(folder))
-    return EarlierRun("", output_dir, fingerprint, tags.get("status") == "FINISHED", {})
+    fingerprint = run_fingerprint(config_of(folder))
+    return EarlierRun("", output_dir, fingerprint, tags.get("status") == "FINISHED", {}, read_content(folder))
 
 
 def _tags_of(folder: Path) -> dict[str, Any]:
@@ -93,23 +90,18 @@ def _tags_of(folder: Path) -> dict[str, Any]:
     return tags if isinstance(tags, dict) else {}
 
 
-def _config_of(folder: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return config if isinstance(config, dict) else {}
-
-
 def _other_settings(folder: Path, config: Mapping[str, Any]) -> str:
     """Return what sets an earlier run's configuration apart, and the cure."""
-    then, now = (flatten(of_the_result(each)) for each in (_config_of(folder), config))
-    absent = object()
-    differing = [key for key in {**then, **now} if then.get(key, absent) != now.get(key, absent)] if then else []
-    told = [f"{key}={then.get(key)}, here {now.get(key)}" for key in differing[:_MOST_NAMED]]
-    more = f" and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
-    what = ": it had " + "; ".join(told) + more if told else ""
     return (
-        f"the run there has other settings{what}. Go on with it with the settings that it had, or take another "
-        "run_id or folder to begin a new one"
+        f"the run there has other settings{what_differs(config_of(folder), config)}. Go on with it with the settings "
+        "that it had, or take another run_id or folder to begin a new one"
     )
+
+
+def require_same_content(earlier: EarlierRun, config: Mapping[str, Any], content: Content) -> None:
+    """Raise `UserError` where a finished run's result is not, or may not be, the one of what is there now."""
+    if problem := content.difference(earlier.content):
+        key, run_id = _key(config["run_id"]), config["run_id"] or earlier.run_id or earlier.output_dir
+        raise UserError(
+            f"{key}: run {run_id} is finished, and {problem}: take another {key} for a run with what is there now"
+        )

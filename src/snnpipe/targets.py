@@ -120,10 +120,6 @@ def _import(path: str, words: list[str]) -> tuple[Any, list[str]]:
     for n in range(len(words) - 1, 0, -1):
         module = ".".join(words[:n])
         try:
-            if words[0] == "nengo_dl":
-                from snnpipe.compat import import_nengo_dl
-
-                import_nengo_dl()
             return importlib.import_module(module), words[n:]
         except ModuleNotFoundError as error:
             if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):

@@ -1,6 +1,7 @@
 """The main line: fit, convert, evaluate. It knows what plugins must have, and none of them by name."""
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -8,6 +9,7 @@ from math import gcd
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,8 @@ from snnpipe.artifacts.predictions import Predictions
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
 from snnpipe.checked_data import CheckedData
 from snnpipe.checkpoint import Checkpoint, EarlierFit
-from snnpipe.compat import start_afresh
+from snnpipe.compat import require_keras_2, start_afresh
+from snnpipe.content import Content, content_of, model_digest
 from snnpipe.describe import describe, filter_tags, flatten, run_name, to_yaml
 from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.errors import (
@@ -32,8 +35,9 @@ from snnpipe.errors import (
     one_line,
 )
 from snnpipe.fidelity import FEW, difference, require_same_rates
-from snnpipe.files import leftovers, locked, make_folder
+from snnpipe.files import leftovers, locked, make_folder, new_folder
 from snnpipe.fingerprint import fit_fingerprint
+from snnpipe.identity import qualified_name
 from snnpipe.masking import masked, masked_traceback
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
@@ -55,11 +59,12 @@ from snnpipe.protocols import (
     Status,
     TrainingPath,
 )
+from snnpipe.run_folder import require_own_folder
 from snnpipe.run_log import FitLog, RunLog, attempt
 from snnpipe.run_result import RunResult, UnsavedWeightsError
 from snnpipe.summary import description
 from snnpipe.training_state import TrainingStates
-from snnpipe.types import ConversionPlan, RunState, SpikingNetwork
+from snnpipe.types import ConversionPlan, DataSpec, RunState, SpikingNetwork
 
 if TYPE_CHECKING:
     import tf_keras
@@ -101,7 +106,8 @@ class Trainer:
     seed
         Of initial weights, the order of images, initial voltages and an encoder's draws.
     output_dir
-        Folder for the run's files; it is made if it is missing.
+        Folder for the run's files; it is made if it is missing. None makes a new one under ``mlruns/outputs``. One that
+        holds the results of a run with other settings, or of other data, is refused.
     name
         Of the run; None makes one of its parts.
     config
@@ -132,7 +138,7 @@ class Trainer:
         loggers: Sequence[Logger] = (),
         diagnosed_images: int = 100,
         seed: int = 0,
-        output_dir: str | Path = "mlruns/outputs/latest",
+        output_dir: str | Path | None = None,
         name: str | None = None,
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
@@ -150,7 +156,7 @@ class Trainer:
         self._log = RunLog(tuple(callbacks), tuple(loggers))
         self.diagnosed_images = diagnosed_images
         self.seed = seed
-        self.output_dir = Path(output_dir)
+        self.output_dir = new_folder() if output_dir is None else Path(output_dir)
         self._parts = {
             "data": self.data.module,
             "model": architecture,
@@ -160,6 +166,7 @@ class Trainer:
             "encoder": encoder,
         }
         self.config: dict[str, Any] = masked(config if config is not None else {"seed": seed} | describe(self._parts))
+        self._named = name is not None
         self.name = name or run_name(self.config)
         self.tags = dict(tags or {})
         self.parent = parent
@@ -169,6 +176,7 @@ class Trainer:
         self.model: tf_keras.Model | NativeNetwork | None = None
         self.network: SpikingNetwork | None = None
         self._ann: AnnPass | None = None
+        self._content: Content | None = None
         self._state = RunState(
             seed,
             str(self.output_dir),
@@ -230,7 +238,11 @@ class Trainer:
         self.data.look()
         spec = self._state.spec = self.data.spec
         start_afresh(self.seed)
-        adapted = adapt(self.architecture.build(spec), spec)
+        built, self._content = self.architecture.build(spec), None
+        require_keras_2(built)
+        if not self._named:
+            self.name = self._state.run_name = run_name(self.config, self.dataset_name)
+        adapted = adapt(built, spec)
         self.model = adapted.model
         plan = self._state.plan = replace(self.converter.explain(self.model), notes=adapted.notes)
         plan.require_convertible()
@@ -266,7 +278,7 @@ class Trainer:
         self._log.stage("fit")
         self._begin("fit", self.data.spec.n_train)
         self._log.tell("on_fit_start", state)
-        fingerprint = self._fit_fingerprint()
+        fingerprint = self._fit_fingerprint() if self._log.started else ""
         try:
             with self._shared_fit(fingerprint) as earlier:
                 if earlier is None:
@@ -325,7 +337,7 @@ class Trainer:
         self._log.stage("evaluate")
         fitted = {name: v for name, v in self._state.results.items() if name.startswith(("fit/", "ann/"))}
         self._state.results = fitted
-        if self._ann is None or not self._ann.is_of(self.model):
+        if self._ann is None or not self._ann.is_of(self.model, self.data):
             self._ann = AnnPass.of(self.model, self.data)
             self._record(self._ann.metrics)
         simulator, durations = self.simulator, self.durations
@@ -341,7 +353,7 @@ class Trainer:
             self.data.spec.n_classes,
             self.encoder.constant,
         )
-        images = TestPass(self.data, simulator, self.encoder, self.seed, self.network)
+        images = TestPass(self.data, simulator, self.encoder, self.seed, self.network, self._ann.images)
         sampled = max((callback.sample_images for callback in self.callbacks), default=0)
         seconds = 0.0
         self._log.tell("on_simulation_start", self._state, images.n_images)
@@ -408,13 +420,32 @@ class Trainer:
         """Tell that a stage begins, and on how many images."""
         self._log.tell("on_stage_start", self._state, stage, images)
 
+    @property
+    def dataset_name(self) -> str:
+        """The name that the data module's spec has, or else its class."""
+        return str(getattr(self._state.spec, "name", "") or type(self._parts["data"]).__name__)
+
+    @property
+    def content(self) -> Content:
+        """Digests of what the run depends on beside its configuration; prepares what is not prepared yet."""
+        model = self.model or self.prepare()
+        if self._content is None:
+            callbacks = [callback for callback in self.callbacks if callback.changes_fit]
+            self._content = content_of(self._parts | {"data": self.data}, model, self.config, callbacks)
+        return self._content
+
     def _fit_fingerprint(self) -> str:
+        assert self.model is not None
         parts = {"data": self.data, "training": self.training}
+        content = self.content.of_the_fit
+        if self._ann is not None:  # trained before, by this trainer
+            content["model"] = model_digest(self.model)
         return fit_fingerprint(
             self.config,
             self.data.spec,
             {name: getattr(part, "without_effect_on_fit", ()) for name, part in parts.items()},
             [describe(callback) for callback in self.callbacks if callback.changes_fit],
+            content,
         )
 
     def _sink(self, fingerprint: str) -> FitLog:
@@ -438,7 +469,11 @@ class Trainer:
     @contextmanager
     def _shared_fit(self, fingerprint: str) -> Iterator[EarlierFit | None]:
         """Yield an earlier run's training that is this one's too, if it may be taken and a logger finds one."""
-        if not self.training.reuse or not self._log.started:
+        reuse = self.training.reuse and self._log.started and getattr(self.training, "epochs", None) != 0
+        if reuse and (why := self.content.why_not_shared()):
+            warnings.warn(f"the training is not shared with other runs: {why}", stacklevel=2)
+            reuse = False
+        if not reuse:
             yield None
             return
         with ExitStack() as open_until_logged:
@@ -546,14 +581,22 @@ class Trainer:
     def __enter__(self) -> Self:
         """Check what can be checked, then open the loggers: a run that cannot work leaves nothing behind."""
         self.prepare()
+        content = self.content
         make_folder(self.output_dir, "paths.output_dir")
         self._held.enter_context(locked(self.output_dir))
+        try:
+            require_own_folder(self.output_dir, self.config, content, self.resumed)
+        except BaseException:
+            self._held.close()
+            raise
         if self.resumed is None:
             self._states.clear()
+            content.write(self.output_dir)
         pictures = (self.output_dir / "plots").glob("*.png")
         for path in [*pictures, *leftovers(self.output_dir)]:  # of an earlier process in the same folder
             path.unlink()
-        tags = filter_tags(self.config) | self.tags | {"snnpipe.version": __version__, "stage_reached": "prepare"}
+        tags = filter_tags(self.config, self.dataset_name) | content.tags | self.tags
+        tags |= {"snnpipe.version": __version__, "stage_reached": "prepare"}
         if commit := git_commit():
             tags["git.commit"] = self._state.commit = commit
         try:
@@ -580,12 +623,20 @@ class Trainer:
     def _log_setup(self) -> None:
         state = self._state
         assert state.spec is not None and state.plan is not None
+        dataset = self._recorded(state.spec)
         for logger in self._log.started:
-            logger.log_dataset(state.spec)
+            logger.log_dataset(dataset)
         self._log.artifact(write_json(self.output_dir / "environment.json", describe_environment()), "")
         self._log.artifact(write_text(self.output_dir / "config.yaml", to_yaml(self.config)), "")
         for path in write_plan(self.output_dir / "conversion", state.plan):
             self._log.artifact(path, "conversion")
+
+    def _recorded(self, spec: DataSpec) -> DataSpec:
+        """Return a spec as it is recorded: with a name, a source, and the digest of what the data holds."""
+        source = spec.source or qualified_name(type(self._parts["data"]))
+        kind = spec.source_type or (urlsplit(spec.source).scheme or "local" if spec.source else "code")
+        digest = self.content.of_the_data
+        return replace(spec, name=self.dataset_name, source=source, source_type=kind, digest=digest)
 
     def _finalize(self, error: BaseException | None) -> None:
         """End the run in every logger, whatever happens to the others."""

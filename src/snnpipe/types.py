@@ -133,7 +133,10 @@ class DataSpec:
     source
         Folder the prepared dataset is read from.
     digest
-        Of what the dataset holds, so that two of one name and version can be told apart; empty where it is unknown.
+        Of what all splits hold, so that two of one name and version can be told apart. Whoever gives one answers for
+        it: another content has another digest. Empty, it is taken from the batches, in a pass over each split.
+    source_type
+        Kind of the source, in MLflow's words (``tensorflow_datasets``, ``local``, ...); empty where ``source`` tells.
 
     Raises
     ------
@@ -152,6 +155,7 @@ class DataSpec:
     scaling: str = ""
     source: str = ""
     digest: str = ""
+    source_type: str = ""
 
     def __post_init__(self) -> None:
         shape, n = self.image_shape, self.n_classes
@@ -648,6 +652,8 @@ class EarlierRun:
         Whether it came to its end.
     metrics
         Without a step, so far.
+    content
+        The tags that hold its content's digests (`snnpipe.content.Content.tags`).
     """
 
     run_id: str
@@ -655,6 +661,7 @@ class EarlierRun:
     fingerprint: str
     finished: bool
     metrics: Mapping[str, float]
+    content: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from tqdm import tqdm
 
+from snnpipe.data.prepared_files import prepared_files_digests
 from snnpipe.errors import DataError, did_you_mean, one_line
 from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, NonNegativeInt, PositiveInt, Share, Text
@@ -151,7 +152,7 @@ class TfdsDataModule:
                 n_test=n_test,
                 scaling=self.scaling,
                 source=str(builder.data_dir),
-                digest=_digest(builder),
+                source_type="tensorflow_datasets",
             ),
         }
         self._opened["scaling"] = self._divisor_and_shift()
@@ -163,6 +164,32 @@ class TfdsDataModule:
             raise DataError("data: setup() has not been called")
         spec: DataSpec = self._opened["spec"]
         return spec
+
+    def digests(self) -> dict[str, str]:
+        """Return digests of the prepared files that a training reads, and of those that the test images are in.
+
+        Raises
+        ------
+        DataError
+            If one of them cannot be read.
+        """
+        if "digests" not in self._opened:
+            of_fit = [self.train_split, *filter(None, [self.validation_split])]
+            self._opened["digests"] = {"fit": self._files_digest(of_fit), "test": self._files_digest([self.test_split])}
+        found: dict[str, str] = self._opened["digests"]
+        return found
+
+    def _files_digest(self, expressions: Collection[str]) -> str:
+        """Return a digest of the files that split expressions lead to, and of where in them the examples begin."""
+        splits = self._opened["builder"].info.splits
+        files = [file for name in expressions for file in splits[name].file_instructions]
+        places = [(Path(str(file.filename)), file.skip) for file in files]
+        try:
+            digests = prepared_files_digests({path for path, _ in places})
+        except OSError as error:
+            problem = "it is not there" if isinstance(error, FileNotFoundError) else error.strerror or "unreadable"
+            raise DataError(_damaged(str(error.filename), problem, str(self._opened["builder"].data_dir))) from error
+        return hashlib.sha256(json.dumps([(digests[path], skip) for path, skip in places]).encode()).hexdigest()[:32]
 
     def train_dataset(self, epoch: int = 0) -> "tf.data.Dataset":
         """Return one epoch of training batches ``(images, labels)``, the last one possibly short."""
@@ -423,12 +450,6 @@ def _damaged(what: str, problem: str, folder: str) -> str:
         f"data: {what} is damaged ({problem}): delete {folder}; the next run prepares it again, as does "
         "`python -m tensorflow_datasets build` where there is a network"
     )
-
-
-def _digest(builder: Any) -> str:
-    """Return a digest of a prepared dataset: how many examples and bytes each of its files holds."""
-    splits = {name: [s.num_bytes, list(s.shard_lengths)] for name, s in builder.info.splits.items()}
-    return hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class CsvLogger:
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record which dataset the run uses, as tags."""
-        self._tags["dataset"] = json.dumps({"name": spec.name, "version": spec.version, "source": spec.source})
+        told = {"name": spec.name, "version": spec.version, "source": spec.source, "digest": spec.digest}
+        self._tags["dataset"] = json.dumps(told)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write a line per metric."""

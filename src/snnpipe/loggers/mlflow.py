@@ -1,6 +1,5 @@
 """Runs in MLflow."""
 
-import hashlib
 import json
 import os
 import re
@@ -48,6 +47,7 @@ from snnpipe.types import DataSpec, EarlierRun, ExperimentName, SweepJob, Text
 
 _PARAM_LENGTH, _NAME_LENGTH = 6000, 250
 _FOLDER = "mlruns"
+_DATASET_DIGEST = 16
 _PATIENCE_S = 30.0
 _OWN_NAMES = {"description": "mlflow.note.content"}
 """MLflow's names of the tags that its pages show in a place of their own."""
@@ -158,15 +158,19 @@ class MLflowLogger:
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record the dataset as an MLflow input."""
-        source = {"tfds": f"{spec.name}:{spec.version}", "folder": spec.source}
+        source = {"uri": spec.source}
+        if spec.source_type == "tensorflow_datasets":
+            source = {"tfds": f"{spec.name}:{spec.version}", "folder": spec.source}
+        elif spec.source_type in ("", "code"):
+            source = {"tags": {"mlflow.source.name": spec.source}}  # type: ignore[dict-item]  # as MLflow's own
         profile = {"train": spec.n_train, "validation": spec.n_validation, "test": spec.n_test}
         schema = {"image": list(spec.image_shape), "classes": list(spec.class_names), "scaling": spec.scaling}
-        identity = json.dumps([spec.name, spec.version, profile, schema])
+        digest = spec.digest[:_DATASET_DIGEST] or f"unknown_{self._run_id[:8]}"  # as no other run's
         self._writes.dataset(
             {
                 "name": spec.name,
-                "digest": hashlib.sha256(identity.encode()).hexdigest()[:8],
-                "source_type": "tensorflow_datasets",
+                "digest": digest,
+                "source_type": spec.source_type or "code",
                 "source": json.dumps(source),
                 "schema": json.dumps(schema)[:1_000_000],
                 "profile": json.dumps(profile),
@@ -256,9 +260,9 @@ class MLflowLogger:
             found = runs.earlier(found.run_id, fingerprint, parent)
         return found
 
-    def finished_job(self, parent: str, fingerprint: str) -> SweepJob | None:
-        """Return the job under a parent run that finished with a fingerprint."""
-        return MLflowSweeps(self._open_client()).finished(self._experiment_id, parent, fingerprint)
+    def finished_job(self, parent: str, fingerprint: str, content: Mapping[str, str] | None = None) -> SweepJob | None:
+        """Return the job under a parent run that finished with a fingerprint, and with a content if one is given."""
+        return MLflowSweeps(self._open_client()).finished(self._experiment_id, parent, fingerprint, content or {})
 
     @property
     def address(self) -> dict[str, str]:

@@ -49,12 +49,18 @@ class MLflowRuns:
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._client.get_run(run_id)
+            found = self._client.get_run(run_id)
         except MlflowException as error:
             raise LoggingError(
                 f"run_id: got {run_id}, and this store has no such run: `python -m snnpipe.review` shows those it has; "
                 "a word of your own names a new run"
             ) from error
+        if found.info.lifecycle_stage != "active":
+            raise LoggingError(
+                f"run_id: got {run_id}, a run that was deleted in this store: `mlflow runs restore --run-id {run_id}` "
+                "brings it back; leave run_id out to begin a new run, or name one with a word of your own"
+            )
+        return found
 
 
 def _earlier(run: Any) -> EarlierRun:
@@ -64,4 +70,5 @@ def _earlier(run: Any) -> EarlierRun:
         fingerprint=run.data.tags.get(RUN_TAG, ""),
         finished=run.info.status == "FINISHED",
         metrics=dict(run.data.metrics),
+        content=dict(run.data.tags),
     )

@@ -13,6 +13,7 @@ _OVERRIDES_TAG = "sweep.overrides"
 _SIMULATED_BY_TAG = "simulation.run_id"
 OUTPUT_DIR = "paths.output_dir"
 _ORDER = ("sweep.job", "sweep.duration")
+_CONTENT = ".digest"
 
 
 def sweep_fingerprint(overrides: Sequence[str]) -> str:
@@ -65,20 +66,35 @@ class MLflowSweeps:
         latest: dict[str, Any] = {}
         for run in self._children(experiment_id, parent):
             key = run.data.tags.get(_OVERRIDES_TAG, run.info.run_id)
-            if key not in latest or run.info.status == "FINISHED" or latest[key].info.status != "FINISHED":
+            if (
+                key not in latest
+                or run.info.status == "FINISHED"
+                or latest[key].info.status != "FINISHED"
+                or (_other_content(latest[key], run))
+            ):
                 latest[key] = run
         ordered = sorted(latest.values(), key=lambda run: [int(run.data.tags.get(tag, 0)) for tag in _ORDER])
         return [_job(run) for run in ordered]
 
-    def finished(self, experiment_id: str, parent: str, fingerprint: str) -> SweepJob | None:
-        """Return the job under a parent run that finished with a fingerprint."""
+    def finished(
+        self, experiment_id: str, parent: str, fingerprint: str, content: Mapping[str, str]
+    ) -> SweepJob | None:
+        """Return the job under a parent run that finished with a fingerprint and has the tags of a content."""
         for run in self._children(experiment_id, parent, f" and tags.`{RUN_TAG}` = '{fingerprint}'"):
-            if run.info.status == "FINISHED":
+            if run.info.status == "FINISHED" and content.items() <= run.data.tags.items():
                 return _job(run)
         return None
 
     def _children(self, experiment_id: str, parent: str, further: str = "") -> Iterator[Any]:
         return search_runs(self._client, [experiment_id], f"tags.`{PARENT_TAG}` = '{parent}'{further}")
+
+
+def _other_content(earlier: Any, later: Any) -> bool:
+    """Whether a run was begun with other data, weights or source than one before it."""
+    one, other = (
+        {name: value for name, value in run.data.tags.items() if name.endswith(_CONTENT)} for run in (earlier, later)
+    )
+    return bool(other) and one != other
 
 
 def _job(run: Any) -> SweepJob:

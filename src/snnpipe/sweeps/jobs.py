@@ -3,7 +3,7 @@
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +23,13 @@ from snnpipe.sweeps.durations import told
 from snnpipe.types import EarlierRun, SweepJob
 
 if TYPE_CHECKING:
+    from snnpipe.content import Content
     from snnpipe.run_result import RunResult
+    from snnpipe.trainer import Trainer
 
 _RESULT, _RESULT_FORMAT = "result.json", 1
+_CONTENT_NOT_KNOWN = {"data.digest": "unknown"}
+"""Tag of a job that failed before its content was known: an earlier result of it may be one of other data."""
 FAULT, MISTAKE = 1, 2
 
 
@@ -46,10 +50,13 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     try:
         config = resolve(composed)
         check(config, interpolated_keys(composed), trusted=None)
-        if composed.sweep.resume and (done := job.finished(config)):
+        if composed.sweep.resume and (done := job.finished(config, lambda: build(config, trusted=None).content)):
             print(f"snnpipe: job {job} is done already: run {done.run_id}", flush=True)
             return done.metrics
         earlier = job.unfinished(config)
+        if earlier is not None and (other := build(config, trusted=None).content.difference(earlier.content)):
+            print(f"snnpipe: job {job} begins once more, for run {earlier.run_id} cannot go on: {other}", flush=True)
+            earlier = None
         if earlier is not None:
             config = resolve(composed, earlier.output_dir)
         shorter = list(job.possible(config))
@@ -64,11 +71,12 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
         )
         result = trainer.run()
         for n_steps, metrics in result.at_duration.items():
-            job.record_shorter(_with_steps(config, n_steps), metrics, result)
+            job.record_shorter(_with_steps(config, n_steps), metrics, result, trainer)
     except Exception as error:
         signals.check()
         print(f"snnpipe: job {job} failed", file=sys.stderr)
-        job.record_failure(error, tell(error) == MISTAKE, logged=trainer is not None and trainer.was_logged)
+        logged = trainer is not None and trainer.was_logged
+        job.record_failure(error, tell(error) == MISTAKE, logged=logged, further=_CONTENT_NOT_KNOWN)
         return None
     overrides, sweep = job.overrides(trainer.simulator.n_steps), composed.sweep
     answer = SweepJob(overrides, dict(result.metrics))
@@ -175,18 +183,25 @@ class _Job:
             "run.fingerprint": run_fingerprint(config),
         }
 
-    def finished(self, config: Mapping[str, Any]) -> SweepJob | None:
-        """Return this job as it finished in an earlier multi-run, if it did and answered for every duration."""
+    def finished(self, config: Mapping[str, Any], content: "Callable[[], Content]") -> SweepJob | None:
+        """Return this job as it finished in an earlier multi-run, if it did and answered for every duration.
+
+        It is asked what the job's ``content`` is where there is one of its configuration.
+        """
         from snnpipe.fingerprint import run_fingerprint
 
         if self._store is None:
             return None
-        found = None
-        for n_steps in (*self._durations, config["simulator"]["n_steps"]):
-            found = self._store.finished_job(self._parent, run_fingerprint(_with_steps(config, n_steps)))
-            if found is None:
-                return None
-        return found
+        durations = (*self._durations, config["simulator"]["n_steps"])
+        fingerprints = [run_fingerprint(_with_steps(config, n_steps)) for n_steps in durations]
+        if not all(self._store.finished_job(self._parent, fingerprint) for fingerprint in fingerprints):
+            return None
+        now = content()
+        if now.unknown:
+            print(f"snnpipe: job {self} runs once more: {next(iter(now.unknown.values()))}", flush=True)
+            return None
+        found = [self._store.finished_job(self._parent, fingerprint, now.tags) for fingerprint in fingerprints]
+        return found[-1] if all(found) else None
 
     def unfinished(self, config: Mapping[str, Any]) -> EarlierRun | None:
         """Return the run of this job that an earlier multi-run was stopped in, where it resumes."""
@@ -214,7 +229,9 @@ class _Job:
             else:
                 yield n_steps
 
-    def record_shorter(self, config: Mapping[str, Any], metrics: Mapping[str, float], longest: "RunResult") -> None:
+    def record_shorter(
+        self, config: Mapping[str, Any], metrics: Mapping[str, float], longest: "RunResult", trainer: "Trainer"
+    ) -> None:
         """Record what the simulation of the longest duration says of a shorter one, as a run of its own.
 
         Where that fails, the shorter one is a job that failed.
@@ -222,36 +239,49 @@ class _Job:
         overrides = self.overrides(config["simulator"]["n_steps"])
         try:
             if self._store is not None:
-                self._log_shorter(self._store, config, metrics, longest)
+                self._log_shorter(self._store, config, metrics, longest, trainer)
         except Exception as error:
             self._record(overrides, self.tags(config), error, mistake=tell(error) == MISTAKE)
         else:
             self.keep(overrides, metrics=dict(metrics))
 
     def _log_shorter(
-        self, store: SweepStore, config: Mapping[str, Any], metrics: Mapping[str, float], longest: "RunResult"
+        self,
+        store: SweepStore,
+        config: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        longest: "RunResult",
+        trainer: "Trainer",
     ) -> None:
         from snnpipe.describe import filter_tags, flatten, run_name
         from snnpipe.metrics.series import step_series
         from snnpipe.summary import description
 
         simulator = config["simulator"]
-        tags = filter_tags(config) | self.tags(config) | {"simulation.run_id": longest.address.get("run id", "")}
+        dataset = trainer.dataset_name
+        tags = filter_tags(config, dataset) | trainer.content.tags | self.tags(config)
+        tags["simulation.run_id"] = longest.address.get("run id", "")
         tags["description"] = description(metrics, longest.simulator, longest.trained_by, no_synops=longest.no_synops)
-        store.start(config.get("run_name") or run_name(config), flatten(masked(config)), tags, self._parent)
+        store.start(config.get("run_name") or run_name(config, dataset), flatten(masked(config)), tags, self._parent)
         store.log_metrics(metrics)
         curves = {"accuracy": longest.accuracy_at_step, "agreement": longest.agreement_at_step}
         for name, values, first in step_series(curves, simulator["n_steps"], simulator["dt"]):
             store.log_series(name, values, first)
         store.finalize("FINISHED")
 
-    def record_failure(self, error: Exception, mistake: bool, *, logged: bool) -> None:
-        """Record that the job failed, as a child of its own where its run was not opened."""
+    def record_failure(
+        self, error: Exception, mistake: bool, *, logged: bool, further: Mapping[str, str] | None = None
+    ) -> None:
+        """Record that the job failed, as a child of its own where its run was not opened, with ``further`` tags."""
         if logged:
             self.keep(self._overrides, error=reason(error), mistake=mistake)
         else:
             with suppress(UserError):  # it may have been the store that failed, and that has been told
-                tags = {"sweep.job": str(self.number), "sweep.overrides": json.dumps(self._overrides)}
+                tags = {
+                    "sweep.job": str(self.number),
+                    "sweep.overrides": json.dumps(self._overrides),
+                    **(further or {}),
+                }
                 self._record(self._overrides, tags, error, mistake)
 
     def _record(self, overrides: Sequence[str], tags: Mapping[str, str], error: Exception, mistake: bool) -> None:

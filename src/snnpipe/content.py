@@ -1,0 +1,345 @@
+"""What a run depends on beside its configuration: the content of its data, the weights as built, and source code."""
+
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from snnpipe.checked_data import CheckedData
+from snnpipe.checked_files import read_json, write_json
+from snnpipe.errors import ArtifactError, DataError, SnnPipeError, one_line
+from snnpipe.identity import SIZE, UnknowableError, digest_of, file_digest, qualified_name, without_address
+from snnpipe.native import NativeNetwork
+from snnpipe.protocols import DataModule
+
+if TYPE_CHECKING:
+    import tf_keras
+
+UNKNOWN = "unknown"
+OF_THE_FIT = ("data", "model", "source")
+"""What a training depends on; the other digests are of what is evaluated, and how."""
+
+_WORDS = {
+    "data": "its training data",
+    "test": "its test data",
+    "model": "its model as built (initial weights, layers)",
+    "source": "the source of its parts",
+    "conversion": "the source of its converter, encoder or simulator",
+}
+_FILE, _FORMAT = "content.json", 1
+_SEEN_TWICE = 2048
+"""Images of a split that are looked at a second time, to see whether they are the same."""
+
+_STREAM_CURE = (
+    "let the dataset's order and changes follow from the seed and the epoch alone, or give spec.digest, a digest of "
+    "the data that you answer for"
+)
+
+
+@dataclass(frozen=True)
+class Content:
+    """Digests of what a run depends on, by what they are of (`_WORDS`); `UNKNOWN` where one cannot be known.
+
+    Attributes
+    ----------
+    digests
+        In hexadecimal.
+    unknown
+        Of those that cannot be known, why, with the cure.
+    """
+
+    digests: Mapping[str, str]
+    unknown: Mapping[str, str]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """A run's tags that hold the digests."""
+        return {_tag(name): digest for name, digest in self.digests.items()}
+
+    @property
+    def of_the_fit(self) -> dict[str, str]:
+        """The digests that a training depends on."""
+        return {name: self.digests[name] for name in OF_THE_FIT}
+
+    @property
+    def of_the_data(self) -> str:
+        """One digest of all data; empty where it cannot be known."""
+        both = [self.digests["data"], self.digests["test"]]
+        return "" if UNKNOWN in both else digest_of(both)
+
+    def why_not_shared(self) -> str | None:
+        """Return why a training of this content can be no other run's, where that is so."""
+        return next((self.unknown[name] for name in OF_THE_FIT if name in self.unknown), None)
+
+    def difference(self, tags: Mapping[str, str]) -> str | None:
+        """Return what keeps a run with some tags from being one of this content, if anything does."""
+        for name, digest in self.digests.items():
+            then = tags.get(_tag(name), UNKNOWN)
+            if name in self.unknown:
+                return f"nobody can know whether {_WORDS[name]} is still the same: {self.unknown[name]}"
+            if then == UNKNOWN:
+                return f"nobody can know whether {_WORDS[name]} is still the same: it has no digest of it"
+            if then != digest:
+                return f"{_WORDS[name]} has changed since ({_tag(name)} {then[:8]}, now {digest[:8]})"
+        return None
+
+    def write(self, folder: Path) -> Path:
+        """Write the digests to a run's folder."""
+        return write_json(folder / _FILE, {"tags": self.tags}, _FORMAT)
+
+
+def read_content(folder: Path) -> dict[str, str]:
+    """Return the tags that `Content.write` left in a run's folder; empty where it left none that is whole."""
+    try:
+        tags = read_json(folder / _FILE, _FORMAT, "content of a run")["tags"]
+    except (ArtifactError, KeyError):
+        return {}
+    return tags if isinstance(tags, dict) else {}
+
+
+def content_of(
+    parts: Mapping[str, Any],
+    model: "tf_keras.Model | NativeNetwork",
+    config: Mapping[str, Any],
+    callbacks: Sequence[Any],
+) -> Content:
+    """Return the digests of what a run depends on.
+
+    Parameters
+    ----------
+    parts
+        Of the run, by their config groups; the data module is set up.
+    model
+        As built, not trained yet.
+    config
+        Of the run: files and folders that it names count by their bytes.
+    callbacks
+        Those that can change a training.
+    """
+    data = CheckedData.of(parts["data"])
+    own = {"model": parts["model"], "training": parts["training"]}
+    sources = [type(data.module), *map(type, callbacks)]
+    ways: dict[str, Callable[[], str]] = {
+        "data": lambda: fit_data_digest(data),
+        "test": lambda: test_data_digest(data),
+        "model": lambda: model_digest(model),
+        "source": lambda: digest_of(
+            [
+                *sources,
+                *(_settings_digest(part) for part in own.values()),
+                *_files_named([config.get("training"), config.get("callbacks")]),
+            ]
+        ),
+        "conversion": lambda: digest_of(
+            [
+                *(type(parts[name]) for name in ("conversion", "simulator", "encoder")),
+                *_files_named([config.get(name) for name in ("conversion", "simulator", "encoder")]),
+            ]
+        ),
+    }
+    digests, unknown = {}, {}
+    with _generators_as_they_were():
+        for name, find in ways.items():
+            try:
+                digests[name] = find()
+            except UnknowableError as error:
+                digests[name], unknown[name] = UNKNOWN, f"{_GROUPS[name]}: {one_line(error)}"
+    return Content(digests, unknown)
+
+
+_GROUPS = {"data": "data", "test": "data", "model": "model", "source": "source", "conversion": "source"}
+
+
+def _tag(name: str) -> str:
+    return f"{name}.digest"
+
+
+@contextmanager
+def _generators_as_they_were() -> Iterator[None]:
+    """Leave Python's and NumPy's global generators as they were: a data module may draw from them."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+# ---------------------------------------------------------------------- data
+
+
+def fit_data_digest(data: DataModule) -> str:
+    """Return a digest of what a training reads: of the training batches of epoch 0 and of the validation batches.
+
+    A data module that knows better gives ``digests()``, with the keys ``fit`` and ``test``, or ``spec.digest``, one
+    for all: it is taken as it is.
+
+    Raises
+    ------
+    UnknowableError
+        If the training batches are not the same when they are asked for again, or fail.
+    """
+    if given := _given(data, "fit"):
+        return given
+    n_train = getattr(data.spec, "n_train", None)
+    train = _stream_digest(lambda: data.train_dataset(0), "train_dataset(0)", n_train)
+    return digest_of([train, _stream_digest(data.validation_dataset, "validation_dataset()")])
+
+
+def test_data_digest(data: DataModule) -> str:
+    """Return a digest of the test images and their labels, however they are batched.
+
+    Raises
+    ------
+    DataError
+        If they are not the same when they are asked for again: no two networks could be compared on them.
+    UnknowableError
+        If they fail.
+    """
+    if given := _given(data, "test"):
+        return given
+    try:
+        return _stream_digest(data.test_dataset, "test_dataset()")
+    except _NotTheSameError as error:
+        raise DataError(f"data: {error}") from None
+
+
+def _given(data: DataModule, which: Literal["fit", "test"]) -> str:
+    """Return the digest that a data module answers for; empty where it gives none."""
+    digests = getattr(data, "digests", None)
+    return str(digests()[which]) if callable(digests) else str(getattr(data.spec, "digest", "") or "")
+
+
+class _NotTheSameError(UnknowableError):
+    """A stream that gives something else when it is asked for again."""
+
+
+def _stream_digest(stream: Callable[[], Any], name: str, most: int | None = None) -> str:
+    """Return the digest of a split's images in their order, no more than ``most``; look at the first ones twice."""
+    found, first, n = blake2b(digest_size=SIZE), [], 0
+    try:
+        for batch in _batches(stream()):
+            rows = row_digests(batch)
+            found.update(b"".join(rows))
+            first += rows[: max(0, _SEEN_TWICE - n)]
+            n += len(rows)
+            if most and n > most:
+                raise UnknowableError(f"{name} gives more than the {most} images that spec.n_train says")
+        again: list[bytes] = []
+        for batch in _batches(stream()) if first else ():
+            again += row_digests(batch)
+            if len(again) >= len(first):
+                break
+    except (SnnPipeError, UnknowableError):
+        raise
+    except Exception as error:
+        raise UnknowableError(f"{name} cannot be read ({one_line(error)[:200]}): {_STREAM_CURE}") from error
+    if again[: len(first)] != first:
+        raise _NotTheSameError(f"{name} gives other batches when it is asked for again: {_STREAM_CURE}")
+    return f"{found.hexdigest()}{n}"
+
+
+def _batches(dataset: Any) -> Iterable[Any]:
+    if dataset is None:
+        return ()
+    found: Iterable[Any] = dataset.as_numpy_iterator() if hasattr(dataset, "as_numpy_iterator") else dataset
+    return found
+
+
+def row_digests(batch: Any) -> list[bytes]:
+    """Return a digest of each image of a batch, with its label and whatever else the batch has for it."""
+    leaves = [np.asarray(leaf) for leaf in _leaves(batch)]
+    n = len(leaves[0])
+    kinds = " ".join(f"{leaf.dtype.str}{leaf.shape[1:]}" for leaf in leaves).encode()
+    columns = [_bytes_of_rows(leaf, n) for leaf in leaves]
+    return [blake2b(kinds + b"".join(row), digest_size=SIZE).digest() for row in zip(*columns, strict=True)]
+
+
+def _leaves(batch: Any) -> Iterator[Any]:
+    if isinstance(batch, Mapping):
+        batch = tuple(batch[key] for key in sorted(batch))
+    if isinstance(batch, (tuple, list)):
+        for part in batch:
+            yield from _leaves(part)
+    else:
+        yield batch
+
+
+def _bytes_of_rows(array: np.ndarray, n: int) -> Iterable[bytes]:
+    if array.dtype.hasobject:
+        return (repr(row).encode() for row in array.reshape(n, -1).tolist())
+    return (row.tobytes() for row in np.ascontiguousarray(array).reshape(n, -1))
+
+
+# ---------------------------------------------------------------------- model and source
+
+
+def model_digest(model: "tf_keras.Model | NativeNetwork") -> str:
+    """Return a digest of a model as it is now: its weights' names, shapes and values, and its layers' settings.
+
+    Raises
+    ------
+    UnknowableError
+        If a layer holds what cannot be known.
+    """
+    weights = [(weight.name, weight.numpy()) for weight in model.weights]
+    return digest_of([weights, _structure(model)])
+
+
+def _structure(model: "tf_keras.Model | NativeNetwork") -> Any:
+    if isinstance(model, NativeNetwork):
+        network = model.network
+        objects = [*network.all_ensembles, *network.all_connections, *network.all_probes]
+        kept = ("neuron_type", "n_neurons", "synapse", "transform", "function", "size_in")
+        return [without_address(repr([getattr(each, name, None) for name in kept])) for each in objects]
+    try:
+        return model.get_config()
+    except Exception:  # a layer of the user's own that does not say what it is made of
+        return [_layer(layer) for layer in model.layers]
+
+
+def _layer(layer: Any) -> Any:
+    try:
+        config = layer.get_config()
+    except Exception:
+        plain = (bool, int, float, str, tuple, type(None))
+        config = {
+            name: value for name, value in vars(layer).items() if isinstance(value, plain) and not name.startswith("_")
+        }
+    return qualified_name(type(layer)), config, getattr(layer, "output_shape", None)
+
+
+def _settings_digest(part: Any) -> str:
+    """Return a digest of a part of a run, but for settings that do not change what it gives."""
+    return digest_of(part, without=[*getattr(part, "without_effect_on_fit", ()), *_NOT_SETTINGS])
+
+
+_NOT_SETTINGS = ("reuse", "resume")
+
+
+def _files_named(node: Any) -> Iterator[str]:
+    """Yield digests of the files that settings name, and of those in folders that they name."""
+    if isinstance(node, Mapping):
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for each in node:
+            yield from _files_named(each)
+    elif isinstance(node, str) and 0 < len(node) < _PATH_LENGTH and re.search(r"[/\\.]", node):
+        try:
+            path = Path(node).expanduser()
+            files = [path] if path.is_file() else sorted(islice(path.rglob("*"), _FILES + 1)) if path.is_dir() else []
+        except (OSError, RuntimeError, ValueError):
+            return
+        if len(files) > _FILES:
+            raise UnknowableError(f"{node} holds more than {_FILES} files: name the ones that are read")
+        yield from (file_digest(file) for file in files if file.is_file())
+
+
+_PATH_LENGTH, _FILES = 1000, 1000

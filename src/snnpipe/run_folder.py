@@ -1,0 +1,65 @@
+"""Whether a folder is free for a run's files, or a run's own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from snnpipe.content import Content, read_content
+from snnpipe.describe import flatten
+from snnpipe.errors import UserError
+from snnpipe.fingerprint import of_the_result, run_fingerprint
+
+_RESULTS = ("tables", "checkpoint", "training")
+"""What of a run's files cannot be had again at once."""
+_MOST_NAMED = 3
+
+
+def require_own_folder(folder: Path, config: Mapping[str, Any], content: Content, resumed: str | None) -> None:
+    """Raise `UserError` where a folder holds what another run came to, or a resumed run was begun with other content.
+
+    Parameters
+    ----------
+    folder, config, content
+        Of the run.
+    resumed
+        Id of the run that goes on in its folder; None where it begins.
+    """
+    if resumed is not None:
+        if problem := content.difference(read_content(folder)):
+            raise UserError(
+                f"run_id: the run in {folder} cannot go on: {problem}; to begin a new run, take another run_id, or "
+                "leave out training.resume and paths.output_dir"
+            )
+        return
+    if not any((folder / name).is_dir() for name in _RESULTS):
+        return
+    cure = "leave paths.output_dir out for a new folder, or take another"
+    then = config_of(folder)
+    if then and run_fingerprint(then) != run_fingerprint(config):
+        other = what_differs(then, config)
+        raise UserError(f"paths.output_dir: {folder} holds the results of a run with other settings{other}: {cure}")
+    if then and (problem := content.difference(read_content(folder))):
+        raise UserError(f"paths.output_dir: {folder} holds the results of another run, and {problem}: {cure}")
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """Return the configuration of the run whose files are in a folder; empty where it cannot be read."""
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def what_differs(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return some of the settings that set an earlier configuration apart, in words; empty where it is not known."""
+    before, here = (flatten(of_the_result(each)) for each in (then, now))
+    absent = object()
+    differing = (
+        [key for key in {**before, **here} if before.get(key, absent) != here.get(key, absent)] if before else []
+    )
+    told = [f"{key}={before.get(key)}, here {here.get(key)}" for key in differing[:_MOST_NAMED]]
+    more = f" and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
+    return ": it had " + "; ".join(told) + more if told else ""
