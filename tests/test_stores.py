@@ -233,7 +233,7 @@ def test_the_command_that_moves_old_runs_moves_them(tmp_path, monkeypatch):
     assert problem is not None
     words = shlex.split(re.search("`(.*)`", problem)[1])
     assert words[0] == "mlflow"
-    moved = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
+    moved = subprocess.run([sys.executable, "-m", *words], check=False, capture_output=True, text=True)
     assert moved.returncode == 0, moved.stderr
     target = problem.rpartition("then write ")[2]
     _, client = open_store(target)
