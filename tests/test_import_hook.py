@@ -1,5 +1,6 @@
 """``import nengo_dl``, ``tensorflow`` and ``keras`` in modules of one's own, before and after snnpipe."""
 
+import os
 import subprocess
 import sys
 
@@ -38,9 +39,12 @@ def test_a_module_that_a_config_names_may_import_them(tmp_path, monkeypatch, fir
         sys.modules.pop("with_imports", None)
 
 
-def last_line(program: str, tmp_path) -> str:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
-    return (done.stdout + done.stderr).strip().splitlines()[-1]
+def lines(program: str, tmp_path) -> list[str]:
+    """Return what a program prints that is started without the choice of Keras that this process has made."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    call = [sys.executable, "-c", program]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, check=False, env=environment)
+    return (done.stdout + done.stderr).splitlines()
 
 
 AFTER = """
@@ -68,11 +72,11 @@ except UserError as error:
 
 @pytest.mark.slow  # 20 s each
 def test_a_script_imports_them_after_snnpipe(tmp_path):
-    assert last_line(AFTER, tmp_path) == "all there"
+    assert "all there" in lines(AFTER, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", [BEFORE, "import tensorflow, snnpipe\nimport nengo_dl"])
 def test_in_another_order_one_line_says_what_to_do(tmp_path, program):
-    line = last_line(program, tmp_path)
+    (line,) = [line for line in lines(program, tmp_path) if "Keras 3" in line]
     assert "import snnpipe before tensorflow, keras and nengo_dl, or set TF_USE_LEGACY_KERAS=1" in line
