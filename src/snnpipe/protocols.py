@@ -50,8 +50,8 @@ class DataModule(Protocol):
     ``(b, 1)``, one-hot labels and images without a channel axis too, and refuses all else before training.
 
     It may have ``explain(error)``, which returns the `DataError` to raise in place of an error that came up while its
-    datasets were used, or None; and ``train_sample()``, training batches in any order, where the first batch of
-    ``train_dataset`` takes long.
+    datasets were used, or None; and ``sample(split)``, which returns batches like those of ``"train"``,
+    ``"validation"`` or ``"test"`` where the first batch of the split itself takes long.
     """
 
     @property
