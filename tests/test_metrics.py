@@ -11,7 +11,7 @@ from snnpipe.metrics.series import at_milliseconds, step_series
 from snnpipe.metrics.verification import Verification
 from snnpipe.passes import AnnPass
 from snnpipe.training.loop import epoch_metrics
-from snnpipe.types import LayerActivity, NeuronLayer, SimulationChunk, SpikeEvents, SpikingNetwork
+from snnpipe.types import DataSpec, LayerActivity, NeuronLayer, SimulationChunk, SpikeEvents, SpikingNetwork
 
 NO_EVENTS = SpikeEvents.concatenate([])
 
@@ -159,11 +159,11 @@ def test_accuracy_and_cross_entropy_of_equal_logits():
             return np.zeros((len(images), 2), np.float32)
 
     class Images:
-        def test_dataset(self):
-            return self
+        batch_size = 3
+        spec = DataSpec(image_shape=(1,), n_classes=2, n_test=4)
 
-        def as_numpy_iterator(self):
-            return iter([(np.zeros((3, 1)), np.array([0, 0, 0])), (np.zeros((1, 1)), np.array([1]))])
+        def test_dataset(self, batch_size=None):
+            return [(np.zeros((3, 1)), np.array([0, 0, 0])), (np.zeros((1, 1)), np.array([1]))]
 
     found = AnnPass.of(Undecided(), Images())
     assert found.metrics == {"ann/test_accuracy": 0.75, "ann/test_loss": pytest.approx(np.log(2))}

@@ -157,8 +157,8 @@ class CheckedData:
         if split in self._counts:
             return
         spec, make = self.spec, self._maker(split)
-        if split == "train" and hasattr(self.module, "train_sample"):
-            make = self._maker("train", "train_sample")
+        if hasattr(self.module, "sample"):
+            make = self._maker(split, "sample", split)
         wanted = getattr(spec, _SPLITS[split])
         stream = make()
         if stream is None:

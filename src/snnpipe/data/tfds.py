@@ -198,9 +198,14 @@ class TfdsDataModule:
             examples = _shuffled(examples, self._shuffle_buffer(), self.seed, epoch)
         return self._batches(examples, self.batch_size)
 
-    def train_sample(self) -> "tf.data.Dataset":
-        """Return training batches as they lie in the files: a shuffled stream fills its buffer before the first."""
-        return self._batches(self._examples(self.train_split, 0, self.spec.n_train), self.batch_size)
+    def sample(self, split: str) -> "tf.data.Dataset":
+        """Return batches that are like a split's, from the beginning of its files.
+
+        Before the first batch, a shuffled stream fills its buffer, and one of images held out reads all the others.
+        """
+        expressions = {"train": self.train_split, "validation": self.validation_split or self.train_split}
+        count = getattr(self.spec, f"n_{split}")
+        return self._batches(self._examples(expressions.get(split, self.test_split), 0, count), self.batch_size)
 
     def validation_dataset(self) -> "tf.data.Dataset | None":
         """Return the validation batches, or None where nothing is held out."""

@@ -511,7 +511,7 @@ def _as(value: float, precision: str) -> Any:
 
 def _record(tf: Any, found: tuple[Any, Any], t: Any, spikes: Any) -> tuple[Any, Any]:
     spikes = tf.reshape(spikes, [tf.shape(spikes)[0], -1])
-    where = tf.where(spikes > 0)
+    where = tf.where(spikes != 0)
     values, sizes = found
     rows = tf.concat([tf.cast(where, spikes.dtype), tf.gather_nd(spikes, where)[:, None]], axis=1)
     return values.write(t, rows), sizes.write(t, tf.shape(where)[0])
