@@ -50,11 +50,14 @@ def spikes_of(simulator, network):
     from snnpipe import ConstantEncoder
 
     settings = {"n_steps": 12, "batch_size": len(IMAGES), "precision": "float64"}
-    stimulus = Stimulus(IMAGES, range(len(IMAGES)), ConstantEncoder())
+    everyone = tuple(range(len(IMAGES)))
+    stimulus = Stimulus(IMAGES, everyone, ConstantEncoder(), record=everyone)
     with simulator(**settings).open(network, True) as opened:
         (chunk,) = opened.run(stimulus)
     for layer in network.layers:
         activity = chunk.layers[layer.name]
+        assert np.abs(activity.events.count).sum() == activity.counts_bn.sum()
+        assert activity.events.count.sum() == activity.net_bn.sum()
         assert np.all(np.abs(activity.net_bn) <= activity.counts_bn) and (layer.signed or activity.signed_bn is None)
     return {name: activity.net_bn for name, activity in chunk.layers.items()}, chunk.outputs_btc
 
