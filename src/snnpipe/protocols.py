@@ -50,10 +50,11 @@ class DataModule(Protocol):
     ``(b, 1)``, one-hot labels and images without a channel axis too, and refuses all else before training.
 
     It may have ``explain(error)``, which returns the `DataError` to raise in place of an error that came up while its
-    datasets were used, or None; ``sample(split)``, which returns batches like those of ``"train"``, ``"validation"`` or
-    ``"test"`` where the first batch of the split itself takes long; and ``digests()``, which returns digests of what a
-    training reads and of the test images as ``{"fit": ..., "test": ...}``. They are taken as they are, in place of a pass
-    over each split: whoever gives them answers for them, as for ``spec.digest``, which is for all splits.
+    datasets were used, or None. It may have ``sample(split)``, which returns batches like those of ``"train"``,
+    ``"validation"`` or ``"test"`` where the first batch of the split itself takes long. It may have ``digests()``, which
+    returns digests of what a training reads and of the test images as ``{"fit": ..., "test": ...}``. They are taken as
+    they are, in place of a pass over each split: whoever gives them answers for them, as for ``spec.digest``, which is
+    for all splits.
     """
 
     @property
