@@ -1,0 +1,124 @@
+"""Every setting that a message tells its reader to take is followed, and works."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+QUICK = ["debug=fast", "logger=csv", "callbacks=none", "diagnosis.images=0"]
+_GROUPS = "data|model|training|conversion|neuron|encoder|simulator|callbacks|logger|experiment|sweep|diagnosis|paths"
+_OVERRIDE = re.compile(rf"(?<![\w.@/{{'\"])((?:{_GROUPS})(?:[./@][a-z_]+)*)=([^\s;:,)`\"'{{]+)")
+
+FOLLOWED = {
+    "conversion.allow_fallback=true": ["model=swished"],
+    "conversion.max_to_avg_pool=true": ["model=pooled"],
+    "conversion=identity": ["model=lif_cnn", "training=nengo_dl"],
+    "conversion=nengo_dl": ["model=mlp", "conversion=identity"],
+    "model.use_bias=false": ["model=mlp", "conversion=lif_by_hand"],
+    "training=keras": ["model=dropped", "training=nengo_dl"],
+    "training=nengo_dl": ["model=lif_cnn", "conversion=identity"],
+    "simulator=nengo_dl": ["simulator=clock_driven", "neuron=lif", "neuron._target_=nengo.AdaptiveLIF"],
+    "simulator=clock_driven": ["simulator=event_driven", "neuron=poisson"],
+    "data.batch_size=18": ["data.max_train_images=20", "data.batch_size=30"],
+    "callbacks=early_stopping": ["+callbacks.early_stopping.patience=3"],
+    "logger=mlflow": ["training.resume=true"],
+}
+"""Settings that messages name, and a command that is told to take each."""
+
+ELSEWHERE = {
+    "neuron=spiking_relu": "test_brought_models.py: neurons that cannot do it; test_suggestions.py",
+    "simulator.verify_images=0": "test_fidelity.py",
+    "simulator.precision=float64": "test_simulation.py: rounding; tells, and is no cure",
+    "sweep.resume=true": "test_resume.py, test_sweeps.py",
+    "training.reuse=false": "test_fits.py",
+    "training.resume=false": "test_resume.py",
+    "training.resume=true": "test_resume.py",
+    "data.scaling=zero_to_one": "test_remarks.py",
+    "model.logits_initializer=zeros": "trains anew, which a diagnosis only names",
+    "neuron@training.neuron=lif": "trains anew, which a diagnosis only names",
+    "diagnosis.images=0": "says what was not done",
+    "training.epochs=3": "how a setting is written; test_command_line.py",
+    "data.name=NAME": "how any dataset is chosen; test_data.py",
+    "conversion.scale_firing_rates=interval(10": "how an interval is written; test_search.py",
+    "conversion=lif_by_hand": "names what was chosen",
+    "simulator=event_driven": "names what was chosen",
+    "training=True": "an argument of Keras's",
+}
+"""Settings that messages name, where they are followed or why they are none."""
+
+
+def _texts(tree: ast.AST) -> Iterator[str]:
+    """Yield the texts of a module, docstrings apart; of one with values in it, the fixed parts."""
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    documents = {
+        id(n.body[0].value) for n in ast.walk(tree) if isinstance(n, holders) and isinstance(n.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+            yield node.value
+
+
+def named() -> set[str]:
+    """The settings that the sources name in their texts."""
+    sources = (ROOT / "src").rglob("*.py")
+    found = {
+        match[0]
+        for path in sources
+        for text in _texts(ast.parse(path.read_text()))
+        for match in _OVERRIDE.finditer(text)
+    }
+    return {each.rstrip(".") for each in found}
+
+
+def test_every_setting_that_a_message_names_is_followed():
+    assert named() - FOLLOWED.keys() - ELSEWHERE.keys() == set()
+    assert ELSEWHERE.keys() - named() == set(), "no message names these"
+
+
+@pytest.fixture
+def own_models(command, tmp_path) -> list[str]:
+    folder = Path("conf", "model")
+    folder.mkdir(parents=True)
+    for name in ("pooled", "swished", "dropped"):
+        (folder / f"{name}.yaml").write_text(f"_target_: brought.{name}\n")
+    return ["--config-dir", "conf"]
+
+
+def followed(command, cure: str, overrides: list[str]) -> None:
+    """Run what is refused, then the same with the cure in place of what was there, then with what else is named."""
+    tried = list(overrides)
+    for _ in range(4):
+        result = command(*tried)
+        if result.code == 0:
+            assert cure in tried, "the command was not refused"
+            return
+        assert result.code == 2, result.err
+        message = " ".join(result.error_lines)
+        own = [match[0] for match in _OVERRIDE.finditer(message) if match[0] not in tried]
+        if cure not in tried:
+            assert cure in own, message
+            own = [cure]
+        assert own, f"{shlex.join(tried)}: no cure: {message}"
+        key = own[0].partition("=")[0]
+        tried = [each for each in tried if each.lstrip("+").partition("=")[0] != key] + [own[0]]
+    raise AssertionError(f"{shlex.join(tried)}: still refused")
+
+
+_SLOW = (
+    "conversion.allow_fallback=true",
+    "simulator=nengo_dl",
+    "training=nengo_dl",
+    "conversion=identity",
+    "logger=mlflow",
+)
+
+
+@pytest.mark.parametrize(
+    "cure", [pytest.param(cure, marks=pytest.mark.slow) if cure in _SLOW else cure for cure in FOLLOWED]
+)
+def test_what_a_message_says_to_take_works(cure, command, own_models):
+    followed(command, cure, [*own_models, *QUICK, *FOLLOWED[cure]])
