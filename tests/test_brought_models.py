@@ -6,7 +6,7 @@ import nengo
 import numpy as np
 import pytest
 import tf_keras as keras
-from brought import CLASSES, SHAPE, TAKEN, Jitter, Swish, after, base, conv, model
+from brought import CLASSES, LINEAR, SHAPE, TAKEN, Jitter, Swish, after, base, conv, model
 
 from snnpipe import AutoSimulator, ClockDrivenSimulator, EventDrivenSimulator, NengoDLConverter, NengoDLSimulator
 from snnpipe.adapt import adapt
@@ -39,8 +39,23 @@ def test_what_is_taken_computes_what_it_did(name):
     assert all(layer.spiking for layer in network.layers)
 
 
-@pytest.mark.slow  # 4 minutes
-@pytest.mark.parametrize("name", TAKEN)
+SIMULATED = [
+    "clipped: low",
+    "leaky: a layer",
+    "linear: separable, normalised, dilated",
+]
+SIMULATED_TOO = [
+    "scaled: normalization, padded",
+    "scaled: behind neurons",
+    "leaky: a partial",
+    "clipped: by name",
+    *(f"linear: {name}" for name in LINEAR if "separable, normalised, dilated" not in name),
+    "nested: two with the same names",
+]
+
+
+@pytest.mark.slow  # 2 minutes
+@pytest.mark.parametrize("name", [name for name in TAKEN if name not in (*SIMULATED, *SIMULATED_TOO)])
 def test_what_is_taken_computes_it_in_nengo_too(name):
     adapted, network = converted(model(name))
     require_same_rates(network, adapted, IMAGES, NengoDLSimulator())
@@ -62,16 +77,7 @@ def spikes_of(simulator, network):
     return {name: activity.net_bn for name, activity in chunk.layers.items()}, chunk.outputs_btc
 
 
-SIMULATED = [
-    "clipped: low",
-    "leaky: a layer",
-    "linear: pooling that overlaps, padded",
-    "linear: separable, normalised, dilated",
-    "scaled: normalization, padded",
-]
-
-
-@pytest.mark.parametrize("name", [n if n in SIMULATED else pytest.param(n, marks=pytest.mark.slow) for n in TAKEN])
+@pytest.mark.parametrize("name", [*SIMULATED, *(pytest.param(n, marks=pytest.mark.slow) for n in SIMULATED_TOO)])
 def test_all_simulators_give_the_same_spikes(name):
     _, network = converted(model(name))
     expected, output = spikes_of(NengoDLSimulator, network)
