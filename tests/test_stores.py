@@ -32,10 +32,10 @@ WRONG = {
     "sqllite:///x.db": "did you mean sqlite:///x.db?",
     "x.db": "a SQLite file is written sqlite:///x.db",
     "/data/runs.sqlite": "a SQLite file is written sqlite:////data/runs.sqlite",
-    "postgres://u@h/db": "it is written postgresql://u@h/db",
-    "postgresql:h/db": "it is written postgresql://h/db",
-    "postgresql+nope://h/db": "it is written postgresql://h/db",
-    "postgresql://h:port/db": "postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+    "postgres://u@h/db": "write postgresql+psycopg2://u@h/db",
+    "postgresql:h/db": "write postgresql+psycopg2://h/db",
+    "postgresql+nope://h/db": "it is written postgresql+psycopg2://h/db",
+    "postgresql://h:port/db": "postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE",
     "./mlruns": "MLflow keeps runs in folders no more: write sqlite:///mlruns/mlflow.db; runs of an earlier",
     "mlruns": "`mlflow migrate-filestore --source mlruns --target sqlite:///mlruns/mlflow.db`",
     "/tmp/my runs": "--source '/tmp/my runs' --target 'sqlite:////tmp/my runs/mlflow.db'`",
@@ -69,7 +69,7 @@ RIGHT = [
     *("sqlite:///x.db", "sqlite:////tmp/x.db", "sqlite:///a/x.db?timeout=5", "http://host", "https://u:p@host/mlflow/"),
     *("http://127.0.0.1:5000", "http://[::1]:5000", "databricks", "databricks://profile"),
 ]
-ADDRESS = re.compile(r"(?:sqlite:///|https?://(?=[\w\[])|postgresql://)[^\s`'?;,]+")
+ADDRESS = re.compile(r"(?:sqlite:///|https?://(?=[\w\[])|postgresql\+psycopg2://)[^\s`'?;,]+")
 
 
 @pytest.mark.parametrize("uri", WRONG)

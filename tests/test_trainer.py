@@ -354,11 +354,14 @@ def test_hooks_come_in_their_order(digits, tmp_path):
     epoch = ["on_train_batch_end"] * 2 + ["on_epoch_end"]
     assert seen == [
         "on_prepare_end",
+        "on_stage_start",
         "on_fit_start",
         *epoch,
         *epoch,
         "on_fit_end",
+        "on_stage_start",
         "on_convert_end",
+        "on_stage_start",
         "on_simulation_start",
         "on_simulation_batch_end",
         "on_simulation_batch_end",
@@ -407,7 +410,7 @@ def test_stages_can_be_repeated(digits, tmp_path):
     assert len(spikes._labels) == 5
 
 
-def test_a_model_that_gives_probabilities_is_refused(digits, tmp_path):
+def test_a_model_that_gives_probabilities_is_trained_by_its_logits(digits, tmp_path):
     import tf_keras as keras
 
     class Probabilities:
@@ -417,8 +420,11 @@ def test_a_model_that_gives_probabilities_is_refused(digits, tmp_path):
             hidden = layers.Dense(4, activation="relu")
             return keras.Sequential([layers.Input(spec.image_shape), layers.Flatten(), hidden, end])
 
-    with pytest.raises(ModelError, match="softmax"):
-        make_trainer(digits(), tmp_path, architecture=Probabilities()).run()
+    made = make_trainer(digits(max_train_images=64, max_test_images=20), tmp_path, architecture=Probabilities())
+    made.run()
+    logits = made.model.predict_on_batch(np.ones((1, 8, 8, 1)))
+    assert abs(logits.sum() - 1) > 1e-3
+    assert "left out: its logits are trained" in (tmp_path / "run" / "conversion" / "plan.md").read_text()
 
 
 def test_an_unused_end_of_a_run_does_not_hide_its_error(digits, tmp_path):
@@ -531,7 +537,7 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path):
             MLflowLogger(tracking_uri=silent).start("run", {}, {})
     with pytest.raises(LoggingError, match="logger.tracking_uri"):
         MLflowLogger(tracking_uri="nonsense://store").start("run", {}, {})
-    with pytest.raises(LoggingError, match=r"psycopg'.*snnpipe\[postgresql\].*postgresql\+psycopg2:"):
+    with pytest.raises(LoggingError, match=r"psycopg.*postgresql\+psycopg2:"):
         MLflowLogger(tracking_uri="postgresql:///mlflow").start("run", {}, {})
 
 

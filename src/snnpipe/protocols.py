@@ -51,10 +51,10 @@ class DataModule(Protocol):
 
     It may have ``explain(error)``, which returns the `DataError` to raise in place of an error that came up while its
     datasets were used, or None. It may have ``sample(split)``, which returns batches like those of ``"train"``,
-    ``"validation"`` or ``"test"`` where the first batch of the split itself takes long. It may have ``digests()``, which
-    returns digests of what a training reads and of the test images as ``{"fit": ..., "test": ...}``. They are taken as
-    they are, in place of a pass over each split: whoever gives them answers for them, as for ``spec.digest``, which is
-    for all splits.
+    ``"validation"`` or ``"test"`` where the first batch of the split itself takes long. It may have ``digests()``,
+    which returns digests of what a training reads and of the test images as ``{"fit": ..., "test": ...}``. They are
+    taken as they are, in place of a pass over each split: whoever gives them answers for them, as for ``spec.digest``,
+    which is for all splits.
     """
 
     @property

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from snnpipe.errors import LoggingError, closest, one_line
 from snnpipe.masking import mask
 
-_TAKEN = "http://, https://, sqlite:///, postgresql://, mysql+pymysql:// or mssql+pymssql://"
+_TAKEN = "http://, https://, sqlite:///, postgresql+psycopg2://, mysql+pymysql:// or mssql+pymssql://"
 _DRIVERS = {
-    "postgresql": ("psycopg2", "postgresql", "'snnpipe[postgresql]'"),
-    "postgresql+psycopg2": ("psycopg2", "postgresql", "'snnpipe[postgresql]'"),
+    "postgresql": ("psycopg", "postgresql+psycopg2", "'snnpipe[postgresql]'"),  # the library that SQLAlchemy 2.1 takes
+    "postgresql+psycopg2": ("psycopg2", "postgresql+psycopg2", "'snnpipe[postgresql]'"),
     "postgresql+psycopg": ("psycopg", "postgresql+psycopg", "'psycopg[binary]'"),
     "mysql": ("MySQLdb", "mysql+pymysql", "pymysql"),
     "mysql+mysqldb": ("MySQLdb", "mysql+pymysql", "pymysql"),
@@ -122,7 +122,7 @@ def _of_a_database(uri: str) -> str | None:
     try:
         _ = urlsplit(f"{base}:{rest}").port
     except ValueError as error:
-        return f"{one_line(error)}: it is written {right}://USER:PASSWORD@HOST:PORT/DATABASE"
+        return f"{one_line(error)}: it is written {advised}://USER:PASSWORD@HOST:PORT/DATABASE"
     if not needs:
         return f"SQLAlchemy has no {driver!r} that MLflow can use: it is written {advised}:{rest}"
     if find_spec(needs) is None:
