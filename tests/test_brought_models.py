@@ -137,7 +137,7 @@ def test_a_clipped_neuron_fires_at_most_so_often():
     _, network = converted(after(lambda x: L.ReLU(0.25, name="low")(conv(x, activation=None) * 100.0)))
     counts, _ = spikes_of(ClockDrivenSimulator, network)
     assert counts["low"].max() == pytest.approx(0.25 * 200 * 0.012, abs=1)
-    assert np.mean(counts["low"] > 0) > 0.3
+    assert np.mean(counts["low"] > 0) > 0.2
 
 
 def test_a_leaky_neuron_has_spikes_of_either_sign():
@@ -276,7 +276,7 @@ def test_one_value_for_two_classes_is_refused():
     image = L.Input(SHAPE)
     built = keras.Model(image, L.Dense(1, activation="sigmoid")(L.Flatten()(image)))
     with pytest.raises(ModelError, match=r"Dense\(2\)"):
-        adapt(built, dataclasses.replace(OURS, n_classes=2))
+        adapt(built, dataclasses.replace(OURS, n_classes=2, class_names=()))
 
 
 def test_a_model_applied_twice_is_refused():

@@ -1,5 +1,6 @@
 """A model as people bring it, made one that a run can use: one graph of layers, the data's images in, logits out."""
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnpipe.checkpoint import check_weight_names
-from snnpipe.compat import import_tf_keras
+from snnpipe.compat import import_tensorflow, import_tf_keras
 from snnpipe.errors import ModelError, one_line
-from snnpipe.keras_graph import activation_name, acts_in_training, arguments, functional, nodes
+from snnpipe.keras_graph import (
+    activation_name,
+    acts_in_training,
+    arguments,
+    as_function,
+    functional,
+    is_function,
+    nodes,
+)
 from snnpipe.native import NativeNetwork
 from snnpipe.types import DataSpec
 
@@ -72,12 +81,41 @@ def adapt(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> Adapted:
     nested = [node.layer.name for node in nodes(graph) if isinstance(node.layer, keras.Model)]
     notes += [f"the layers of the model {name} are taken into the whole" for name in nested]
     always = [node.layer.name for node in nodes(graph) if node.call_kwargs.get("training") is True]
+    for name in always:
+        if graph.get_layer(name).weights:
+            raise ModelError(
+                f"model: {name!r} ({type(graph.get_layer(name)).__name__}) is called with training=True, so that it "
+                "computes with each batch's own statistics in testing too, which no converted network has: leave "
+                "training=True out"
+            )
     notes += [f"{name} was called with training=True: it acts in training only" for name in always]
     if notes:
         graph = model = _Copier(softmax).copy(graph, wanted, front)
     _check_output(graph, spec)
     check_weight_names(model)
+    _check_logits(graph, spec)
     return Adapted(model, tuple(notes))
+
+
+def build(architecture: Any, spec: DataSpec) -> Any:
+    """Return the model of an architecture: an object with ``build``, a function of the spec, or a model itself.
+
+    Raises
+    ------
+    ModelError
+        If it is none of these.
+    """
+    if isinstance(architecture, (NativeNetwork, import_tf_keras().Model)):
+        return architecture
+    if isinstance(architecture, type):
+        raise ModelError(f"architecture: got the class {architecture.__name__}: give an object of it, made with ()")
+    if hasattr(architecture, "build"):
+        return architecture.build(spec)
+    if callable(architecture):
+        return architecture(spec)
+    raise ModelError(
+        f"architecture: got {architecture!r}: give an object with build(spec), a function of the spec, or a Keras model"
+    )
 
 
 def flattened(model: "tf_keras.Model") -> "tf_keras.Model":
@@ -110,6 +148,8 @@ def _check_output(model: Any, spec: DataSpec) -> None:
     shape = getattr(model, "output_shape", None)
     if shape == (None, spec.n_classes):
         return
+    if isinstance(shape, dict):
+        raise ModelError(f"model: its output is a dict with {', '.join(shape)}: give the tensor of the logits itself")
     if shape == (None, 1):
         raise ModelError(
             f"model: its output is one value, and the {spec.n_classes} classes of {spec.name} need a logit each: end "
@@ -131,10 +171,49 @@ def _with_input(model: Any, spec: DataSpec) -> Any:
 
 
 def _softmax_at_the_end(model: "tf_keras.Model") -> str:
-    last = next(node.layer for node in nodes(model) if node.outputs is model.outputs[0])
-    if isinstance(last, import_tf_keras().Model):
-        return _softmax_at_the_end(functional(last))
-    return str(last.name) if activation_name(last) in _SOFTMAX else ""
+    """Return the name of the layer that ends a model in a softmax, or its logarithm; empty for none."""
+    last = next(node for node in nodes(model) if node.outputs is model.outputs[0])
+    if isinstance(last.layer, import_tf_keras().Model):
+        return _softmax_at_the_end(functional(last.layer))
+    name = str(last.layer.name)
+    if activation_name(last.layer) in _SOFTMAX:
+        return name
+    return name if is_function(last.layer) and len(last.keras_inputs) == 1 and _is_softmax(last) else ""
+
+
+def _is_softmax(node: Any) -> bool:
+    """Whether a node does what a softmax does, or its logarithm, whatever it is called."""
+    tf = import_tensorflow()
+    shape = tuple(node.keras_inputs[0].shape[1:])
+    if None in shape:
+        return False
+    x = np.random.default_rng(0).normal(0, 3, (4, *shape)).astype(np.float32)
+    try:
+        with tf.init_scope():
+            given = np.asarray(as_function(node)(tf.constant(x)))
+            softmax = np.asarray(tf.nn.softmax(x))
+    except Exception:  # of whatever a user's function raises
+        return False
+    return any(given.shape == x.shape and np.allclose(given, own, atol=1e-5) for own in (softmax, np.log(softmax)))
+
+
+def _check_logits(model: "tf_keras.Model", spec: DataSpec) -> None:
+    """Refuse a model whose outputs are probabilities, and warn of one whose outputs are sigmoids."""
+    images = np.random.default_rng(0).uniform(-1, 1, (16, *spec.image_shape)).astype(np.float32)
+    outputs = np.asarray(model.predict_on_batch(images), np.float64)
+    for values in (outputs, np.exp(np.minimum(outputs, 50.0))):
+        if values.min() >= 0 and np.allclose(values.sum(axis=1), 1, atol=1e-3):
+            raise ModelError(
+                "model: its outputs are probabilities, which add up to 1, and no logits: leave out what makes them of "
+                f"the logits, and end it in Dense({spec.n_classes})"
+            )
+    last = next(node.layer for node in nodes(functional(model)) if node.outputs is functional(model).outputs[0])
+    if activation_name(last) == "sigmoid":
+        warnings.warn(
+            f"model: its output {last.name!r} is a sigmoid, whose values from 0 to 1 are trained and compared as "
+            "logits: leave the sigmoid out",
+            stacklevel=2,
+        )
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ FEW = 4
 TOLERANCE = 1e-3
 """How far an output may be off, of the largest of its layer: single precision is some 1e-5 off."""
 
+_OF_HALF_PRECISION = 2e-2
+"""The same of a model that computes in 16 bits."""
+
 
 def require_same_rates(
     network: SpikingNetwork,
@@ -65,14 +68,16 @@ def difference(
     graph = functional(model)
     expected, given = _activations(graph, network, images), whose.rates(network, images)
     through = type(whose).__name__.removesuffix("Simulator")
+    half = any("16" in str(layer.compute_dtype) for layer in graph.layers)
+    allowed = _OF_HALF_PRECISION if half else TOLERANCE
     before: set[str] = set()
     for name, ours, theirs in _pairs(network, given, expected):
         off = _off(ours, theirs)
-        if off > TOLERANCE:
+        if off > allowed:
             where = " or ".join(_between(graph, name, before))
             return (
                 f"with rates in place of spikes, what it makes of {where} differs by {100 * off:.3g} % of the largest "
-                f"output there (through {through}, {len(images)} images; at most {100 * TOLERANCE:g} % may come of "
+                f"output there (through {through}, {len(images)} images; at most {100 * allowed:g} % may come of "
                 "rounding)"
             )
         before.add(name)

@@ -33,6 +33,12 @@ def functional(model: "tf_keras.Model") -> "tf_keras.Model":
             f"model {model.name!r} has no static graph of layers: build it with Keras's functional API, or as a "
             "Sequential that begins with an Input"
         )
+    for node in nodes(model):
+        if isinstance(node.outputs, (list, tuple, dict)):
+            raise ModelError(
+                f"model: {node.layer.name!r} ({type(node.layer).__name__}) gives several outputs: take layers that "
+                "give one each (Cropping in place of tf.split)"
+            )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ModelError(
             f"model {model.name!r} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: "
@@ -87,6 +93,18 @@ def is_op(layer: Any) -> bool:
     return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda")
 
 
+def is_of_keras(layer: Any) -> bool:
+    """Whether a layer's class is one of Keras's own, and not a user's of the same name or behind it."""
+    return getattr(import_tf_keras().layers, type(layer).__name__, None) is type(layer)
+
+
+def is_function(layer: Any) -> bool:
+    """Whether a layer is a function without weights that Keras does not know more of."""
+    if is_op(layer) or type(layer).__name__ == "Lambda":
+        return True
+    return not is_of_keras(layer) and not layer.weights and not isinstance(layer, import_tf_keras().Model)
+
+
 _BY_OP: "WeakKeyDictionary[Any, Rectifier | Identity | None]" = WeakKeyDictionary()
 
 
@@ -108,7 +126,7 @@ def _applied_by(layer: Any) -> Rectifier | Identity | None:
         return Rectifier(float(layer.negative_slope), max_value)
     if kind == "LeakyReLU":
         return Rectifier(float(f"{float(layer.alpha):.6g}"))
-    if is_op(layer):
+    if is_function(layer):
         return _of_op(layer)
     activation = getattr(layer, "activation", None)
     if activation is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkabl
 from numpy.typing import NDArray
 
 from snnpipe.checkpoint import Checkpoint, EarlierFit
+from snnpipe.errors import ConfigError
 from snnpipe.training_state import TrainingState
 from snnpipe.types import (
     BatchProgress,
@@ -306,3 +307,33 @@ class SweepStore(Logger, Protocol):
 
     def finished_job(self, parent: str, fingerprint: str, content: Mapping[str, str] | None = None) -> SweepJob | None:
         """Return the job under a parent run that finished with a fingerprint."""
+
+
+_OF_A_TRAINER = {"training": TrainingPath, "converter": Converter, "simulator": Simulator, "encoder": Encoder}
+
+
+def require_parts(parts: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` where a part of a trainer lacks something of its family's, or is a class and no object."""
+    problems = []
+    for name, part in parts.items():
+        wanted = _OF_A_TRAINER[name]
+        if isinstance(part, type):
+            problems.append(f"{name}: got the class {part.__name__}: give an object of it, made with ()")
+        elif not isinstance(part, wanted):
+            kind = type(part).__name__
+            problems.append(
+                f"{name}: got {part!r}, a {kind}: give an object that has what snnpipe.protocols.{wanted.__name__} says"
+            )
+    if problems:
+        raise ConfigError(*problems)
+
+
+def require_lists(**given: Any) -> None:
+    """Raise `ConfigError` where something else than a list, or another sequence, was given."""
+    problems = [
+        f"{name}: got {type(value).__name__}: give a list of them, [...]"
+        for name, value in given.items()
+        if isinstance(value, str) or not isinstance(value, Sequence)
+    ]
+    if problems:
+        raise ConfigError(*problems)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe import __version__, signals
-from snnpipe.adapt import adapt
+from snnpipe.adapt import adapt, build
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.predictions import Predictions
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
@@ -58,6 +58,8 @@ from snnpipe.protocols import (
     Simulator,
     Status,
     TrainingPath,
+    require_lists,
+    require_parts,
 )
 from snnpipe.run_folder import require_own_folder
 from snnpipe.run_log import FitLog, RunLog, attempt
@@ -148,6 +150,8 @@ class Trainer:
         resumed: str | None = None,
     ):
         self.data = CheckedData.of(data)
+        require_parts({"training": training, "converter": converter, "simulator": simulator, "encoder": encoder})
+        require_lists(callbacks=callbacks, loggers=loggers)
         self.architecture = architecture
         self.training = training
         self.converter = converter
@@ -238,7 +242,7 @@ class Trainer:
         self.data.look()
         spec = self._state.spec = self.data.spec
         start_afresh(self.seed)
-        built, self._content = self.architecture.build(spec), None
+        built, self._content = build(self.architecture, spec), None
         require_keras_2(built)
         if not self._named:
             self.name = self._state.run_name = run_name(self.config, self.dataset_name)

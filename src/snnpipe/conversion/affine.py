@@ -11,6 +11,8 @@ from snnpipe.keras_graph import as_function
 
 _TOLERANCE = 1e-4
 _LEAST = 1e-30
+_SIZES = (1e-2, 30.0, 1e4)
+"""Of inputs: what is straight near 0 alone is no scaling."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,12 @@ def _probed(node: Any) -> Affine | None:
     found = _by_channel(node, (first - offset) / one, offset)
     if found is None or not np.all(np.isfinite(found.scale)) or not np.any(found.scale):
         return None
-    expected = found.scale * other + found.offset
-    size = np.abs(expected).max()
-    return found if np.allclose(second, expected, rtol=_TOLERANCE, atol=_TOLERANCE * size) else None
+    for x, given in ((other, second), *((size * other, _values(function, size * other)) for size in _SIZES)):
+        expected = found.scale * x + found.offset
+        near = _TOLERANCE * np.abs(expected).max()
+        if given is None or not np.allclose(given, expected, rtol=_TOLERANCE, atol=near):
+            return None
+    return found
 
 
 def _draw(node: Any, seed: int) -> NDArray[np.float64] | None:

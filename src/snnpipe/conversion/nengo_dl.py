@@ -1,5 +1,6 @@
 """Conversion with NengoDL: a plan for each layer first, then the spiking network."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -7,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnpipe.adapt import flattened
-from snnpipe.compat import import_nengo_dl
+from snnpipe.compat import import_nengo_dl, without_build_notes
 from snnpipe.conversion.nengo_dl_layers import make_converter
 from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
 from snnpipe.conversion.rewrite import Rewritten, prepare, rewrite
 from snnpipe.conversion.synapses import Costs, costs
-from snnpipe.errors import ConfigError, ConversionError, UserError, one_line
+from snnpipe.errors import ConfigError, ConversionError, one_line
 from snnpipe.keras_graph import is_op, nodes, rectifier
 from snnpipe.layer_values import per_layer
 from snnpipe.native import NativeNetwork
@@ -130,9 +131,17 @@ class NengoDLConverter:
     def _fallback_works(self, model: "tf_keras.Model") -> bool:
         """Whether the model converts, and computes the same, with TensorNodes."""
         with_fallback = replace(self, allow_fallback=True)
+        rewritten = rewrite(model, self.max_to_avg_pool)
+        plan = with_fallback._plan(model, rewritten, self._settings(model, rewritten))
+        if plan.unsupported or not any(layer.neurons for layer in plan.layers):
+            return False
+        drawn = np.random.default_rng(0).uniform(-1, 1, (1, *model.input_shape[1:])).astype(np.float32)
         try:
-            with_fallback.convert(model, 0)
-        except UserError:
+            with warnings.catch_warnings(), without_build_notes():
+                warnings.simplefilter("ignore")
+                converter = make_converter(prepare(model, rewritten), allow_fallback=True, inference_only=True)
+                converter.verify(inputs=[drawn], atol=1e-3, rtol=1e-3)
+        except Exception:  # of whatever NengoDL or TensorFlow raises in it
             return False
         return True
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from snnpipe.conversion.nengo_dl_layers import layer_converters
-from snnpipe.keras_graph import activation_name, is_op
+from snnpipe.keras_graph import activation_name, is_of_keras, is_op
 
 _CURES = {
     "Multiply": "spiking neurons do not multiply one another's output: leave the product out (a gate, an attention)",
@@ -23,6 +23,11 @@ _CURES = {
     "TimeDistributed": "use the layer inside it: a Dense acts on the last axis by itself",
     "Bidirectional": "recurrent layers are not converted: take Conv1D",
     "Masking": "it leaves out steps of a sequence, which a network of fixed size cannot",
+}
+_DIMENSIONS = {
+    f"{kind}{n}D": n
+    for kind, most in (("Conv", 3), ("DepthwiseConv", 2), ("SeparableConv", 2), ("AveragePooling", 3))
+    for n in range(1, most + 1)
 }
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 _TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
@@ -53,7 +58,11 @@ def refusal(node: Any) -> str:
     """
     layer, kind = node.layer, type(node.layer).__name__
     if is_op(layer):
-        return _of_op(layer)
+        return _of_op(node)
+    if problem := _of_shapes(node):
+        return problem
+    if kind == "TimeDistributed" and type(layer.layer).__name__ != "Dense":
+        return "it shows a layer one step after the other: take a convolution with a kernel of 1 along the steps"
     if kind == "Conv3D" and layer.groups > 1:
         return "TensorFlow has no 3-D convolution with groups on a CPU, and NengoDL none at all"
     if kind in _RECURRENT:
@@ -65,7 +74,7 @@ def refusal(node: Any) -> str:
     if kind == "ReLU":
         return "no neurons fire like a ReLU with a threshold, or with a slope and a max_value: take one with neither"
     converter = layer_converters().get(type(layer))
-    if converter is None and not hasattr(layer, "kernel") and not hasattr(layer, "depthwise_kernel"):
+    if converter is None and not (is_of_keras(layer) and kind in _DIMENSIONS):
         return f"Nengo has nothing for a layer of type {kind}: take layers that docs/conversion.md lists"
     if converter is not None:
         ok, why = converter.convertible(layer, SimpleNamespace(inference_only=True, max_to_avg_pool=True))
@@ -74,11 +83,30 @@ def refusal(node: Any) -> str:
     return _of_activation(layer)
 
 
-def _of_op(layer: Any) -> str:
+def _of_shapes(node: Any) -> str:
+    layer, kind = node.layer, type(node.layer).__name__
+    shapes = {tuple(tensor.shape[1:]) for tensor in node.keras_inputs}
+    if kind in ("Add", "Average") and len(shapes) > 1:
+        both = " and ".join(map(str, sorted(shapes)))
+        return f"its inputs have the shapes {both}: give them one, with UpSampling for example"
+    if kind == "BatchNormalization" and len(layer.axis) > 1:
+        return "it normalises over several axes at once: take axis=-1, and train with it"
+    if kind.startswith("AveragePooling") and layer.data_format == "channels_first":
+        return "its channels come first: build it with data_format='channels_last'"
+    axes, acts_on = len(next(iter(shapes))), _DIMENSIONS.get(kind, 0) + 1
+    if kind in _DIMENSIONS and axes != acts_on:
+        return f"its input has {axes} axes, and it acts on {acts_on}: give it {acts_on}, with Reshape"
+    return ""
+
+
+def _of_op(node: Any) -> str:
+    layer = node.layer
     function = str(layer.get_config().get("function", type(layer).__name__))
     name = re.sub(r"\d[dD]$", "", function.rpartition(".")[2])
     if type(layer).__name__ == "SlicingOpLambda":
         return "`x[...]`: take a Cropping layer"
+    if len(node.keras_inputs) == 1 and name in ("add", "subtract", "sub", "multiply", "mul", "truediv"):
+        return f"{function} with numbers that differ from place to place: take BatchNormalization or Normalization"
     if cure := _OPS.get(name):
         return cure
     return f"{function} was called on a layer's output: take a Keras layer in its place"

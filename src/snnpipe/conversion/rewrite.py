@@ -16,7 +16,7 @@ from snnpipe.adapt import copied
 from snnpipe.compat import import_tf_keras
 from snnpipe.conversion.affine import Affine, affine_of, passes_on
 from snnpipe.conversion.refusals import refusal
-from snnpipe.keras_graph import activation_name, is_op, nodes, rectifier
+from snnpipe.keras_graph import activation_name, is_function, is_of_keras, is_op, nodes, rectifier
 from snnpipe.rectifiers import Identity, applied
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ def _find_folds(model: "tf_keras.Model") -> _Folds:
                 folds.into[layer.name] = before.layer.name
             continue
         then = takers.get(id(node.outputs), [])
-        if len(then) == 1 and type(then[0].layer).__name__ in _LINEAR and not passes_on(node):
+        linear = len(then) == 1 and type(then[0].layer).__name__ in _LINEAR and is_of_keras(then[0].layer)
+        if linear and not passes_on(node):
             affine = affine_of(node)
             if affine is not None and _can_begin_with(then[0].layer, affine):
                 folds.affine[then[0].layer.name] = affine
@@ -145,6 +146,7 @@ def _channels_last(layer: Any) -> bool:
 def _can_take_in(linear: Any, normalization: Any) -> bool:
     return (
         type(linear).__name__ in _LINEAR
+        and is_of_keras(linear)
         and activation_name(linear) == "linear"
         and _channels_last(linear)
         and list(normalization.axis) == [len(linear.output_shape) - 1]
@@ -168,11 +170,11 @@ def _rewritten(node: Any, folds: _Folds, max_to_avg_pool: bool, last: bool) -> R
         return Rewritten((), f"weights of {folds.into[layer.name]}", folded=True)
     if last and activation_name(layer).removeprefix("nn.") in ("softmax", "log_softmax") and not layer.weights:
         return Rewritten((), "nothing", "a softmax at the end does not change the class", folded=True)
-    if kind in _LINEAR:
+    if kind in _LINEAR and is_of_keras(layer):
         return _linear(node, folds, last)
     if kind in _POOLING:
         return _max_pooling(layer, max_to_avg_pool)
-    if (kind in _RECTIFIERS or is_op(layer)) and (found := rectifier(layer)) is not None:
+    if (kind in _RECTIFIERS or is_function(layer)) and (found := rectifier(layer)) is not None:
         return _neurons((), layer.name, found)
     if kind == "Flatten":
         return Rewritten(_flattened(node), "the same values, reordered")
