@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 from math import log
 
 import nengo
@@ -201,6 +202,7 @@ def run(data_dir, tmp_path_factory):
             go(network, "diagnosis.images=0", f"paths.output_dir={folder / network}", trained=False, logged=True)
         training = ["training=pretrained", f"training.checkpoint={checkpoint}"] if trained else ["training.epochs=8"]
         fixed = [f"data.data_dir={data_dir}", "data.max_test_images=200", "callbacks=none", "logger=csv"]
+        shutil.rmtree(folder / "last", ignore_errors=True)
         fixed += [f"paths.output_dir={folder / 'last'}"]
         config = composed(*networks[network], *fixed, *training, *overrides)
         config = config if logged else {**config, "logger": {}}
@@ -342,11 +344,11 @@ def test_where_nothing_helps_it_says_what_was_measured_and_tried(run):
         '"', ""
     ) in table.replace('"', "")
     assert diagnosis.measured in table
+    written = json.loads((run.folder / "last" / "diagnosis" / "diagnosis.json").read_text())
+    assert written["measured"] == diagnosis.measured and written["tried"]["best_right"] == best
     words = shlex.split(tried.best_override)
     after = run("pooled", "diagnosis.images=0", "simulator.max_images=100", *words)
     assert 100 * after.metrics["snn/test_accuracy"] == pytest.approx(best, abs=1.01)
-    written = json.loads((run.folder / "last" / "diagnosis" / "diagnosis.json").read_text())
-    assert written["measured"] == diagnosis.measured and written["tried"]["best_right"] == best
 
 
 def test_a_search_that_takes_too_long_is_ended_and_says_so(run, monkeypatch):

@@ -182,7 +182,7 @@ def build_graph(
             builder.neurons(node, own, current_factor(own), spike_unit(own))
             continue
         fed = own or (_fed_neurons(node, users, layers) if activation_name(layer) == "linear" else None)
-        builder.layer(node, current_factor(fed) if fed is not None else 1.0)
+        builder.layer(node, current_factor(fed) if fed is not None else 1.0, has_neurons=own is not None)
         if own is not None:
             builder.neurons(node, own, current_factor(own), spike_unit(own))
     return builder.graph(id(model.outputs[0]))
@@ -229,7 +229,8 @@ class _Builder:
     def image(self, node: Any) -> None:
         self._image = self._number[id(node.outputs)] = self._new(node, 1.0, True, False)
 
-    def layer(self, node: Any, output_factor: float) -> None:
+    def layer(self, node: Any, output_factor: float, has_neurons: bool) -> None:
+        """Add a layer's linear part, or all of it where its activation is not that of neurons."""
         inputs = tuple(self._number[id(tensor)] for tensor in node.keras_inputs)
         units = {self._units[i] for i in inputs}
         kind = type(node.layer).__name__
@@ -242,7 +243,7 @@ class _Builder:
             (unit,) = units
         else:
             factors, unit = tuple(self._units[i] for i in inputs), 1.0
-        copied = self._copy(node.layer, kind, input_factor, 1 / unit)
+        copied = self._copy(node.layer, kind, input_factor, 1 / unit, has_neurons)
         output = self._new(
             node, unit, any(self._from_image[i] for i in inputs), any(self._from_neurons[i] for i in inputs)
         )
@@ -281,10 +282,10 @@ class _Builder:
         self._from_neurons.append(from_neurons)
         return len(self._units) - 1
 
-    def _copy(self, layer: Any, kind: str, input_factor: float, output_factor: float) -> Any:
+    def _copy(self, layer: Any, kind: str, input_factor: float, output_factor: float, has_neurons: bool) -> Any:
         """Return a layer without the neurons in it, its weights multiplied with the factors."""
         changes: dict[str, Any] = {"dtype": self._precision}
-        if is_neuron_layer(layer):
+        if has_neurons:
             changes["activation"] = "linear"
         if kind == "BatchNormalization":  # unfused: TensorFlow may merge a fused one with a convolution, wrongly
             changes |= {"scale": True, "center": True, "epsilon": 0.0, "fused": False}
