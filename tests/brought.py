@@ -17,6 +17,20 @@ class Jitter(L.Layer):
         return x + tf.random.normal(tf.shape(x)) if training else x
 
 
+class Rectified(L.Layer):
+    """A user's own ReLU."""
+
+    def call(self, x):
+        return tf.maximum(x, 0.0)
+
+
+class Standardised(L.Conv2D):
+    """A user's own convolution, whose kernel is not what it multiplies with."""
+
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, kernel - tf.reduce_mean(kernel, [0, 1, 2]))
+
+
 class Swish(L.Layer):
     """A user's own activation."""
 
@@ -88,6 +102,8 @@ RECTIFIED = {
     "a lambda": lambda x: conv(x, activation=lambda v: tf.maximum(v, 0.0)),
     "an operation on a tensor": lambda x: tf.nn.relu(conv(x, activation=None)),
     "slope 0": lambda x: L.LeakyReLU(0.0)(conv(x, activation=None)),
+    "a Lambda": lambda x: L.Lambda(lambda v: tf.where(v > 0, v, 0.0))(conv(x, activation=None)),
+    "a layer of one's own": lambda x: Rectified(name="own")(conv(x, activation=None)),
 }
 LEAKY = {
     "a layer": lambda x: L.LeakyReLU(0.2)(conv(x, activation=None)),

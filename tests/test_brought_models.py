@@ -5,12 +5,23 @@ import dataclasses
 import nengo
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
-from brought import CLASSES, LINEAR, SHAPE, TAKEN, Jitter, Swish, after, base, conv, model
+from brought import CLASSES, LINEAR, SHAPE, TAKEN, Jitter, Standardised, Swish, after, base, conv, model
 
-from snnpipe import AutoSimulator, ClockDrivenSimulator, EventDrivenSimulator, NengoDLConverter, NengoDLSimulator
-from snnpipe.adapt import adapt
-from snnpipe.errors import ConversionError, ModelError, SimulationError
+from snnpipe import (
+    AutoSimulator,
+    ClockDrivenSimulator,
+    ConstantEncoder,
+    EventDrivenSimulator,
+    KerasTraining,
+    NengoDLConverter,
+    NengoDLSimulator,
+    Trainer,
+)
+from snnpipe.adapt import adapt, build
+from snnpipe.callbacks.base import Callback
+from snnpipe.errors import ConfigError, ConversionError, ModelError, SimulationError
 from snnpipe.fidelity import FEW, difference, require_same_rates
 from snnpipe.testing import SPEC
 from snnpipe.types import Stimulus
@@ -62,8 +73,6 @@ def test_what_is_taken_computes_it_in_nengo_too(name):
 
 
 def spikes_of(simulator, network):
-    from snnpipe import ConstantEncoder
-
     settings = {"n_steps": 12, "batch_size": len(IMAGES), "precision": "float64"}
     everyone = tuple(range(len(IMAGES)))
     stimulus = Stimulus(IMAGES, everyone, ConstantEncoder(), record=everyone)
@@ -171,9 +180,9 @@ def test_drawn_and_regular_spikes_are_clipped_too(neuron):
 REFUSED = {
     "add": (lambda x: conv(x, activation=None) + conv(x, "b"), r"take Add\(\)\(\[x, y\]\)"),
     "product": (lambda x: conv(x) * conv(x, "b"), "leave it out"),
-    "concatenation": (lambda x: __import__("tensorflow").concat([conv(x), conv(x, "b")], -1), r"Concatenate\(\)"),
+    "concatenation": (lambda x: tf.concat([conv(x), conv(x, "b")], -1), r"Concatenate\(\)"),
     "slice": (lambda x: conv(x)[:, 1:], "Cropping"),
-    "mean": (lambda x: __import__("tensorflow").reduce_mean(conv(x), [1, 2]), "GlobalAveragePooling"),
+    "mean": (lambda x: tf.reduce_mean(conv(x), [1, 2]), "GlobalAveragePooling"),
     "own activation": (lambda x: Swish(name="odd")(conv(x)), "Nengo has nothing for a layer of type Swish"),
     "elu": (lambda x: conv(x, activation="elu"), "take 'relu' or LeakyReLU"),
     "elu layer": (lambda x: L.ELU()(conv(x, activation=None)), "take ReLU or LeakyReLU"),
@@ -182,6 +191,14 @@ REFUSED = {
     "multiply": (lambda x: L.Multiply()([conv(x), conv(x, "b")]), "leave the product out"),
     "layer normalisation": (lambda x: L.LayerNormalization()(conv(x)), "BatchNormalization"),
     "transposed": (lambda x: L.Conv2DTranspose(3, 3, activation="relu")(conv(x)), "UpSampling"),
+    "straight near 0": (lambda x: L.Activation("hard_sigmoid", name="odd")(conv(x)), "hard_sigmoid"),
+    "straight near 0, as a Lambda": (lambda x: L.Lambda(lambda v: v / (1 + abs(v) / 1e3))(conv(x)), "Lambda"),
+    "a convolution of one's own": (lambda x: Standardised(3, 3, name="odd")(conv(x)), "Standardised"),
+    "shapes": (lambda x: L.Add()([conv(x), L.GlobalAveragePooling2D(keepdims=True)(conv(x, "b"))]), "give them one"),
+    "axes": (lambda x: L.BatchNormalization(axis=[1, 2])(conv(x)), "axis=-1"),
+    "channels first": (lambda x: L.AveragePooling2D(2, data_format="channels_first")(conv(x)), "channels_last"),
+    "places": (lambda x: conv(x) * np.arange(42.0, dtype="float32").reshape(7, 6, 1), "place to place"),
+    "steps": (lambda x: L.TimeDistributed(L.Conv1D(2, 3, name="inner"))(conv(x)), "kernel of 1"),
 }
 
 
@@ -247,7 +264,7 @@ SOFTMAX = {
     "in the last layer": lambda x: L.Dense(CLASSES, activation="softmax", name="out")(x),
     "a layer": lambda x: L.Softmax(name="out")(L.Dense(CLASSES)(x)),
     "an activation": lambda x: L.Activation("softmax", name="out")(L.Dense(CLASSES)(x)),
-    "an operation": lambda x: __import__("tensorflow").nn.softmax(L.Dense(CLASSES)(x)),
+    "an operation": lambda x: tf.nn.softmax(L.Dense(CLASSES)(x)),
     "of a model inside": lambda x: keras.Sequential(
         [L.Input((84,)), L.Dense(CLASSES, activation="softmax", name="out")], name="head"
     )(x),
@@ -265,6 +282,104 @@ def test_a_softmax_at_the_end_leaves_its_logits(name):
         exponentials / exponentials.sum(axis=1, keepdims=True), built.predict_on_batch(IMAGES), rtol=1e-4
     )
     assert any("softmax" in note for note in adapted.notes)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: L.Activation(lambda v: keras.activations.softmax(-v))(L.Dense(CLASSES)(x)),
+        lambda x: L.Softmax()(L.Dense(CLASSES, activation="softmax")(x)),
+        lambda x: L.Reshape((CLASSES,))(L.Softmax()(L.Dense(CLASSES)(x))),
+        lambda x: L.Lambda(lambda v: v / tf.reduce_sum(v, axis=-1, keepdims=True))(
+            L.Dense(CLASSES, activation="exponential")(x)
+        ),
+    ],
+)
+def test_probabilities_are_no_logits(end):
+    image = L.Input(SHAPE)
+    with pytest.raises(ModelError, match="its outputs are probabilities"):
+        adapt(keras.Model(image, end(L.Flatten()(image))), OURS)
+
+
+def test_a_softmax_of_ones_own_is_one():
+    image = L.Input(SHAPE)
+    built = keras.Model(
+        image,
+        L.Lambda(lambda v: tf.exp(v) / tf.reduce_sum(tf.exp(v), -1, keepdims=True))(
+            L.Dense(CLASSES)(L.Flatten()(image))
+        ),
+    )
+    assert "softmax" in adapt(built, OURS).notes[0]
+
+
+def test_a_sigmoid_at_the_end_gets_a_warning():
+    image = L.Input(SHAPE)
+    with pytest.warns(UserWarning, match="'out' is a sigmoid"):
+        adapt(keras.Model(image, L.Dense(CLASSES, activation="sigmoid", name="out")(L.Flatten()(image))), OURS)
+
+
+REFUSED_MODELS = {
+    "two parts": (lambda x: tf.split(conv(x), 2, axis=-1)[0], "gives several outputs"),
+    "a batch's own statistics": (
+        lambda x: L.BatchNormalization(name="bn")(conv(x), training=True),
+        "'bn'.*training=True",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_MODELS)
+def test_models_that_no_network_stands_for_are_refused(name):
+    body, says = REFUSED_MODELS[name]
+    with pytest.raises(ModelError, match=says):
+        adapt(after(body), OURS)
+
+
+def test_a_dict_of_outputs_is_refused():
+    image = L.Input(SHAPE)
+    built = keras.Model(image, {"logits": L.Dense(CLASSES)(L.Flatten()(image))})
+    with pytest.raises(ModelError, match="dict with logits"):
+        adapt(built, OURS)
+
+
+def test_architectures_are_objects_functions_or_models():
+    built = after(conv)
+
+    class Own:
+        def build(self, spec):
+            return built
+
+    assert build(Own(), OURS) is build(lambda spec: built, OURS) is build(built, OURS) is built
+    for wrong in (Own, None, "cnn2d"):
+        with pytest.raises(ModelError, match="architecture: got"):
+            build(wrong, OURS)
+
+
+def test_parts_of_a_trainer_are_objects_of_their_family(digits):
+    parts = {"data": digits(), "architecture": after, "encoder": ConstantEncoder(), "simulator": AutoSimulator()}
+    parts |= {"training": KerasTraining(), "converter": SPIKING}
+    for key, wrong in {
+        "training": None,
+        "simulator": "auto",
+        "encoder": ConstantEncoder,
+        "callbacks": Callback(),
+    }.items():
+        with pytest.raises(ConfigError, match=f"{key}: got"):
+            Trainer(**(parts | {key: wrong}))
+
+
+def test_half_precision_is_taken():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        built = after(lambda x: conv(L.BatchNormalization()(conv(conv(x), "b")), "c"))
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    adapted, network = converted(built)
+    require_same_rates(network, adapted, IMAGES, AutoSimulator())
+
+
+def test_a_layer_in_software_keeps_its_relu():
+    body = lambda x: L.Conv2DTranspose(3, 3, activation="relu", name="odd")(conv(x))  # noqa: E731
+    follow_fallback(body)
 
 
 def test_a_model_that_fits_is_itself():

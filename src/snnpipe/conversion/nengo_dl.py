@@ -251,6 +251,8 @@ def _no_fallback(node: Any) -> str:
     """Return why a layer cannot run as a TensorNode; empty where it can."""
     if is_op(node.layer):
         return "no TensorNode runs it, for it is no layer"
+    if getattr(node.layer, "data_format", "channels_last") == "channels_first":
+        return "no TensorNode runs it on a CPU, for its channels come first"
     if len(node.keras_inputs) != 1:
         return f"no TensorNode runs it, for it takes {len(node.keras_inputs)} inputs"
     return ""
