@@ -430,7 +430,7 @@ def test_an_address_to_open_has_no_password():
     server = MLflowLogger(tracking_uri="https://user:hidden@example.org:5000/mlflow/").address
     assert server["review"].startswith("https://example.org:5000/mlflow/#/experiments/")
     assert server["review"].endswith("?workflowType=machine_learning")
-    assert "hidden" not in str(MLflowLogger(tracking_uri="postgresql://user:hidden@example.org/db").address)
+    assert "hidden" not in str(MLflowLogger(tracking_uri="postgresql+psycopg2://user:hidden@example.org/db").address)
 
 
 @pytest.mark.slow  # 40 s: a server

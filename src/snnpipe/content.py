@@ -134,7 +134,7 @@ def content_of(
             [
                 *sources,
                 *(_settings_digest(part) for part in own.values()),
-                *_files_named([config.get("training"), config.get("callbacks")]),
+                *_files_named([config.get("training"), config.get("callbacks") if callbacks else None]),
             ]
         ),
         "conversion": lambda: digest_of(

@@ -78,7 +78,9 @@ class LifByHand:
             )
         layers = [node.layer for node in nodes(functional(model))]
         scales = self._scales(layers)
-        return ConversionPlan(tuple(self._explain(layer, layers, scales) for layer in layers))
+        planned = tuple(self._explain(layer, layers, scales) for layer in layers)
+        refused = any(layer.status == "unsupported" for layer in planned)
+        return ConversionPlan(planned, cure="conversion=nengo_dl converts such layers" if refused else "")
 
     def _explain(self, layer: Any, layers: list[Any], scales: dict[str, float]) -> PlannedLayer:
         name, kind, shape = layer.name, type(layer).__name__, tuple(layer.output.shape[1:])
@@ -104,7 +106,7 @@ class LifByHand:
                 scale_firing_rates=scales[name],
                 synapse=None if last else self.synapse,
             )
-        return PlannedLayer(name, kind, "unsupported", "-", f"{reason}; conversion=nengo_dl converts it", shape)
+        return PlannedLayer(name, kind, "unsupported", "-", reason, shape)
 
     def _scales(self, layers: list[Any]) -> dict[str, float]:
         names = [layer.name for layer in layers if type(layer).__name__ == "Dense"]
