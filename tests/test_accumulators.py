@@ -206,6 +206,18 @@ def test_latency_is_to_one_point_of_the_ann():
     assert evaluation.metrics()["snn/latency_ms_to_1pt"] == 2 * DT * 1000
 
 
+@pytest.mark.parametrize(("steps", "dt", "ms"), [(52, 0.001, 52.0), (3, 0.0001, 0.3), (7, 1 / 3000, 2.33333333)])
+def test_latency_is_without_the_noise_of_its_last_digits(steps, dt, ms):
+    evaluation = Evaluation(SpikingNetwork(None, None, None, ()), [steps], dt, "last", 1, N_CLASSES)
+    labels = np.zeros(1, np.int64)
+    given = np.ones((1, steps), np.int64)
+    given[:, -1] = 0
+    batch = evaluation.batch(labels, labels)
+    batch.add(SimulationChunk(0, np.eye(N_CLASSES, dtype=np.float32)[given], {}))
+    evaluation.add(batch)
+    assert evaluation.metrics()["snn/latency_ms_to_1pt"] == ms
+
+
 def test_more_spikes_than_float32_can_add_are_counted():
     layer = NeuronLayer("first", (1,), None, Spiking(), 1.0, None, np.array([3]))
     evaluation = Evaluation(SpikingNetwork(None, None, None, (layer,)), [1], DT, "last", 1, N_CLASSES)

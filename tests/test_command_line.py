@@ -1,11 +1,13 @@
 """The command line: what it composes, refuses and prints."""
 
 import itertools
+import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
+import snnpipe.conf
 from configs import composed, options
 
 from snnpipe.config import check
@@ -363,6 +365,32 @@ def test_the_closing_table_answers(command):
     elsewhere = command(*small, "callbacks=none", "logger.tracking_uri=sqlite:///other/mlflow.db")
     assert f"-m snnpipe.review --tracking-uri sqlite:///{Path.cwd()}/other/mlflow.db\n" in elsewhere.out
     assert "  report" not in elsewhere.out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["+neuron=lif"], "neuron: it is chosen already: write neuron=lif, without +"),
+        (["+simulator=auto"], "simulator: it is chosen already: write simulator=auto, without +"),
+        (["=3"], "'=3' is no override: an override is written key=value"),
+        (["=lif", "seed=1"], "'=lif' is no override"),
+        (["--config-name", "experiment/mine"], "write --config-dir DIR experiment=mine"),
+        (["--config-name=mine.yaml", "seed=1"], "write --config-dir DIR experiment=mine"),
+    ],
+)
+def test_what_is_written_in_another_form_is_answered_with_the_right_one(command, words, line):
+    result = command(*words)
+    assert result.code == 2 and result.err.count("\n") == 1
+    assert line in result.err
+
+
+def test_the_help_names_each_launcher_and_sweeper(command):
+    listed = re.findall(r"^hydra/(launcher|sweeper): ([\w, ]+?)   ", command("--help").out, re.MULTILINE)
+    there = {
+        group: ["basic", *sorted(path.stem for path in Path(snnpipe.conf.__path__[0], "hydra", group).glob("*.yaml"))]
+        for group in ("launcher", "sweeper")
+    }
+    assert {group: options.split(", ") for group, options in listed} == there
 
 
 def test_a_job_that_fails_does_not_stop_the_others(command):

@@ -71,7 +71,7 @@ def test_layers_keep_their_names_and_equal_runs_are_the_same(tmp_path, monkeypat
         end_with(compare.main)
     lines = capsys.readouterr().out.splitlines()
     assert "  B - A: SNN accuracy is the same" in lines
-    assert {line.split()[0] for line in lines if "conv2d" in line} == {"conversion...conv2d_1", "conversion...conv2d_2"}
+    assert {line.split()[0] for line in lines if "conv2d" in line} == set(scales)
 
 
 def test_names_and_settings_are_cut_where_they_are_alike(tmp_path, monkeypatch, capsys):
@@ -91,6 +91,41 @@ def test_names_and_settings_are_cut_where_they_are_alike(tmp_path, monkeypatch, 
     assert "seed1" in lines[1] and "seed2" in lines[2]
     (row,) = [line for line in lines if "conversion.layers" in line]
     assert "75}" in row and "80}" in row, "the fourth of six layers"
+
+
+def test_a_setting_is_named_in_full_where_there_is_room(tmp_path, monkeypatch, capsys):
+    key = "conversion.neuron.a_setting_of_theirs_with_a_long_name.scale_firing_rates"
+    ids = [log(tmp_path / "mlruns", str(n), right=980, params={key: n, "short": str(n) * 10}) for n in range(3)]
+
+    def shown(*runs):
+        monkeypatch.setattr(sys, "argv", ["compare", "--tracking-uri", f"sqlite:///{tmp_path}/mlruns/mlflow.db", *runs])
+        with pytest.raises(SystemExit):
+            end_with(compare.main)
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 100
+        return next(line.split() for line in lines if "rates" in line)
+
+    monkeypatch.chdir(tmp_path)
+    assert shown(*ids[:2]) == [key, "0", "1"]
+    name, *values = shown(*ids)
+    assert len(name) == 100 - 2 - 3 * 12 and values == ["0", "1", "2"]
+
+
+def test_the_ann_had_the_images_that_the_network_had(tmp_path, monkeypatch, capsys):
+    """The test passes of the Keras models gave 99 % of all images; 500 of them were simulated."""
+    monkeypatch.chdir(tmp_path)
+    accuracies = {"fewer": (0.08, 0.14), "more": (0.98, 0.01)}
+    ids = [
+        log(tmp_path / "mlruns", name, right=round(1000 * snn), **{"snn/accuracy_drop": drop})
+        for name, (snn, drop) in accuracies.items()
+    ]
+    monkeypatch.setattr(sys, "argv", ["compare", *ids, "--output", str(tmp_path / "out")])
+    with pytest.raises(SystemExit):
+        end_with(compare.main)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["A", "22.00", "%", "8.00", "%"] in [row[:5] for row in rows]
+    assert ["B", "-", "A", "+77.00", "+90.00", "-13.00"] in [row[:6] for row in rows]
+    assert "ann/test_accuracy,0.99,0.99" in (tmp_path / "out" / "compare.csv").read_text(), "metrics stay as they are"
 
 
 SCALES = [100, 100, 100, 75, 100, 100], [100, 100, 100, 80, 100, 100]

@@ -5,6 +5,7 @@ import importlib
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -109,7 +110,19 @@ def test_a_deleted_run_is_not_finished_already(own):
     (finished,) = runs()
     client().delete_run(finished.info.run_id)
     (line,) = run(f"run_id={finished.info.run_id}").error_lines
-    assert "was deleted in this store" in line and f"mlflow runs restore --run-id {finished.info.run_id}" in line
+    assert "was deleted in this store" in line
+    restored = subprocess.run(
+        re.search("`(.*)`", line)[1],
+        shell=True,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert restored.returncode == 0, restored.stderr
+    assert "run mine is finished already" in run("run_id=mine").out
+    client().delete_run(finished.info.run_id)
     result = run("run_id=mine")
     assert result.code == 0 and "finished already" not in result.out
     (begun,) = runs()

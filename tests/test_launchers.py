@@ -42,7 +42,7 @@ def test_a_job_fails_and_the_other_goes_on(process, tmp_path, launcher):
     assert "SNN accuracy" in out
     assert [line.split()[:2] for line in table_of(out)] == [["-1", "failed"], ["1", "15.00"]]
     assert [line.partition(" got ")[0] for line in err.splitlines()[:2]] == [
-        f"snnpipe: job {' '.join(FAST)} training.epochs=-1 failed",
+        "snnpipe: job 1 of 2, epochs=-1: failed",
         "snnpipe: error: training.epochs:",
     ]
     assert len(err.splitlines()) == 3, err
@@ -146,7 +146,7 @@ def test_a_job_that_is_gone_before_it_began_is_told_and_resumed(process, tmp_pat
     out, err = running.communicate(timeout=300)
     assert running.returncode == 1, err
     assert [line.split()[:2] for line in table_of(out)] == [["1", "failed"], ["50", "15.00"]]
-    assert "conversion.scale_firing_rates=1 was lost" in err and "1 of 2 jobs did not finish" in err
+    assert "job 1 of 2, scale_firing_rates=1: it was lost: " in err and "1 of 2 jobs did not finish" in err
     again = process(*words, "sweep.resume=true")
     out, err = again.communicate(timeout=300)
     assert again.returncode == 0, err

@@ -59,6 +59,15 @@ def test_within_a_minute_nothing_more_is_written(state, capsys):
     assert capsys.readouterr().err == "snnpipe: simulating 5 images\n"
 
 
+def test_a_training_that_is_taken_is_not_said_to_be_done(state, capsys):
+    state.trained_by = "0123abcd"
+    callback = Progress()
+    callback.on_stage_start(state, "fit", 1295)
+    callback.on_fit_end(state)
+    callback.on_stage_start(state, "convert", 0)
+    assert capsys.readouterr().err == "snnpipe: taking the training of run 0123abcd\nsnnpipe: converting\n"
+
+
 def test_a_job_of_a_multi_run_writes_the_lines_of_the_minutes_only(state, capsys, monkeypatch):
     state.one_of_several = True
     callback = Progress()

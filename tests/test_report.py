@@ -212,9 +212,9 @@ def test_the_table_of_a_multi_run_sorts(browser, tmp_path):
     assert sorted_by("scale") == ["9", "20", "100", "<b>"]
     assert "4 jobs, 1 of them failed: at best 98.00 % (scale=20)" in page
     rows = [row.text for row in browser.find_elements("css selector", "#jobs tbody tr")]
-    assert "1 9 50.00 % +48.00 - 1,000 98.00 % 48.00 to 51.00 % 90.00 % 71.3" in rows
-    assert "2 20 98.00 % +0.00 4 1,000 98.00 % 96.00 to 99.00 % 90.00 % 71.3" in [row.lstrip("● ") for row in rows]
-    assert "3 <b> failed: no" in rows
+    assert "2 9 50.00 % +48.00 - 1,000 98.00 % 48.00 to 51.00 % 90.00 % 71.3" in rows
+    assert "3 20 98.00 % +0.00 4 1,000 98.00 % 96.00 to 99.00 % 90.00 % 71.3" in [row.lstrip("● ") for row in rows]
+    assert "4 <b> failed: no" in rows
     assert "98.00 % (drop +0.00 points), 4 ms, 1,000 SynOps an image" in page
 
 
@@ -263,7 +263,7 @@ def test_jobs_link_to_their_reports(browser, tmp_path):
     write_results(jobs, folder, store, name="grid", command="x")
     show(browser, folder / "report.html", 1280, "light")
     (link,) = browser.find_elements("css selector", "#jobs a")
-    assert (link.text, link.find_element("xpath", "..").get_attribute("title")) == ("0", "run " + "a" * 32)
+    assert (link.text, link.find_element("xpath", "..").get_attribute("title")) == ("1", "run " + "a" * 32)
     link.click()
     assert "the report of a job" in browser.page_source
     (kept,) = (tmp_path / "mlruns" / "artifacts").rglob("report.html")

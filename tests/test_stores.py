@@ -142,6 +142,20 @@ def test_every_command_refuses_an_address_in_the_same_words(uri, tmp_path, monke
         assert tool(review, monkeypatch, capsys).startswith(f"MLFLOW_TRACKING_URI: got {uri!r}: ")
 
 
+def test_an_address_is_refused_where_nothing_is_left_to_be_sent(tmp_path, monkeypatch, capsys):
+    for uri in ("http:/h", "./mlruns"):
+        line = tool(send, monkeypatch, capsys, str(tmp_path), "--tracking-uri", uri)
+        assert line == f"--tracking-uri: got {uri!r}: {address_problem(uri)}"
+
+
+def test_a_tool_that_reads_does_not_speak_of_logging(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    reads = tool(compare, monkeypatch, capsys, "a", "b", "--tracking-uri", "http://127.0.0.1:9")
+    assert reads.endswith("set it to a store that answers, or leave it out for mlruns/mlflow.db")
+    sends = all_tools("http://127.0.0.1:9", tmp_path, monkeypatch, capsys)[-1]
+    assert "or leave it out for the one of the run; 1 of 1 calls" in sends
+
+
 def test_a_run_refuses_an_address_before_anything_is_trained(command, tmp_path):
     result = command("logger.tracking_uri=./mlruns")
     assert result.code == 2

@@ -1,5 +1,6 @@
 """Multi-runs: a parent and its children, one table, failures that stop nobody else, and resuming."""
 
+import csv
 import json
 import os
 import random
@@ -13,7 +14,7 @@ from multiruns import FAST, SLOW_JOBS, runs_of, table_of, wait_for
 from omegaconf import OmegaConf
 
 from snnpipe.sweeps.repeats import drop_repeats
-from snnpipe.sweeps.table import sweep_table
+from snnpipe.sweeps.table import job_answers, sweep_table
 from snnpipe.types import SweepJob
 
 METRICS = {
@@ -62,7 +63,10 @@ def test_a_drop_of_nothing_has_one_sign():
 
 def test_one_run_over_several_seeds_ends_in_its_mean():
     jobs = [
-        SweepJob(["model=mlp", f"seed={seed}"], METRICS | {"snn/test_accuracy": accuracy})
+        SweepJob(
+            ["model=mlp", f"seed={seed}"],
+            METRICS | {"snn/test_accuracy": accuracy, "snn/accuracy_drop": 0.98 - accuracy},
+        )
         for seed, accuracy in enumerate((0.90, 0.92, 0.94))
     ]
     failed = SweepJob(["model=mlp", "seed=3"], error="KILLED")
@@ -113,10 +117,89 @@ def test_a_mistake_in_one_job_is_a_failed_child_and_the_others_go_on(command, tm
     assert result.code == 2
     assert len(result.error_lines) == 1
     assert [line.split()[0] for line in table_of(result.out)] == ["1", "-1"]
-    assert "1 of 2 jobs did not finish" in result.err and "sweep.resume=true" in result.err
+    assert "1 of 2 jobs did not finish: mend what the lines above name" in result.err
+    assert "sweep.resume" not in result.err, "it would be the same mistake again"
+    assert "snnpipe: job 2 of 2, epochs=-1: failed" in result.err.splitlines()
     (parent,), (done, failed) = runs_of(tmp_path / "work")
     assert (parent.info.status, done.info.status, failed.info.status) == ("FAILED", "FINISHED", "FAILED")
     assert failed.data.tags["error"].startswith("ConfigError: training.epochs: got -1")
+
+
+@pytest.mark.parametrize("logger", ["mlflow", "csv"])
+def test_a_job_that_fails_fails_in_all_its_durations_and_has_one_number_everywhere(command, tmp_path, logger):
+    scales = "conversion.scale_firing_rates=20,{nope: 3.0},50"
+    result = command("-m", *FAST, f"logger={logger}", "simulator.n_steps=5,10,10", scales)
+    assert result.code == 2
+    assert ["failed" in line for line in table_of(result.out)] == [False, False, True, True, False, False]
+    assert "2 of 6 jobs did not finish" in result.err
+    (file,) = tmp_path.glob("work/mlruns/multirun/*/sweep.csv")
+    rows = list(csv.DictReader(file.open()))
+    assert [(row["job"], row["simulator.n_steps"], row["status"]) for row in rows] == [
+        ("1", "5", "FINISHED"),
+        ("2", "10", "FINISHED"),
+        ("3", "5", "FAILED"),
+        ("4", "10", "FAILED"),
+        ("5", "5", "FINISHED"),
+        ("6", "10", "FINISHED"),
+    ]
+    assert all("nope" in row["error"] for row in rows[2:4])
+    assert sorted(_told_of(result.out)) == [
+        ("1", "6", "scale_firing_rates=20 n_steps=5", "ANN"),
+        ("2", "6", "scale_firing_rates=20 n_steps=10", "ANN"),
+        ("5", "6", "scale_firing_rates=50 n_steps=5", "ANN"),
+        ("6", "6", "scale_firing_rates=50 n_steps=10", "ANN"),
+    ]
+    assert [name[:2] + name[3:] for name in _told_of(result.err)] == [("3", "6", "failed"), ("4", "6", "failed")]
+    page = (file.parent / "report.html").read_text()
+    assert "6 jobs, 2 of them failed" in page
+    assert re.findall(r'<td data-value="(\d+)"[^>]*>(?:<a [^>]*>)?\d+(?:</a>)?</td>', page) == list("123456")
+    if logger == "mlflow":
+        (parent,), children = runs_of(tmp_path / "work")
+        assert (parent.data.metrics["sweep/jobs"], parent.data.metrics["sweep/failed"]) == (6, 2)
+        failed = [run.data.tags for run in children if run.info.status == "FAILED"]
+        assert sorted(tags["sweep.duration"] for tags in failed) == ["10", "5"]
+        again = command("-m", *FAST, "simulator.n_steps=5,10,10", scales, "sweep.resume=true")
+        assert "2 of 6 jobs did not finish" in again.err
+        assert [name[0] for name in _told_of(again.out) if "done already" in name[3]] == ["1", "2", "5", "6"]
+
+
+def _told_of(text):
+    """Return number, how many, settings and first words of the lines that tell of jobs."""
+    return re.findall(r"^snnpipe: job (\d+) of (\d+), (.*?): (ANN|failed|it is done already)", text, re.MULTILINE)
+
+
+def test_a_simulation_that_fails_fails_in_all_its_durations_and_is_resumed(command, tmp_path, fragile):
+    node = f"{{_target_: fragile.Fragile, flag: {fragile}, scale: '${{conversion.scale_firing_rates}}'}}"
+    words = ("-m", *FAST, f"+callbacks.fragile={node}", "conversion.scale_firing_rates=1.0,50.0")
+    words = (*words, "simulator.n_steps=4,6,10")
+    broken = command(*words)
+    assert broken.code == 1 and "3 of 6 jobs did not finish; the same command" in broken.err
+    assert [line.split()[1:3] for line in table_of(broken.out)][3:] == [[n, "failed"] for n in ("4", "6", "10")]
+    fragile.unlink()
+    resumed = command(*words, "sweep.resume=true")
+    assert resumed.code == 0, resumed.err
+    assert len(table_of(resumed.out)) == 6 and "failed" not in resumed.out
+    (parent,), _ = runs_of(tmp_path / "work")
+    assert (parent.data.metrics["sweep/jobs"], parent.data.metrics["sweep/failed"]) == (6, 0)
+
+
+def test_faults_among_mistakes_are_what_resuming_is_for(command, fragile):
+    node = f"{{_target_: fragile.Fragile, flag: {fragile}, scale: '${{conversion.scale_firing_rates}}'}}"
+    words = ("-m", *FAST, f"+callbacks.fragile={node}", "conversion.scale_firing_rates=50.0,-1,20.0")
+    result = command(*words)
+    assert result.code == 1
+    assert result.err.splitlines()[-1] == (
+        "snnpipe: 2 of 3 jobs did not finish: for 1 of them, mend what the lines above name; the same command with "
+        "sweep.resume=true runs the other again"
+    )
+
+
+def test_the_ann_of_the_table_had_the_images_that_the_network_had():
+    fewer = METRICS | {"ann/test_accuracy": 0.1476, "snn/test_accuracy": 0.08, "snn/accuracy_drop": 0.14}
+    lines = sweep_table([SweepJob([f"seed={n}"], fewer) for n in (1, 2)]).splitlines()
+    assert lines[2].split()[1:6] == ["22.00", "%", "8.00", "%", "+14.00"]
+    assert "22.00 ± 0.00 %" in lines[-2]
+    assert job_answers(fewer).startswith("ANN 22.00 %, SNN 8.00 %, drop +14.00,")
 
 
 @pytest.fixture
@@ -144,6 +227,9 @@ def test_resuming_runs_what_failed_and_nothing_else(command, tmp_path, fragile):
     broken = command(*words)
     assert broken.code == 1
     assert "the disk is on fire" in broken.err
+    assert broken.err.splitlines()[-1].endswith(
+        "the same command with sweep.resume=true runs them again, and no others"
+    )
     assert [line.split()[:2] for line in table_of(broken.out)] == [["1", "15.00"], ["50", "failed"], ["100", "15.00"]]
     fragile.unlink()
     resumed = command(*words, "sweep.resume=true")

@@ -28,6 +28,7 @@ from hydra_plugins.snnpipe import register as register_plugins
 from snnpipe import __version__, signals
 from snnpipe.errors import UserError
 from snnpipe.masking import mask, masked_traceback, to_environment
+from snnpipe.override_text import typed
 
 if TYPE_CHECKING:
     from snnpipe.protocols import Status
@@ -89,6 +90,10 @@ def _check_options(words: Sequence[str]) -> None:
             "snnpipe's own configuration is the base: --config-dir adds configs of yours",
         ),
     }
+    if given.config_name not in (None, "config"):
+        mine = Path(given.config_name).stem
+        cure = f"put the file in DIR/experiment and write --config-dir DIR {typed(f'experiment={mine}')}"
+        refused["--config-name"] = given.config_name, f"snnpipe's own configuration is the base: {cure}"
     for option, (value, why) in refused.items():
         if value is not None:
             raise UserError(f"{option}: got {value!r}: {why}")

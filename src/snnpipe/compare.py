@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from snnpipe.artifacts.predictions import NAME, Predictions
 from snnpipe.artifacts.tables import markdown_table, write_csv, write_text
 from snnpipe.content import UNKNOWN
+from snnpipe.describe import ann_accuracy
 from snnpipe.errors import ArtifactError, UserError, did_you_mean, one_line
 from snnpipe.files import is_held, make_folder
 from snnpipe.loggers.mlflow_search import search_runs
@@ -27,7 +28,7 @@ from snnpipe.tool import ToolParser, end_with, open_store
 _WIDTH = 100
 _ID_LENGTH = 32
 _KEY_LENGTH = 28
-"""Characters of a setting's name that are printed."""
+"""Characters of a setting's name that are printed at least, where values leave no room for more."""
 
 _SHORT = 8
 _NAMED = 5
@@ -229,12 +230,22 @@ def _results(runs: Sequence[_Run]) -> list[list[str]]:
     rows = [["", _ANN.title, _SNN.title, "95 %", *(column.title for column in _COSTS)]]
     for run in runs:
         values = [column.value(run.metrics) for column in _COSTS]
-        rows.append([run.letter, _ANN.value(run.metrics), _SNN.value(run.metrics), _interval(run), *values])
+        rows.append(
+            [run.letter, _ANN.value(_on_the_same_images(run.metrics)), _SNN.value(run.metrics), _interval(run), *values]
+        )
         if run is not first:
-            differences = [column.difference(run.metrics, first.metrics) for column in (_ANN, _SNN, *_COSTS)]
-            if any(differences):
-                rows.append([f"{run.letter} - {first.letter}", *differences[:2], "", *differences[2:]])
+            ann = _ANN.difference(_on_the_same_images(run.metrics), _on_the_same_images(first.metrics))
+            snn, *costs = [column.difference(run.metrics, first.metrics) for column in (_SNN, *_COSTS)]
+            if any((ann, snn, *costs)):
+                rows.append([f"{run.letter} - {first.letter}", ann, snn, "", *costs])
     return rows
+
+
+def _on_the_same_images(metrics: Mapping[str, float]) -> Mapping[str, float]:
+    """Return a run's metrics with the accuracy that the ANN has on the images that were simulated."""
+    if not {"snn/test_accuracy", "snn/accuracy_drop"} <= metrics.keys():
+        return metrics
+    return {**metrics, _ANN.metric: ann_accuracy(metrics)}
 
 
 def _interval(run: _Run) -> str:
@@ -311,8 +322,9 @@ def _printed(
     names = columns([[run.letter, run.run_id[:_SHORT], run.status, run.name] for run in runs], str.ljust)
     differ = ["  the settings are the same"]
     if len(settings) > 1:
-        keys = columns([[key] for key in shorten([row[0] for row in settings], _KEY_LENGTH)], str.ljust)
         rows = [row[1 : _SHOWN + 1] for row in settings]
+        left = _WIDTH - 2 - sum(2 + max(map(len, column)) for column in zip(*rows, strict=True))
+        keys = columns([[key] for key in shorten([row[0] for row in settings], max(_KEY_LENGTH, left))], str.ljust)
         width = (_WIDTH - len(keys[0])) // len(rows[0]) - 2
         values = columns([shorten(row, width) for row in rows], str.ljust, _WIDTH - len(keys[0]))
         differ = [key + row for key, row in zip(keys, values, strict=True)]

@@ -92,6 +92,8 @@ def _of_no_kind(error: Exception, overrides: Sequence[str]) -> str:
     if culprit := next(culprits, None):
         key, _, value = culprit.partition("=")
         key = key.lstrip("+~")
+        if not key:
+            return f"{shown_word(culprit)} is no override: {_CURE}"
         if "one of its options" in text and (options := _options(key)):
             text += f": {', '.join(options)}"
         return f"{key}: got {value!r}: {text}"
@@ -111,11 +113,13 @@ def _no_override(error: OverrideParseException, words: Sequence[str]) -> str:
     word = error.override
     key, equals, value = word.partition("=")
     key = key.lstrip("+~")
-    got = f"{key}: got {shown_word(value)}" if equals else f"{shown_word(word)} is no override"
+    got = f"{key}: got {shown_word(value)}" if equals and key else f"{shown_word(word)} is no override"
     if whole := _split_by_a_shell(word, words):
         return f"{got}: a shell splits words at blanks, so quote the whole: {typed(whole)}"
     if meant := [f"{group}={word.lower()}" for group in _groups_with(word.lower())]:
         return f"{got}: did you mean {' or '.join(meant)}?"
+    if not key:
+        return f"{got}: {_CURE}"
     if not equals:
         return f"{got}{_cure_of_no_override(word, words)}"
     why = refusal(as_text(key, value), words) if value else ""
@@ -213,6 +217,8 @@ def _groups_with(option: str) -> list[str]:
 def _of_defaults(error: Exception, text: str, overrides: Sequence[str]) -> str | None:
     """Return what cannot be overridden, on the command line or in the defaults list of a file; None for all else."""
     if match := re.match(r"Multiple values for ([^ ]+)\. To override", text):
+        if word := next((o for o in overrides if o.startswith(f"+{match[1]}=")), None):
+            return f"{match[1]}: it is chosen already: write {typed(word.lstrip('+'))}, without +"
         return f"{match[1]}: a file's defaults list chooses it once more: write 'override /{match[1]}: ...' there"
     match = re.search(r"(?:In '([^']+)': )?Could not override '([^']*)'", text)
     if match is None:

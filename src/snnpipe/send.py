@@ -7,7 +7,7 @@ from snnpipe.errors import LoggingError, UserError
 from snnpipe.loggers.mlflow_store import open_client, opening_errors, store_uri
 from snnpipe.loggers.mlflow_writes import FOLDER, hand_on_all
 from snnpipe.loggers.spool import CALLS, Spool
-from snnpipe.loggers.store_address import cannot_open
+from snnpipe.loggers.store_address import cannot_open, check_address
 from snnpipe.masking import HIDDEN, mask
 from snnpipe.tool import OPTION, ToolParser, end_with, require_store
 
@@ -21,6 +21,8 @@ def main() -> int:
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("mlruns")], metavar="FOLDER")
     parser.epilog = "FOLDER is a run's output folder, or one above it; default: mlruns"
     asked = parser.parse_args()
+    if asked.tracking_uri is not None:
+        check_address(asked.tracking_uri, OPTION)
     if missing := [folder for folder in asked.folders if not folder.is_dir()]:
         raise UserError(f"{missing[0]} is no folder: give a run's output folder, or one above it")
     found = sorted({calls.parent for folder in asked.folders for calls in folder.rglob(f"{FOLDER}/*/{CALLS}")})
@@ -40,7 +42,7 @@ def _send(folder: Path, tracking_uri: str | None) -> int:
         outcome = hand_on_all(spool, open_client(uri))
     except opening_errors() as error:
         told = f"{len(spool)} of {calls} calls that log run {run} are still in {folder}"
-        raise LoggingError(f"{cannot_open(uri, OPTION, error)}; {told}") from error
+        raise LoggingError(f"{cannot_open(uri, OPTION, error, 'the one of the run')}; {told}") from error
     finally:
         spool.close()
     print(f"run {run}: {outcome.taken} of {calls} calls are sent to {mask(uri)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from snnpipe.artifacts.report import synops_beside_macs
 from snnpipe.artifacts.tables import markdown_table
-from snnpipe.describe import percent, points
+from snnpipe.describe import ann_accuracy, percent, points
 from snnpipe.diagnosis.values import Diagnosis, Remark
 from snnpipe.metrics.energy import energy_texts
 
@@ -127,7 +127,7 @@ def _answers(
 
 def _same_images(metrics: Mapping[str, float]) -> str:
     """Return what the drop is against, where not all test images were simulated."""
-    there = metrics["snn/test_accuracy"] + metrics["snn/accuracy_drop"]
+    there = ann_accuracy(metrics)
     if math.isclose(there, metrics["ann/test_accuracy"], abs_tol=1e-9):
         return "on the same images"
     return f"on the same images, of which the ANN has {percent(there)}"

@@ -278,18 +278,18 @@ class Trainer:
         """
         model = self.model or self.prepare()
         state = self._state
-        state.stop_training, state.trained_by, self._unsaved = False, "", None
+        state.stop_training, self._unsaved = False, None
         self._log.stage("fit")
-        self._begin("fit", self.data.spec.n_train)
-        self._log.tell("on_fit_start", state)
         fingerprint = self._fit_fingerprint() if self._log.started else ""
         try:
             with self._shared_fit(fingerprint) as earlier:
+                state.trained_by = earlier.run_id if earlier else ""
+                self._begin("fit", self.data.spec.n_train)
+                self._log.tell("on_fit_start", state)
                 if earlier is None:
                     checkpoint = self.training.fit(model, self.data, self._sink(fingerprint))
                     checkpoint.require_finite()
                 else:
-                    state.trained_by = earlier.run_id
                     checkpoint = earlier.checkpoint
                     checkpoint.apply(model, f"the training of run {earlier.run_id}")
                     self._tell_where_it_goes_on("after its training")

@@ -705,6 +705,8 @@ class SweepJob:
         Of its run; empty where no logger keeps runs.
     output_dir
         Of its run; empty where it has none of its own.
+    number
+        By which a person knows it, from 1; 0 where it has none.
     """
 
     overrides: Sequence[str]
@@ -713,6 +715,7 @@ class SweepJob:
     mistake: bool = False
     run_id: str = ""
     output_dir: str = ""
+    number: int = 0
 
 
 @dataclass(eq=False)

@@ -35,6 +35,8 @@ class Progress(Callback):
         """Say what begins."""
         self._close()
         said = _STAGES[stage].format(n=images)
+        if stage == "fit" and state.trained_by:
+            said = f"taking the training of run {state.trained_by}"
         self._began = time.monotonic()
         self._next = self._began + _EVERY_S
         if stage == "simulate":

@@ -1,11 +1,13 @@
 """Runs in an MLflow store that another process may go on with."""
 
 import re
+import shlex
 from typing import Any
 
 from snnpipe.errors import LoggingError
 from snnpipe.loggers.mlflow_search import search_runs
 from snnpipe.loggers.mlflow_sweeps import OUTPUT_DIR, PARENT_TAG, RUN_TAG
+from snnpipe.masking import mask
 from snnpipe.types import EarlierRun
 
 
@@ -56,9 +58,11 @@ class MLflowRuns:
                 "a word of your own names a new run"
             ) from error
         if found.info.lifecycle_stage != "active":
+            store = shlex.quote(mask(self._client.tracking_uri))
             raise LoggingError(
-                f"run_id: got {run_id}, a run that was deleted in this store: `mlflow runs restore --run-id {run_id}` "
-                "brings it back; leave run_id out to begin a new run, or name one with a word of your own"
+                f"run_id: got {run_id}, a run that was deleted in this store: "
+                f"`MLFLOW_TRACKING_URI={store} mlflow runs restore --run-id {run_id}` brings it back; "
+                "leave run_id out to begin a new run, or name one with a word of your own"
             )
         return found
 

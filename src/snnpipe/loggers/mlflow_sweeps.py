@@ -13,6 +13,7 @@ _OVERRIDES_TAG = "sweep.overrides"
 _SIMULATED_BY_TAG = "simulation.run_id"
 OUTPUT_DIR = "paths.output_dir"
 _ORDER = ("sweep.job", "sweep.duration")
+_NUMBER_TAG = "sweep.number"
 _CONTENT = ".digest"
 
 
@@ -106,4 +107,5 @@ def _job(run: Any) -> SweepJob:
         mistake=tags.get("error.mistake") == "true",
         run_id=run.info.run_id,
         output_dir="" if _SIMULATED_BY_TAG in tags else run.data.params.get(OUTPUT_DIR, ""),
+        number=int(tags.get(_NUMBER_TAG, 0)),
     )

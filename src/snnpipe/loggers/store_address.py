@@ -164,7 +164,7 @@ def _of_a_path(path: str) -> str | None:
     return f"MLflow keeps runs in folders no more: write {target}; runs of an earlier MLflow move by `{move}`"
 
 
-def cannot_open(uri: str, key: str, error: BaseException) -> LoggingError:
+def cannot_open(uri: str, key: str, error: BaseException, default: str = "mlruns/mlflow.db") -> LoggingError:
     """Return the error of a store that cannot be opened, in one line with the cure.
 
     Parameters
@@ -175,10 +175,12 @@ def cannot_open(uri: str, key: str, error: BaseException) -> LoggingError:
         What it was given by.
     error
         MLflow's, SQLAlchemy's or the system's.
+    default
+        The store that is taken where none is given.
     """
     said, url = one_line(error)[:300], urlsplit(uri)
     status = _status(error)
-    cure = "set it to a store that answers, or leave it out to log to mlruns/mlflow.db"
+    cure = f"set it to a store that answers, or leave it out for {default}"
     if status in (401, 403):
         given = [name for name in _VARIABLES if os.environ.get(name)] or (["the address"] if "@" in url.netloc else [])
         known = f"what {' and '.join(given)} {'has' if len(given) == 1 else 'have'} is refused; " if given else ""

@@ -183,7 +183,7 @@ class Evaluation:
             found |= energy_metrics(counts)
         latency = latency_steps(list(self.accuracy_at_step[:n_steps]), self.ann_accuracy, points=1)
         if latency is not None:
-            found["snn/latency_ms_to_1pt"] = latency * self.dt * 1000
+            found["snn/latency_ms_to_1pt"] = float(f"{latency * self.dt * 1000:.9g}")
         return found | self._rates(images, n_steps, until)
 
     def outcome(self) -> Outcome:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -41,7 +41,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     """
     from snnpipe.config import build, check, interpolated_keys, resolve
     from snnpipe.describe import command_line
-    from snnpipe.sweeps.table import job_line
+    from snnpipe.sweeps.table import job_answers
 
     hydra = HydraConfig.get()
     job = _Job(composed, hydra, Path(hydra.runtime.output_dir))
@@ -51,11 +51,12 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
         config = resolve(composed)
         check(config, interpolated_keys(composed), trusted=None)
         if composed.sweep.resume and (done := job.finished(config, lambda: build(config, trusted=None).content)):
-            print(f"snnpipe: job {job} is done already: run {done.run_id}", flush=True)
-            return done.metrics
+            for n_steps, answer in zip(job.steps, done, strict=True):
+                job.say(n_steps, f"it is done already: run {answer.run_id}")
+            return done[-1].metrics
         earlier = job.unfinished(config)
         if earlier is not None and (other := build(config, trusted=None).content.difference(earlier.content)):
-            print(f"snnpipe: job {job} begins once more, for run {earlier.run_id} cannot go on: {other}", flush=True)
+            job.say(job.steps[-1], f"it begins once more, for run {earlier.run_id} cannot go on: {other}")
             earlier = None
         if earlier is not None:
             config = resolve(composed, earlier.output_dir)
@@ -74,15 +75,15 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
             job.record_shorter(_with_steps(config, n_steps), metrics, result, trainer)
     except Exception as error:
         signals.check()
-        print(f"snnpipe: job {job} failed", file=sys.stderr)
         logged = trainer is not None and trainer.was_logged
-        job.record_failure(error, tell(error) == MISTAKE, logged=logged, further=_CONTENT_NOT_KNOWN)
+        for n_steps in job.unanswered:
+            job.say(n_steps, "failed", file=sys.stderr)
+        further = trainer.content.tags if logged and trainer is not None else _CONTENT_NOT_KNOWN
+        job.record_failure(error, tell(error) == MISTAKE, logged=logged, further=further)
         return None
-    overrides, sweep = job.overrides(trainer.simulator.n_steps), composed.sweep
-    answer = SweepJob(overrides, dict(result.metrics))
     output_dir = str(trainer.output_dir)
-    print(f"snnpipe: {job_line(job.number, sweep.jobs, answer, list(sweep['keys']), output_dir)}", flush=True)
-    job.keep(overrides, metrics=dict(result.metrics), output_dir=output_dir)
+    job.say(job.steps[-1], f"{job_answers(result.metrics)}, files {output_dir}")
+    job.keep(job.steps[-1], metrics=dict(result.metrics), output_dir=output_dir)
     return result.metrics
 
 
@@ -93,7 +94,8 @@ def record_loss(composed: DictConfig, error: Exception) -> None:
     """
     hydra = composed.hydra
     job = _Job(composed, hydra, Path(hydra.sweep.dir) / str(hydra.job.num))
-    print(f"snnpipe: job {job} was lost: {one_line(error)[:300]}", file=sys.stderr)
+    for n_steps in job.unanswered:
+        job.say(n_steps, f"it was lost: {one_line(error)[:300]}", file=sys.stderr)
     job.record_failure(error, isinstance(error, UserError), logged=False)
 
 
@@ -145,14 +147,40 @@ class _Job:
     """What a job of a multi-run records, in its folder and in the store that keeps the multi-run."""
 
     def __init__(self, composed: DictConfig, hydra: DictConfig, folder: Path):
-        self._folder, self.number = folder, int(hydra.job.num)
+        self._folder, self._number = folder, int(hydra.job.num)
         self._overrides = [mask(override) for override in without_sweep(told(hydra))]
         self._composed, self._parent = composed, composed.sweep.parent
         self._durations: list[int] = list(composed.sweep.durations)
+        self.steps: list[int | None] = [*self._durations, self._longest()] if self._durations else [None]
         self._kept: list[dict[str, Any]] = []
+        self._answered: set[int | None] = set()
 
-    def __str__(self) -> str:
-        return " ".join(self._overrides) or "as configured"
+    def _longest(self) -> int:
+        """Return the number of steps that is simulated, which stands last where there are shorter ones."""
+        given = [o.partition("=")[2] for o in self._overrides if o.partition("=")[0] == N_STEPS]
+        return int(given[-1])
+
+    def number(self, n_steps: int | None) -> int:
+        """Return the number of what the job answers for some steps, from 1: of its row wherever jobs are listed."""
+        return self._number * len(self.steps) + self.steps.index(n_steps) + 1
+
+    def say(self, n_steps: int | None, what: str, file: TextIO | None = None) -> None:
+        """Print a line of what the job answers for some steps: its number, what it was told, and what came of it."""
+        from snnpipe.sweeps.table import job_name
+
+        sweep = self._composed.sweep
+        keys = [*sweep["keys"], *([N_STEPS] if self._durations else [])]
+        n_jobs = None if sweep.jobs is None else sweep.jobs * len(self.steps)
+        print(
+            f"snnpipe: {job_name(self.number(n_steps), n_jobs, self.overrides(n_steps), keys)}: {what}",
+            flush=True,
+            file=file,
+        )
+
+    @property
+    def unanswered(self) -> list[int | None]:
+        """The numbers of steps, None for the configured one, that the job has left no answer for yet."""
+        return [n_steps for n_steps in self.steps if n_steps not in self._answered]
 
     @cached_property
     def _store(self) -> SweepStore | None:
@@ -160,9 +188,9 @@ class _Job:
 
         return build_sweep_store(self._composed) if self._parent is not None else None
 
-    def overrides(self, n_steps: int) -> list[str]:
+    def overrides(self, n_steps: int | None) -> list[str]:
         """Return what the job was told, where it answers for some number of steps."""
-        if not self._durations:
+        if not self._durations or n_steps is None:
             return self._overrides
         return [f"{N_STEPS}={n_steps}" if o.partition("=")[0] == N_STEPS else o for o in self._overrides]
 
@@ -177,31 +205,40 @@ class _Job:
 
         n_steps = config["simulator"]["n_steps"]
         return chosen_experiment() | {
-            "sweep.job": str(self.number),
+            **self._place(n_steps if self._durations else None),
             "sweep.duration": str(n_steps),
-            "sweep.overrides": json.dumps(self.overrides(n_steps)),
             "run.fingerprint": run_fingerprint(config),
         }
 
-    def finished(self, config: Mapping[str, Any], content: "Callable[[], Content]") -> SweepJob | None:
-        """Return this job as it finished in an earlier multi-run, if it did and answered for every duration.
+    def _place(self, n_steps: int | None) -> dict[str, str]:
+        """Return the tags that say which answer a run is."""
+        tags = {
+            "sweep.job": str(self._number),
+            "sweep.number": str(self.number(n_steps)),
+            "sweep.overrides": json.dumps(self.overrides(n_steps)),
+        }
+        return tags if n_steps is None else tags | {"sweep.duration": str(n_steps)}
+
+    def finished(self, config: Mapping[str, Any], content: "Callable[[], Content]") -> list[SweepJob]:
+        """Return what this job answered for each of its steps in an earlier multi-run, if it finished for all of them.
 
         It is asked what the job's ``content`` is where there is one of its configuration.
         """
         from snnpipe.fingerprint import run_fingerprint
 
         if self._store is None:
-            return None
+            return []
         durations = (*self._durations, config["simulator"]["n_steps"])
         fingerprints = [run_fingerprint(_with_steps(config, n_steps)) for n_steps in durations]
         if not all(self._store.finished_job(self._parent, fingerprint) for fingerprint in fingerprints):
-            return None
+            return []
         now = content()
         if now.unknown:
-            print(f"snnpipe: job {self} runs once more: {next(iter(now.unknown.values()))}", flush=True)
-            return None
-        found = [self._store.finished_job(self._parent, fingerprint, now.tags) for fingerprint in fingerprints]
-        return found[-1] if all(found) else None
+            self.say(self.steps[-1], f"it runs once more: {next(iter(now.unknown.values()))}")
+            return []
+        answers = [self._store.finished_job(self._parent, fingerprint, now.tags) for fingerprint in fingerprints]
+        found = [answer for answer in answers if answer is not None]
+        return found if len(found) == len(answers) else []
 
     def unfinished(self, config: Mapping[str, Any]) -> EarlierRun | None:
         """Return the run of this job that an earlier multi-run was stopped in, where it resumes."""
@@ -224,8 +261,9 @@ class _Job:
             try:
                 check(_with_steps(config, n_steps), trusted=None)
             except UserError as error:
+                self.say(n_steps, "failed", file=sys.stderr)
                 tell(error)
-                self._record(self.overrides(n_steps), self.tags(_with_steps(config, n_steps)), error, mistake=True)
+                self._record(n_steps, self.tags(_with_steps(config, n_steps)), error, mistake=True)
             else:
                 yield n_steps
 
@@ -236,14 +274,18 @@ class _Job:
 
         Where that fails, the shorter one is a job that failed.
         """
-        overrides = self.overrides(config["simulator"]["n_steps"])
+        from snnpipe.sweeps.table import job_answers
+
+        n_steps = config["simulator"]["n_steps"]
         try:
             if self._store is not None:
                 self._log_shorter(self._store, config, metrics, longest, trainer)
         except Exception as error:
-            self._record(overrides, self.tags(config), error, mistake=tell(error) == MISTAKE)
+            self.say(n_steps, "failed", file=sys.stderr)
+            self._record(n_steps, self.tags(config), error, mistake=tell(error) == MISTAKE)
         else:
-            self.keep(overrides, metrics=dict(metrics))
+            self.say(n_steps, job_answers(metrics))
+            self.keep(n_steps, metrics=dict(metrics))
 
     def _log_shorter(
         self,
@@ -272,28 +314,28 @@ class _Job:
     def record_failure(
         self, error: Exception, mistake: bool, *, logged: bool, further: Mapping[str, str] | None = None
     ) -> None:
-        """Record that the job failed, as a child of its own where its run was not opened, with ``further`` tags."""
-        if logged:
-            self.keep(self._overrides, error=reason(error), mistake=mistake)
-        else:
-            with suppress(UserError):  # it may have been the store that failed, and that has been told
-                tags = {
-                    "sweep.job": str(self.number),
-                    "sweep.overrides": json.dumps(self._overrides),
-                    **(further or {}),
-                }
-                self._record(self._overrides, tags, error, mistake)
+        """Record that the job failed for each of its steps that it left no answer for.
 
-    def _record(self, overrides: Sequence[str], tags: Mapping[str, str], error: Exception, mistake: bool) -> None:
-        self.keep(overrides, error=reason(error), mistake=mistake)
+        Each is a child of its own with ``further`` tags, but for the one whose run was opened.
+        """
+        for n_steps in self.unanswered:
+            if logged and n_steps == self.steps[-1]:
+                self.keep(n_steps, error=reason(error), mistake=mistake)
+                continue
+            with suppress(UserError):  # it may have been the store that failed, and that has been told
+                self._record(n_steps, {**self._place(n_steps), **(further or {})}, error, mistake)
+
+    def _record(self, n_steps: int | None, tags: Mapping[str, str], error: Exception, mistake: bool) -> None:
+        self.keep(n_steps, error=reason(error), mistake=mistake)
         if self._store is not None:
             tags = {**tags, "error": reason(error), "error.mistake": str(mistake).lower()}
-            self._store.start(" ".join(overrides), {}, tags, parent=self._parent)
+            self._store.start(" ".join(self.overrides(n_steps)), {}, tags, parent=self._parent)
             self._store.finalize("FAILED")
 
-    def keep(self, overrides: Sequence[str], **answer: Any) -> None:
-        """Add an answer to those in the job's folder."""
-        self._kept.append({"overrides": list(overrides), **answer})
+    def keep(self, n_steps: int | None, **answer: Any) -> None:
+        """Add what the job answers for some steps to the file in its folder."""
+        self._answered.add(n_steps)
+        self._kept.append({"overrides": self.overrides(n_steps), "number": self.number(n_steps), **answer})
         try:
             write_json(self._folder / _RESULT, {"answers": self._kept}, _RESULT_FORMAT)
         except StorageError as error:  # where a logger keeps the job too, nothing is lost

@@ -8,6 +8,7 @@ ran the jobs, in which process or on which machine.
 import json
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -93,10 +94,7 @@ class _Sweep:
             else:
                 self._leave_nothing()
             if failed:
-                again = (
-                    "; the same command with sweep.resume=true runs them again, and no others" if self._store else ""
-                )
-                print(f"snnpipe: {len(failed)} of {len(jobs)} jobs did not finish{again}", file=sys.stderr)
+                print(f"snnpipe: {_unfinished(failed, len(jobs), resumes=self._store is not None)}", file=sys.stderr)
             else:
                 ended = status
         finally:
@@ -131,6 +129,19 @@ class _Sweep:
             (self._folder / "multirun.yaml").unlink(missing_ok=True)
             for path in self._made:
                 path.rmdir()
+
+
+def _unfinished(failed: Sequence[SweepJob], jobs: int, *, resumes: bool) -> str:
+    """Return how many jobs did not finish, and what to do: a mistake is one again until it is mended."""
+    mistakes = sum(job.mistake for job in failed)
+    text = f"{len(failed)} of {jobs} jobs did not finish"
+    if mistakes == len(failed):
+        return f"{text}: mend what the lines above name"
+    again = "the same command with sweep.resume=true runs" if resumes else ""
+    if not mistakes:
+        return f"{text}; {again} them again, and no others" if again else text
+    text += f": for {mistakes} of them, mend what the lines above name"
+    return f"{text}; {again} the other{'s' * (len(failed) - mistakes > 1)} again" if again else text
 
 
 def _move_passwords(node: Any) -> None:

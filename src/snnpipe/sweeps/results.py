@@ -13,7 +13,7 @@ from snnpipe.describe import command_line, to_yaml
 from snnpipe.metrics.front import OBJECTIVES, front_of
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.jobs import single
-from snnpipe.sweeps.table import AS_CONFIGURED, differing_keys, job_labels, short_keys
+from snnpipe.sweeps.table import AS_CONFIGURED, differing_keys, job_labels, job_numbers, short_keys
 from snnpipe.types import SweepJob
 
 _METRICS = (
@@ -76,12 +76,12 @@ def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | No
 
 
 def results_table(jobs: Sequence[SweepJob]) -> tuple[list[str], list[list[Any]]]:
-    """Return header and rows: a column for each key that differs, the status, the metrics, the front, the run."""
+    """Return header and rows: number, a column for each key that differs, status, metrics, the front, the run."""
     keys = differing_keys(jobs)
     header = ["job", *keys, "status", *_METRICS, "on_front", "run_id", "error"]
     rows = []
     front = front_of([job.metrics for job in jobs])
-    for number, (job, on_front) in enumerate(zip(jobs, front, strict=True)):
+    for number, job, on_front in zip(job_numbers(jobs), jobs, front, strict=True):
         told = {key: value for key, _, value in (override.partition("=") for override in job.overrides)}
         metrics = job.metrics or {}
         rows.append(
@@ -139,7 +139,7 @@ def _picture(jobs: Sequence[SweepJob], path: Path) -> Path:
     from snnpipe.artifacts.sweep_plots import pareto_plot
 
     finished = [(n, job.metrics) for n, job in enumerate(jobs) if job.metrics is not None]
-    labels = job_labels(jobs)
+    labels, numbers = job_labels(jobs), job_numbers(jobs)
     return pareto_plot(
         path,
         labels=[labels[n] for n, _ in finished],
@@ -147,5 +147,5 @@ def _picture(jobs: Sequence[SweepJob], path: Path) -> Path:
         names=[objective.label for objective in OBJECTIVES],
         on_front=front_of([metrics for _, metrics in finished]),
         reference=[labels[n] == AS_CONFIGURED for n, _ in finished],
-        numbers=[n for n, _ in finished],
+        numbers=[numbers[n] for n, _ in finished],
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from snnpipe.describe import percent, points
+from snnpipe.describe import ann_accuracy, percent, points
 from snnpipe.metrics.intervals import mean_interval
 from snnpipe.shorten import shorten
 from snnpipe.types import SweepJob
@@ -28,14 +28,25 @@ def sweep_table(jobs: Sequence[SweepJob]) -> str:
     return "\n".join([rule, *lines, rule])
 
 
-def job_line(number: int, n_jobs: int | None, job: SweepJob, keys: Sequence[str], where: str) -> str:
-    """Return the line that a job ends with: what it was told of some keys, its answers, and where its files are."""
+def job_name(number: int, n_jobs: int | None, overrides: Sequence[str], keys: Sequence[str]) -> str:
+    """Return what a job is called: its number, of how many where that is known, and what it was told of some keys."""
     names = short_keys(keys)
-    split = (o.lstrip("+").partition("=") for o in job.overrides)
+    split = (o.lstrip("+").partition("=") for o in overrides)
     told = " ".join(f"{names[key]}={short_value(value)}" for key, _, value in split if key in names) or AS_CONFIGURED
-    ann, snn, drop, latency, _ = _answers(job.metrics)
-    of = "" if n_jobs is None else f" of {n_jobs}"
-    return f"job {number + 1}{of}, {told}: ANN {ann}, SNN {snn}, drop {drop}, latency {latency}, files {where}"
+    return f"job {number}{'' if n_jobs is None else f' of {n_jobs}'}, {told}"
+
+
+def job_answers(metrics: Mapping[str, float]) -> str:
+    """Return what came of a job, as its line says it."""
+    ann, snn, drop, latency, _ = _answers(metrics)
+    return f"ANN {ann}, SNN {snn}, drop {drop}, latency {latency}"
+
+
+def job_numbers(jobs: Sequence[SweepJob]) -> list[int]:
+    """Return the number of each job, as its line has it; where some have none of their own, they are counted from 1."""
+    numbers = [job.number for job in jobs]
+    known = all(numbers) and len(set(numbers)) == len(numbers)
+    return numbers if known else list(range(1, len(jobs) + 1))
 
 
 def _values(job: SweepJob, keys: Sequence[str]) -> list[str]:
@@ -58,14 +69,15 @@ def columns(rows: Sequence[Sequence[str]], adjust: Callable[[str, int], str], wi
 
 def _means(metrics: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
     def cell(name: str, form: str, factor: float = 1.0, unit: str = "") -> str:
-        values = [factor * of_job[name] for of_job in metrics if name in of_job]
-        if len(values) < len(metrics):
-            return "-"
+        values = [of_job[name] for of_job in metrics if name in of_job]
+        return mean_of([factor * value for value in values], form, unit) if len(values) == len(metrics) else "-"
+
+    def mean_of(values: Sequence[float], form: str, unit: str) -> str:
         mean, half = mean_interval(values)
         return f"{round(mean, 6) + 0.0:{form}} ± {half:{form.lstrip('+')}}{unit}"
 
     return (
-        cell("ann/test_accuracy", ".2f", 100, " %"),
+        mean_of([100 * ann_accuracy(of_job) for of_job in metrics], ".2f", " %"),
         cell("snn/test_accuracy", ".2f", 100, " %"),
         cell("snn/accuracy_drop", "+.2f", 100),
         cell("snn/latency_ms_to_1pt", ".0f", unit=" ms"),
@@ -111,7 +123,7 @@ def _answers(metrics: Mapping[str, float] | None) -> tuple[str, ...]:
         return ("failed", "", "", "", "")
     latency, synops = metrics.get("snn/latency_ms_to_1pt"), metrics.get("snn/synops_per_image")
     return (
-        percent(metrics["ann/test_accuracy"]),
+        percent(ann_accuracy(metrics)),
         percent(metrics["snn/test_accuracy"]),
         points(metrics["snn/accuracy_drop"]),
         "-" if latency is None else f"{latency:g} ms",
