@@ -26,10 +26,13 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     """Return what an error of composing the configuration from some overrides means."""
     if isinstance(error, UserError):
         return one_line(error)
-    if isinstance(error, OverrideParseException):
-        return _no_override(error, overrides)
-    if keyless := next((word for word in overrides if re.match(r"[+~]*=", word)), None):
-        return f"{shown_word(keyless)} is no override: {_CURE}"
+    keyless = next((word for word in overrides if re.match(r"[+~]*=", word)), None)
+    if isinstance(error, OverrideParseException) or keyless:
+        return (
+            _no_override(error, overrides)
+            if isinstance(error, OverrideParseException)
+            else f"{shown_word(keyless or '')} is no override: {_CURE}"
+        )
     if not isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
         return _of_no_kind(error, overrides)
     if isinstance(error, YAMLError):
