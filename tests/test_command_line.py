@@ -371,7 +371,6 @@ def test_the_closing_table_answers(command):
     ("words", "line"),
     [
         (["+neuron=lif"], "neuron: it is chosen already: write neuron=lif, without +"),
-        (["+simulator=auto"], "simulator: it is chosen already: write simulator=auto, without +"),
         (["=3"], "'=3' is no override: an override is written key=value"),
         (["=lif", "seed=1"], "'=lif' is no override"),
         (["--config-name", "experiment/mine"], "write --config-dir DIR experiment=mine"),
@@ -397,7 +396,7 @@ def test_a_job_that_fails_does_not_stop_the_others(command):
     result = command("-m", *FAST, "logger=csv", "model=mlp", "training.epochs=-1,1", "model.units=[4]")
     assert result.code == 2
     assert len(result.error_lines) == 1
-    assert result.out.count(", SNN ") == 1
+    assert result.out.count(": ANN ") == 1
 
 
 def test_a_users_own_function_and_config(command, tmp_path, monkeypatch):

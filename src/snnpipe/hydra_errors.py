@@ -26,10 +26,15 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     """Return what an error of composing the configuration from some overrides means."""
     if isinstance(error, UserError):
         return one_line(error)
+    keyless = next((word for word in overrides if re.match(r"[+~]*=", word)), None)
+    if isinstance(error, OverrideParseException) or keyless:
+        return (
+            _no_override(error, overrides)
+            if isinstance(error, OverrideParseException)
+            else f"{shown_word(keyless or '')} is no override: {_CURE}"
+        )
     if not isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
         return _of_no_kind(error, overrides)
-    if isinstance(error, OverrideParseException):
-        return _no_override(error, overrides)
     if isinstance(error, YAMLError):
         return _no_yaml(error)
     text = _said(error)
@@ -92,8 +97,6 @@ def _of_no_kind(error: Exception, overrides: Sequence[str]) -> str:
     if culprit := next(culprits, None):
         key, _, value = culprit.partition("=")
         key = key.lstrip("+~")
-        if not key:
-            return f"{shown_word(culprit)} is no override: {_CURE}"
         if "one of its options" in text and (options := _options(key)):
             text += f": {', '.join(options)}"
         return f"{key}: got {value!r}: {text}"
