@@ -715,7 +715,7 @@ class Gated:
         finally:
             self.process.kill()
         assert self.process.returncode == 0, err
-        assert "SNN accuracy" in out and "Traceback" not in err, err
+        assert "SNN " in out and "Traceback" not in err, err
         self.out = out
         return err
 
