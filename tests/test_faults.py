@@ -497,7 +497,7 @@ def test_what_a_killed_server_does_not_take_arrives_when_it_is_back(tmp_path, hu
     with calls.open("ab") as file:  # of a process that was killed while it wrote
         file.write(b'{"n": 99, "kind": "tag", "na')
 
-    with pytest.raises(LoggingError, match="calls that log run"):
+    with pytest.raises(LoggingError, match="cannot open .*refused.*calls that log run"):
         send(run)
     assert calls.exists()
     with server_process(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "server", port):
@@ -715,7 +715,7 @@ class Gated:
         finally:
             self.process.kill()
         assert self.process.returncode == 0, err
-        assert "SNN " in out and "Traceback" not in err, err
+        assert re.search(r"SNN accuracy|, SNN \d", out) and "Traceback" not in err, err
         self.out = out
         return err
 

@@ -172,13 +172,18 @@ def _with_input(model: Any, spec: DataSpec) -> Any:
 
 def _softmax_at_the_end(model: "tf_keras.Model") -> str:
     """Return the name of the layer that ends a model in a softmax, or its logarithm; empty for none."""
-    last = next(node for node in nodes(model) if node.outputs is model.outputs[0])
+    last = _last(model)
     if isinstance(last.layer, import_tf_keras().Model):
         return _softmax_at_the_end(functional(last.layer))
     name = str(last.layer.name)
     if activation_name(last.layer) in _SOFTMAX:
         return name
     return name if is_function(last.layer) and len(last.keras_inputs) == 1 and _is_softmax(last) else ""
+
+
+def _last(model: "tf_keras.Model") -> Any:
+    """Return the node that gives a functional model's output."""
+    return next(node for node in nodes(model) if node.outputs is model.outputs[0])
 
 
 def _is_softmax(node: Any) -> bool:
@@ -207,7 +212,7 @@ def _check_logits(model: "tf_keras.Model", spec: DataSpec) -> None:
                 "model: its outputs are probabilities, which add up to 1, and no logits: leave out what makes them of "
                 f"the logits, and end it in Dense({spec.n_classes})"
             )
-    last = next(node.layer for node in nodes(functional(model)) if node.outputs is functional(model).outputs[0])
+    last = _last(model).layer
     if activation_name(last) == "sigmoid":
         warnings.warn(
             f"model: its output {last.name!r} is a sigmoid, whose values from 0 to 1 are trained and compared as "

@@ -88,6 +88,10 @@ def acts_in_training(layer: Any) -> bool:
     return bool(layer._expects_training_arg)  # Keras has no public way to ask
 
 
+RECTIFIERS = ("ReLU", "LeakyReLU", "Activation")
+"""Keras's layers that are a rectifier and nothing else, where they are one."""
+
+
 def is_op(layer: Any) -> bool:
     """Whether a layer is an operation of TensorFlow's that was called on a Keras tensor."""
     return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda")

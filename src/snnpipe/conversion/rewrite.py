@@ -16,7 +16,7 @@ from snnpipe.adapt import copied
 from snnpipe.compat import import_tf_keras
 from snnpipe.conversion.affine import Affine, affine_of, passes_on
 from snnpipe.conversion.refusals import refusal
-from snnpipe.keras_graph import activation_name, is_function, is_of_keras, is_op, nodes, rectifier
+from snnpipe.keras_graph import RECTIFIERS, activation_name, is_function, is_of_keras, is_op, nodes, rectifier
 from snnpipe.rectifiers import Identity, applied
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ _LINEAR = ("Dense", *_CONVOLUTIONS, *_DEPTHWISE, *_SEPARABLE)
 _POOLING = {f"{scope}MaxPooling{n}D": f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3)}
 _MAY_PASS_ON = ("Flatten", "Reshape", "InputLayer", "Add", "Average", "Concatenate", "BatchNormalization")
 """Of which one input size or another gives the same values: they are what they are called."""
-_RECTIFIERS = ("ReLU", "LeakyReLU", "Activation")
 _REGULARIZERS = ("kernel_regularizer", "bias_regularizer", "depthwise_regularizer", "pointwise_regularizer")
 
 
@@ -174,7 +173,7 @@ def _rewritten(node: Any, folds: _Folds, max_to_avg_pool: bool, last: bool) -> R
         return _linear(node, folds, last)
     if kind in _POOLING:
         return _max_pooling(layer, max_to_avg_pool)
-    if (kind in _RECTIFIERS or is_function(layer)) and (found := rectifier(layer)) is not None:
+    if (kind in RECTIFIERS or is_function(layer)) and (found := rectifier(layer)) is not None:
         return _neurons((), layer.name, found)
     if kind == "Flatten":
         return Rewritten(_flattened(node), "the same values, reordered")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from snnpipe.adapt import copied as copied_layer
 from snnpipe.compat import import_tensorflow
-from snnpipe.keras_graph import activation_name, acts_in_training, is_neuron_layer, nodes
+from snnpipe.keras_graph import RECTIFIERS, activation_name, acts_in_training, is_neuron_layer, nodes
 from snnpipe.types import NeuronLayer, Precision, Rates, SpikingNetwork
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ MOVING = (
 """Layers that move or copy values."""
 
 POOLING = tuple(f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3))
-
-NEURONS_ALONE = ("ReLU", "LeakyReLU", "Activation")
-"""Layers that are neurons and nothing else, where they are neurons."""
 
 HOMOGENEOUS = (*MOVING, *POOLING)
 """Linear layers of one input without weights: a factor on the input is one on the output."""
@@ -178,7 +175,7 @@ def build_graph(
             builder.image(node)
             continue
         own = layers.get(layer.name)
-        if own is not None and type(layer).__name__ in NEURONS_ALONE:
+        if own is not None and type(layer).__name__ in RECTIFIERS:
             builder.neurons(node, own, current_factor(own), spike_unit(own))
             continue
         fed = own or (_fed_neurons(node, users, layers) if activation_name(layer) == "linear" else None)
@@ -208,7 +205,7 @@ def graph_rates(network: SpikingNetwork, images: NDArray[np.float32], dt: float)
 def _fed_neurons(node: Any, users: Mapping[int, list[Any]], layers: Mapping[str, NeuronLayer]) -> NeuronLayer | None:
     """Return the layer of neurons that takes a node's output, if that is all that takes it."""
     then = users.get(id(node.outputs), [])
-    if len(then) == 1 and is_neuron_layer(then[0].layer) and type(then[0].layer).__name__ in NEURONS_ALONE:
+    if len(then) == 1 and is_neuron_layer(then[0].layer) and type(then[0].layer).__name__ in RECTIFIERS:
         return layers.get(then[0].layer.name)
     return None
 
