@@ -9,6 +9,7 @@ import pytest
 from multiruns import FAST, table_of
 from team_store import log_all, mlflow_server, postgresql, postgresql_programs, sent
 
+from snnpipe.loggers.mlflow_view import FIRST_CHART
 from snnpipe.testing import SPEC
 
 N_JOBS = 8
@@ -63,6 +64,7 @@ def test_eight_jobs_at_once_lose_nothing(server, folder, tmp_path):
         series = content["series"] | {
             name: [metrics[name] for metrics in content["epochs"]] for name in content["epochs"][0]
         }
+        series |= {again: series[name] for name, again in FIRST_CHART.items()}
         assert run.data.metrics == {name: values[-1] for name, values in series.items()}
         for name, values in series.items():
             points = sorted((point.step, point.value) for point in client.get_metric_history(run_id, name))
@@ -74,8 +76,8 @@ def test_eight_jobs_at_once_lose_nothing(server, folder, tmp_path):
         assert found == content["artifacts"]
 
     requests = Counter(re.findall(r'"POST /api/2.0/mlflow/runs/([\w-]+) ', (folder / "server.log").read_text()))
-    # of each job: 130 parameters by 100, five epochs, and series of 1,000 and of 2,500 by 1,000
-    assert requests["log-batch"] == N_JOBS * (2 + 5 + 1 + 3)
+    # of each job: 130 parameters by 100, five epochs, and series of 1,000, under two names, and of 2,500 by 1,000
+    assert requests["log-batch"] == N_JOBS * (2 + 5 + 2 + 3)
     assert not {"log-metric", "log-parameter"} & set(requests)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import Field
@@ -207,7 +208,7 @@ def check_sweep(composed: DictConfig) -> None:
             if problem := value_problem(f"{key}.{setting}", node.get(setting), domain):
                 problems.append(problem)
     if not problems:
-        problems += _empty_ranges(hydra)
+        problems += [*_unreadable_values(hydra), *_empty_ranges(hydra)]
     if problems:
         raise ConfigError(*problems)
 
@@ -228,6 +229,18 @@ def _folder_problems(hydra: DictConfig) -> list[str]:
         return []
     wants = "each job needs a folder of its own in hydra.sweep.dir: give a name with ${hydra.job.num} in it"
     return [f"hydra.sweep.subdir: got {shown(subdir)}: {wants}"]
+
+
+def _unreadable_values(hydra: DictConfig) -> list[str]:
+    """Return what a sweeper is to go through that is not written as values of an override are."""
+    problems = []
+    for key, value in (hydra.sweeper.get("params") or {}).items():
+        try:
+            OverridesParser.create().parse_override(f"{key}={'null' if value is None else value}")
+        except HydraException:
+            cure = "takes values as an override has them: 1,2 or range(1,5)"
+            problems.append(f"hydra.sweeper.params.{key}: got {shown(value)}: {cure}")
+    return problems
 
 
 def _empty_ranges(hydra: DictConfig) -> list[str]:
