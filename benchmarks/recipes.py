@@ -47,7 +47,7 @@ def run(overrides, seed, target):
     kept = STORE / "fits" / key
     if (kept / "fit.json").exists():
         config["training"] = {
-            "_target_": "snnpipe.training.pretrained.Pretrained",
+            "_target_": "snnpipe.Pretrained",
             "checkpoint": str(kept / "checkpoint"),
         }
     trainer = build(config)

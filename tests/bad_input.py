@@ -99,9 +99,9 @@ def try_value(composition: str, key: str, domain: Any, value: Any) -> bool:
 TARGETS = [
     *("os.system", "subprocess.run", "builtins.eval", "snnpipe", "", ".", "..", "a.b", "snnpipe.", ".snnpipe", "a b.c"),
     *("snnpipe.models.mlp.Mpl", "snnpipe.models.mlp", "snnpipe.types.Readout", "snnpipe.types.PositiveInt.x", "1.2"),
-    *("snnpipe.errors.UserError", "snnpipe.compat.subprocess.run", "snnpipe.models.mlp.Mlp.build.x", "a\0b.c", "ä.ö"),
-    *("nengo.Lowpass", "nengo.Nothing", "snnpipe.schema.check_fields.x", "math.pi", "snnpipe.models.mlp.Mlp.__init__"),
-    *(None, 5, 1.5, True, [], {}, ["snnpipe.models.mlp.Mlp"], {"_target_": "a.b"}),
+    *("snnpipe.errors.UserError", "snnpipe.compat.subprocess.run", "snnpipe.Mlp.build.x", "a\0b.c", "ä.ö"),
+    *("nengo.Lowpass", "nengo.Nothing", "snnpipe.schema.check_fields.x", "math.pi", "snnpipe.Mlp.__init__"),
+    *(None, 5, 1.5, True, [], {}, ["snnpipe.Mlp"], {"_target_": "a.b"}),
 ]
 FUNCTIONS = ("subprocess.run", "snnpipe.compat.subprocess.run")
 """Any function may build a model: what it returns tells."""

@@ -25,7 +25,7 @@ _WRONG: dict[str, list[str]] = {
     ],
     "data.nope": ["data.nope=3", "~data.nope", "++data.nope=1", "+data.nope=1"],
     "model.filters": ["model.filters.0=x", "model.filters=3"],
-    "model._target_": ["model._target_=os.system", "model._target_=snnpipe.encoders.ConstantEncoder"],
+    "model._target_": ["model._target_=os.system", "model._target_=snnpipe.ConstantEncoder"],
     "model._partial_": ["+model._partial_=true"],
     "training.regularizer": ["training.regularizer={weight: 3}", "+training.regularizer.weight=3"],
     "training/regularizer": ["training/regularizer=nope"],
@@ -45,7 +45,7 @@ TOGETHER: dict[tuple[str, ...], str] = {
     ("simulator.readout=mean", "simulator.readout_steps=99"): "simulator.readout_steps",
     ("encoder=poisson", "encoder.dt=0.002"): "encoder.dt",
     ("model=lif_cnn", "model.max_rates=1000"): "model.max_rates",
-    ("+training.regularizer._target_=snnpipe.encoders.ConstantEncoder",): "training.regularizer",
+    ("+training.regularizer._target_=snnpipe.ConstantEncoder",): "training.regularizer",
     ("conversion.synapse={dense: foo}",): "conversion.synapse",
 }
 """What is right by itself and does not fit the rest, as far as neither dataset nor model is needed to tell."""
@@ -82,7 +82,7 @@ MULTIRUNS: dict[tuple[str, ...], str] = {
 }
 
 FILES: dict[str, bytes] = {
-    "duplicate": b"_target_: snnpipe.models.mlp.Mlp\nunits: [1]\nunits: [2]\n",
+    "duplicate": b"_target_: snnpipe.Mlp\nunits: [1]\nunits: [2]\n",
     "unclosed": b"_target_: [\n",
     "tab": b"a:\n\t- b\n",
     "list": b"- a\n- b\n",
@@ -93,11 +93,11 @@ FILES: dict[str, bytes] = {
     "tag": b'a: !!python/object/apply:os.system ["touch executed"]\n',
     "defaults": b"defaults: 5\n",
     "defaults_of_itself": b"defaults:\n  - defaults_of_itself\n  - _self_\n",
-    "number_as_key": b"_target_: snnpipe.models.mlp.Mlp\n1: 2\n",
-    "null_as_key": b"_target_: snnpipe.models.mlp.Mlp\n~: 2\n",
-    "set": b"_target_: snnpipe.models.mlp.Mlp\nunits: !!set {1, 2}\n",
-    "long_number": b"_target_: snnpipe.models.mlp.Mlp\nunits: [" + b"9" * 6000 + b"]\n",
-    "deep": b"_target_: snnpipe.models.mlp.Mlp\nunits: " + b"[" * 2000 + b"]" * 2000 + b"\n",
+    "number_as_key": b"_target_: snnpipe.Mlp\n1: 2\n",
+    "null_as_key": b"_target_: snnpipe.Mlp\n~: 2\n",
+    "set": b"_target_: snnpipe.Mlp\nunits: !!set {1, 2}\n",
+    "long_number": b"_target_: snnpipe.Mlp\nunits: [" + b"9" * 6000 + b"]\n",
+    "deep": b"_target_: snnpipe.Mlp\nunits: " + b"[" * 2000 + b"]" * 2000 + b"\n",
     "missing": b"_target_: ???\n",
 }
 """Configurations of a model in a folder of the user's."""

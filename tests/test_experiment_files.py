@@ -28,10 +28,10 @@ def overriding(**groups: str) -> str:
     [
         ("debug", "fast", "max_train_images: 64"),
         ("neuron", "lif", "_target_: nengo.LIF"),
-        ("training__regularizer", "firing_rate_l1", "_target_: snnpipe.training.regularizers.FiringRateL1"),
-        ("logger", "csv", "_target_: snnpipe.loggers.csv.CsvLogger"),
+        ("training__regularizer", "firing_rate_l1", "_target_: snnpipe.FiringRateL1"),
+        ("logger", "csv", "_target_: snnpipe.CsvLogger"),
         ("callbacks", "none", "callbacks: {}"),
-        ("simulator", "nengo_dl", "_target_: snnpipe.simulators.nengo_dl.NengoDLSimulator"),
+        ("simulator", "nengo_dl", "_target_: snnpipe.NengoDLSimulator"),
     ],
 )
 def test_a_group_of_the_run_is_overridden_in_an_experiment_file(experiment, group, option, shows):

@@ -87,7 +87,7 @@ def test_another_dataset_another_callback_and_another_version_are_another_traini
 
 CONFIG = {
     "seed": 3,
-    "data": {"_target_": "snnpipe.data.tfds.TfdsDataModule", "name": "digits", "data_dir": "/data"},
+    "data": {"_target_": "snnpipe.TfdsDataModule", "name": "digits", "data_dir": "/data"},
     "model": {"_target_": "own_nets.net.Net", "layers": [{"_target_": "tf_keras.layers.Dense", "units": 4}]},
     "training": {"epochs": 2, "reuse": True, "neuron": {"_target_": "nengo_dl.SoftLIFRate", "rate": 0.1}},
     "conversion": {"synapse": None},
@@ -148,7 +148,7 @@ def test_the_version_of_each_package_that_computes_is_part_of_a_training(package
         ({"_target_": "own_nets.Net"}, True),
         ({"_target_": "own_nets.net.Net.Inner"}, True),
         ({"_target_": "own_nets.other.Net"}, True),
-        ({"_target_": "snnpipe.models.mlp.Mlp", "loss": {"_target_": "own_nets.net.Loss"}}, True),
+        ({"_target_": "snnpipe.Mlp", "loss": {"_target_": "own_nets.net.Loss"}}, True),
         ({"_target_": "own_nets.other.Other", "of": [1, {"_target_": "own_nets.net.Net"}]}, True),
         ({"layers": ({"units": ({"_target_": "own_nets.net.Net"},)},)}, True),
         ({"_target_": "own_nets.other.Other"}, False),

@@ -56,5 +56,5 @@ def test_the_wheel_finds_its_configs_in_an_empty_folder(wheel, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(site))
-    assert "_target_: snnpipe.data.tfds.TfdsDataModule" in done.stdout
+    assert "_target_: snnpipe.TfdsDataModule" in done.stdout
     assert not list(empty.iterdir())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from snnpipe.base.public import public_name
 from snnpipe.identity import UnknowableError, digest_of, has_address, qualified_name
 from snnpipe.masking import mask
 
@@ -43,11 +44,11 @@ def describe(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [describe(v) for v in value]
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
-        return {"_target_": qualified_name(value)} | _digest_of(value)
-    found: dict[str, Any] = {"_target_": f"{type(value).__module__}.{type(value).__qualname__}"}
+        return {"_target_": _name_of(value)} | _digest_of(value)
+    found: dict[str, Any] = {"_target_": _name_of(type(value))}
     if isinstance(value, functools.partial):
         arguments = {"_args_": describe(value.args)} if value.args else {}
-        return {"_target_": qualified_name(value.func), "_partial_": True} | arguments | describe(value.keywords)
+        return {"_target_": _name_of(value.func), "_partial_": True} | arguments | describe(value.keywords)
     if dataclasses.is_dataclass(value):
         fields = [f.name for f in dataclasses.fields(value) if f.init]
         return found | {name: describe(getattr(value, name)) for name in fields}
@@ -61,6 +62,10 @@ def describe(value: Any) -> Any:
     if names and all(hasattr(value, name) for name in names):
         return found | {name: describe(getattr(value, name)) for name in names}
     return found | _digest_of(value)
+
+
+def _name_of(thing: Any) -> str:
+    return public_name(thing) or qualified_name(thing)
 
 
 def _constructor_names(cls: type) -> list[str]:

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator
 
+from snnpipe.base.public import PUBLIC
 from snnpipe.errors import ConfigError, SnnPipeError, UserError, did_you_mean, one_line, reason
 from snnpipe.models.function import FunctionArchitecture
 from snnpipe.protocols import (
@@ -105,6 +106,8 @@ def locate(path: Any) -> Callable[..., Any]:
             found = getattr(found, word)
         except AttributeError:
             owner = ".".join(words[: len(words) - len(owners) + n])
+            if words[0] == "snnpipe" and words[-1] in PUBLIC:
+                raise ConfigError(f"got {path!r}: its public name is 'snnpipe.{words[-1]}'") from None
             names = [name for name in dir(found) if not name.startswith("_") and callable(getattr(found, name, None))]
             raise ConfigError(f"got {path!r}: {word!r} is not in {owner}; {did_you_mean(word, names)}") from None
     if not callable(found):

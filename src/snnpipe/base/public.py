@@ -1,0 +1,46 @@
+"""The names that snnpipe gives its users, and where each is defined."""
+
+from typing import Any
+
+PUBLIC = {
+    "Trainer": "snnpipe.trainer",
+    "TfdsDataModule": "snnpipe.data.tfds",
+    "Cnn2d": "snnpipe.models.cnn2d",
+    "KerasToSnn": "snnpipe.models.keras_to_snn",
+    "LifCnn": "snnpipe.models.lif_cnn",
+    "Mlp": "snnpipe.models.mlp",
+    "NativeNetwork": "snnpipe.native",
+    "KerasTraining": "snnpipe.training.keras",
+    "NengoDLTraining": "snnpipe.training.nengo_dl",
+    "Pretrained": "snnpipe.training.pretrained",
+    "FiringRateTarget": "snnpipe.training.regularizers",
+    "FiringRateL1": "snnpipe.training.regularizers",
+    "FiringRateL2": "snnpipe.training.regularizers",
+    "IdentityConverter": "snnpipe.conversion.native",
+    "LifByHand": "snnpipe.conversion.lif_by_hand",
+    "NengoDLConverter": "snnpipe.conversion.nengo_dl",
+    "ConstantEncoder": "snnpipe.encoders",
+    "PoissonEncoder": "snnpipe.encoders",
+    "AutoSimulator": "snnpipe.simulators.auto",
+    "ClockDrivenSimulator": "snnpipe.simulators.clock_driven",
+    "EventDrivenSimulator": "snnpipe.simulators.event_driven",
+    "NengoDLSimulator": "snnpipe.simulators.nengo_dl",
+    "Checkpoints": "snnpipe.callbacks.checkpoints",
+    "EarlyStopping": "snnpipe.callbacks.early_stopping",
+    "Progress": "snnpipe.callbacks.progress",
+    "Report": "snnpipe.callbacks.report",
+    "SpikeArtifacts": "snnpipe.callbacks.spike_artifacts",
+    "CsvLogger": "snnpipe.loggers.csv",
+    "MLflowLogger": "snnpipe.loggers.mlflow",
+    "SweepRecorder": "snnpipe.sweeps.recorder",
+    "Checkpoint": "snnpipe.checkpoint",
+    "read_plan": "snnpipe.artifacts.tables",
+    "read_spikes": "snnpipe.artifacts.spikes",
+}
+"""Module of each public name. A configuration names a class by ``snnpipe.`` and its public name."""
+
+
+def public_name(thing: Any) -> str | None:
+    """Return the dotted public name of a class or function of snnpipe's; None for what has none."""
+    name = getattr(thing, "__qualname__", "")
+    return f"snnpipe.{name}" if name in PUBLIC and PUBLIC[name] == getattr(thing, "__module__", "") else None
