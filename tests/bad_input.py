@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from snnpipe import config as configuration
+from snnpipe.base.errors import ConfigError, UserError
 from snnpipe.config import build, check, check_sweep
-from snnpipe.errors import ConfigError, UserError
 from snnpipe.targets import locate
 
 NEEDED = {"pretrained": ["training.checkpoint=somewhere"]}
@@ -99,7 +99,7 @@ def try_value(composition: str, key: str, domain: Any, value: Any) -> bool:
 TARGETS = [
     *("os.system", "subprocess.run", "builtins.eval", "snnpipe", "", ".", "..", "a.b", "snnpipe.", ".snnpipe", "a b.c"),
     *("snnpipe.models.mlp.Mpl", "snnpipe.models.mlp", "snnpipe.types.Readout", "snnpipe.types.PositiveInt.x", "1.2"),
-    *("snnpipe.errors.UserError", "snnpipe.compat.subprocess.run", "snnpipe.Mlp.build.x", "a\0b.c", "ä.ö"),
+    *("snnpipe.base.errors.UserError", "snnpipe.compat.subprocess.run", "snnpipe.Mlp.build.x", "a\0b.c", "ä.ö"),
     *("nengo.Lowpass", "nengo.Nothing", "snnpipe.schema.check_fields.x", "math.pi", "snnpipe.Mlp.__init__"),
     *(None, 5, 1.5, True, [], {}, ["snnpipe.Mlp"], {"_target_": "a.b"}),
 ]

@@ -14,9 +14,9 @@ import numpy as np
 
 from snnpipe.artifacts.spikes import RecordedSpikes, read_spikes, write_spikes
 from snnpipe.artifacts.tables import read_plan, write_plan
-from snnpipe.checked_files import write_json
+from snnpipe.base.checked_files import write_json
+from snnpipe.base.errors import UserError
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.errors import UserError
 from snnpipe.loggers.spool import Spool
 from snnpipe.sweeps import jobs
 from snnpipe.training_state import TrainingState

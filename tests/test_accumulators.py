@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from snnpipe import SpikeArtifacts
-from snnpipe.errors import SimulationError
+from snnpipe.base.errors import SimulationError
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.readout import classes

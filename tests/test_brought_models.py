@@ -20,8 +20,8 @@ from snnpipe import (
     Trainer,
 )
 from snnpipe.adapt import adapt, build
+from snnpipe.base.errors import ConfigError, ConversionError, ModelError, SimulationError
 from snnpipe.callbacks.base import Callback
-from snnpipe.errors import ConfigError, ConversionError, ModelError, SimulationError
 from snnpipe.fidelity import FEW, difference, require_same_rates
 from snnpipe.testing import SPEC
 from snnpipe.types import Stimulus

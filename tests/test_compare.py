@@ -8,7 +8,7 @@ import pytest
 
 from snnpipe import MLflowLogger, compare
 from snnpipe.artifacts.predictions import Predictions
-from snnpipe.files import locked
+from snnpipe.base.files import locked
 from snnpipe.tool import end_with
 
 BASE = {"ann/test_accuracy": 0.99, "snn/agreement": 0.97, "snn/mean_rate_hz": 70.0, "snn/synops_per_image": 9e5}

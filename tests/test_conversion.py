@@ -7,10 +7,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from snnpipe import Cnn2d, KerasToSnn, Mlp, NengoDLConverter, NengoDLSimulator
+from snnpipe.base.errors import ConfigError, ConversionError, ModelError
 from snnpipe.compat import start_afresh
 from snnpipe.conversion.synapses import fan_out, macs
 from snnpipe.encoders import ConstantEncoder
-from snnpipe.errors import ConfigError, ConversionError, ModelError
 from snnpipe.testing import SPEC, check_converter
 from snnpipe.types import Stimulus
 

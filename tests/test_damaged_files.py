@@ -11,11 +11,11 @@ from damage import KINDS, flipped, read_damaged, trials
 from snnpipe import Cnn2d, read_plan, read_spikes
 from snnpipe.artifacts.spikes import RecordedSpikes, write_spikes
 from snnpipe.artifacts.tables import write_plan
-from snnpipe.checked_files import read_arrays, read_json, write_arrays, write_json
+from snnpipe.base.checked_files import read_arrays, read_json, write_arrays, write_json
+from snnpipe.base.errors import ArtifactError, CheckpointError
+from snnpipe.base.files import file_name
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.conversion.nengo_dl import NengoDLConverter
-from snnpipe.errors import ArtifactError, CheckpointError
-from snnpipe.files import file_name
 from snnpipe.types import PlannedLayer, SpikeEvents
 
 N_DAMAGED = 500
@@ -137,7 +137,7 @@ def test_files_of_another_network_are_told_apart(fitted, tmp_path):
 
 
 def test_weights_of_one_name_are_refused(fitted):
-    from snnpipe.errors import ModelError
+    from snnpipe.base.errors import ModelError
     from snnpipe.models.layers import keras
 
     class Twice(keras().layers.Layer):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from snnpipe import TfdsDataModule
-from snnpipe.errors import ConfigError, DataError
+from snnpipe.base.errors import ConfigError, DataError
 from snnpipe.testing import check_data_module
 
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, note, seed, settings
 from networks import Drawn, Neurons, Node, networks
 
 from snnpipe import NengoDLSimulator
-from snnpipe.errors import SimulationError
+from snnpipe.base.errors import SimulationError
 from snnpipe.simulators.clock_driven import ClockDrivenSimulator
 from snnpipe.simulators.event_driven import EventDrivenSimulator
 from snnpipe.types import Stimulus

@@ -15,7 +15,7 @@ from snnpipe import (
     NengoDLSimulator,
     Trainer,
 )
-from snnpipe.errors import ConversionError, VerificationError
+from snnpipe.base.errors import ConversionError, VerificationError
 
 
 @dataclass(frozen=True, kw_only=True)

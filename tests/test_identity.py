@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from snnpipe import KerasTraining
+from snnpipe.base.identity import UnknowableError, digest_of
 from snnpipe.describe import describe, to_yaml
-from snnpipe.identity import UnknowableError, digest_of
 from snnpipe.models.function import FunctionArchitecture
 
 OFFSET = 1

@@ -8,8 +8,8 @@ import pytest
 import tf_keras as keras
 
 from snnpipe import import_hook
+from snnpipe.base.errors import ModelError
 from snnpipe.compat import import_nengo_dl, require_keras_2
-from snnpipe.errors import ModelError
 from snnpipe.targets import locate
 
 
@@ -62,7 +62,7 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 import snnpipe
-from snnpipe.errors import UserError
+from snnpipe.base.errors import UserError
 try:
     import nengo_dl
 except UserError as error:

@@ -23,7 +23,7 @@ from mlflow.store.db import utils
 
 from snnpipe.callbacks.base import Callback
 from snnpipe.data.tfds import TfdsDataModule
-from snnpipe.files import replace_file
+from snnpipe.base.files import replace_file
 from snnpipe.loggers.csv import CsvLogger
 
 

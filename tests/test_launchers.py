@@ -11,7 +11,7 @@ import pytest
 from multiruns import FAST, SLOW_JOBS, runs_of, table_of, wait_for
 from omegaconf import OmegaConf
 
-from snnpipe.errors import LoggingError
+from snnpipe.base.errors import LoggingError
 
 RAY = ("hydra/launcher=ray", "hydra.launcher.address=local")
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")

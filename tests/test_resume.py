@@ -26,9 +26,9 @@ from snnpipe import (
     NengoDLTraining,
     Trainer,
 )
+from snnpipe.base.errors import CheckpointError, UserError
 from snnpipe.callbacks.base import Callback
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.errors import CheckpointError, UserError
 from snnpipe.training_state import TrainingState, TrainingStates
 
 EPOCHS, BATCHES = 3, 6

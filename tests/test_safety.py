@@ -10,9 +10,9 @@ import pytest
 import yaml
 from configs import composed
 
+from snnpipe.base.errors import ConfigError, LoggingError
+from snnpipe.base.masking import is_secret, mask, masked, to_environment
 from snnpipe.config import build, check
-from snnpipe.errors import ConfigError, LoggingError
-from snnpipe.masking import is_secret, mask, masked, to_environment
 
 SOURCE = Path(__file__).parent.parent / "src"
 FAST = ("debug=fast", "model=mlp", "model.units=[8]", "logger=csv")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snnpipe.shorten import shorten
+from snnpipe.base.shorten import shorten
 
 NAMES = [
     "digits-Cnn2d-Keras-SpikingReLU-x20to80_a8b5-10steps-50images",

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from snnpipe import signals
+from snnpipe.base import signals
 
 
 def ended_by(program, *numbers, pause=1.0):
@@ -23,7 +23,7 @@ def ended_by(program, *numbers, pause=1.0):
 
 LOSES_IT = """
 import time
-from snnpipe import signals
+from snnpipe.base import signals
 with signals.handled():
     try:
         print("ready")
@@ -34,7 +34,7 @@ with signals.handled():
 """
 HOLDS_IT = """
 import time
-from snnpipe import signals
+from snnpipe.base import signals
 with signals.handled():
     with signals.held():
         print("ready")

@@ -19,8 +19,8 @@ from snnpipe import (
     NengoDLSimulator,
     PoissonEncoder,
 )
+from snnpipe.base.errors import SimulationError
 from snnpipe.compat import import_nengo_dl, start_afresh
-from snnpipe.errors import SimulationError
 from snnpipe.testing import SPEC, check_encoder, check_simulator
 from snnpipe.types import Stimulus
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from snnpipe import compare, review, send
-from snnpipe.errors import LoggingError, UserError
+from snnpipe.base.errors import LoggingError, UserError
 from snnpipe.loggers.mlflow import MLflowLogger
 from snnpipe.loggers.spool import Spool
 from snnpipe.loggers.store_address import address_problem, check_address

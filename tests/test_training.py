@@ -17,9 +17,9 @@ from snnpipe import (
     NengoDLTraining,
     Pretrained,
 )
+from snnpipe.base.errors import CheckpointError, ConfigError, TrainingError
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.compat import start_afresh
-from snnpipe.errors import CheckpointError, ConfigError, TrainingError
 from snnpipe.keras_graph import neuron_layers
 from snnpipe.testing import Silent, check_regularizer, check_training_path
 from snnpipe.training.loop import FitSettings

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnpipe.base.errors import ModelError, one_line
 from snnpipe.checkpoint import check_weight_names
 from snnpipe.compat import import_tensorflow, import_tf_keras
-from snnpipe.errors import ModelError, one_line
 from snnpipe.keras_graph import (
     activation_name,
     acts_in_training,

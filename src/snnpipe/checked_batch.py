@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.errors import DataError
+from snnpipe.base.errors import DataError
 from snnpipe.types import DataSpec
 
 Shapes = tuple[tuple[int, ...], ...]

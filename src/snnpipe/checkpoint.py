@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.checked_files import checksum_of, read_json, write_json
-from snnpipe.errors import ArtifactError, CheckpointError, ModelError, TrainingError, one_line
-from snnpipe.files import replace_file
+from snnpipe.base.checked_files import checksum_of, read_json, write_json
+from snnpipe.base.errors import ArtifactError, CheckpointError, ModelError, TrainingError, one_line
+from snnpipe.base.files import replace_file
 
 if TYPE_CHECKING:
     import tf_keras

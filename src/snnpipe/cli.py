@@ -25,9 +25,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.snnpipe import register as register_plugins
-from snnpipe import __version__, signals
-from snnpipe.errors import UserError
-from snnpipe.masking import mask, masked_traceback, to_environment
+from snnpipe import __version__
+from snnpipe.base import signals
+from snnpipe.base.errors import UserError
+from snnpipe.base.masking import mask, masked_traceback, to_environment
 from snnpipe.override_text import typed
 
 if TYPE_CHECKING:

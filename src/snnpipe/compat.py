@@ -16,9 +16,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from snnpipe.cores import cores, threads
-from snnpipe.errors import ModelError, UserError
-from snnpipe.quiet import without_startup_chatter
+from snnpipe.base.cores import cores, threads
+from snnpipe.base.errors import ModelError, UserError
+from snnpipe.base.quiet import without_startup_chatter
 
 TESTED = {"tensorflow": "2.21", "tf-keras": "2.21", "nengo": "4.1", "nengo-dl": "3.6"}
 

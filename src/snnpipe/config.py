@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import Field
 
+from snnpipe.base.errors import ConfigError, did_you_mean, one_line
+from snnpipe.base.files import new_folder
 from snnpipe.describe import flatten
-from snnpipe.errors import ConfigError, did_you_mean, one_line
-from snnpipe.files import new_folder
 from snnpipe.schema import is_node, shown, value_problem
 from snnpipe.targets import TRUSTED, build_node, foreign_parts, locate, node_problems, value_problems
 from snnpipe.types import ExperimentName, Neuron, NonNegativeInt, PositiveFloat, PositiveInt, Seed, Text

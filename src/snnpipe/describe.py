@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from snnpipe.base.identity import UnknowableError, digest_of, has_address, qualified_name
+from snnpipe.base.masking import mask
 from snnpipe.base.public import public_name
-from snnpipe.identity import UnknowableError, digest_of, has_address, qualified_name
-from snnpipe.masking import mask
 
 _NAME_LENGTH = 100
 _OF_ONE_RUN = {"paths.output_dir", "run_name"}

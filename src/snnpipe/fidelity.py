@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import ConversionError
 from snnpipe.compat import import_tf_keras
-from snnpipe.errors import ConversionError
 from snnpipe.keras_graph import functional, nodes
 from snnpipe.native import NativeNetwork
 from snnpipe.protocols import Simulator

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snnpipe.base.identity import without_address
+from snnpipe.base.masking import masked
 from snnpipe.compat import installed_version
-from snnpipe.identity import without_address
-from snnpipe.masking import masked
 from snnpipe.types import DataSpec
 
 _FORMAT = 1

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError, safe_load
 
+from snnpipe.base.errors import UserError, as_line, closest, did_you_mean, one_line
 from snnpipe.describe import flatten
-from snnpipe.errors import UserError, as_line, closest, did_you_mean, one_line
 from snnpipe.override_text import as_text, compose_with, key_of, refusal, shortest_text, shown_word, typed
 
 _CURE = (

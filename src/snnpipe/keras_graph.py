@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from snnpipe.base.errors import ModelError
 from snnpipe.compat import import_tensorflow, import_tf_keras
-from snnpipe.errors import ModelError
 from snnpipe.rectifiers import Identity, Rectifier, applied
 
 if TYPE_CHECKING:

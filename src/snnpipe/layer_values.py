@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from snnpipe.errors import ConfigError, did_you_mean
+from snnpipe.base.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import ModelError, one_line
 from snnpipe.compat import import_nengo_dl, import_tensorflow, without_build_notes
-from snnpipe.errors import ModelError, one_line
 
 if TYPE_CHECKING:
     import nengo

@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict, read_write
 
-from snnpipe.errors import ConfigError, UserError
-from snnpipe.masking import HIDDEN, VARIABLE
+from snnpipe.base.errors import ConfigError, UserError
+from snnpipe.base.masking import HIDDEN, VARIABLE
 
 _PASSWORD = re.compile(rf"\$\{{oc\.env:{VARIABLE}\d+\}}")
 

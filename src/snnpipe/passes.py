@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import DataError, SimulationError
 from snnpipe.checked_data import CheckedData
 from snnpipe.compat import import_tensorflow
 from snnpipe.content import row_digests
-from snnpipe.errors import DataError, SimulationError
 from snnpipe.metrics.evaluation import BatchEvaluation, Evaluation
 from snnpipe.metrics.verification import Verification
 from snnpipe.native import NativeNetwork

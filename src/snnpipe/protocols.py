@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkabl
 
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import ConfigError
 from snnpipe.checkpoint import Checkpoint, EarlierFit
-from snnpipe.errors import ConfigError
 from snnpipe.training_state import TrainingState
 from snnpipe.types import (
     BatchProgress,

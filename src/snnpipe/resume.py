@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snnpipe.base.errors import ConfigError, UserError
 from snnpipe.config import build_sweep_store
 from snnpipe.content import Content, read_content
-from snnpipe.errors import ConfigError, UserError
 from snnpipe.fingerprint import run_fingerprint
 from snnpipe.run_folder import config_of, what_differs
 from snnpipe.types import EarlierRun

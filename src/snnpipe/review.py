@@ -13,10 +13,10 @@ import urllib.request
 from collections.abc import Iterator
 from typing import IO, Any
 
-from snnpipe.errors import LoggingError, UserError, did_you_mean
+from snnpipe.base.errors import LoggingError, UserError, did_you_mean
+from snnpipe.base.masking import mask
 from snnpipe.loggers.mlflow_store import is_server, store_uri, without_user
 from snnpipe.loggers.mlflow_view import runs_address, show_results
-from snnpipe.masking import mask
 from snnpipe.tool import OPTION, ToolParser, end_with, open_store, require_store
 
 _HOST, _PORT = "127.0.0.1", 5000

@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
+from snnpipe.base.errors import UserError
 from snnpipe.content import Content, read_content
 from snnpipe.describe import flatten
-from snnpipe.errors import UserError
 from snnpipe.fingerprint import of_the_result, run_fingerprint
 
 _RESULTS = ("tables", "checkpoint", "training")

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from snnpipe import signals
-from snnpipe.errors import StorageError, UserError, one_line, reason
+from snnpipe.base import signals
+from snnpipe.base.errors import StorageError, UserError, one_line, reason
 from snnpipe.protocols import Arrays, Callback, Logger, Status
 from snnpipe.training_state import TrainingState
 from snnpipe.types import BatchProgress, FitProgress, ResumablePoint, RunState

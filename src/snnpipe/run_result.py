@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from snnpipe.base.errors import StorageError
 from snnpipe.diagnosis.values import Diagnosis, Remark
-from snnpipe.errors import StorageError
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from snnpipe.errors import ConfigError, did_you_mean
-from snnpipe.masking import HIDDEN, is_secret_key, mask
+from snnpipe.base.errors import ConfigError, did_you_mean
+from snnpipe.base.masking import HIDDEN, is_secret_key, mask
 
 _SHOWN = 200
 _A_LIST = "a list, such as [a,b]"

@@ -12,8 +12,8 @@ from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator
 
+from snnpipe.base.errors import ConfigError, SnnPipeError, UserError, did_you_mean, one_line, reason
 from snnpipe.base.public import PUBLIC
-from snnpipe.errors import ConfigError, SnnPipeError, UserError, did_you_mean, one_line, reason
 from snnpipe.models.function import FunctionArchitecture
 from snnpipe.protocols import (
     Architecture,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnpipe import protocols
+from snnpipe.base.errors import UserError
 from snnpipe.checked_data import CheckedData
-from snnpipe.errors import UserError
 from snnpipe.native import NativeNetwork
 from snnpipe.training_state import TrainingState
 from snnpipe.types import (

@@ -5,10 +5,10 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from snnpipe.errors import LoggingError, UserError, as_line
+from snnpipe.base.errors import LoggingError, UserError, as_line
+from snnpipe.base.masking import masked_traceback
 from snnpipe.loggers.mlflow_store import SQLITE, given_by, open_client, opening_errors, sqlite_file, store_uri
 from snnpipe.loggers.store_address import cannot_open
-from snnpipe.masking import masked_traceback
 
 OPTION = "--tracking-uri"
 _FAULT, _MISTAKE, _INTERRUPTED = 1, 2, 130

@@ -14,18 +14,13 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe import __version__, signals
+from snnpipe import __version__
 from snnpipe.adapt import adapt, build
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.predictions import Predictions
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
-from snnpipe.checked_data import CheckedData
-from snnpipe.checkpoint import Checkpoint, EarlierFit
-from snnpipe.compat import require_keras_2, start_afresh
-from snnpipe.content import Content, content_of, model_digest
-from snnpipe.describe import describe, filter_tags, flatten, run_name, to_yaml
-from snnpipe.diagnosis.values import Diagnosis
-from snnpipe.errors import (
+from snnpipe.base import signals
+from snnpipe.base.errors import (
     ConfigError,
     ConversionError,
     SimulationError,
@@ -34,11 +29,17 @@ from snnpipe.errors import (
     VerificationError,
     one_line,
 )
+from snnpipe.base.files import leftovers, locked, make_folder, new_folder
+from snnpipe.base.identity import qualified_name
+from snnpipe.base.masking import masked, masked_traceback
+from snnpipe.checked_data import CheckedData
+from snnpipe.checkpoint import Checkpoint, EarlierFit
+from snnpipe.compat import require_keras_2, start_afresh
+from snnpipe.content import Content, content_of, model_digest
+from snnpipe.describe import describe, filter_tags, flatten, run_name, to_yaml
+from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.fidelity import FEW, difference, require_same_rates
-from snnpipe.files import leftovers, locked, make_folder, new_folder
 from snnpipe.fingerprint import fit_fingerprint
-from snnpipe.identity import qualified_name
-from snnpipe.masking import masked, masked_traceback
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb

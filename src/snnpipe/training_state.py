@@ -1,6 +1,6 @@
 """Where a training stands: all that it takes to go on with it as if nothing had happened.
 
-Each state is one file (`snnpipe.checked_files`): one that was cut off or altered is noticed and passed over.
+Each state is one file (`snnpipe.base.checked_files`): one that was cut off or altered is noticed and passed over.
 """
 
 import json
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.checked_files import read_arrays, write_arrays
-from snnpipe.errors import ArtifactError, CheckpointError, one_line
-from snnpipe.files import leftovers
+from snnpipe.base.checked_files import read_arrays, write_arrays
+from snnpipe.base.errors import ArtifactError, CheckpointError, one_line
+from snnpipe.base.files import leftovers
 
 _FORMAT = 2
 _DESCRIPTION = "description"

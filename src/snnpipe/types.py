@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from snnpipe.errors import ConversionError, DataError, SimulationError
+from snnpipe.base.errors import ConversionError, DataError, SimulationError
 from snnpipe.schema import check_fields
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from snnpipe.errors import LoggingError
-from snnpipe.masking import VARIABLE, is_secret
+from snnpipe.base.errors import LoggingError
+from snnpipe.base.masking import VARIABLE, is_secret
 
 _POLL_S = 0.2
 

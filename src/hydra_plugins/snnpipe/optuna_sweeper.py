@@ -18,7 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from snnpipe.errors import ConfigError, UserError, did_you_mean, one_line
+from snnpipe.base.errors import ConfigError, UserError, did_you_mean, one_line
 from snnpipe.metrics.front import OBJECTIVES
 from snnpipe.sweeps.durations import as_overrides
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, MinLen
 
 from hydra_plugins.snnpipe.cluster import Answer, ClusterLauncher, Jobs, plain, run
-from snnpipe.errors import UserError, one_line
+from snnpipe.base.errors import UserError, one_line
 
 _ANSWER_TIMEOUT_S = 5.0
 _STOP_S = 20.0

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt, MinLen
 
 from hydra_plugins.snnpipe.cluster import Answer, ClusterLauncher, Jobs, plain, run
-from snnpipe import signals
-from snnpipe.errors import UserError, one_line
+from snnpipe.base import signals
+from snnpipe.base.errors import UserError, one_line
 
 _STOP_S = 20.0
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from snnpipe.base.cores import cores
 from snnpipe.compat import installed_version
-from snnpipe.cores import cores
 
 _PACKAGES = (
     "snnpipe",

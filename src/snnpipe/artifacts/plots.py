@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from snnpipe.files import replace_file
+from snnpipe.base.files import replace_file
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.types import SpikeEvents
 

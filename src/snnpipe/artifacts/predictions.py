@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.artifacts.tables import write_csv
-from snnpipe.errors import ArtifactError
+from snnpipe.base.errors import ArtifactError
 
 NAME = "predictions.csv"
 _HEADER = ["image", "label", "ann", "snn"]

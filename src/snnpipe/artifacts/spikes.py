@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.checked_files import read_arrays, write_arrays
-from snnpipe.errors import ArtifactError
+from snnpipe.base.checked_files import read_arrays, write_arrays
+from snnpipe.base.errors import ArtifactError
 from snnpipe.types import NeuronLayer, PlannedLayer, SpikeEvents
 
 FORMAT = 1

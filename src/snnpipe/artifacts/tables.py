@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from snnpipe import checked_files
+from snnpipe.base import checked_files
+from snnpipe.base.errors import ArtifactError, one_line
+from snnpipe.base.files import replace_file
 from snnpipe.diagnosis.values import Diagnosis
-from snnpipe.errors import ArtifactError, one_line
-from snnpipe.files import replace_file
 from snnpipe.metrics.energy import EnergyEstimate
 from snnpipe.types import ConversionPlan, PlannedLayer
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from snnpipe import signals
+from snnpipe.base import signals
 from snnpipe.callbacks.base import Callback
 from snnpipe.schema import check_fields
 from snnpipe.training_state import TrainingStates

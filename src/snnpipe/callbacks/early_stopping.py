@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from snnpipe.base.errors import TrainingError, did_you_mean
 from snnpipe.callbacks.base import Callback
-from snnpipe.errors import TrainingError, did_you_mean
 from snnpipe.schema import check_fields
 from snnpipe.types import FitProgress, NonNegativeFloat, PositiveInt, RunState, Text
 

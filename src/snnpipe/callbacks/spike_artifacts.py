@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.files import file_name
 from snnpipe.callbacks.base import Callback
-from snnpipe.files import file_name
 from snnpipe.layer_values import matching
 from snnpipe.schema import check_fields
 from snnpipe.types import NonNegativeInt, PositiveInt, RunState, SimulatedBatch, SpikeEvents, Text

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from snnpipe.base.errors import ConversionError
 from snnpipe.compat import import_nengo_dl
 from snnpipe.conversion.native import spiking_network
-from snnpipe.errors import ConversionError
 from snnpipe.keras_graph import activation_name, functional, nodes
 from snnpipe.layer_values import per_layer
 from snnpipe.native import NativeNetwork

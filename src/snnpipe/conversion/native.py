@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from snnpipe.base.errors import ConversionError
 from snnpipe.conversion.native_layers import UnreadableError, neuron_names, read_layers
 from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
 from snnpipe.conversion.synapses import Costs, costs
-from snnpipe.errors import ConversionError
 from snnpipe.keras_graph import nodes
 from snnpipe.native import NativeNetwork
 from snnpipe.types import ConversionPlan, NeuronLayer, PlannedLayer, SpikingNetwork

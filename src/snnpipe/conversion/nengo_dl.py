@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnpipe.adapt import flattened
+from snnpipe.base.errors import ConfigError, ConversionError, one_line
 from snnpipe.compat import import_nengo_dl, without_build_notes
 from snnpipe.conversion.nengo_dl_layers import make_converter
 from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
 from snnpipe.conversion.rewrite import Rewritten, prepare, rewrite
 from snnpipe.conversion.synapses import Costs, costs
-from snnpipe.errors import ConfigError, ConversionError, one_line
 from snnpipe.keras_graph import is_op, nodes, rectifier
 from snnpipe.layer_values import per_layer
 from snnpipe.native import NativeNetwork

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from tqdm import tqdm
 
+from snnpipe.base.errors import DataError, did_you_mean, one_line
 from snnpipe.data.prepared_files import prepared_files_digests
-from snnpipe.errors import DataError, did_you_mean, one_line
 from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, NonNegativeInt, PositiveInt, Share, Text
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import SimulationError
 from snnpipe.compat import import_tf_keras
-from snnpipe.errors import SimulationError
 from snnpipe.keras_graph import functional
 from snnpipe.metrics.readout import ReadoutState, classes
 from snnpipe.native import NativeNetwork

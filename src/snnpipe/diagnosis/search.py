@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import UserError
 from snnpipe.diagnosis.measures import loss_p_value
 from snnpipe.diagnosis.sample import Sample
 from snnpipe.diagnosis.situation import Candidate, Situation, changed
 from snnpipe.diagnosis.suggestions import candidates, combinations
 from snnpipe.diagnosis.values import LayerDiagnosis, Suggestion, Tried
-from snnpipe.errors import UserError
 from snnpipe.native import NativeNetwork
 from snnpipe.simulators.neurons import spike_unit
 from snnpipe.types import SimulationChunk, SpikingNetwork

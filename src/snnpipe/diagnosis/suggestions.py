@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import ceil, exp
 from typing import Any
 
+from snnpipe.base.errors import UserError
 from snnpipe.diagnosis.measures import rate_limit
 from snnpipe.diagnosis.situation import (
     SCALES,
@@ -17,7 +18,6 @@ from snnpipe.diagnosis.situation import (
     tau_of,
 )
 from snnpipe.diagnosis.values import LayerDiagnosis
-from snnpipe.errors import UserError
 from snnpipe.types import NeuronLayer
 
 ENOUGH = 4

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from snnpipe.artifacts.tables import write_json
-from snnpipe.errors import StorageError, one_line
-from snnpipe.files import make_folder, replace_file
+from snnpipe.base.errors import StorageError, one_line
+from snnpipe.base.files import make_folder, replace_file
 from snnpipe.protocols import Status
 from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, Text

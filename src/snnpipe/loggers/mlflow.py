@@ -15,9 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+from snnpipe.base.errors import LoggingError, root_cause
+from snnpipe.base.files import make_folder
+from snnpipe.base.masking import mask
 from snnpipe.checkpoint import EarlierFit
-from snnpipe.errors import LoggingError, root_cause
-from snnpipe.files import make_folder
 from snnpipe.loggers.mlflow_active import ActiveRun, active_run
 from snnpipe.loggers.mlflow_experiment import find_or_create
 from snnpipe.loggers.mlflow_fits import MLflowFits
@@ -40,7 +41,6 @@ from snnpipe.loggers.mlflow_view import FIRST_CHART, run_address, show_results
 from snnpipe.loggers.mlflow_writes import MLflowWrites, send_left, spool_folder
 from snnpipe.loggers.spool import CALLS
 from snnpipe.loggers.store_address import cannot_open
-from snnpipe.masking import mask
 from snnpipe.protocols import Status
 from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, EarlierRun, ExperimentName, SweepJob, Text

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from snnpipe.errors import ConfigError, LoggingError
+from snnpipe.base.errors import ConfigError, LoggingError
 from snnpipe.loggers.mlflow_active import ActiveRun
 from snnpipe.schema import value_problem
 from snnpipe.types import ExperimentName

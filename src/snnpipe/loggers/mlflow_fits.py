@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from snnpipe.base.errors import CheckpointError, root_cause
 from snnpipe.checkpoint import Checkpoint, EarlierFit
-from snnpipe.errors import CheckpointError, root_cause
 from snnpipe.loggers.mlflow_search import search_runs
 from snnpipe.loggers.mlflow_store import may_take_later
 from snnpipe.loggers.mlflow_writes import MLflowWrites

@@ -4,10 +4,10 @@ import re
 import shlex
 from typing import Any
 
-from snnpipe.errors import LoggingError
+from snnpipe.base.errors import LoggingError
+from snnpipe.base.masking import mask
 from snnpipe.loggers.mlflow_search import search_runs
 from snnpipe.loggers.mlflow_sweeps import OUTPUT_DIR, PARENT_TAG, RUN_TAG
-from snnpipe.masking import mask
 from snnpipe.types import EarlierRun
 
 

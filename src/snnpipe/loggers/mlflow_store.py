@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from snnpipe.files import replace_file
+from snnpipe.base.files import replace_file
 from snnpipe.loggers.store_address import check_address
 
 SQLITE = "sqlite:///"

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snnpipe.errors import one_line, root_cause
+from snnpipe.base.errors import one_line, root_cause
+from snnpipe.base.masking import mask
 from snnpipe.loggers.mlflow_store import check_takes_calls, may_take_later, wait_no_longer_than_needed
 from snnpipe.loggers.spool import Call, Outcome, RefusedError, Spool
-from snnpipe.masking import mask
 from snnpipe.protocols import Status
 
 FOLDER = "unsent"

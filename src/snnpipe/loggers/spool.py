@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snnpipe.checked_files import require_format
-from snnpipe.errors import ArtifactError, SnnPipeError, StorageError, UserError, one_line
-from snnpipe.files import replace_file
+from snnpipe.base.checked_files import require_format
+from snnpipe.base.errors import ArtifactError, SnnPipeError, StorageError, UserError, one_line
+from snnpipe.base.files import replace_file
 
 CALLS = "calls.jsonl"
 _FILES = "files"

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from snnpipe.errors import LoggingError, closest, one_line
-from snnpipe.masking import mask
+from snnpipe.base.errors import LoggingError, closest, one_line
+from snnpipe.base.masking import mask
 
 _TAKEN = "http://, https://, sqlite:///, postgresql+psycopg2://, mysql+pymysql:// or mssql+pymssql://"
 _DRIVERS = {

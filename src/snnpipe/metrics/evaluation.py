@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.errors import DataError, SimulationError
+from snnpipe.base.errors import DataError, SimulationError
 from snnpipe.metrics.energy import OperationCounts, energy_metrics
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.outcome import Outcome

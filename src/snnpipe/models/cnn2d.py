@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from snnpipe.errors import ModelError
+from snnpipe.base.errors import ModelError
 from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, Initializer, NonNegativeFloat, PositiveInt, Share, Sizes
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from snnpipe.errors import ModelError
+from snnpipe.base.errors import ModelError
 from snnpipe.schema import check_fields
 from snnpipe.types import DataSpec, Initializer, Sizes
 

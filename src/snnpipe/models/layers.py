@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from snnpipe.base.errors import ModelError, one_line
 from snnpipe.compat import import_tf_keras
-from snnpipe.errors import ModelError, one_line
 from snnpipe.types import Initializer
 
 

@@ -8,8 +8,8 @@ from typing import Self
 
 import numpy as np
 
+from snnpipe.base.errors import SimulationError
 from snnpipe.compat import import_tensorflow
-from snnpipe.errors import SimulationError
 from snnpipe.protocols import OpenSimulator
 from snnpipe.simulators.base import BuiltInSimulator
 from snnpipe.simulators.clock_driven import TILE_NEURONS, ClockDrivenSimulator

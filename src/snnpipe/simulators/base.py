@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.errors import SimulationError
+from snnpipe.base.errors import SimulationError
 from snnpipe.schema import check_fields
 from snnpipe.simulators.filters import Filter, discrete
 from snnpipe.types import Rates, SimulationChunk, SimulationSettings, SpikingNetwork

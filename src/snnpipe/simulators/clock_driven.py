@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import SimulationError
 from snnpipe.compat import import_tensorflow
-from snnpipe.errors import SimulationError
 from snnpipe.simulators.base import BuiltInSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.filters import Filter, discrete

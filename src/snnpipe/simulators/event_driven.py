@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from snnpipe.cores import cores
+from snnpipe.base.cores import cores
 from snnpipe.simulators.base import BuiltInSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.event_kernel import INPUT, OUTPUT, Program, Workspace, aligned, is_compiled, run_images

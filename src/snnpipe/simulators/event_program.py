@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from snnpipe.errors import SimulationError
+from snnpipe.base.errors import SimulationError
 from snnpipe.simulators.event_kernel import CLIPPED, INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT, Program, aligned
 from snnpipe.simulators.event_rows import (
     NOWHERE,

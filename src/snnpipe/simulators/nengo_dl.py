@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import SimulationError
 from snnpipe.compat import import_nengo_dl, import_tensorflow, without_build_notes
-from snnpipe.errors import SimulationError
 from snnpipe.neurons.choice import neurons_for
 from snnpipe.simulators.base import BuiltInSimulator
 from snnpipe.simulators.chunks import chunks

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from snnpipe.base.errors import SimulationError
 from snnpipe.compat import import_tensorflow
-from snnpipe.errors import SimulationError
 from snnpipe.types import NeuronLayer
 
 Step = Callable[[Any, tuple[Any, ...], Any], tuple[Any, tuple[Any, ...]]]

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from snnpipe import signals
-from snnpipe.checked_files import read_json, write_json
-from snnpipe.cores import limit_cores, threads
-from snnpipe.errors import ConfigError, StorageError, UserError, one_line, reason
-from snnpipe.masking import mask, masked, masked_traceback
+from snnpipe.base import signals
+from snnpipe.base.checked_files import read_json, write_json
+from snnpipe.base.cores import limit_cores, threads
+from snnpipe.base.errors import ConfigError, StorageError, UserError, one_line, reason
+from snnpipe.base.masking import mask, masked, masked_traceback
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
 from snnpipe.sweeps.durations import told

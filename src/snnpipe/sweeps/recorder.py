@@ -17,9 +17,9 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from snnpipe.errors import ArtifactError, LoggingError, UserError, one_line
-from snnpipe.files import make_folder
-from snnpipe.masking import to_environment
+from snnpipe.base.errors import ArtifactError, LoggingError, UserError, one_line
+from snnpipe.base.files import make_folder
+from snnpipe.base.masking import to_environment
 from snnpipe.protocols import Status, SweepStore
 from snnpipe.sweeps.durations import merge_durations, told, what_varies
 from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep

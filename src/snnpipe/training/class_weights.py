@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snnpipe.errors import ConfigError, did_you_mean
+from snnpipe.base.errors import ConfigError, did_you_mean
 from snnpipe.types import DataSpec, PositiveFloat
 
 _KEY = "training.class_weights"

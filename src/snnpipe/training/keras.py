@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from snnpipe.base.errors import TrainingError
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.compat import import_tensorflow, import_tf_keras
-from snnpipe.errors import TrainingError
 from snnpipe.native import NativeNetwork
 from snnpipe.protocols import CallbackSink, DataModule
 from snnpipe.training.class_weights import weight_of_each_class

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from snnpipe import signals
+from snnpipe.base import signals
+from snnpipe.base.errors import ConfigError, TrainingError, one_line
 from snnpipe.checkpoint import require_finite
 from snnpipe.compat import import_tensorflow, import_tf_keras
-from snnpipe.errors import ConfigError, TrainingError, one_line
 from snnpipe.keras_graph import neuron_layers
 from snnpipe.protocols import CallbackSink, DataModule, Regularizer
 from snnpipe.schema import check_fields

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import ConfigError, TrainingError
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.compat import import_nengo_dl, import_tensorflow, without_build_notes
-from snnpipe.errors import ConfigError, TrainingError
 from snnpipe.keras_graph import functional, neuron_layers, nodes
 from snnpipe.layer_values import per_layer
 from snnpipe.native import NativeNetwork

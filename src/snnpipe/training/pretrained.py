@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from snnpipe.base.errors import CheckpointError
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.errors import CheckpointError
 from snnpipe.protocols import CallbackSink, DataModule
 from snnpipe.schema import check_fields
 from snnpipe.types import Text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.errors import CheckpointError
+from snnpipe.base.errors import CheckpointError
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.errors import ArtifactError, one_line
-from snnpipe.files import replace_file
+from snnpipe.base.errors import ArtifactError, one_line
+from snnpipe.base.files import replace_file
 
 _FORMAT, _CHECKSUM = "format", "sha256"
 _DIGEST_LENGTH = 64

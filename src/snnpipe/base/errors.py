@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-from snnpipe.masking import mask
+from snnpipe.base.masking import mask
 
 _LINE = 2000
 _OTHERS_WORDS = {"lr": "learning_rate", "timesteps": "n_steps", "dataset": "data"}

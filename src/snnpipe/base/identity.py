@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from snnpipe.errors import one_line
+from snnpipe.base.errors import one_line
 
 SIZE = 16
 """Of a digest, in bytes."""
