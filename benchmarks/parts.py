@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from snnpipe import ClockDrivenSimulator, ConstantEncoder, EventDrivenSimulator
-from snnpipe.compat import import_tensorflow
+from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.simulators import event_kernel
 from snnpipe.simulators.event_driven import _workspace
 from snnpipe.types import Stimulus

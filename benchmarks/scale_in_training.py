@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 
 from snnpipe import Cnn2d, NengoDLTraining, TfdsDataModule
-from snnpipe.compat import import_nengo_dl, start_afresh
+from snnpipe.frameworks.compat import import_nengo_dl, start_afresh
 from snnpipe.testing import Silent
 
 ARCHITECTURE = Cnn2d(filters=[4, 6], dense=16)

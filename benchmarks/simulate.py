@@ -55,7 +55,7 @@ def recipe(name, images, scale=None):
 
     from snnpipe import Cnn2d, KerasTraining, NengoDLConverter, TfdsDataModule
     from snnpipe.checkpoint import Checkpoint
-    from snnpipe.compat import start_afresh
+    from snnpipe.frameworks.compat import start_afresh
     from snnpipe.testing import Silent
 
     data = TfdsDataModule(name, batch_size=100, scaling="minus_one_to_one")
@@ -95,7 +95,7 @@ def ours(name, network, n_steps, batch, precision="float32"):
 
 def nengo_dl(network, n_steps, batch):
     """Return NengoDL's own simulator, with a probe on the output and nothing else."""
-    from snnpipe.compat import import_nengo_dl, without_build_notes
+    from snnpipe.frameworks.compat import import_nengo_dl, without_build_notes
 
     with without_build_notes():
         simulator = import_nengo_dl().Simulator(network.network, dt=DT, minibatch_size=batch, progress_bar=False)
@@ -377,7 +377,7 @@ def run_section(name):
     with contextlib.suppress(ImportError):
         import triton  # noqa: F401  before TensorFlow: the other way round, its own LLVM ends the process
 
-    from snnpipe.compat import import_nengo_dl, import_tensorflow
+    from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow
 
     sys.path.insert(0, str(HERE))
     threads = len(os.sched_getaffinity(0))

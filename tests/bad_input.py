@@ -99,11 +99,17 @@ def try_value(composition: str, key: str, domain: Any, value: Any) -> bool:
 TARGETS = [
     *("os.system", "subprocess.run", "builtins.eval", "snnpipe", "", ".", "..", "a.b", "snnpipe.", ".snnpipe", "a b.c"),
     *("snnpipe.models.mlp.Mpl", "snnpipe.models.mlp", "snnpipe.types.Readout", "snnpipe.types.PositiveInt.x", "1.2"),
-    *("snnpipe.base.errors.UserError", "snnpipe.compat.subprocess.run", "snnpipe.Mlp.build.x", "a\0b.c", "ä.ö"),
-    *("nengo.Lowpass", "nengo.Nothing", "snnpipe.schema.check_fields.x", "math.pi", "snnpipe.Mlp.__init__"),
+    *(
+        "snnpipe.base.errors.UserError",
+        "snnpipe.frameworks.compat.subprocess.run",
+        "snnpipe.Mlp.build.x",
+        "a\0b.c",
+        "ä.ö",
+    ),
+    *("nengo.Lowpass", "nengo.Nothing", "snnpipe.settings.schema.check_fields.x", "math.pi", "snnpipe.Mlp.__init__"),
     *(None, 5, 1.5, True, [], {}, ["snnpipe.Mlp"], {"_target_": "a.b"}),
 ]
-FUNCTIONS = ("subprocess.run", "snnpipe.compat.subprocess.run")
+FUNCTIONS = ("subprocess.run", "snnpipe.frameworks.compat.subprocess.run")
 """Any function may build a model: what it returns tells."""
 
 

@@ -6,7 +6,7 @@ sums do not cancel: positive, or drawn from a density.
 
 import numpy as np
 
-from snnpipe.keras_graph import activation_name, is_neuron_layer, nodes
+from snnpipe.frameworks.keras_graph import activation_name, is_neuron_layer, nodes
 
 WEIGHTS = ("kernel", "depthwise_kernel")
 _BATCH = 2048

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from snnpipe import compat
+from snnpipe.frameworks import compat
 
 ROOT = Path(__file__).parent.parent
 

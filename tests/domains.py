@@ -167,7 +167,7 @@ NASTY: list[Any] = [
     *({"conv*": 2.0, "dense": -1.0}, {"": 1.0}, {"class_name": "Zeros", "config": {}}, {"class_name": "Zeros"}),
     *({"_target_": "os.system"}, {"_target_": None}, {"_target_": ""}, {"_target_": "snnpipe"}, {"_target_": "a..b"}),
     *({"_target_": "snnpipe.no.such.Thing"}, {"_target_": "subprocess.run", "args": "id"}, {"_target_": 5}),
-    *({"_target_": "snnpipe.compat.subprocess.run", "args": "id"}, {"_args_": [1]}, {"_partial_": True}),
+    *({"_target_": "snnpipe.frameworks.compat.subprocess.run", "args": "id"}, {"_args_": [1]}, {"_partial_": True}),
 ]
 
 

@@ -8,9 +8,9 @@ import tf_keras as keras
 
 from snnpipe import Cnn2d, KerasToSnn, Mlp, NengoDLConverter, NengoDLSimulator
 from snnpipe.base.errors import ConfigError, ConversionError, ModelError
-from snnpipe.compat import start_afresh
 from snnpipe.conversion.synapses import fan_out, macs
 from snnpipe.encoders import ConstantEncoder
+from snnpipe.frameworks.compat import start_afresh
 from snnpipe.testing import SPEC, check_converter
 from snnpipe.types import Stimulus
 

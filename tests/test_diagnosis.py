@@ -13,13 +13,13 @@ import pytest
 from configs import composed
 
 from snnpipe import AutoSimulator, ClockDrivenSimulator, ConstantEncoder, Mlp, NengoDLConverter, NengoDLSimulator
-from snnpipe.compat import start_afresh
 from snnpipe.config import build, check
 from snnpipe.conversion.native import IdentityConverter
 from snnpipe.diagnosis.diagnose import diagnose
 from snnpipe.diagnosis.hybrids import rate_version, with_rates
 from snnpipe.diagnosis.measures import LayerMeter, loss_p_value, settling_step
 from snnpipe.diagnosis.values import Diagnosis, Loss, Suggestion
+from snnpipe.frameworks.compat import start_afresh
 from snnpipe.models.lif_cnn import LifCnn
 from snnpipe.passes import TestPass as Pass  # pytest would collect it
 from snnpipe.run_result import RunResult

@@ -374,7 +374,7 @@ def test_tensorflow_threads_change_nothing():
     # a process has as many threads as TensorFlow was started with
     code = "\n".join(
         (
-            "import json; from snnpipe.compat import import_nengo_dl, import_tensorflow",
+            "import json; from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow",
             "threading = import_tensorflow().config.threading",
             "threading.set_intra_op_parallelism_threads(1); threading.set_inter_op_parallelism_threads(1)",
             "import_nengo_dl()",

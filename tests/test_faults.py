@@ -37,7 +37,7 @@ from snnpipe import (
 from snnpipe.base.errors import DataError, LoggingError, SimulationError, StorageError, UserError
 from snnpipe.callbacks.base import Callback
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.compat import import_tensorflow
+from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.loggers import mlflow_writes
 from snnpipe.loggers.spool import RefusedError, Spool
 from snnpipe.metrics.evaluation import Evaluation

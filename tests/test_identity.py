@@ -16,8 +16,8 @@ import yaml
 
 from snnpipe import KerasTraining
 from snnpipe.base.identity import UnknowableError, digest_of
-from snnpipe.describe import describe, to_yaml
 from snnpipe.models.function import FunctionArchitecture
+from snnpipe.settings.describe import describe, to_yaml
 
 OFFSET = 1
 

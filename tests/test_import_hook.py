@@ -7,16 +7,16 @@ import sys
 import pytest
 import tf_keras as keras
 
-from snnpipe import import_hook
 from snnpipe.base.errors import ModelError
-from snnpipe.compat import import_nengo_dl, require_keras_2
+from snnpipe.frameworks import import_hook
+from snnpipe.frameworks.compat import import_nengo_dl, require_keras_2
 from snnpipe.targets import locate
 
 
 def test_there_is_one_finder_however_often_it_is_installed():
     import_hook.install()
     import_hook.install()
-    assert len([finder for finder in sys.meta_path if type(finder).__module__ == "snnpipe.import_hook"]) == 1
+    assert len([finder for finder in sys.meta_path if type(finder).__module__ == "snnpipe.frameworks.import_hook"]) == 1
     finder = sys.meta_path[0]
     assert finder.find_spec("json", None) is None
     assert finder.find_spec("nengo_dl", None).origin == import_nengo_dl().__file__

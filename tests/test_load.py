@@ -48,7 +48,7 @@ import resource, sys
 import nengo
 from snnpipe import *
 from snnpipe.callbacks.report import Report
-from snnpipe.compat import import_tensorflow
+from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.types import DataSpec
 
 tf = import_tensorflow()

@@ -12,12 +12,12 @@ from test_equality import run
 from snnpipe import KerasTraining, Mlp, NengoDLConverter, NengoDLSimulator, NengoDLTraining, Pretrained
 from snnpipe.base.errors import ConfigError, ConversionError, ModelError, SimulationError, TrainingError
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.compat import import_nengo_dl, start_afresh
 from snnpipe.conversion.lif_by_hand import LifByHand
 from snnpipe.conversion.native import IdentityConverter
 from snnpipe.encoders import ConstantEncoder, PoissonEncoder
+from snnpipe.frameworks.compat import import_nengo_dl, start_afresh
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.models.lif_cnn import LifCnn
-from snnpipe.native import NativeNetwork
 from snnpipe.simulators.clock_driven import ClockDrivenSimulator
 from snnpipe.simulators.event_driven import EventDrivenSimulator
 from snnpipe.testing import SPEC, Silent, check_architecture, check_converter

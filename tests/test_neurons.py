@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from snnpipe.base.errors import SimulationError
-from snnpipe.compat import import_tensorflow
+from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.simulators.filters import discrete
 from snnpipe.simulators.neurons import equation, spike_unit
 from snnpipe.types import NeuronLayer

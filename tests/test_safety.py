@@ -92,7 +92,10 @@ PLACES = {
     "a list": ("training.optimizer_options", {"a": [{"b": [{"_target_": f"{EVIL}.Thing"}]}]}),
     "an argument": ("encoder", {"_target_": "snnpipe.ConstantEncoder", "_args_": [{"_target_": f"{EVIL}.x"}]}),
     "an unused key": ("neuron", {"_target_": f"{EVIL}.Thing"}),
-    "what a module of ours imports": ("encoder", {"_target_": "snnpipe.compat.subprocess.run", "args": ["id"]}),
+    "what a module of ours imports": (
+        "encoder",
+        {"_target_": "snnpipe.frameworks.compat.subprocess.run", "args": ["id"]},
+    ),
     "what Nengo imports": ("encoder", {"_target_": "nengo.utils.paths.sys.exit"}),
     "a function of ours": ("encoder", {"_target_": "snnpipe.cli.main"}),
     "a name alike": ("encoder", {"_target_": "snnpipe_evil.Thing"}),

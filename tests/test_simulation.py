@@ -20,7 +20,7 @@ from snnpipe import (
     PoissonEncoder,
 )
 from snnpipe.base.errors import SimulationError
-from snnpipe.compat import import_nengo_dl, start_afresh
+from snnpipe.frameworks.compat import import_nengo_dl, start_afresh
 from snnpipe.testing import SPEC, check_encoder, check_simulator
 from snnpipe.types import Stimulus
 
@@ -293,7 +293,7 @@ def test_a_batch_is_shared_out_over_devices():
     # two logical CPUs stand in for two GPUs, in a process of their own: devices are set once
     program = """
 import numpy as np
-from snnpipe.compat import import_tensorflow, import_nengo_dl
+from snnpipe.frameworks.compat import import_tensorflow, import_nengo_dl
 tf = import_tensorflow()
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

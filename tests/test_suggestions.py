@@ -13,7 +13,7 @@ from snnpipe.diagnosis.situation import Candidate, Situation, changed, override
 from snnpipe.diagnosis.suggestions import calmer, candidates, combinations, livelier
 from snnpipe.diagnosis.values import LayerDiagnosis, Loss
 from snnpipe.diagnosis.wording import measured
-from snnpipe.layer_values import per_layer
+from snnpipe.settings.per_layer import per_layer
 from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.types import NeuronLayer, SimulationSettings
 

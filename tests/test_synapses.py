@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, Phase, given, note, seed, settings
 from linear_graphs import graphs
 
 from snnpipe import NengoDLConverter
-from snnpipe.compat import import_nengo_dl
 from snnpipe.conversion import synapses
 from snnpipe.conversion.native import IdentityConverter, spiking_network
 from snnpipe.conversion.synapses import costs, fan_out, macs
+from snnpipe.frameworks.compat import import_nengo_dl
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.memory import peak_memory_mb
-from snnpipe.native import NativeNetwork
 
 layers = keras.layers
 

@@ -40,7 +40,7 @@ from snnpipe.artifacts.predictions import Predictions
 from snnpipe.base.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError, VerificationError
 from snnpipe.callbacks.base import Callback
 from snnpipe.callbacks.report import Report
-from snnpipe.describe import flatten, run_name
+from snnpipe.settings.describe import flatten, run_name
 from snnpipe.summary import closing_table
 from snnpipe.testing import check_callback, check_logger
 

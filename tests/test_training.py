@@ -19,8 +19,8 @@ from snnpipe import (
 )
 from snnpipe.base.errors import CheckpointError, ConfigError, TrainingError
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.compat import start_afresh
-from snnpipe.keras_graph import neuron_layers
+from snnpipe.frameworks.compat import start_afresh
+from snnpipe.frameworks.keras_graph import neuron_layers
 from snnpipe.testing import Silent, check_regularizer, check_training_path
 from snnpipe.training.loop import FitSettings
 from snnpipe.types import FitProgress, RunState

@@ -1,14 +1,14 @@
 """Train neural networks, convert them to spiking ones, and see what the conversion costs.
 
 Importing this loads nothing heavy: names are loaded when they are used. It changes one thing: whoever imports
-TensorFlow or NengoDL after it gets them as snnpipe needs them (`snnpipe.import_hook`).
+TensorFlow or NengoDL after it gets them as snnpipe needs them (`snnpipe.frameworks.import_hook`).
 """
 
 from importlib import import_module
 from typing import Any
 
-from snnpipe import import_hook
 from snnpipe.base.public import PUBLIC
+from snnpipe.frameworks import import_hook
 
 __version__ = "0.1.0"
 __all__ = ["__version__", *PUBLIC]

@@ -10,8 +10,8 @@ import numpy as np
 
 from snnpipe.base.errors import ModelError, one_line
 from snnpipe.checkpoint import check_weight_names
-from snnpipe.compat import import_tensorflow, import_tf_keras
-from snnpipe.keras_graph import (
+from snnpipe.frameworks.compat import import_tensorflow, import_tf_keras
+from snnpipe.frameworks.keras_graph import (
     activation_name,
     acts_in_training,
     arguments,
@@ -20,7 +20,7 @@ from snnpipe.keras_graph import (
     is_function,
     nodes,
 )
-from snnpipe.native import NativeNetwork
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.types import DataSpec
 
 if TYPE_CHECKING:

@@ -116,7 +116,7 @@ def shapes_of(element: Any, where: str) -> Shapes:
 
 def graph_of_clean(spec: DataSpec, shapes: Shapes) -> Any:
     """Return `clean` as TensorFlow's operations, for batches whose shapes are known; it fails where `clean` raises."""
-    from snnpipe.compat import import_tensorflow
+    from snnpipe.frameworks.compat import import_tensorflow
 
     tf = import_tensorflow()
 
@@ -153,7 +153,7 @@ def graph_of_clean(spec: DataSpec, shapes: Shapes) -> Any:
 
 def signature(spec: DataSpec, shapes: Shapes) -> Any:
     """Return TensorFlow's description of what `clean` returns."""
-    from snnpipe.compat import import_tensorflow
+    from snnpipe.frameworks.compat import import_tensorflow
 
     tf = import_tensorflow()
     found = (tf.TensorSpec((None, *spec.image_shape), tf.float32), tf.TensorSpec((None,), tf.int64))

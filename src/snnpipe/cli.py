@@ -165,9 +165,9 @@ def _compose_and_run(composed: DictConfig) -> Any:
     global _running  # noqa: PLW0603  of the process
     _running = True
     from snnpipe.config import build, check, chosen_experiment, interpolated_keys, resolve
-    from snnpipe.describe import command_line
     from snnpipe.fingerprint import run_fingerprint
     from snnpipe.resume import earlier_run, require_same_content
+    from snnpipe.settings.describe import command_line
     from snnpipe.summary import closing_table
     from snnpipe.sweeps.jobs import run_job
 

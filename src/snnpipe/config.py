@@ -1,6 +1,6 @@
 """From a composed configuration to a trainer: check all of it, then build the parts.
 
-What a plugin's node may hold is what its constructor takes (`snnpipe.schema`). All mistakes are
+What a plugin's node may hold is what its constructor takes (`snnpipe.settings.schema`). All mistakes are
 reported at once, before TensorFlow is imported.
 """
 
@@ -17,8 +17,8 @@ from pydantic import Field
 
 from snnpipe.base.errors import ConfigError, did_you_mean, one_line
 from snnpipe.base.files import new_folder
-from snnpipe.describe import flatten
-from snnpipe.schema import is_node, shown, value_problem
+from snnpipe.settings.describe import flatten
+from snnpipe.settings.schema import is_node, shown, value_problem
 from snnpipe.targets import TRUSTED, build_node, foreign_parts, locate, node_problems, value_problems
 from snnpipe.types import ExperimentName, Neuron, NonNegativeInt, PositiveFloat, PositiveInt, Seed, Text
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConversionError
-from snnpipe.compat import import_tf_keras
-from snnpipe.keras_graph import functional, nodes
-from snnpipe.native import NativeNetwork
+from snnpipe.frameworks.compat import import_tf_keras
+from snnpipe.frameworks.keras_graph import functional, nodes
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.protocols import Simulator
 from snnpipe.types import Rates, SpikingNetwork
 

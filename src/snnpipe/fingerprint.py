@@ -9,7 +9,7 @@ from typing import Any
 
 from snnpipe.base.identity import without_address
 from snnpipe.base.masking import masked
-from snnpipe.compat import installed_version
+from snnpipe.frameworks.compat import installed_version
 from snnpipe.types import DataSpec
 
 _FORMAT = 1

@@ -12,8 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError, safe_load
 
 from snnpipe.base.errors import UserError, as_line, closest, did_you_mean, one_line
-from snnpipe.describe import flatten
 from snnpipe.override_text import as_text, compose_with, key_of, refusal, shortest_text, shown_word, typed
+from snnpipe.settings.describe import flatten
 
 _CURE = (
     "an override is written key=value, and quoted as a whole where it has blanks, brackets or braces: "

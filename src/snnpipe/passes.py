@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import DataError, SimulationError
 from snnpipe.checked_data import CheckedData
-from snnpipe.compat import import_tensorflow
 from snnpipe.content import row_digests
+from snnpipe.frameworks.compat import import_tensorflow
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.evaluation import BatchEvaluation, Evaluation
 from snnpipe.metrics.verification import Verification
-from snnpipe.native import NativeNetwork
 from snnpipe.protocols import DataModule, Encoder, OpenSimulator, Simulator
 from snnpipe.types import SimulatedBatch, SpikeEvents, SpikingNetwork, Stimulus
 

@@ -8,8 +8,8 @@ import yaml
 
 from snnpipe.base.errors import UserError
 from snnpipe.content import Content, read_content
-from snnpipe.describe import flatten
 from snnpipe.fingerprint import of_the_result, run_fingerprint
+from snnpipe.settings.describe import flatten
 
 _RESULTS = ("tables", "checkpoint", "training")
 """What of a run's files cannot be had again at once."""

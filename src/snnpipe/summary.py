@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from snnpipe.artifacts.report import synops_beside_macs
 from snnpipe.artifacts.tables import markdown_table
-from snnpipe.describe import ann_accuracy, percent, points
 from snnpipe.diagnosis.values import Diagnosis, Remark
 from snnpipe.metrics.energy import energy_texts
+from snnpipe.settings.describe import ann_accuracy, percent, points
 
 if TYPE_CHECKING:
     from snnpipe.run_result import RunResult

@@ -25,7 +25,7 @@ from snnpipe.protocols import (
     Simulator,
     TrainingPath,
 )
-from snnpipe.schema import call_problems, is_node, shown, value_problem, without_nodes
+from snnpipe.settings.schema import call_problems, is_node, shown, value_problem, without_nodes
 from snnpipe.types import MAX_FLOAT, is_held, is_short
 
 TRUSTED = ("snnpipe", "nengo", "nengo_dl", "tf_keras")
@@ -117,7 +117,7 @@ def locate(path: Any) -> Callable[..., Any]:
 
 def _import(path: str, words: list[str]) -> tuple[Any, list[str]]:
     """Return the innermost module of a dotted path, and the words behind it."""
-    from snnpipe.compat import choose_keras_2
+    from snnpipe.frameworks.compat import choose_keras_2
 
     choose_keras_2()
     for n in range(len(words) - 1, 0, -1):

@@ -15,7 +15,7 @@ import numpy as np
 from snnpipe import protocols
 from snnpipe.base.errors import UserError
 from snnpipe.checked_data import CheckedData
-from snnpipe.native import NativeNetwork
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.training_state import TrainingState
 from snnpipe.types import (
     BatchProgress,

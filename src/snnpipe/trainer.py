@@ -34,19 +34,18 @@ from snnpipe.base.identity import qualified_name
 from snnpipe.base.masking import masked, masked_traceback
 from snnpipe.checked_data import CheckedData
 from snnpipe.checkpoint import Checkpoint, EarlierFit
-from snnpipe.compat import require_keras_2, start_afresh
 from snnpipe.content import Content, content_of, model_digest
-from snnpipe.describe import describe, filter_tags, flatten, run_name, to_yaml
 from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.fidelity import FEW, difference, require_same_rates
 from snnpipe.fingerprint import fit_fingerprint
+from snnpipe.frameworks.compat import require_keras_2, start_afresh
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
 from snnpipe.metrics.outcome import Outcome
 from snnpipe.metrics.series import step_series
 from snnpipe.metrics.verification import TOLERANCE
-from snnpipe.native import NativeNetwork
 from snnpipe.passes import AnnPass, TestPass
 from snnpipe.protocols import (
     Architecture,
@@ -65,6 +64,7 @@ from snnpipe.protocols import (
 from snnpipe.run_folder import require_own_folder
 from snnpipe.run_log import FitLog, RunLog, attempt
 from snnpipe.run_result import RunResult, UnsavedWeightsError
+from snnpipe.settings.describe import describe, filter_tags, flatten, run_name, to_yaml
 from snnpipe.summary import description
 from snnpipe.training_state import TrainingStates
 from snnpipe.types import ConversionPlan, DataSpec, RunState, SpikingNetwork

@@ -14,15 +14,15 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from snnpipe.base.errors import ConversionError, DataError, SimulationError
-from snnpipe.schema import check_fields
+from snnpipe.settings.schema import check_fields
 
 if TYPE_CHECKING:
     import nengo
     import tf_keras
 
     from snnpipe.diagnosis.values import Diagnosis, Remark
+    from snnpipe.frameworks.rectifiers import Rectifier
     from snnpipe.metrics.outcome import Outcome
-    from snnpipe.rectifiers import Rectifier
     from snnpipe.training_state import TrainingState
 
 _MAX_INT = 2**31 - 1

@@ -5,7 +5,7 @@ import tensorflow_datasets  # noqa: F401
 
 import snnpipe.cli
 import snnpipe.simulators.event_driven  # noqa: F401
-from snnpipe.compat import import_nengo_dl
+from snnpipe.frameworks.compat import import_nengo_dl
 from snnpipe.loggers.mlflow_store import import_mlflow
 
 import_nengo_dl()

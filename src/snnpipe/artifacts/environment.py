@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snnpipe.base.cores import cores
-from snnpipe.compat import installed_version
+from snnpipe.frameworks.compat import installed_version
 
 _PACKAGES = (
     "snnpipe",

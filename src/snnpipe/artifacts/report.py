@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from snnpipe import __version__
 from snnpipe.artifacts.tables import plan_table
 from snnpipe.base.files import file_name
-from snnpipe.describe import percent, with_overrides
 from snnpipe.metrics.energy import energy_texts
+from snnpipe.settings.describe import percent, with_overrides
 from snnpipe.types import ConversionPlan, RunState
 
 if TYPE_CHECKING:

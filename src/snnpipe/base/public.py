@@ -9,7 +9,7 @@ PUBLIC = {
     "KerasToSnn": "snnpipe.models.keras_to_snn",
     "LifCnn": "snnpipe.models.lif_cnn",
     "Mlp": "snnpipe.models.mlp",
-    "NativeNetwork": "snnpipe.native",
+    "NativeNetwork": "snnpipe.frameworks.native",
     "KerasTraining": "snnpipe.training.keras",
     "NengoDLTraining": "snnpipe.training.nengo_dl",
     "Pretrained": "snnpipe.training.pretrained",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from snnpipe.base.errors import TrainingError, did_you_mean
 from snnpipe.callbacks.base import Callback
-from snnpipe.schema import check_fields
+from snnpipe.settings.schema import check_fields
 from snnpipe.types import FitProgress, NonNegativeFloat, PositiveInt, RunState, Text
 
 

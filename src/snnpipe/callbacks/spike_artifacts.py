@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from snnpipe.base.files import file_name
 from snnpipe.callbacks.base import Callback
-from snnpipe.layer_values import matching
-from snnpipe.schema import check_fields
+from snnpipe.settings.per_layer import matching
+from snnpipe.settings.schema import check_fields
 from snnpipe.types import NonNegativeInt, PositiveInt, RunState, SimulatedBatch, SpikeEvents, Text
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.compat import import_tensorflow
-from snnpipe.keras_graph import as_function
+from snnpipe.frameworks.compat import import_tensorflow
+from snnpipe.frameworks.keras_graph import as_function
 
 _TOLERANCE = 1e-4
 _LEAST = 1e-30

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from snnpipe.compat import import_tensorflow
-from snnpipe.keras_graph import is_op, rectifier
+from snnpipe.frameworks.compat import import_tensorflow
+from snnpipe.frameworks.keras_graph import is_op, rectifier
 
 Shape = tuple[int, ...]
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from snnpipe.base.errors import ConversionError
-from snnpipe.compat import import_nengo_dl
 from snnpipe.conversion.native import spiking_network
-from snnpipe.keras_graph import activation_name, functional, nodes
-from snnpipe.layer_values import per_layer
-from snnpipe.native import NativeNetwork
-from snnpipe.schema import check_fields
+from snnpipe.frameworks.compat import import_nengo_dl
+from snnpipe.frameworks.keras_graph import activation_name, functional, nodes
+from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.settings.per_layer import per_layer
+from snnpipe.settings.schema import check_fields
 from snnpipe.types import (
     ConversionPlan,
     NonNegativeSeconds,

@@ -7,8 +7,8 @@ from snnpipe.base.errors import ConversionError
 from snnpipe.conversion.native_layers import UnreadableError, neuron_names, read_layers
 from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
 from snnpipe.conversion.synapses import Costs, costs
-from snnpipe.keras_graph import nodes
-from snnpipe.native import NativeNetwork
+from snnpipe.frameworks.keras_graph import nodes
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.types import ConversionPlan, NeuronLayer, PlannedLayer, SpikingNetwork
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def spiking_network(network: "nengo.Network", input: "nengo.Node", output: "neng
     Parameters
     ----------
     network, input, output
-        As for `snnpipe.native.NativeNetwork`.
+        As for `snnpipe.frameworks.native.NativeNetwork`.
     """
     model = built(network)
     names = neuron_names(network)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.compat import import_nengo_dl, import_tf_keras
 from snnpipe.conversion.nengo_objects import time_constant
-from snnpipe.keras_graph import activation_name
+from snnpipe.frameworks.compat import import_nengo_dl, import_tf_keras
+from snnpipe.frameworks.keras_graph import activation_name
 
 if TYPE_CHECKING:
     import nengo
@@ -60,7 +60,7 @@ def read_layers(
     Parameters
     ----------
     network, input, output
-        As for `snnpipe.native.NativeNetwork`.
+        As for `snnpipe.frameworks.native.NativeNetwork`.
     built
         The network built by Nengo.
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from snnpipe.compat import import_nengo_dl, import_tensorflow, import_tf_keras
-from snnpipe.pooling import pooling_matrix
+from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow, import_tf_keras
+from snnpipe.frameworks.pooling import pooling_matrix
 
 
 @cache

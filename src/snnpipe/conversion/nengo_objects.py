@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.compat import without_build_notes
+from snnpipe.frameworks.compat import without_build_notes
 
 if TYPE_CHECKING:
     import nengo

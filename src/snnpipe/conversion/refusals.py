@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from snnpipe.conversion.nengo_dl_layers import layer_converters
-from snnpipe.keras_graph import activation_name, is_of_keras, is_op
+from snnpipe.frameworks.keras_graph import activation_name, is_of_keras, is_op
 
 _CURES = {
     "Multiply": "spiking neurons do not multiply one another's output: leave the product out (a gate, an attention)",

@@ -13,11 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.adapt import copied
-from snnpipe.compat import import_tf_keras
 from snnpipe.conversion.affine import Affine, affine_of, passes_on
 from snnpipe.conversion.refusals import refusal
-from snnpipe.keras_graph import RECTIFIERS, activation_name, is_function, is_of_keras, is_op, nodes, rectifier
-from snnpipe.rectifiers import Identity, applied
+from snnpipe.frameworks.compat import import_tf_keras
+from snnpipe.frameworks.keras_graph import (
+    RECTIFIERS,
+    activation_name,
+    is_function,
+    is_of_keras,
+    is_op,
+    nodes,
+    rectifier,
+)
+from snnpipe.frameworks.rectifiers import Identity, applied
 
 if TYPE_CHECKING:
     import tf_keras

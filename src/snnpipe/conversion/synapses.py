@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snnpipe.conversion.connections import WEIGHTED, Link, links, unknown
-from snnpipe.keras_graph import activation_name, is_neuron_layer, nodes
+from snnpipe.frameworks.keras_graph import activation_name, is_neuron_layer, nodes
 
 if TYPE_CHECKING:
     import tf_keras

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from snnpipe.base.errors import DataError, did_you_mean, one_line
 from snnpipe.data.prepared_files import prepared_files_digests
-from snnpipe.schema import check_fields
+from snnpipe.settings.schema import check_fields
 from snnpipe.types import DataSpec, NonNegativeInt, PositiveInt, Share, Text
 
 if TYPE_CHECKING:
@@ -471,7 +471,7 @@ def _quiet(silent: bool) -> Iterator[None]:
 
 
 def _import_tensorflow() -> Any:
-    from snnpipe.compat import import_tensorflow
+    from snnpipe.frameworks.compat import import_tensorflow
 
     return import_tensorflow()
 

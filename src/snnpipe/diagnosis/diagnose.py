@@ -20,7 +20,7 @@ from snnpipe.diagnosis.suggestions import calmer, trainings
 from snnpipe.diagnosis.values import Diagnosis, LayerDiagnosis, Loss, Suggestion, Tried
 from snnpipe.diagnosis.wording import measured
 from snnpipe.encoders import ConstantEncoder
-from snnpipe.native import NativeNetwork
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.passes import TestPass
 from snnpipe.protocols import Simulator
 from snnpipe.simulators.neurons import spike_unit

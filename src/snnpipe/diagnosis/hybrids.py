@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from snnpipe.compat import import_nengo_dl
+from snnpipe.frameworks.compat import import_nengo_dl
 from snnpipe.types import SpikingNetwork
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from snnpipe.diagnosis.sample import activations_of, settings_of
 from snnpipe.diagnosis.situation import Situation
 from snnpipe.diagnosis.suggestions import calmer, livelier
 from snnpipe.diagnosis.values import Diagnosis, Remark
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.outcome import Outcome
-from snnpipe.native import NativeNetwork
 from snnpipe.passes import TestPass
 from snnpipe.types import ConversionPlan, NeuronLayer, SpikingNetwork
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import SimulationError
-from snnpipe.compat import import_tf_keras
-from snnpipe.keras_graph import functional
+from snnpipe.frameworks.compat import import_tf_keras
+from snnpipe.frameworks.keras_graph import functional
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.readout import ReadoutState, classes
-from snnpipe.native import NativeNetwork
 from snnpipe.passes import TestPass
 from snnpipe.protocols import OpenSimulator, Simulator
 from snnpipe.simulators.auto import AutoSimulator

@@ -18,7 +18,7 @@ from snnpipe.diagnosis.sample import Sample
 from snnpipe.diagnosis.situation import Candidate, Situation, changed
 from snnpipe.diagnosis.suggestions import candidates, combinations
 from snnpipe.diagnosis.values import LayerDiagnosis, Suggestion, Tried
-from snnpipe.native import NativeNetwork
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.simulators.neurons import spike_unit
 from snnpipe.types import SimulationChunk, SpikingNetwork
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from snnpipe.diagnosis.measures import ACTIVE, rate_limit
 from snnpipe.diagnosis.values import LayerDiagnosis, Loss
-from snnpipe.layer_values import per_layer
-from snnpipe.native import NativeNetwork
+from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.settings.per_layer import per_layer
 from snnpipe.types import NeuronLayer, SimulationSettings
 
 if TYPE_CHECKING:

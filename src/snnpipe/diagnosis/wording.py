@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from snnpipe.describe import percent
 from snnpipe.diagnosis.measures import rate_limit
 from snnpipe.diagnosis.situation import Situation, tau_of
 from snnpipe.diagnosis.values import LayerDiagnosis
+from snnpipe.settings.describe import percent
 from snnpipe.types import NeuronLayer
 
 _WORTH_SAYING = 0.05

@@ -42,7 +42,7 @@ from snnpipe.loggers.mlflow_writes import MLflowWrites, send_left, spool_folder
 from snnpipe.loggers.spool import CALLS
 from snnpipe.loggers.store_address import cannot_open
 from snnpipe.protocols import Status
-from snnpipe.schema import check_fields
+from snnpipe.settings.schema import check_fields
 from snnpipe.types import DataSpec, EarlierRun, ExperimentName, SweepJob, Text
 
 _PARAM_LENGTH, _NAME_LENGTH = 6000, 250

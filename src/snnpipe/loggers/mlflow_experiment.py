@@ -5,7 +5,7 @@ from typing import Any
 
 from snnpipe.base.errors import ConfigError, LoggingError
 from snnpipe.loggers.mlflow_active import ActiveRun
-from snnpipe.schema import value_problem
+from snnpipe.settings.schema import value_problem
 from snnpipe.types import ExperimentName
 
 DEFAULT = "snnpipe"

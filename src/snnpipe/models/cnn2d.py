@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snnpipe.base.errors import ModelError
-from snnpipe.schema import check_fields
+from snnpipe.settings.schema import check_fields
 from snnpipe.types import DataSpec, Initializer, NonNegativeFloat, PositiveInt, Share, Sizes
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from snnpipe.base.errors import ModelError
-from snnpipe.schema import check_fields
+from snnpipe.settings.schema import check_fields
 from snnpipe.types import DataSpec, Initializer, Sizes
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from snnpipe.base.errors import ModelError, one_line
-from snnpipe.compat import import_tf_keras
+from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.types import Initializer
 
 

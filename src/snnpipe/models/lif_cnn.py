@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from snnpipe.base.errors import ModelError
-from snnpipe.schema import check_fields
+from snnpipe.settings.schema import check_fields
 from snnpipe.types import DataSpec, Initializer, PositiveFloat, Seconds, Share, Sizes
 
 if TYPE_CHECKING:
-    from snnpipe.native import NativeNetwork
+    from snnpipe.frameworks.native import NativeNetwork
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class LifCnn:
         ModelError
             If the images are too small.
         """
-        from snnpipe.compat import import_nengo_dl
+        from snnpipe.frameworks.compat import import_nengo_dl
+        from snnpipe.frameworks.native import NativeNetwork
         from snnpipe.models.layers import check_initializers, conv_name, keras
-        from snnpipe.native import NativeNetwork
 
         nengo_dl = import_nengo_dl()
         import nengo

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from snnpipe.schema import check_fields
+from snnpipe.settings.schema import check_fields
 from snnpipe.types import DataSpec, Initializer, Sizes
 
 if TYPE_CHECKING:

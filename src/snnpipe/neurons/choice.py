@@ -3,7 +3,7 @@
 import copy
 from typing import TYPE_CHECKING, Any
 
-from snnpipe.rectifiers import Rectifier
+from snnpipe.frameworks.rectifiers import Rectifier
 
 if TYPE_CHECKING:
     import nengo
@@ -51,7 +51,7 @@ def _amplitude(neuron: Any) -> float:
 
 
 def _leaky(slope: float, wanted: Any) -> tuple[Any, str]:
-    from snnpipe.compat import import_nengo_dl
+    from snnpipe.frameworks.compat import import_nengo_dl
 
     nengo_dl = import_nengo_dl()
     if _integrates(wanted):

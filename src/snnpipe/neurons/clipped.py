@@ -10,7 +10,7 @@ import numpy as np
 from nengo.params import NumberParam
 from numpy.typing import NDArray
 
-from snnpipe.compat import import_nengo_dl, import_tensorflow
+from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow
 
 import_nengo_dl()
 from nengo_dl import neuron_builders  # noqa: E402  # NengoDL imports only once it has been prepared

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from snnpipe.base.errors import SimulationError
-from snnpipe.compat import import_tensorflow
+from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.protocols import OpenSimulator
 from snnpipe.simulators.base import BuiltInSimulator
 from snnpipe.simulators.clock_driven import TILE_NEURONS, ClockDrivenSimulator

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import SimulationError
-from snnpipe.schema import check_fields
+from snnpipe.settings.schema import check_fields
 from snnpipe.simulators.filters import Filter, discrete
 from snnpipe.types import Rates, SimulationChunk, SimulationSettings, SpikingNetwork
 

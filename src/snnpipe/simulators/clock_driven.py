@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import SimulationError
-from snnpipe.compat import import_tensorflow
+from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.simulators.base import BuiltInSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.filters import Filter, discrete

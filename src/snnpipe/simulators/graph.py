@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.adapt import copied as copied_layer
-from snnpipe.compat import import_tensorflow
-from snnpipe.keras_graph import RECTIFIERS, activation_name, acts_in_training, is_neuron_layer, nodes
+from snnpipe.frameworks.compat import import_tensorflow
+from snnpipe.frameworks.keras_graph import RECTIFIERS, activation_name, acts_in_training, is_neuron_layer, nodes
 from snnpipe.types import NeuronLayer, Precision, Rates, SpikingNetwork
 
 if TYPE_CHECKING:

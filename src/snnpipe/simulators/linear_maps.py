@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from snnpipe.keras_graph import activation_name
-from snnpipe.pooling import pooling_matrix
+from snnpipe.frameworks.keras_graph import activation_name
+from snnpipe.frameworks.pooling import pooling_matrix
 from snnpipe.simulators.graph import MOVING, POOLING, WEIGHTED, LayerOp
 
 KNOWN = (*MOVING, *POOLING, *WEIGHTED, "Add", "Average", "Concatenate", "BatchNormalization")

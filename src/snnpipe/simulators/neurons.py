@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from snnpipe.base.errors import SimulationError
-from snnpipe.compat import import_tensorflow
+from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.types import NeuronLayer
 
 Step = Callable[[Any, tuple[Any, ...], Any], tuple[Any, tuple[Any, ...]]]

@@ -40,7 +40,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     jobs go on.
     """
     from snnpipe.config import build, check, interpolated_keys, resolve
-    from snnpipe.describe import command_line
+    from snnpipe.settings.describe import command_line
     from snnpipe.sweeps.table import job_answers
 
     hydra = HydraConfig.get()
@@ -295,8 +295,8 @@ class _Job:
         longest: "RunResult",
         trainer: "Trainer",
     ) -> None:
-        from snnpipe.describe import filter_tags, flatten, run_name
         from snnpipe.metrics.series import step_series
+        from snnpipe.settings.describe import filter_tags, flatten, run_name
         from snnpipe.summary import description
 
         simulator = config["simulator"]

@@ -50,7 +50,7 @@ class _Sweep:
 
     def __init__(self, config: DictConfig):
         from snnpipe.config import build_sweep_store, check_sweep
-        from snnpipe.describe import command_line
+        from snnpipe.settings.describe import command_line
 
         check_sweep(config)
         self._folder = Path(config.hydra.sweep.dir)

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 from snnpipe.artifacts.sweep_report import sweep_page
 from snnpipe.artifacts.tables import write_csv, write_text
-from snnpipe.describe import command_line, to_yaml
 from snnpipe.metrics.front import OBJECTIVES, front_of
 from snnpipe.protocols import SweepStore
+from snnpipe.settings.describe import command_line, to_yaml
 from snnpipe.sweeps.jobs import single
 from snnpipe.sweeps.table import AS_CONFIGURED, differing_keys, job_labels, job_numbers, short_keys
 from snnpipe.types import SweepJob

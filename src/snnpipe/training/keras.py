@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from snnpipe.base.errors import TrainingError
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.compat import import_tensorflow, import_tf_keras
-from snnpipe.native import NativeNetwork
+from snnpipe.frameworks.compat import import_tensorflow, import_tf_keras
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.protocols import CallbackSink, DataModule
 from snnpipe.training.class_weights import weight_of_each_class
 from snnpipe.training.loop import (

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError, TrainingError
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.compat import import_nengo_dl, import_tensorflow, without_build_notes
-from snnpipe.keras_graph import functional, neuron_layers, nodes
-from snnpipe.layer_values import per_layer
-from snnpipe.native import NativeNetwork
+from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow, without_build_notes
+from snnpipe.frameworks.keras_graph import functional, neuron_layers, nodes
+from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.protocols import CallbackSink, DataModule
+from snnpipe.settings.per_layer import per_layer
 from snnpipe.training.class_weights import weight_of_each_class
 from snnpipe.training.loop import (
     PADDING,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from snnpipe.base.errors import CheckpointError
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.protocols import CallbackSink, DataModule
-from snnpipe.schema import check_fields
+from snnpipe.settings.schema import check_fields
 from snnpipe.types import Text
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from snnpipe.layer_values import matching, per_layer
-from snnpipe.schema import check_fields
+from snnpipe.settings.per_layer import matching, per_layer
+from snnpipe.settings.schema import check_fields
 from snnpipe.types import NonNegativeFloat, Scale, Text
 
 if TYPE_CHECKING:

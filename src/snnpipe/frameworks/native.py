@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import ModelError, one_line
-from snnpipe.compat import import_nengo_dl, import_tensorflow, without_build_notes
+from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow, without_build_notes
 
 if TYPE_CHECKING:
     import nengo

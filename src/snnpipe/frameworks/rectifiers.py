@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.compat import import_tensorflow
+from snnpipe.frameworks.compat import import_tensorflow
 
 _TOLERANCE = 1e-5
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from snnpipe.base.errors import ModelError
-from snnpipe.compat import import_tensorflow, import_tf_keras
-from snnpipe.rectifiers import Identity, Rectifier, applied
+from snnpipe.frameworks.compat import import_tensorflow, import_tf_keras
+from snnpipe.frameworks.rectifiers import Identity, Rectifier, applied
 
 if TYPE_CHECKING:
     import tf_keras

@@ -28,7 +28,7 @@ class _Finder(MetaPathFinder):
     ) -> ModuleSpec | None:
         """Return how a module is loaded; None for all but NengoDL, which other finders know."""
         if fullname == "tensorflow" and "TF_USE_LEGACY_KERAS" not in os.environ:
-            from snnpipe.compat import choose_keras_2
+            from snnpipe.frameworks.compat import choose_keras_2
 
             choose_keras_2()
         if fullname != "nengo_dl":
@@ -60,6 +60,6 @@ class _Prepared(Loader):
 
 
 def _as_it_needs() -> AbstractContextManager[None]:
-    from snnpipe.compat import as_nengo_dl_needs_it
+    from snnpipe.frameworks.compat import as_nengo_dl_needs_it
 
     return as_nengo_dl_needs_it()

@@ -81,7 +81,7 @@ def import_tf_keras() -> Any:
 
 
 def import_nengo_dl() -> Any:
-    """Import NengoDL and return it (`snnpipe.import_hook` has it imported in `as_nengo_dl_needs_it`)."""
+    """Import NengoDL and return it (`snnpipe.frameworks.import_hook` has it imported in `as_nengo_dl_needs_it`)."""
     return importlib.import_module("nengo_dl")
 
 

@@ -1,0 +1,1 @@
+"""What snnpipe needs of TensorFlow, Keras and NengoDL, and how it reads their models."""
