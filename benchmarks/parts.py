@@ -10,8 +10,8 @@ import numpy as np
 
 from snnpipe import ClockDrivenSimulator, ConstantEncoder, EventDrivenSimulator
 from snnpipe.frameworks.compat import import_tensorflow
-from snnpipe.simulators import event_kernel
-from snnpipe.simulators.event_driven import _workspace
+from snnpipe.simulators.event_driven import kernel as event_kernel
+from snnpipe.simulators.event_driven.simulator import _workspace
 from snnpipe.types import Stimulus
 
 

@@ -98,7 +98,14 @@ def try_value(composition: str, key: str, domain: Any, value: Any) -> bool:
 
 TARGETS = [
     *("os.system", "subprocess.run", "builtins.eval", "snnpipe", "", ".", "..", "a.b", "snnpipe.", ".snnpipe", "a b.c"),
-    *("snnpipe.models.mlp.Mpl", "snnpipe.models.mlp", "snnpipe.types.Readout", "snnpipe.types.PositiveInt.x", "1.2"),
+    *(
+        "snnpipe.models.mlp.Mpl",
+        "snnpipe.models.mlp",
+        "snnpipe.types.Readout",
+        "snnpipe.types.PositiveInt.x",
+        "1.2",
+        "ä.ö",
+    ),
     *(
         "snnpipe.base.errors.UserError",
         "snnpipe.frameworks.compat.subprocess.run",

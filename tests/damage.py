@@ -17,7 +17,7 @@ from snnpipe.artifacts.tables import read_plan, write_plan
 from snnpipe.base.checked_files import write_json
 from snnpipe.base.errors import UserError
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.loggers.spool import Spool
+from snnpipe.loggers.mlflow.spool import Spool
 from snnpipe.sweeps import jobs
 from snnpipe.training_state import TrainingState
 from snnpipe.types import ConversionPlan, PlannedLayer, SpikeEvents
@@ -125,7 +125,7 @@ KINDS = {
     "spikes": FileKind(_write_spikes, _read_spikes, "snnpipe.artifacts.spikes.FORMAT"),
     "answers of a job": FileKind(_write_answers, _read_answers, "snnpipe.sweeps.jobs._RESULT_FORMAT"),
     "training state": FileKind(_write_state, _read_state, "snnpipe.training_state._FORMAT"),
-    "calls to a store": FileKind(_write_calls, _read_calls, "snnpipe.loggers.spool._FORMAT", lines=True),
+    "calls to a store": FileKind(_write_calls, _read_calls, "snnpipe.loggers.mlflow.spool._FORMAT", lines=True),
 }
 
 

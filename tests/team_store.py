@@ -134,7 +134,7 @@ def sent(n: int) -> Mapping[str, Any]:
 
 def log_all(n: int, address: str, folder: Path, together: Any) -> None:
     """Log what job ``n`` has, when all jobs are there."""
-    from snnpipe.loggers.mlflow import MLflowLogger
+    from snnpipe.loggers.mlflow.logger import MLflowLogger
     from snnpipe.testing import SPEC
 
     content = sent(n)

@@ -15,7 +15,7 @@ from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.passes import AnnPass
-from snnpipe.simulators.clock_driven import ClockDrivenSimulator
+from snnpipe.simulators.clock_driven.simulator import ClockDrivenSimulator
 from snnpipe.testing import Silent, check_data_module
 from snnpipe.types import DataSpec
 

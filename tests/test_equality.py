@@ -17,8 +17,8 @@ from networks import Drawn, Neurons, Node, networks
 
 from snnpipe import NengoDLSimulator
 from snnpipe.base.errors import SimulationError
-from snnpipe.simulators.clock_driven import ClockDrivenSimulator
-from snnpipe.simulators.event_driven import EventDrivenSimulator
+from snnpipe.simulators.clock_driven.simulator import ClockDrivenSimulator
+from snnpipe.simulators.event_driven.simulator import EventDrivenSimulator
 from snnpipe.types import Stimulus
 
 SIMULATORS = (ClockDrivenSimulator, EventDrivenSimulator)

@@ -38,8 +38,8 @@ from snnpipe.base.errors import DataError, LoggingError, SimulationError, Storag
 from snnpipe.callbacks.base import Callback
 from snnpipe.checkpoint import Checkpoint
 from snnpipe.frameworks.compat import import_tensorflow
-from snnpipe.loggers import mlflow_writes
-from snnpipe.loggers.spool import RefusedError, Spool
+from snnpipe.loggers.mlflow import writes as mlflow_writes
+from snnpipe.loggers.mlflow.spool import RefusedError, Spool
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.simulators.nengo_dl import OpenNengoDL
 from snnpipe.testing import SPEC

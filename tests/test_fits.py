@@ -7,7 +7,7 @@ import pytest
 
 from snnpipe import MLflowLogger
 from snnpipe.checkpoint import Checkpoint
-from snnpipe.loggers import mlflow_fits
+from snnpipe.loggers.mlflow import fits as mlflow_fits
 from snnpipe.testing import SPEC
 
 

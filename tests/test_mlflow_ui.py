@@ -17,8 +17,8 @@ from configs import composed
 
 from snnpipe import MLflowLogger, review
 from snnpipe.config import build
-from snnpipe.loggers import mlflow_view
-from snnpipe.loggers.mlflow_store import open_client
+from snnpipe.loggers.mlflow import view as mlflow_view
+from snnpipe.loggers.mlflow.store import open_client
 from snnpipe.tool import end_with
 
 PATIENCE_S = 60

@@ -18,8 +18,8 @@ from snnpipe.encoders import ConstantEncoder, PoissonEncoder
 from snnpipe.frameworks.compat import import_nengo_dl, start_afresh
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.models.lif_cnn import LifCnn
-from snnpipe.simulators.clock_driven import ClockDrivenSimulator
-from snnpipe.simulators.event_driven import EventDrivenSimulator
+from snnpipe.simulators.clock_driven.simulator import ClockDrivenSimulator
+from snnpipe.simulators.event_driven.simulator import EventDrivenSimulator
 from snnpipe.testing import SPEC, Silent, check_architecture, check_converter
 from snnpipe.types import Stimulus
 

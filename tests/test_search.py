@@ -79,7 +79,7 @@ def test_a_duration_that_cannot_be_is_a_failed_job_of_its_own(command, tmp_path)
 
 def test_a_duration_that_cannot_be_logged_is_a_failed_job_of_its_own(command, tmp_path, monkeypatch):
     (tmp_path / "fragile_store.py").write_text(
-        "from snnpipe.loggers.mlflow import MLflowLogger\n"
+        "from snnpipe.loggers.mlflow.logger import MLflowLogger\n"
         "class Fragile(MLflowLogger):\n"
         "    def start(self, name, params, tags, parent=None, resumed=None):\n"
         "        self.steps = params.get('simulator.n_steps')\n"

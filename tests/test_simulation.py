@@ -299,7 +299,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import_nengo_dl()
 import test_simulation as t
-from snnpipe.simulators import clock_driven
+from snnpipe.simulators.clock_driven import simulator as clock_driven
 net = t.network()
 one = t.simulate(net, kind=t.ClockDrivenSimulator)
 clock_driven._gpus = lambda tf: [device.name for device in tf.config.list_logical_devices("CPU")]
@@ -435,7 +435,7 @@ def test_auto_counts_the_events_of_a_changing_input():
 def test_too_many_synapses_are_refused(monkeypatch):
     from tf_keras import layers
 
-    from snnpipe.simulators import event_program
+    from snnpipe.simulators.event_driven import program as event_program
 
     net = converted(
         layers.Conv2D(4, 3, activation="relu"),
@@ -481,7 +481,7 @@ def test_rows_to_record_are_rows(record):
 
 
 def test_a_fault_in_a_thread_ends_the_run(monkeypatch):
-    from snnpipe.simulators import event_driven
+    from snnpipe.simulators.event_driven import simulator as event_driven
 
     def fail(*_):
         raise MemoryError("no room")

@@ -12,9 +12,9 @@ import pytest
 
 from snnpipe import compare, review, send
 from snnpipe.base.errors import LoggingError, UserError
-from snnpipe.loggers.mlflow import MLflowLogger
-from snnpipe.loggers.spool import Spool
-from snnpipe.loggers.store_address import address_problem, check_address
+from snnpipe.loggers.mlflow.address import address_problem, check_address
+from snnpipe.loggers.mlflow.logger import MLflowLogger
+from snnpipe.loggers.mlflow.spool import Spool
 from snnpipe.tool import end_with, open_store
 
 # ---------------------------------------------------------------------- addresses
@@ -88,12 +88,12 @@ def test_an_address_of_a_store_is_taken(uri):
 
 @pytest.mark.parametrize("uri", ["mysql://h/db", "mysql+pymysql://h/db", "mssql://h/db", "postgresql+psycopg://h/db"])
 def test_a_database_whose_library_is_missing_says_what_to_install(uri, monkeypatch):
-    monkeypatch.setattr("snnpipe.loggers.store_address.find_spec", lambda name: None)
+    monkeypatch.setattr("snnpipe.loggers.mlflow.address.find_spec", lambda name: None)
     problem = address_problem(uri)
     assert problem is not None
     install, spelled = re.search(r"pip install (\S+), and write (\S+)$", problem).groups()
     assert install in ("pymysql", "pymssql", "'psycopg[binary]'")
-    monkeypatch.setattr("snnpipe.loggers.store_address.find_spec", lambda name: name not in {"MySQLdb", "pyodbc"})
+    monkeypatch.setattr("snnpipe.loggers.mlflow.address.find_spec", lambda name: name not in {"MySQLdb", "pyodbc"})
     assert address_problem(spelled) is None
 
 

@@ -9,7 +9,7 @@ import pytest
 from multiruns import FAST, table_of
 from team_store import log_all, mlflow_server, postgresql, postgresql_programs, sent
 
-from snnpipe.loggers.mlflow_view import FIRST_CHART
+from snnpipe.loggers.mlflow.view import FIRST_CHART
 from snnpipe.testing import SPEC
 
 N_JOBS = 8
@@ -36,7 +36,7 @@ def test_eight_jobs_at_once_lose_nothing(server, folder, tmp_path):
     from mlflow import MlflowClient
 
     processes = multiprocessing.get_context("forkserver")  # this process has TensorFlow's threads, which do not fork
-    processes.set_forkserver_preload(["mlflow", "snnpipe.loggers.mlflow", "snnpipe.testing"])
+    processes.set_forkserver_preload(["mlflow", "snnpipe.loggers.mlflow.logger", "snnpipe.testing"])
     together = processes.Barrier(N_JOBS)
     jobs = [processes.Process(target=log_all, args=(n, server, tmp_path, together)) for n in range(N_JOBS)]
     try:

@@ -18,8 +18,8 @@ from snnpipe.base.errors import ArtifactError, UserError, did_you_mean, one_line
 from snnpipe.base.files import is_held, make_folder
 from snnpipe.base.shorten import shorten
 from snnpipe.content import UNKNOWN
-from snnpipe.loggers.mlflow_search import search_runs
-from snnpipe.loggers.mlflow_store import import_mlflow
+from snnpipe.loggers.mlflow.search import search_runs
+from snnpipe.loggers.mlflow.store import import_mlflow
 from snnpipe.metrics.paired import two_sided_p_value
 from snnpipe.settings.describe import ann_accuracy
 from snnpipe.sweeps.table import columns

@@ -15,8 +15,8 @@ from typing import IO, Any
 
 from snnpipe.base.errors import LoggingError, UserError, did_you_mean
 from snnpipe.base.masking import mask
-from snnpipe.loggers.mlflow_store import is_server, store_uri, without_user
-from snnpipe.loggers.mlflow_view import runs_address, show_results
+from snnpipe.loggers.mlflow.store import is_server, store_uri, without_user
+from snnpipe.loggers.mlflow.view import runs_address, show_results
 from snnpipe.tool import OPTION, ToolParser, end_with, open_store, require_store
 
 _HOST, _PORT = "127.0.0.1", 5000

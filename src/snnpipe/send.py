@@ -5,10 +5,10 @@ from pathlib import Path
 
 from snnpipe.base.errors import LoggingError, UserError
 from snnpipe.base.masking import HIDDEN, mask
-from snnpipe.loggers.mlflow_store import open_client, opening_errors, store_uri
-from snnpipe.loggers.mlflow_writes import FOLDER, hand_on_all
-from snnpipe.loggers.spool import CALLS, Spool
-from snnpipe.loggers.store_address import cannot_open, check_address
+from snnpipe.loggers.mlflow.address import cannot_open, check_address
+from snnpipe.loggers.mlflow.spool import CALLS, Spool
+from snnpipe.loggers.mlflow.store import open_client, opening_errors, store_uri
+from snnpipe.loggers.mlflow.writes import FOLDER, hand_on_all
 from snnpipe.tool import OPTION, ToolParser, end_with, require_store
 
 _MISTAKE = 2

@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 from snnpipe.base.errors import LoggingError, UserError, as_line
 from snnpipe.base.masking import masked_traceback
-from snnpipe.loggers.mlflow_store import SQLITE, given_by, open_client, opening_errors, sqlite_file, store_uri
-from snnpipe.loggers.store_address import cannot_open
+from snnpipe.loggers.mlflow.address import cannot_open
+from snnpipe.loggers.mlflow.store import SQLITE, given_by, open_client, opening_errors, sqlite_file, store_uri
 
 OPTION = "--tracking-uri"
 _FAULT, _MISTAKE, _INTERRUPTED = 1, 2, 130

@@ -4,9 +4,9 @@ import matplotlib.figure  # noqa: F401
 import tensorflow_datasets  # noqa: F401
 
 import snnpipe.cli
-import snnpipe.simulators.event_driven  # noqa: F401
+import snnpipe.simulators.event_driven.simulator  # noqa: F401
 from snnpipe.frameworks.compat import import_nengo_dl
-from snnpipe.loggers.mlflow_store import import_mlflow
+from snnpipe.loggers.mlflow.store import import_mlflow
 
 import_nengo_dl()
 import_mlflow()

@@ -12,8 +12,8 @@ from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.protocols import OpenSimulator
 from snnpipe.simulators.base import BuiltInSimulator
-from snnpipe.simulators.clock_driven import TILE_NEURONS, ClockDrivenSimulator
-from snnpipe.simulators.event_driven import EventDrivenSimulator, OpenEventDriven
+from snnpipe.simulators.clock_driven.simulator import TILE_NEURONS, ClockDrivenSimulator
+from snnpipe.simulators.event_driven.simulator import EventDrivenSimulator, OpenEventDriven
 from snnpipe.types import PositiveInt, SimulationChunk, SimulationSettings, SpikingNetwork, Stimulus
 
 _SAMPLE_IMAGES = 8

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from snnpipe.loggers.mlflow_store import import_mlflow
+from snnpipe.loggers.mlflow.store import import_mlflow
 
 COLUMNS = (
     "ann/test_accuracy",

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from snnpipe.loggers.mlflow_search import search_runs
+from snnpipe.loggers.mlflow.search import search_runs
 from snnpipe.types import SweepJob
 
 PARENT_TAG, SWEEP_TAG, RUN_TAG = "mlflow.parentRunId", "sweep.fingerprint", "run.fingerprint"

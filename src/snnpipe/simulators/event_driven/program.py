@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snnpipe.base.errors import SimulationError
-from snnpipe.simulators.event_kernel import CLIPPED, INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT, Program, aligned
-from snnpipe.simulators.event_rows import (
+from snnpipe.simulators.event_driven.kernel import CLIPPED, INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT, Program, aligned
+from snnpipe.simulators.event_driven.maps import Convolution, chained, matrix, unknown
+from snnpipe.simulators.event_driven.rows import (
     NOWHERE,
     Place,
     Rows,
@@ -26,7 +27,6 @@ from snnpipe.simulators.event_rows import (
 )
 from snnpipe.simulators.filters import discrete
 from snnpipe.simulators.graph import WEIGHTED, Graph, LayerOp
-from snnpipe.simulators.linear_maps import Convolution, chained, matrix, unknown
 from snnpipe.types import NeuronLayer, Precision
 
 _MOST_SYNAPSES = 50_000_000

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from snnpipe.base.files import replace_file
-from snnpipe.loggers.store_address import check_address
+from snnpipe.loggers.mlflow.address import check_address
 
 SQLITE = "sqlite:///"
 VARIABLE = "MLFLOW_TRACKING_URI"

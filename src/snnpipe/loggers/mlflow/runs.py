@@ -6,8 +6,8 @@ from typing import Any
 
 from snnpipe.base.errors import LoggingError
 from snnpipe.base.masking import mask
-from snnpipe.loggers.mlflow_search import search_runs
-from snnpipe.loggers.mlflow_sweeps import OUTPUT_DIR, PARENT_TAG, RUN_TAG
+from snnpipe.loggers.mlflow.search import search_runs
+from snnpipe.loggers.mlflow.sweeps import OUTPUT_DIR, PARENT_TAG, RUN_TAG
 from snnpipe.types import EarlierRun
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from snnpipe.base.errors import one_line, root_cause
 from snnpipe.base.masking import mask
-from snnpipe.loggers.mlflow_store import check_takes_calls, may_take_later, wait_no_longer_than_needed
-from snnpipe.loggers.spool import Call, Outcome, RefusedError, Spool
+from snnpipe.loggers.mlflow.spool import Call, Outcome, RefusedError, Spool
+from snnpipe.loggers.mlflow.store import check_takes_calls, may_take_later, wait_no_longer_than_needed
 from snnpipe.protocols import Status
 
 FOLDER = "unsent"

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from snnpipe.base.cores import cores
 from snnpipe.simulators.base import BuiltInSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
-from snnpipe.simulators.event_kernel import INPUT, OUTPUT, Program, Workspace, aligned, is_compiled, run_images
-from snnpipe.simulators.event_program import Compiled, compile_program
+from snnpipe.simulators.event_driven.kernel import INPUT, OUTPUT, Program, Workspace, aligned, is_compiled, run_images
+from snnpipe.simulators.event_driven.program import Compiled, compile_program
 from snnpipe.simulators.graph import build_graph
 from snnpipe.simulators.neurons import equation, spike_unit
 from snnpipe.types import (

@@ -19,11 +19,13 @@ from snnpipe.base.errors import LoggingError, root_cause
 from snnpipe.base.files import make_folder
 from snnpipe.base.masking import mask
 from snnpipe.checkpoint import EarlierFit
-from snnpipe.loggers.mlflow_active import ActiveRun, active_run
-from snnpipe.loggers.mlflow_experiment import find_or_create
-from snnpipe.loggers.mlflow_fits import MLflowFits
-from snnpipe.loggers.mlflow_runs import MLflowRuns
-from snnpipe.loggers.mlflow_store import (
+from snnpipe.loggers.mlflow.active import ActiveRun, active_run
+from snnpipe.loggers.mlflow.address import cannot_open
+from snnpipe.loggers.mlflow.experiment import find_or_create
+from snnpipe.loggers.mlflow.fits import MLflowFits
+from snnpipe.loggers.mlflow.runs import MLflowRuns
+from snnpipe.loggers.mlflow.spool import CALLS
+from snnpipe.loggers.mlflow.store import (
     SQLITE,
     VARIABLE,
     create_sqlite,
@@ -36,11 +38,9 @@ from snnpipe.loggers.mlflow_store import (
     store_uri,
     without_user,
 )
-from snnpipe.loggers.mlflow_sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, sweep_fingerprint
-from snnpipe.loggers.mlflow_view import FIRST_CHART, run_address, show_results
-from snnpipe.loggers.mlflow_writes import MLflowWrites, send_left, spool_folder
-from snnpipe.loggers.spool import CALLS
-from snnpipe.loggers.store_address import cannot_open
+from snnpipe.loggers.mlflow.sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, sweep_fingerprint
+from snnpipe.loggers.mlflow.view import FIRST_CHART, run_address, show_results
+from snnpipe.loggers.mlflow.writes import MLflowWrites, send_left, spool_folder
 from snnpipe.protocols import Status
 from snnpipe.settings.schema import check_fields
 from snnpipe.types import DataSpec, EarlierRun, ExperimentName, SweepJob, Text

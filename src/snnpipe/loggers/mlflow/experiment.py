@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from snnpipe.base.errors import ConfigError, LoggingError
-from snnpipe.loggers.mlflow_active import ActiveRun
+from snnpipe.loggers.mlflow.active import ActiveRun
 from snnpipe.settings.schema import value_problem
 from snnpipe.types import ExperimentName
 

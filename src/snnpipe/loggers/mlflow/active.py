@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 
-from snnpipe.loggers.mlflow_store import SQLITE, sqlite_file, without_user
+from snnpipe.loggers.mlflow.store import SQLITE, sqlite_file, without_user
 
 
 @dataclass(frozen=True)

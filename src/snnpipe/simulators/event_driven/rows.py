@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from snnpipe.simulators.linear_maps import Convolution
+from snnpipe.simulators.event_driven.maps import Convolution
 
 NOWHERE = -(2**30)
 """Start of a neuron without rows."""

@@ -1,0 +1,1 @@
+"""The simulator that computes every neuron at every step, in TensorFlow."""

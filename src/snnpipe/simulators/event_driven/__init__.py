@@ -1,0 +1,1 @@
+"""The simulator that follows spikes, compiled by Numba."""
