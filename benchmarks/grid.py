@@ -32,7 +32,7 @@ STAGES = ("fit", "convert", "evaluate")
 
 def timed(words):
     """Run a command of snnpipe in this process, and leave what each stage took in ``stages.json``."""
-    from snnpipe.cli import main
+    from snnpipe.commands.main import main
     from snnpipe.trainer import Trainer
 
     spent = []

@@ -84,7 +84,7 @@ def one(overrides):
     """Run a command line's run in this process; prints seconds in its loggers, by part: wall, CPU."""
     from hydra import compose, initialize_config_module
 
-    from snnpipe.config import build, check, resolve
+    from snnpipe.config.check import build, check, resolve
 
     with initialize_config_module("snnpipe.conf", version_base="1.3"):
         config = resolve(compose("config", overrides=overrides))

@@ -31,7 +31,7 @@ def run(folder):
     whole = Watch()
     from hydra import compose, initialize_config_module
 
-    from snnpipe.config import build, resolve
+    from snnpipe.config.check import build, resolve
 
     with initialize_config_module("snnpipe.conf", version_base="1.3"):
         composed = compose("config", overrides=[*COMMAND, f"paths.mlruns={folder}"])

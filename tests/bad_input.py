@@ -12,10 +12,10 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from snnpipe import config as configuration
 from snnpipe.base.errors import ConfigError, UserError
-from snnpipe.config import build, check, check_sweep
-from snnpipe.targets import locate
+from snnpipe.config import check as configuration
+from snnpipe.config.check import build, check, check_sweep
+from snnpipe.config.targets import locate
 
 NEEDED = {"pretrained": ["training.checkpoint=somewhere"]}
 CROSS = ("they must be the same", "the mean can take at most all steps", "no images are held out")

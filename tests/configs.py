@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_module
 
-from snnpipe.config import resolve
+from snnpipe.config.check import resolve
 
 CONF = Path(__file__).parent.parent / "conf"
 

@@ -101,7 +101,7 @@ def command(tmp_path: Path, data_dir: Path, monkeypatch, capfd) -> Callable[...,
     """Run ``python -m snnpipe`` within this process, in an empty folder."""
     from hydra.core.global_hydra import GlobalHydra
 
-    from snnpipe.cli import main
+    from snnpipe.commands.main import main
 
     folder = tmp_path / "work"
     folder.mkdir()

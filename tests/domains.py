@@ -16,8 +16,8 @@ import annotated_types
 from hypothesis import strategies as st
 from pydantic import AfterValidator
 
-from snnpipe import config as configuration
-from snnpipe.targets import locate
+from snnpipe.config import check as configuration
+from snnpipe.config.targets import locate
 from snnpipe.types import is_held
 
 _LEAST_FLOAT = 1.2e-38

@@ -149,7 +149,7 @@ def test_ten_thousand_inputs():
 )
 @pytest.mark.parametrize("tool", ["compare", "review"])
 def test_tools_refuse_in_one_line(tool, arguments, monkeypatch, tmp_path, capsys):
-    from snnpipe.tool import end_with
+    from snnpipe.commands.shared import end_with
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

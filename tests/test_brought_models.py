@@ -22,7 +22,7 @@ from snnpipe import (
 from snnpipe.adapt import adapt, build
 from snnpipe.base.errors import ConfigError, ConversionError, ModelError, SimulationError
 from snnpipe.callbacks.base import Callback
-from snnpipe.fidelity import FEW, difference, require_same_rates
+from snnpipe.conversion.fidelity import FEW, difference, require_same_rates
 from snnpipe.testing import SPEC
 from snnpipe.types import Stimulus
 

@@ -9,12 +9,12 @@ from data_modules import HABITS, READ_OTHERWISE, Arrays, digits, with_value
 
 from snnpipe import CsvLogger, KerasTraining, Mlp, NengoDLTraining, Trainer
 from snnpipe.base.errors import DataError, TrainingError
-from snnpipe.checked_data import CheckedData
 from snnpipe.conversion.nengo_dl import NengoDLConverter
+from snnpipe.data.checked_data import CheckedData
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.metrics.evaluation import Evaluation
-from snnpipe.passes import AnnPass
+from snnpipe.run.passes import AnnPass
 from snnpipe.simulators.clock_driven.simulator import ClockDrivenSimulator
 from snnpipe.testing import Silent, check_data_module
 from snnpipe.types import DataSpec

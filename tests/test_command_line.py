@@ -10,8 +10,8 @@ import pytest
 import snnpipe.conf
 from configs import composed, options
 
-from snnpipe.config import check
-from snnpipe.targets import locate
+from snnpipe.config.check import check
+from snnpipe.config.targets import locate
 
 GROUPS = options()
 FAST = ("debug=fast",)

@@ -6,10 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from snnpipe import MLflowLogger, compare
+from snnpipe import MLflowLogger
 from snnpipe.artifacts.predictions import Predictions
 from snnpipe.base.files import locked
-from snnpipe.tool import end_with
+from snnpipe.commands import compare
+from snnpipe.commands.shared import end_with
 
 BASE = {"ann/test_accuracy": 0.99, "snn/agreement": 0.97, "snn/mean_rate_hz": 70.0, "snn/synops_per_image": 9e5}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

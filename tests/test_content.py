@@ -26,13 +26,13 @@ from snnpipe import (
 )
 from snnpipe.base.errors import DataError, UserError
 from snnpipe.base.identity import UnknowableError
-from snnpipe.content import content_of, fit_data_digest, model_digest, row_digests
-from snnpipe.content import test_data_digest as digest_of_test
 from snnpipe.data import prepared_files
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.models.function import FunctionArchitecture
-from snnpipe.passes import AnnPass
-from snnpipe.passes import TestPass as ImagePass
+from snnpipe.run.content import content_of, fit_data_digest, model_digest, row_digests
+from snnpipe.run.content import test_data_digest as digest_of_test
+from snnpipe.run.passes import AnnPass
+from snnpipe.run.passes import TestPass as ImagePass
 
 TEST = slice(128, 192)
 EVERYTHING = slice(0, 192)

@@ -13,7 +13,7 @@ import pytest
 from configs import composed
 
 from snnpipe import AutoSimulator, ClockDrivenSimulator, ConstantEncoder, Mlp, NengoDLConverter, NengoDLSimulator
-from snnpipe.config import build, check
+from snnpipe.config.check import build, check
 from snnpipe.conversion.native import IdentityConverter
 from snnpipe.diagnosis.diagnose import diagnose
 from snnpipe.diagnosis.hybrids import rate_version, with_rates
@@ -21,9 +21,9 @@ from snnpipe.diagnosis.measures import LayerMeter, loss_p_value, settling_step
 from snnpipe.diagnosis.values import Diagnosis, Loss, Suggestion
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.models.lif_cnn import LifCnn
-from snnpipe.passes import TestPass as Pass  # pytest would collect it
-from snnpipe.run_result import RunResult
-from snnpipe.summary import WIDTH, closing_table, description
+from snnpipe.run.passes import TestPass as Pass  # pytest would collect it
+from snnpipe.run.result import RunResult
+from snnpipe.run.summary import WIDTH, closing_table, description
 from snnpipe.testing import SPEC
 from snnpipe.types import LayerActivity, NeuronLayer, SpikeEvents, Stimulus
 

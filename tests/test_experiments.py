@@ -6,7 +6,7 @@ import pytest
 from configs import composed
 from hydra import compose, initialize_config_module
 
-from snnpipe.config import check
+from snnpipe.config.check import check
 
 CONF = Path(__file__).parent.parent / "conf"
 EXPERIMENTS = sorted(

@@ -19,7 +19,7 @@ import pytest
 from multiruns import FAST, client_of, runs_of, table_of, wait_for
 from team_store import free_port, server_process
 
-import snnpipe.send
+import snnpipe.commands.send
 from snnpipe import (
     ClockDrivenSimulator,
     ConstantEncoder,
@@ -472,7 +472,7 @@ def test_what_a_killed_server_does_not_take_arrives_when_it_is_back(tmp_path, hu
 
     def send(folder):
         monkeypatch.setattr(sys, "argv", ["snnpipe.send", str(folder)])
-        return snnpipe.send.main()
+        return snnpipe.commands.send.main()
 
     port = free_port()
     address = f"http://127.0.0.1:{port}"
@@ -841,7 +841,11 @@ def test_a_multi_run_whose_server_is_gone_at_its_end_has_its_table(tmp_path, sho
     assert [line.split()[0] for line in table_of(run.out)] == ["10", "50"]
     with start():
         subprocess.run(
-            [sys.executable, "-m", "snnpipe.send"], cwd=run.folder, check=True, capture_output=True, timeout=120
+            [sys.executable, "-m", "snnpipe.send"],
+            cwd=run.folder,
+            check=True,
+            capture_output=True,
+            timeout=120,
         )
         client = MlflowClient(address)
         runs = client.search_runs([client.get_experiment_by_name("snnpipe").experiment_id])

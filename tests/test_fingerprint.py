@@ -13,7 +13,7 @@ import pytest
 from configs import composed
 
 from snnpipe import EarlyStopping, KerasTraining, Progress, TfdsDataModule
-from snnpipe.fingerprint import fit_fingerprint, of_the_result, run_fingerprint
+from snnpipe.run.fingerprint import fit_fingerprint, of_the_result, run_fingerprint
 from snnpipe.testing import SPEC
 
 FIT_PARTS = ("data", "model", "training", "seed")
@@ -81,7 +81,7 @@ def test_another_dataset_another_callback_and_another_version_are_another_traini
         assert fingerprint(config, spec=dataclasses.replace(SPEC, **change)) == own
     assert EarlyStopping().changes_fit and not Progress().changes_fit
     assert fingerprint(config, callbacks=[{"patience": 3}]) != own
-    monkeypatch.setattr("snnpipe.fingerprint.installed_version", lambda package: "0.0")
+    monkeypatch.setattr("snnpipe.run.fingerprint.installed_version", lambda package: "0.0")
     assert fingerprint(config) != own
 
 
@@ -103,7 +103,7 @@ def own_nets(tmp_path, monkeypatch):
     (folder / "net.py").write_text("class Net:\n    pass\n\n\nclass Loss:\n    pass\n")
     (folder / "other.py").write_text("from own_nets.net import Net\n\n\nclass Other:\n    Net = Net\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("snnpipe.fingerprint.installed_version", lambda package: f"1.0 of {package}")
+    monkeypatch.setattr("snnpipe.run.fingerprint.installed_version", lambda package: f"1.0 of {package}")
     for name in ("net", "other"):
         importlib.import_module(f"own_nets.{name}")
     yield folder
@@ -135,9 +135,9 @@ def test_the_order_of_keys_is_not_part_of_a_fingerprint(own_nets):
 
 @pytest.mark.parametrize("package", ["snnpipe", "tensorflow", "tf-keras", "nengo", "nengo-dl", "numpy"])
 def test_the_version_of_each_package_that_computes_is_part_of_a_training(package, monkeypatch):
-    monkeypatch.setattr("snnpipe.fingerprint.installed_version", lambda name: "1.0")
+    monkeypatch.setattr("snnpipe.run.fingerprint.installed_version", lambda name: "1.0")
     own = fingerprint(CONFIG)
-    monkeypatch.setattr("snnpipe.fingerprint.installed_version", lambda name: "2.0" if name == package else "1.0")
+    monkeypatch.setattr("snnpipe.run.fingerprint.installed_version", lambda name: "2.0" if name == package else "1.0")
     assert fingerprint(CONFIG) != own
 
 

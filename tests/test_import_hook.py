@@ -8,9 +8,9 @@ import pytest
 import tf_keras as keras
 
 from snnpipe.base.errors import ModelError
+from snnpipe.config.targets import locate
 from snnpipe.frameworks import import_hook
 from snnpipe.frameworks.compat import import_nengo_dl, require_keras_2
-from snnpipe.targets import locate
 
 
 def test_there_is_one_finder_however_often_it_is_installed():

@@ -111,7 +111,7 @@ def test_the_base_knows_no_part_above_it(module):
 def test_answers_without_a_run_load_nothing_heavy(arguments):
     program = (
         f"import sys; sys.argv[1:] = {arguments!r}\n"
-        "from snnpipe.cli import main\n"
+        "from snnpipe.commands.main import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'tensorflow', 'nengo', 'nengo_dl', 'mlflow', 'matplotlib', 'sklearn', 'pandas', 'pydantic'}\n"
         "heavy |= {'numba', 'scipy', 'ray', 'submitit'}\n"

@@ -9,7 +9,7 @@ from snnpipe.metrics.paired import one_sided_p_value, two_sided_p_value
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
 from snnpipe.metrics.series import at_milliseconds, step_series
 from snnpipe.metrics.verification import Verification
-from snnpipe.passes import AnnPass
+from snnpipe.run.passes import AnnPass
 from snnpipe.training.loop import epoch_metrics
 from snnpipe.types import DataSpec, LayerActivity, NeuronLayer, SimulationChunk, SpikeEvents, SpikingNetwork
 

@@ -15,11 +15,12 @@ import psutil
 import pytest
 from configs import composed
 
-from snnpipe import MLflowLogger, review
-from snnpipe.config import build
+from snnpipe import MLflowLogger
+from snnpipe.commands import review
+from snnpipe.commands.shared import end_with
+from snnpipe.config.check import build
 from snnpipe.loggers.mlflow import view as mlflow_view
 from snnpipe.loggers.mlflow.store import open_client
-from snnpipe.tool import end_with
 
 PATIENCE_S = 60
 PREVIEWS = {

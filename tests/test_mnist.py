@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from configs import composed
 
-from snnpipe.config import build, check
-from snnpipe.run_result import RunResult
+from snnpipe.config.check import build, check
+from snnpipe.run.result import RunResult
 
 FOLDER = os.environ.get("TFDS_DATA_DIR", "")
 SHORT = ("logger=csv", "simulator.max_images=300")

@@ -5,7 +5,7 @@ import shlex
 import pytest
 from configs import composed
 
-from snnpipe.override_text import as_text
+from snnpipe.config.override_text import as_text
 
 STOP = "training.epochs=-1"
 """Goes with every one of them, so that none begins to train."""

@@ -45,7 +45,7 @@ def test_the_wheel_finds_its_configs_in_an_empty_folder(wheel, tmp_path):
     empty.mkdir()
     zipfile.ZipFile(wheel).extractall(site)
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    program = "import snnpipe; print(snnpipe.__file__); from snnpipe.cli import main; main()"
+    program = "import snnpipe; print(snnpipe.__file__); from snnpipe.commands.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "--cfg", "job"],
         cwd=empty,

@@ -10,7 +10,7 @@ from snnpipe import AutoSimulator, ConstantEncoder, KerasTraining, NengoDLConver
 from snnpipe.artifacts.report import run_page
 from snnpipe.artifacts.tables import read_plan, write_plan
 from snnpipe.conversion.nengo_dl import NengoDLConverter as Converter
-from snnpipe.summary import closing_table
+from snnpipe.run.summary import closing_table
 
 RELU = nengo.SpikingRectifiedLinear()
 

@@ -17,7 +17,7 @@ from snnpipe import MLflowLogger
 from snnpipe.artifacts.report import answer
 from snnpipe.artifacts.sweep_plots import pareto_figure
 from snnpipe.artifacts.sweep_report import sweep_page
-from snnpipe.config import check, resolve
+from snnpipe.config.check import check, resolve
 from snnpipe.metrics.front import pareto_front
 from snnpipe.settings.describe import with_overrides
 from snnpipe.sweeps.results import best_settings, report_links, results_table, write_results
@@ -47,7 +47,7 @@ def runs(tmp_path_factory, data_dir):
 
     from hydra.core.global_hydra import GlobalHydra
 
-    from snnpipe.cli import main
+    from snnpipe.commands.main import main
 
     folder = tmp_path_factory.mktemp("report")
     words = [f"data.data_dir={data_dir}", "training.epochs=3", f"paths.mlruns={folder}", "diagnosis.images=50"]

@@ -12,7 +12,7 @@ from configs import composed
 
 from snnpipe.base.errors import ConfigError, LoggingError
 from snnpipe.base.masking import is_secret, mask, masked, to_environment
-from snnpipe.config import build, check
+from snnpipe.config.check import build, check
 
 SOURCE = Path(__file__).parent.parent / "src"
 FAST = ("debug=fast", "model=mlp", "model.units=[8]", "logger=csv")
@@ -97,7 +97,7 @@ PLACES = {
         {"_target_": "snnpipe.frameworks.compat.subprocess.run", "args": ["id"]},
     ),
     "what Nengo imports": ("encoder", {"_target_": "nengo.utils.paths.sys.exit"}),
-    "a function of ours": ("encoder", {"_target_": "snnpipe.cli.main"}),
+    "a function of ours": ("encoder", {"_target_": "snnpipe.commands.main.main"}),
     "a name alike": ("encoder", {"_target_": "snnpipe_evil.Thing"}),
     "no name": ("encoder", {"_target_": ["snnpipe.ConstantEncoder"]}),
 }
@@ -411,7 +411,7 @@ def test_a_faults_traceback_shows_no_password(command, secrets, tmp_path, monkey
 def test_tools_show_no_password(tool, capsys, monkeypatch, tmp_path):
     from importlib import import_module
 
-    from snnpipe.tool import end_with
+    from snnpipe.commands.shared import end_with
 
     monkeypatch.chdir(tmp_path)
     for address in (

@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from snnpipe import compare, review, send
 from snnpipe.base.errors import LoggingError, UserError
+from snnpipe.commands import compare, review, send
+from snnpipe.commands.shared import end_with, open_store
 from snnpipe.loggers.mlflow.address import address_problem, check_address
 from snnpipe.loggers.mlflow.logger import MLflowLogger
 from snnpipe.loggers.mlflow.spool import Spool
-from snnpipe.tool import end_with, open_store
 
 # ---------------------------------------------------------------------- addresses
 

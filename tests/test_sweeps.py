@@ -334,7 +334,7 @@ def test_a_multi_run_that_is_killed_at_any_moment_goes_on_to_the_same_table(proc
 def test_a_launcher_whose_plugin_is_missing_says_what_to_install():
     from hydra.errors import MissingConfigException
 
-    from snnpipe.hydra_errors import explain
+    from snnpipe.config.messages import explain
 
     error = MissingConfigException("In 'hydra/launcher/processes': Could not load 'hydra/launcher/joblib'.", "joblib")
     assert explain(error, []).endswith("pip install 'snnpipe[joblib]'")

@@ -40,8 +40,8 @@ from snnpipe.artifacts.predictions import Predictions
 from snnpipe.base.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError, VerificationError
 from snnpipe.callbacks.base import Callback
 from snnpipe.callbacks.report import Report
+from snnpipe.run.summary import closing_table
 from snnpipe.settings.describe import flatten, run_name
-from snnpipe.summary import closing_table
 from snnpipe.testing import check_callback, check_logger
 
 
@@ -442,7 +442,7 @@ def test_an_unused_end_of_a_run_does_not_hide_its_error(digits, tmp_path):
 def test_synops_are_left_out_where_a_layer_cannot_be_counted(digits, tmp_path):
     import tf_keras as keras
 
-    from snnpipe.summary import closing_table
+    from snnpipe.run.summary import closing_table
 
     class MaxPooled:
         def build(self, spec):

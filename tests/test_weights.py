@@ -8,7 +8,7 @@ from data_modules import Arrays
 
 from snnpipe import FiringRateL2, KerasTraining, Mlp, NengoDLTraining
 from snnpipe.base.errors import ConfigError
-from snnpipe.checked_data import CheckedData
+from snnpipe.data.checked_data import CheckedData
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.testing import Silent
 from snnpipe.training.class_weights import weight_of_each_class

@@ -1,5 +1,5 @@
 """``python -m snnpipe``."""
 
-from snnpipe.cli import main
+from snnpipe.commands.main import main
 
 main()

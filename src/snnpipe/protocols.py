@@ -47,7 +47,7 @@ class DataModule(Protocol):
     Datasets yield batches ``(images, labels)``: float32 of shape ``(b, *image_shape)`` and int64 of shape ``(b,)``, the
     last batch of a split possibly short; sample weights may come third, of shape ``(b,)``. A dataset may be a tf.data
     one, a Keras sequence, or anything else that yields batches as arrays.
-    `snnpipe.checked_data.CheckedData`, through which a run sees a module, takes other numbers, labels of shape
+    `snnpipe.data.checked_data.CheckedData`, through which a run sees a module, takes other numbers, labels of shape
     ``(b, 1)``, one-hot labels and images without a channel axis too, and refuses all else before training.
 
     It may have ``explain(error)``, which returns the `DataError` to raise in place of an error that came up while its

@@ -14,7 +14,7 @@ import numpy as np
 
 from snnpipe import protocols
 from snnpipe.base.errors import UserError
-from snnpipe.checked_data import CheckedData
+from snnpipe.data.checked_data import CheckedData
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.training_state import TrainingState
 from snnpipe.types import (
@@ -69,7 +69,7 @@ class Silent:
 def check_data_module(data: protocols.DataModule) -> None:
     """Check every batch of a data module's streams, their number of images and their order.
 
-    What is wrong is said as a run says it; what a run takes (`snnpipe.checked_data.CheckedData`) passes.
+    What is wrong is said as a run says it; what a run takes (`snnpipe.data.checked_data.CheckedData`) passes.
     """
     checked = CheckedData.of(data)
     try:

@@ -32,12 +32,10 @@ from snnpipe.base.errors import (
 from snnpipe.base.files import leftovers, locked, make_folder, new_folder
 from snnpipe.base.identity import qualified_name
 from snnpipe.base.masking import masked, masked_traceback
-from snnpipe.checked_data import CheckedData
 from snnpipe.checkpoint import Checkpoint, EarlierFit
-from snnpipe.content import Content, content_of, model_digest
+from snnpipe.conversion.fidelity import FEW, difference, require_same_rates
+from snnpipe.data.checked_data import CheckedData
 from snnpipe.diagnosis.values import Diagnosis
-from snnpipe.fidelity import FEW, difference, require_same_rates
-from snnpipe.fingerprint import fit_fingerprint
 from snnpipe.frameworks.compat import require_keras_2, start_afresh
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
@@ -46,7 +44,6 @@ from snnpipe.metrics.memory import peak_memory_mb
 from snnpipe.metrics.outcome import Outcome
 from snnpipe.metrics.series import step_series
 from snnpipe.metrics.verification import TOLERANCE
-from snnpipe.passes import AnnPass, TestPass
 from snnpipe.protocols import (
     Architecture,
     Callback,
@@ -61,11 +58,14 @@ from snnpipe.protocols import (
     require_lists,
     require_parts,
 )
-from snnpipe.run_folder import require_own_folder
-from snnpipe.run_log import FitLog, RunLog, attempt
-from snnpipe.run_result import RunResult, UnsavedWeightsError
+from snnpipe.run.content import Content, content_of, model_digest
+from snnpipe.run.fingerprint import fit_fingerprint
+from snnpipe.run.folder import require_own_folder
+from snnpipe.run.log import FitLog, RunLog, attempt
+from snnpipe.run.passes import AnnPass, TestPass
+from snnpipe.run.result import RunResult, UnsavedWeightsError
+from snnpipe.run.summary import description
 from snnpipe.settings.describe import describe, filter_tags, flatten, run_name, to_yaml
-from snnpipe.summary import description
 from snnpipe.training_state import TrainingStates
 from snnpipe.types import ConversionPlan, DataSpec, RunState, SpikingNetwork
 

@@ -29,7 +29,7 @@ class TrainingState:
     Attributes
     ----------
     fingerprint
-        Of the training (`snnpipe.fingerprint.fit_fingerprint`).
+        Of the training (`snnpipe.run.fingerprint.fit_fingerprint`).
     epoch, batch
         Epochs that are done, and batches of the next.
     history

@@ -647,13 +647,13 @@ class EarlierRun:
     output_dir
         Folder of its files; empty where it was stopped before it had any.
     fingerprint
-        Of its configuration (`snnpipe.fingerprint.run_fingerprint`).
+        Of its configuration (`snnpipe.run.fingerprint.run_fingerprint`).
     finished
         Whether it came to its end.
     metrics
         Without a step, so far.
     content
-        The tags that hold its content's digests (`snnpipe.content.Content.tags`).
+        The tags that hold its content's digests (`snnpipe.run.content.Content.tags`).
     """
 
     run_id: str

@@ -34,7 +34,7 @@ SHARES = {"values": 0.5, "sweepers and launchers": 0.1, "structure": 0.15, "file
 PROGRAM = """
 import atexit, json, sys
 atexit.register(lambda: open({trace!r}, "w").write(json.dumps("tensorflow" in sys.modules)))
-from snnpipe.cli import main
+from snnpipe.commands.main import main
 main()
 """
 
@@ -78,7 +78,7 @@ def command_lines(rng: random.Random, count: int) -> Iterator[bool]:
     """Compose and check command lines in this process, as ``python -m snnpipe`` does."""
     from hydra.core.global_hydra import GlobalHydra
 
-    from snnpipe.cli import main
+    from snnpipe.commands.main import main
 
     for _ in range(count):
         override, key = random_override(rng)

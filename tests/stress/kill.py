@@ -78,7 +78,7 @@ def start(folder, path):
 
 
 def run(folder, path):
-    from snnpipe.cli import main
+    from snnpipe.commands.main import main
 
     os.chdir(folder)
     os.environ["TFDS_DATA_DIR"] = str(folder / "tfds")

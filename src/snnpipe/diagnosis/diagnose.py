@@ -21,8 +21,8 @@ from snnpipe.diagnosis.values import Diagnosis, LayerDiagnosis, Loss, Suggestion
 from snnpipe.diagnosis.wording import measured
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.passes import TestPass
 from snnpipe.protocols import Simulator
+from snnpipe.run.passes import TestPass
 from snnpipe.simulators.neurons import spike_unit
 from snnpipe.types import ImageEncoder, SimulationChunk, SpikingNetwork
 

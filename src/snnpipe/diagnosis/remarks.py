@@ -15,7 +15,7 @@ from snnpipe.diagnosis.suggestions import calmer, livelier
 from snnpipe.diagnosis.values import Diagnosis, Remark
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.outcome import Outcome
-from snnpipe.passes import TestPass
+from snnpipe.run.passes import TestPass
 from snnpipe.types import ConversionPlan, NeuronLayer, SpikingNetwork
 
 if TYPE_CHECKING:

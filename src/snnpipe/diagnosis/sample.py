@@ -16,8 +16,8 @@ from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.frameworks.keras_graph import functional
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.readout import ReadoutState, classes
-from snnpipe.passes import TestPass
 from snnpipe.protocols import OpenSimulator, Simulator
+from snnpipe.run.passes import TestPass
 from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.types import ImageEncoder, SimulationChunk, SimulationSettings, SpikingNetwork, Stimulus
 

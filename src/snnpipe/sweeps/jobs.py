@@ -23,8 +23,8 @@ from snnpipe.sweeps.durations import told
 from snnpipe.types import EarlierRun, SweepJob
 
 if TYPE_CHECKING:
-    from snnpipe.content import Content
-    from snnpipe.run_result import RunResult
+    from snnpipe.run.content import Content
+    from snnpipe.run.result import RunResult
     from snnpipe.trainer import Trainer
 
 _RESULT, _RESULT_FORMAT = "result.json", 1
@@ -39,7 +39,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     Returns its metrics, or None where it failed: a failure is told and recorded, and not raised, so that the other
     jobs go on.
     """
-    from snnpipe.config import build, check, interpolated_keys, resolve
+    from snnpipe.config.check import build, check, interpolated_keys, resolve
     from snnpipe.settings.describe import command_line
     from snnpipe.sweeps.table import job_answers
 
@@ -107,7 +107,7 @@ def _cores_for(launcher: Mapping[str, Any]) -> int:
 
 def tell(error: Exception) -> int:
     """Print an error, with its traceback where it is a fault, and return the exit code that goes with it."""
-    from snnpipe.hydra_errors import report
+    from snnpipe.config.messages import report
 
     mistake = isinstance(error, UserError)
     if not mistake:
@@ -184,7 +184,7 @@ class _Job:
 
     @cached_property
     def _store(self) -> SweepStore | None:
-        from snnpipe.config import build_sweep_store
+        from snnpipe.config.check import build_sweep_store
 
         return build_sweep_store(self._composed) if self._parent is not None else None
 
@@ -200,8 +200,8 @@ class _Job:
 
     def tags(self, config: Mapping[str, Any]) -> dict[str, str]:
         """Return the tags of the run that answers for a configuration."""
-        from snnpipe.config import chosen_experiment
-        from snnpipe.fingerprint import run_fingerprint
+        from snnpipe.config.check import chosen_experiment
+        from snnpipe.run.fingerprint import run_fingerprint
 
         n_steps = config["simulator"]["n_steps"]
         return chosen_experiment() | {
@@ -224,7 +224,7 @@ class _Job:
 
         It is asked what the job's ``content`` is where there is one of its configuration.
         """
-        from snnpipe.fingerprint import run_fingerprint
+        from snnpipe.run.fingerprint import run_fingerprint
 
         if self._store is None:
             return []
@@ -242,7 +242,7 @@ class _Job:
 
     def unfinished(self, config: Mapping[str, Any]) -> EarlierRun | None:
         """Return the run of this job that an earlier multi-run was stopped in, where it resumes."""
-        from snnpipe.resume import earlier_run
+        from snnpipe.config.resume import earlier_run
 
         if config["run_id"] is not None or config["training"].get("resume"):
             key, value = ("run_id", config["run_id"]) if config["run_id"] else ("training.resume", "true")
@@ -255,7 +255,7 @@ class _Job:
 
     def possible(self, config: Mapping[str, Any]) -> Iterator[int]:
         """Yield the shorter durations that the configuration can have; another is recorded as a mistake."""
-        from snnpipe.config import check
+        from snnpipe.config.check import check
 
         for n_steps in self._durations:
             try:
@@ -296,8 +296,8 @@ class _Job:
         trainer: "Trainer",
     ) -> None:
         from snnpipe.metrics.series import step_series
+        from snnpipe.run.summary import description
         from snnpipe.settings.describe import filter_tags, flatten, run_name
-        from snnpipe.summary import description
 
         simulator = config["simulator"]
         dataset = trainer.dataset_name

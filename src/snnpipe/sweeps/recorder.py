@@ -49,7 +49,7 @@ class _Sweep:
     """The multi-run that this process began."""
 
     def __init__(self, config: DictConfig):
-        from snnpipe.config import build_sweep_store, check_sweep
+        from snnpipe.config.check import build_sweep_store, check_sweep
         from snnpipe.settings.describe import command_line
 
         check_sweep(config)

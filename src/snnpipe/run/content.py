@@ -15,7 +15,7 @@ import numpy as np
 from snnpipe.base.checked_files import read_json, write_json
 from snnpipe.base.errors import ArtifactError, DataError, SnnPipeError, one_line
 from snnpipe.base.identity import SIZE, UnknowableError, digest_of, file_digest, qualified_name, without_address
-from snnpipe.checked_data import CheckedData
+from snnpipe.data.checked_data import CheckedData
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.protocols import DataModule
 

@@ -29,7 +29,7 @@ from snnpipe import __version__
 from snnpipe.base import signals
 from snnpipe.base.errors import UserError
 from snnpipe.base.masking import mask, masked_traceback, to_environment
-from snnpipe.override_text import typed
+from snnpipe.config.override_text import typed
 
 if TYPE_CHECKING:
     from snnpipe.protocols import Status
@@ -164,11 +164,11 @@ def _print_help() -> None:
 def _compose_and_run(composed: DictConfig) -> Any:
     global _running  # noqa: PLW0603  of the process
     _running = True
-    from snnpipe.config import build, check, chosen_experiment, interpolated_keys, resolve
-    from snnpipe.fingerprint import run_fingerprint
-    from snnpipe.resume import earlier_run, require_same_content
+    from snnpipe.config.check import build, check, chosen_experiment, interpolated_keys, resolve
+    from snnpipe.config.resume import earlier_run, require_same_content
+    from snnpipe.run.fingerprint import run_fingerprint
+    from snnpipe.run.summary import closing_table
     from snnpipe.settings.describe import command_line
-    from snnpipe.summary import closing_table
     from snnpipe.sweeps.jobs import run_job
 
     if HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -210,6 +210,6 @@ def _compose_and_run(composed: DictConfig) -> Any:
 
 
 def _report(error: Exception) -> None:
-    from snnpipe.hydra_errors import report
+    from snnpipe.config.messages import report
 
     report(error, sys.argv[1:])

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnpipe.base.errors import ConfigError, UserError
-from snnpipe.config import build_sweep_store
-from snnpipe.content import Content, read_content
-from snnpipe.fingerprint import run_fingerprint
-from snnpipe.run_folder import config_of, what_differs
+from snnpipe.config.check import build_sweep_store
+from snnpipe.run.content import Content, read_content
+from snnpipe.run.fingerprint import run_fingerprint
+from snnpipe.run.folder import config_of, what_differs
 from snnpipe.types import EarlierRun
 
 if TYPE_CHECKING:

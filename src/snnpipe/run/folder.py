@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from snnpipe.base.errors import UserError
-from snnpipe.content import Content, read_content
-from snnpipe.fingerprint import of_the_result, run_fingerprint
+from snnpipe.run.content import Content, read_content
+from snnpipe.run.fingerprint import of_the_result, run_fingerprint
 from snnpipe.settings.describe import flatten
 
 _RESULTS = ("tables", "checkpoint", "training")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from snnpipe.base.errors import DataError, UserError, did_you_mean, one_line, place_of
-from snnpipe.checked_batch import Shapes, clean, graph_of_clean, iterator_of, shapes_of, signature
+from snnpipe.data.checked_batch import Shapes, clean, graph_of_clean, iterator_of, shapes_of, signature
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.types import DataSpec, is_whole
 

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError, safe_load
 
 from snnpipe.base.errors import UserError, as_line, closest, did_you_mean, one_line
-from snnpipe.override_text import as_text, compose_with, key_of, refusal, shortest_text, shown_word, typed
+from snnpipe.config.override_text import as_text, compose_with, key_of, refusal, shortest_text, shown_word, typed
 from snnpipe.settings.describe import flatten
 
 _CURE = (

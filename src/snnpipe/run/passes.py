@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import DataError, SimulationError
-from snnpipe.checked_data import CheckedData
-from snnpipe.content import row_digests
+from snnpipe.data.checked_data import CheckedData
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.evaluation import BatchEvaluation, Evaluation
 from snnpipe.metrics.verification import Verification
 from snnpipe.protocols import DataModule, Encoder, OpenSimulator, Simulator
+from snnpipe.run.content import row_digests
 from snnpipe.types import SimulatedBatch, SpikeEvents, SpikingNetwork, Stimulus
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class AnnPass:
     weights
         The ANN's, at the time.
     images
-        A digest of each image with its label (`snnpipe.content.row_digests`).
+        A digest of each image with its label (`snnpipe.run.content.row_digests`).
     """
 
     classes: NDArray[np.int64]

@@ -43,7 +43,7 @@ def fit_fingerprint(
     callbacks
         Descriptions of the callbacks that can change a training.
     content
-        Digests of what the configuration only names (`snnpipe.content.Content.of_the_fit`).
+        Digests of what the configuration only names (`snnpipe.run.content.Content.of_the_fit`).
     """
     content = dict(content or {})
     data = content.pop("data", spec.digest)
@@ -103,7 +103,7 @@ def _source(target: str) -> Iterator[tuple[str, str]]:
     while name and name not in sys.modules:  # of a class within a class
         name, _, attribute = name.rpartition(".")
     if name == "__main__" or name.split(".")[0] in {package.replace("-", "_") for package in _FIT_PACKAGES}:
-        return  # of a script, what is used counts (`snnpipe.content`), and not the rest of it
+        return  # of a script, what is used counts (`snnpipe.run.content`), and not the rest of it
     defined_in = getattr(getattr(sys.modules.get(name), attribute, None), "__module__", name)
     for module in dict.fromkeys([name, defined_in]):
         path = getattr(sys.modules.get(module), "__file__", None)

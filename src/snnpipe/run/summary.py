@@ -12,7 +12,7 @@ from snnpipe.metrics.energy import energy_texts
 from snnpipe.settings.describe import ann_accuracy, percent, points
 
 if TYPE_CHECKING:
-    from snnpipe.run_result import RunResult
+    from snnpipe.run.result import RunResult
 
 WIDTH = 100
 _TEXT_WIDTH = WIDTH - 20

@@ -1,0 +1,1 @@
+"""What people type: the main command, and the small ones beside it."""

@@ -1,0 +1,357 @@
+"""``python -m snnpipe.compare RUN RUN ...``: what differs between runs, in their settings and in what came of them."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.artifacts.predictions import NAME, Predictions
+from snnpipe.artifacts.tables import markdown_table, write_csv, write_text
+from snnpipe.base.errors import ArtifactError, UserError, did_you_mean, one_line
+from snnpipe.base.files import is_held, make_folder
+from snnpipe.base.shorten import shorten
+from snnpipe.commands.shared import ToolParser, open_store
+from snnpipe.loggers.mlflow.search import search_runs
+from snnpipe.loggers.mlflow.store import import_mlflow
+from snnpipe.metrics.paired import two_sided_p_value
+from snnpipe.run.content import UNKNOWN
+from snnpipe.settings.describe import ann_accuracy
+from snnpipe.sweeps.table import columns
+
+_WIDTH = 100
+_ID_LENGTH = 32
+_KEY_LENGTH = 28
+"""Characters of a setting's name that are printed at least, where values leave no room for more."""
+
+_SHORT = 8
+_NAMED = 5
+_SHOWN = 6
+_OUTPUT_DIR = "paths.output_dir"
+_OF_EVERY_RUN = (_OUTPUT_DIR, "logger.csv.folder", "logger.mlflow.spool", "run_name", "sweep.parent")
+_DATASET, _TEST_DATA = "data.name", "test.digest"
+_CONTENT = ("data.digest", _TEST_DATA, "model.digest", "source.digest", "conversion.digest")
+_SOURCES = ("snnpipe.version", "git.commit", *_CONTENT)
+_BEYOND_CHANCE = 0.05
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A result, as the table shows it.
+
+    Attributes
+    ----------
+    title
+        Its heading.
+    metric
+        Its name in MLflow.
+    form
+        Of the value, in units of ``factor``.
+    factor
+        What the metric is multiplied with.
+    unit
+        Written behind.
+    """
+
+    title: str
+    metric: str
+    form: str
+    factor: float = 1.0
+    unit: str = ""
+
+    def value(self, metrics: Mapping[str, float]) -> str:
+        """Return a run's value, a dash where it has none."""
+        if self.metric not in metrics:
+            return "-"
+        return f"{_plain(self.factor * metrics[self.metric]):{self.form}}{self.unit}"
+
+    def difference(self, metrics: Mapping[str, float], first: Mapping[str, float]) -> str:
+        """Return by how much a run's value differs from the first run's."""
+        if self.metric not in metrics or self.metric not in first:
+            return ""
+        found = _plain(self.factor * (metrics[self.metric] - first[self.metric]))
+        return f"{found:+{self.form.lstrip('+')}}"
+
+
+def _plain(value: float) -> float:
+    """Return a value without the noise of its last digits, which would show as -0.00."""
+    return round(value, 6) + 0.0
+
+
+_ANN = _Column("ANN", "ann/test_accuracy", ".2f", 100, " %")
+_SNN = _Column("SNN", "snn/test_accuracy", ".2f", 100, " %")
+_COSTS = (
+    _Column("drop", "snn/accuracy_drop", "+.2f", 100),
+    _Column("agreement", "snn/agreement", ".2f", 100, " %"),
+    _Column("latency", "snn/latency_ms_to_1pt", "g", unit=" ms"),
+    _Column("rate", "snn/mean_rate_hz", ".1f", unit=" Hz"),
+    _Column("SynOps", "snn/synops_per_image", ",.0f"),
+)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run, the letter that the tables call it by, and the classes that it gave each image, where it kept them."""
+
+    letter: str
+    run_id: str
+    name: str
+    status: str
+    metrics: Mapping[str, float]
+    settings: Mapping[str, str]
+    predictions: Predictions | None
+
+
+def main() -> int:
+    """Print and write the comparison; return the exit code."""
+    parser = ToolParser("snnpipe.compare", "Say what differs between runs, in their settings and in what came of them.")
+    parser.add_argument("runs", metavar="RUN", nargs="*", help="a run's id, the beginning of it, or the run's name")
+    parser.add_argument("--filter", help="MLflow's filter of further runs: \"tags.data = 'digits'\"")
+    parser.add_argument("--experiment", help="look in this experiment only; default: in all")
+    parser.add_argument("--output", type=Path, help="folder to write to; default: mlruns/compare/...")
+    asked = parser.parse_args()
+    if len(asked.runs) < 2 and asked.filter is None:
+        raise UserError("name two runs or more, or give --filter (--help says what there is)")
+    uri, client = open_store(asked.tracking_uri)
+    found = _find(_Store(uri, client, asked.experiment), asked.runs, asked.filter)
+    runs = [_read(client, run, _letter(number)) for number, run in enumerate(found)]
+    results, settings = _results(runs), _settings(runs)
+    chance = [line for run in runs[1:] for line in _chance(run, runs[0])]
+    folder = make_folder(asked.output or Path("mlruns/compare") / time.strftime("%Y-%m-%d_%H-%M-%S"), "--output")
+    _write(folder, runs, results, chance, settings)
+    print(_printed(runs, results, chance, settings), f"  files  {folder}", sep="\n")
+    return 0
+
+
+# ---------------------------------------------------------------------- which runs
+
+
+@dataclass(frozen=True)
+class _Store:
+    """An open store, and the experiment that is looked in where it is not all of them."""
+
+    uri: str
+    client: Any
+    experiment: str | None
+
+    def search(self, query: str = "", *, newest_first: bool = False) -> Iterator[Any]:
+        """Yield the runs that a filter finds."""
+        experiments = {e.name: e.experiment_id for e in self.client.search_experiments()}
+        if self.experiment is not None and self.experiment not in experiments:
+            known = did_you_mean(self.experiment, experiments)
+            raise UserError(f"--experiment: {self.uri} has no {self.experiment!r}; {known}")
+        chosen = [i for name, i in experiments.items() if self.experiment in (None, name)]
+        return search_runs(self.client, chosen, query, newest_first=newest_first)
+
+
+def _find(store: _Store, words: Sequence[str], query: str | None) -> list[Any]:
+    """Return the runs that are named, then those that a filter finds, each once."""
+    found = {run.info.run_id: run for run in (_named(store, word) for word in words)}
+    if query is not None:
+        try:
+            found |= {run.info.run_id: run for run in store.search(query) if run.info.run_id not in found}
+        except import_mlflow().exceptions.MlflowException as error:
+            raise UserError(f"--filter: got {query!r}: {one_line(error)[:300]}") from None
+    if len(found) < 2:
+        raise UserError(f"fewer than two different runs were found in {store.uri}")
+    return list(found.values())
+
+
+def _named(store: _Store, word: str) -> Any:
+    """Return the run of an id, of the beginning of one, or of a name.
+
+    Raises
+    ------
+    UserError
+        If there is none, or more than one.
+    """
+    quote = "'" if "'" not in word else '"'
+    queries = [f"attributes.run_name = {quote}{word}{quote}"]
+    if 0 < len(word) <= _ID_LENGTH and set(word) <= set("0123456789abcdef"):
+        queries.insert(0, f"attributes.run_id LIKE '{word}%'")
+    for query in queries:
+        runs = list(store.search(query))
+        if len(runs) > 1:
+            ids = ", ".join(run.info.run_id[:_SHORT] for run in runs[-_NAMED:])
+            raise UserError(f"{word!r} are {len(runs)} runs of {store.uri}: give more of an id, of {ids} for example")
+        if runs:
+            return runs[0]
+    there = list(store.search(newest_first=True))
+    names = [name for run in there for name in (run.info.run_name, run.info.run_id)]
+    close = get_close_matches(word, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    newest = ", ".join(f"{run.info.run_id[:_SHORT]} ({run.info.run_name})" for run in there[:_NAMED])
+    raise UserError(f"no run {word!r} in {store.uri}; {hint}the newest: {newest or 'none'}")
+
+
+def _read(client: Any, run: Any, letter: str) -> _Run:
+    tags = run.data.tags
+    settings = {name: value for name, value in run.data.params.items() if name not in _OF_EVERY_RUN}
+    settings |= {name: tags[name] for name in _SOURCES if name in tags}
+    metrics, info = run.data.metrics, run.info
+    predictions = _predictions(client, info.run_id, metrics)
+    return _Run(letter, info.run_id, info.run_name, _status(run), metrics, settings, predictions)
+
+
+def _status(run: Any) -> str:
+    """Return how a run ended; one whose process was killed is still running for the store, and holds no folder."""
+    folder = Path(run.data.params.get(_OUTPUT_DIR, ""))
+    killed = run.info.status == "RUNNING" and _OUTPUT_DIR in run.data.params and folder.is_dir() and not is_held(folder)
+    return "killed" if killed else str(run.info.status).lower()
+
+
+def _predictions(client: Any, run_id: str, metrics: Mapping[str, float]) -> Predictions | None:
+    """Return the classes that a run gave each image, if it kept them and its metrics come of them."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            found = Predictions.read(Path(client.download_artifacts(run_id, f"tables/{NAME}", folder)))
+    except (import_mlflow().exceptions.MlflowException, OSError, ArtifactError):
+        return None
+    right = np.mean(found.snn_i == found.label_i) if len(found.label_i) else np.nan
+    return found if np.isclose(right, metrics.get("snn/test_accuracy", np.nan)) else None
+
+
+def _letter(number: int) -> str:
+    return ascii_uppercase[number] if number < len(ascii_uppercase) else str(number + 1)
+
+
+# ---------------------------------------------------------------------- what differs
+
+
+def _results(runs: Sequence[_Run]) -> list[list[str]]:
+    """Return the table of results: a row a run, and under each but the first its difference to the first."""
+    first = runs[0]
+    rows = [["", _ANN.title, _SNN.title, "95 %", *(column.title for column in _COSTS)]]
+    for run in runs:
+        values = [column.value(run.metrics) for column in _COSTS]
+        rows.append(
+            [run.letter, _ANN.value(_on_the_same_images(run.metrics)), _SNN.value(run.metrics), _interval(run), *values]
+        )
+        if run is not first:
+            ann = _ANN.difference(_on_the_same_images(run.metrics), _on_the_same_images(first.metrics))
+            snn, *costs = [column.difference(run.metrics, first.metrics) for column in (_SNN, *_COSTS)]
+            if any((ann, snn, *costs)):
+                rows.append([f"{run.letter} - {first.letter}", ann, snn, "", *costs])
+    return rows
+
+
+def _on_the_same_images(metrics: Mapping[str, float]) -> Mapping[str, float]:
+    """Return a run's metrics with the accuracy that the ANN has on the images that were simulated."""
+    if not {"snn/test_accuracy", "snn/accuracy_drop"} <= metrics.keys():
+        return metrics
+    return {**metrics, _ANN.metric: ann_accuracy(metrics)}
+
+
+def _interval(run: _Run) -> str:
+    bounds = [run.metrics.get(f"snn/accuracy_ci_{end}") for end in ("low", "high")]
+    return "-" if None in bounds else " to ".join(f"{100 * bound:.2f}" for bound in bounds if bound is not None)
+
+
+def _chance(run: _Run, first: _Run) -> Iterator[str]:
+    """Yield whether two runs' accuracies differ by more than chance: by image, or else as their intervals tell."""
+    which = f"{run.letter} - {first.letter}"
+    answers = _of_the_same_images(run, first)
+    if answers is None:
+        yield f"{which}: {_intervals(run, first)}"
+        return
+    label_i, ours, theirs = answers
+    images = len(label_i)
+    for network, found_i, first_i in (("SNN", ours.snn_i, theirs.snn_i), ("ANN", ours.ann_i, theirs.ann_i)):
+        right, first_right = found_i[:images] == label_i, first_i[:images] == label_i
+        gained, lost = int(np.sum(right & ~first_right)), int(np.sum(~right & first_right))
+        p = two_sided_p_value(gained, lost)
+        says = "more than chance" if p < _BEYOND_CHANCE else "may be chance"
+        if gained or lost:
+            alone = f"{gained:,} right in {run.letter} alone, {lost:,} in {first.letter} alone"
+            yield f"{which}: {network}, {images:,} images: {alone}: {says} (p = {p:.2g})"
+        else:
+            yield f"{which}: {network}, {images:,} images: the same ones are right"
+
+
+def _of_the_same_images(run: _Run, first: _Run) -> tuple[NDArray[np.int64], Predictions, Predictions] | None:
+    """Return the labels of the images that two runs were both shown, and both runs' classes."""
+    ours, theirs = run.predictions, first.predictions
+    if ours is None or theirs is None or not _of_the_same_data(run, first):
+        return None
+    images = min(len(ours.label_i), len(theirs.label_i))
+    if not np.array_equal(ours.label_i[:images], theirs.label_i[:images]):
+        return None
+    return ours.label_i[:images], ours, theirs
+
+
+def _of_the_same_data(run: _Run, first: _Run) -> bool:
+    """Whether two runs had the same test data: by its content, or where neither has a digest of it by its name."""
+    contents = [one.settings.get(_TEST_DATA) for one in (run, first)]
+    if contents == [None, None]:
+        return run.settings.get(_DATASET) == first.settings.get(_DATASET)
+    return contents[0] == contents[1] != UNKNOWN
+
+
+def _intervals(run: _Run, first: _Run) -> str:
+    names = ("snn/accuracy_ci_low", "snn/accuracy_ci_high")
+    if not all(name in one.metrics for one in (run, first) for name in names):
+        return "one of them has no SNN accuracy"
+    if all(run.metrics[name] == first.metrics[name] for name in names):
+        return "SNN accuracy is the same"
+    (low, high), (first_low, first_high) = ([one.metrics[name] for name in names] for one in (run, first))
+    apart = high < first_low or first_high < low
+    says = "lie apart: more than chance" if apart else "overlap: the difference may be chance"
+    return f"the 95 % intervals of SNN accuracy {says}"
+
+
+def _settings(runs: Sequence[_Run]) -> list[list[str]]:
+    """Return the table of settings that differ: a row a key, a column a run."""
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    rows = [[key, *(run.settings.get(key, "-") for run in runs)] for key in keys]
+    return [["", *(run.letter for run in runs)], *(row for row in rows if len(set(row[1:])) > 1)]
+
+
+# ---------------------------------------------------------------------- how it is told
+
+
+def _printed(
+    runs: Sequence[_Run], results: Sequence[Sequence[str]], chance: Sequence[str], settings: Sequence[Sequence[str]]
+) -> str:
+    rule = "-" * _WIDTH
+    names = columns([[run.letter, run.run_id[:_SHORT], run.status, run.name] for run in runs], str.ljust)
+    differ = ["  the settings are the same"]
+    if len(settings) > 1:
+        rows = [row[1 : _SHOWN + 1] for row in settings]
+        left = _WIDTH - 2 - sum(2 + max(map(len, column)) for column in zip(*rows, strict=True))
+        keys = columns([[key] for key in shorten([row[0] for row in settings], max(_KEY_LENGTH, left))], str.ljust)
+        width = (_WIDTH - len(keys[0])) // len(rows[0]) - 2
+        values = columns([shorten(row, width) for row in rows], str.ljust, _WIDTH - len(keys[0]))
+        differ = [key + row for key, row in zip(keys, values, strict=True)]
+    if len(runs) > _SHOWN:
+        differ.append(f"  Of {len(runs)} runs, these are the settings of the first {_SHOWN}; the files have all.")
+    parts = [names, columns(results, str.rjust), [f"  {line}" for line in chance], differ]
+    return "\n".join([rule, *(line.rstrip() for part in parts for line in (*part, rule))])
+
+
+def _number(value: float | None) -> str:
+    """Return a metric without the noise of its last digits."""
+    return "" if value is None else f"{value:.10g}"
+
+
+def _write(
+    folder: Path,
+    runs: Sequence[_Run],
+    results: Sequence[Sequence[str]],
+    chance: Sequence[str],
+    settings: Sequence[Sequence[str]],
+) -> None:
+    """Write ``compare.csv``, with every setting that differs and every metric, and ``compare.md``, which is printed."""
+    metrics = dict.fromkeys(name for run in runs for name in run.metrics)
+    rows: list[list[Any]] = [["setting", *row] for row in settings[1:]]
+    rows += [["metric", name, *(_number(run.metrics.get(name)) for run in runs)] for name in sorted(metrics)]
+    write_csv(folder / "compare.csv", ["kind", "name", *(run.run_id for run in runs)], rows)
+    names = [["", "id", "status", "name"], *([run.letter, run.run_id, run.status, run.name] for run in runs)]
+    text = ["# Comparison", markdown_table(names), "## Results", markdown_table(results)]
+    text += [*chance, "## Settings that differ", markdown_table(settings)]
+    write_text(folder / "compare.md", "\n\n".join(text) + "\n")

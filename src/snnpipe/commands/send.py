@@ -1,0 +1,67 @@
+"""``python -m snnpipe.send``: send to the tracking store what it did not take while runs were under way."""
+
+import os
+from pathlib import Path
+
+from snnpipe.base.errors import LoggingError, UserError
+from snnpipe.base.masking import HIDDEN, mask
+from snnpipe.commands.shared import OPTION, ToolParser, require_store
+from snnpipe.loggers.mlflow.address import cannot_open, check_address
+from snnpipe.loggers.mlflow.spool import CALLS, Spool
+from snnpipe.loggers.mlflow.store import open_client, opening_errors, store_uri
+from snnpipe.loggers.mlflow.writes import FOLDER, hand_on_all
+
+_MISTAKE = 2
+
+
+def main() -> int:
+    """Send what is left of the runs in some folders; return the exit code."""
+    what = "Send to the MLflow store what it did not take while runs were under way."
+    parser = ToolParser("snnpipe.send", what, default_store="the one that the run was logged to")
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path("mlruns")], metavar="FOLDER")
+    parser.epilog = "FOLDER is a run's output folder, or one above it; default: mlruns"
+    asked = parser.parse_args()
+    if asked.tracking_uri is not None:
+        check_address(asked.tracking_uri, OPTION)
+    if missing := [folder for folder in asked.folders if not folder.is_dir()]:
+        raise UserError(f"{missing[0]} is no folder: give a run's output folder, or one above it")
+    found = sorted({calls.parent for folder in asked.folders for calls in folder.rglob(f"{FOLDER}/*/{CALLS}")})
+    if not found:
+        print(f"nothing is left to be sent in {', '.join(map(str, asked.folders))}")
+    codes = [_send(folder, asked.tracking_uri) for folder in found]
+    return max(codes, default=0)
+
+
+def _send(folder: Path, tracking_uri: str | None) -> int:
+    """Send what is in a spool's folder; return an exit code."""
+    spool = Spool(folder)
+    run, calls = spool.owner["run_id"], len(spool)
+    uri = store_uri(_store(tracking_uri, spool.owner["store"]), key=OPTION)
+    require_store(uri)
+    try:
+        outcome = hand_on_all(spool, open_client(uri))
+    except opening_errors() as error:
+        told = f"{len(spool)} of {calls} calls that log run {run} are still in {folder}"
+        raise LoggingError(f"{cannot_open(uri, OPTION, error, 'the one of the run')}; {told}") from error
+    finally:
+        spool.close()
+    print(f"run {run}: {outcome.taken} of {calls} calls are sent to {mask(uri)}")
+    for why in outcome.refused:
+        print(f"run {run}: refused, and left in {folder}: {why}")
+    return _MISTAKE if outcome.refused else 0
+
+
+def _store(given: str | None, recorded: str) -> str:
+    """Return the address of the store: what is given, else what the run had, which is without its password.
+
+    Raises
+    ------
+    UserError
+        If the password is known from nowhere.
+    """
+    if given is not None or HIDDEN not in recorded:
+        return recorded if given is None else given
+    found = os.environ.get("MLFLOW_TRACKING_URI")
+    if found is None or mask(found) != recorded:
+        raise UserError(f"--tracking-uri: the run's store is {recorded}: give its address with the password")
+    return found
