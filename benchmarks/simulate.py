@@ -54,9 +54,9 @@ def recipe(name, images, scale=None):
     import nengo
 
     from snnpipe import Cnn2d, KerasTraining, NengoDLConverter, TfdsDataModule
-    from snnpipe.checkpoint import Checkpoint
     from snnpipe.frameworks.compat import start_afresh
     from snnpipe.testing import Silent
+    from snnpipe.values.checkpoint import Checkpoint
 
     data = TfdsDataModule(name, batch_size=100, scaling="minus_one_to_one")
     data.setup()

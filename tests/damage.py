@@ -16,11 +16,11 @@ from snnpipe.artifacts.spikes import RecordedSpikes, read_spikes, write_spikes
 from snnpipe.artifacts.tables import read_plan, write_plan
 from snnpipe.base.checked_files import write_json
 from snnpipe.base.errors import UserError
-from snnpipe.checkpoint import Checkpoint
 from snnpipe.loggers.mlflow.spool import Spool
 from snnpipe.sweeps import jobs
-from snnpipe.training_state import TrainingState
 from snnpipe.types import ConversionPlan, PlannedLayer, SpikeEvents
+from snnpipe.values.checkpoint import Checkpoint
+from snnpipe.values.training_state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,11 @@ def _read_calls(folder: Path) -> str:
 
 
 KINDS = {
-    "checkpoint": FileKind(_write_checkpoint, _read_checkpoint, "snnpipe.checkpoint.FORMAT"),
+    "checkpoint": FileKind(_write_checkpoint, _read_checkpoint, "snnpipe.values.checkpoint.FORMAT"),
     "plan": FileKind(_write_plan, _read_plan, "snnpipe.artifacts.tables.PLAN_FORMAT"),
     "spikes": FileKind(_write_spikes, _read_spikes, "snnpipe.artifacts.spikes.FORMAT"),
     "answers of a job": FileKind(_write_answers, _read_answers, "snnpipe.sweeps.jobs._RESULT_FORMAT"),
-    "training state": FileKind(_write_state, _read_state, "snnpipe.training_state._FORMAT"),
+    "training state": FileKind(_write_state, _read_state, "snnpipe.values.training_state._FORMAT"),
     "calls to a store": FileKind(_write_calls, _read_calls, "snnpipe.loggers.mlflow.spool._FORMAT", lines=True),
 }
 

@@ -14,9 +14,9 @@ from snnpipe.artifacts.tables import write_plan
 from snnpipe.base.checked_files import read_arrays, read_json, write_arrays, write_json
 from snnpipe.base.errors import ArtifactError, CheckpointError
 from snnpipe.base.files import file_name
-from snnpipe.checkpoint import Checkpoint
 from snnpipe.conversion.nengo_dl import NengoDLConverter
 from snnpipe.types import PlannedLayer, SpikeEvents
+from snnpipe.values.checkpoint import Checkpoint
 
 N_DAMAGED = 500
 

@@ -18,14 +18,14 @@ from snnpipe.conversion.native import IdentityConverter
 from snnpipe.diagnosis.diagnose import diagnose
 from snnpipe.diagnosis.hybrids import rate_version, with_rates
 from snnpipe.diagnosis.measures import LayerMeter, loss_p_value, settling_step
-from snnpipe.diagnosis.values import Diagnosis, Loss, Suggestion
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.models.lif_cnn import LifCnn
 from snnpipe.run.passes import TestPass as Pass  # pytest would collect it
-from snnpipe.run.result import RunResult
 from snnpipe.run.summary import WIDTH, closing_table, description
 from snnpipe.testing import SPEC
 from snnpipe.types import LayerActivity, NeuronLayer, SpikeEvents, Stimulus
+from snnpipe.values.diagnosis import Diagnosis, Loss, Suggestion
+from snnpipe.values.result import RunResult
 
 # ---------------------------------------------------------------------- by hand (docs/metrics.md)
 

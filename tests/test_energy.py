@@ -8,8 +8,8 @@ import pytest
 
 from snnpipe.artifacts.tables import write_energy
 from snnpipe.metrics.energy import DEVICES, OperationCounts, energy_estimates, energy_metrics, energy_range
-from snnpipe.run.result import RunResult
 from snnpipe.run.summary import closing_table
+from snnpipe.values.result import RunResult
 
 # 10 neurons and 3 steps
 COUNTS = OperationCounts(synops=100, neuron_updates=30, first_layer_macs=(30, 90), ann_macs=50, ann_activations=10)

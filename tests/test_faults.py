@@ -36,7 +36,6 @@ from snnpipe import (
 )
 from snnpipe.base.errors import DataError, LoggingError, SimulationError, StorageError, UserError
 from snnpipe.callbacks.base import Callback
-from snnpipe.checkpoint import Checkpoint
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.loggers.mlflow import writes as mlflow_writes
 from snnpipe.loggers.mlflow.spool import RefusedError, Spool
@@ -44,6 +43,7 @@ from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.simulators.nengo_dl import OpenNengoDL
 from snnpipe.testing import SPEC
 from snnpipe.types import SpikeEvents
+from snnpipe.values.checkpoint import Checkpoint
 
 tf = import_tensorflow()
 

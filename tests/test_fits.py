@@ -6,9 +6,9 @@ import time
 import pytest
 
 from snnpipe import MLflowLogger
-from snnpipe.checkpoint import Checkpoint
 from snnpipe.loggers.mlflow import fits as mlflow_fits
 from snnpipe.testing import SPEC
+from snnpipe.values.checkpoint import Checkpoint
 
 
 @pytest.fixture

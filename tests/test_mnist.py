@@ -7,7 +7,7 @@ import pytest
 from configs import composed
 
 from snnpipe.config.check import build, check
-from snnpipe.run.result import RunResult
+from snnpipe.values.result import RunResult
 
 FOLDER = os.environ.get("TFDS_DATA_DIR", "")
 SHORT = ("logger=csv", "simulator.max_images=300")

@@ -11,7 +11,6 @@ from test_equality import run
 
 from snnpipe import KerasTraining, Mlp, NengoDLConverter, NengoDLSimulator, NengoDLTraining, Pretrained
 from snnpipe.base.errors import ConfigError, ConversionError, ModelError, SimulationError, TrainingError
-from snnpipe.checkpoint import Checkpoint
 from snnpipe.conversion.lif_by_hand import LifByHand
 from snnpipe.conversion.native import IdentityConverter
 from snnpipe.encoders import ConstantEncoder, PoissonEncoder
@@ -22,6 +21,7 @@ from snnpipe.simulators.clock_driven.simulator import ClockDrivenSimulator
 from snnpipe.simulators.event_driven.simulator import EventDrivenSimulator
 from snnpipe.testing import SPEC, Silent, check_architecture, check_converter
 from snnpipe.types import Stimulus
+from snnpipe.values.checkpoint import Checkpoint
 
 nengo_dl = import_nengo_dl()
 FAST = (ClockDrivenSimulator, EventDrivenSimulator)

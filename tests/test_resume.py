@@ -28,8 +28,8 @@ from snnpipe import (
 )
 from snnpipe.base.errors import CheckpointError, UserError
 from snnpipe.callbacks.base import Callback
-from snnpipe.checkpoint import Checkpoint
-from snnpipe.training_state import TrainingState, TrainingStates
+from snnpipe.values.checkpoint import Checkpoint
+from snnpipe.values.training_state import TrainingState, TrainingStates
 
 EPOCHS, BATCHES = 3, 6
 
@@ -290,7 +290,7 @@ def test_a_state_of_another_format_or_training_is_named(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="another training"):
         states.newest("g")
     (path,) = (tmp_path / "training").iterdir()
-    monkeypatch.setattr("snnpipe.training_state._FORMAT", 99)
+    monkeypatch.setattr("snnpipe.values.training_state._FORMAT", 99)
     with pytest.raises(CheckpointError, match="has format 2, and this snnpipe reads format 99"):
         TrainingState.load(path)
 

@@ -11,11 +11,11 @@ from snnpipe import ConstantEncoder, NengoDLConverter, PoissonEncoder
 from snnpipe.diagnosis.search import Trial, ranked
 from snnpipe.diagnosis.situation import Candidate, Situation, changed, override
 from snnpipe.diagnosis.suggestions import calmer, candidates, combinations, livelier
-from snnpipe.diagnosis.values import LayerDiagnosis, Loss
 from snnpipe.diagnosis.wording import measured
 from snnpipe.settings.per_layer import per_layer
 from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.types import NeuronLayer, SimulationSettings
+from snnpipe.values.diagnosis import LayerDiagnosis, Loss
 
 RELU = nengo.SpikingRectifiedLinear()
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnpipe.base.errors import ModelError, one_line
-from snnpipe.checkpoint import check_weight_names
 from snnpipe.frameworks.compat import import_tensorflow, import_tf_keras
 from snnpipe.frameworks.keras_graph import (
     activation_name,
@@ -22,6 +21,7 @@ from snnpipe.frameworks.keras_graph import (
 )
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.types import DataSpec
+from snnpipe.values.checkpoint import check_weight_names
 
 if TYPE_CHECKING:
     import tf_keras

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkabl
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError
-from snnpipe.checkpoint import Checkpoint, EarlierFit
-from snnpipe.training_state import TrainingState
 from snnpipe.types import (
     BatchProgress,
     ConversionPlan,
@@ -31,6 +29,8 @@ from snnpipe.types import (
     Stimulus,
     SweepJob,
 )
+from snnpipe.values.checkpoint import Checkpoint, EarlierFit
+from snnpipe.values.training_state import TrainingState
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -16,7 +16,6 @@ from snnpipe import protocols
 from snnpipe.base.errors import UserError
 from snnpipe.data.checked_data import CheckedData
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.training_state import TrainingState
 from snnpipe.types import (
     BatchProgress,
     ConversionPlan,
@@ -30,6 +29,7 @@ from snnpipe.types import (
     SpikingNetwork,
     Stimulus,
 )
+from snnpipe.values.training_state import TrainingState
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -32,16 +32,13 @@ from snnpipe.base.errors import (
 from snnpipe.base.files import leftovers, locked, make_folder, new_folder
 from snnpipe.base.identity import qualified_name
 from snnpipe.base.masking import masked, masked_traceback
-from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.conversion.fidelity import FEW, difference, require_same_rates
 from snnpipe.data.checked_data import CheckedData
-from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.frameworks.compat import require_keras_2, start_afresh
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
-from snnpipe.metrics.outcome import Outcome
 from snnpipe.metrics.series import step_series
 from snnpipe.metrics.verification import TOLERANCE
 from snnpipe.protocols import (
@@ -63,11 +60,14 @@ from snnpipe.run.fingerprint import fit_fingerprint
 from snnpipe.run.folder import require_own_folder
 from snnpipe.run.log import FitLog, RunLog, attempt
 from snnpipe.run.passes import AnnPass, TestPass
-from snnpipe.run.result import RunResult, UnsavedWeightsError
 from snnpipe.run.summary import description
 from snnpipe.settings.describe import describe, filter_tags, flatten, run_name, to_yaml
-from snnpipe.training_state import TrainingStates
 from snnpipe.types import ConversionPlan, DataSpec, RunState, SpikingNetwork
+from snnpipe.values.checkpoint import Checkpoint, EarlierFit
+from snnpipe.values.diagnosis import Diagnosis
+from snnpipe.values.outcome import Outcome
+from snnpipe.values.result import RunResult, UnsavedWeightsError
+from snnpipe.values.training_state import TrainingStates
 
 if TYPE_CHECKING:
     import tf_keras

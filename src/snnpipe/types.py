@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import nengo
     import tf_keras
 
-    from snnpipe.diagnosis.values import Diagnosis, Remark
     from snnpipe.frameworks.rectifiers import Rectifier
-    from snnpipe.metrics.outcome import Outcome
-    from snnpipe.training_state import TrainingState
+    from snnpipe.values.diagnosis import Diagnosis, Remark
+    from snnpipe.values.outcome import Outcome
+    from snnpipe.values.training_state import TrainingState
 
 _MAX_INT = 2**31 - 1
 MAX_FLOAT, _MIN_FLOAT = 3.4e38, 1.2e-38

@@ -19,7 +19,7 @@ from snnpipe.types import ConversionPlan, RunState
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from snnpipe.diagnosis.values import Diagnosis, Remark
+    from snnpipe.values.diagnosis import Diagnosis, Remark
 
 _FIGURES = {
     "accuracy_over_time.png": "Accuracy after each step, its 95 % interval, and the agreement with the ANN.",

@@ -11,9 +11,9 @@ from typing import Any
 from snnpipe.base import checked_files
 from snnpipe.base.errors import ArtifactError, one_line
 from snnpipe.base.files import replace_file
-from snnpipe.diagnosis.values import Diagnosis
 from snnpipe.metrics.energy import EnergyEstimate
 from snnpipe.types import ConversionPlan, PlannedLayer
+from snnpipe.values.diagnosis import Diagnosis
 
 PLAN_FORMAT = 1
 

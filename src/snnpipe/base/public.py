@@ -33,7 +33,7 @@ PUBLIC = {
     "CsvLogger": "snnpipe.loggers.csv",
     "MLflowLogger": "snnpipe.loggers.mlflow.logger",
     "SweepRecorder": "snnpipe.sweeps.recorder",
-    "Checkpoint": "snnpipe.checkpoint",
+    "Checkpoint": "snnpipe.values.checkpoint",
     "read_plan": "snnpipe.artifacts.tables",
     "read_spikes": "snnpipe.artifacts.spikes",
 }

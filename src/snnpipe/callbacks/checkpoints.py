@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from snnpipe.base import signals
 from snnpipe.callbacks.base import Callback
 from snnpipe.settings.schema import check_fields
-from snnpipe.training_state import TrainingStates
 from snnpipe.types import PositiveFloat, PositiveInt, ResumablePoint, RunState
+from snnpipe.values.training_state import TrainingStates
 
 
 @dataclass

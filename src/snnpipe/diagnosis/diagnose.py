@@ -17,7 +17,6 @@ from snnpipe.diagnosis.sample import Sample, sample_of, settings_of
 from snnpipe.diagnosis.search import Searcher, Trial
 from snnpipe.diagnosis.situation import Candidate, Situation
 from snnpipe.diagnosis.suggestions import calmer, trainings
-from snnpipe.diagnosis.values import Diagnosis, LayerDiagnosis, Loss, Suggestion, Tried
 from snnpipe.diagnosis.wording import measured
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.native import NativeNetwork
@@ -25,6 +24,7 @@ from snnpipe.protocols import Simulator
 from snnpipe.run.passes import TestPass
 from snnpipe.simulators.neurons import spike_unit
 from snnpipe.types import ImageEncoder, SimulationChunk, SpikingNetwork
+from snnpipe.values.diagnosis import Diagnosis, LayerDiagnosis, Loss, Suggestion, Tried
 
 if TYPE_CHECKING:
     import tf_keras

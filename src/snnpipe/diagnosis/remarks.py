@@ -12,11 +12,11 @@ from snnpipe.diagnosis.measures import rate_limit
 from snnpipe.diagnosis.sample import activations_of, settings_of
 from snnpipe.diagnosis.situation import Situation
 from snnpipe.diagnosis.suggestions import calmer, livelier
-from snnpipe.diagnosis.values import Diagnosis, Remark
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.metrics.outcome import Outcome
 from snnpipe.run.passes import TestPass
 from snnpipe.types import ConversionPlan, NeuronLayer, SpikingNetwork
+from snnpipe.values.diagnosis import Diagnosis, Remark
+from snnpipe.values.outcome import Outcome
 
 if TYPE_CHECKING:
     import tf_keras

@@ -17,10 +17,10 @@ from snnpipe.diagnosis.measures import loss_p_value
 from snnpipe.diagnosis.sample import Sample
 from snnpipe.diagnosis.situation import Candidate, Situation, changed
 from snnpipe.diagnosis.suggestions import candidates, combinations
-from snnpipe.diagnosis.values import LayerDiagnosis, Suggestion, Tried
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.simulators.neurons import spike_unit
 from snnpipe.types import SimulationChunk, SpikingNetwork
+from snnpipe.values.diagnosis import LayerDiagnosis, Suggestion, Tried
 
 if TYPE_CHECKING:
     import tf_keras

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnpipe.diagnosis.measures import ACTIVE, rate_limit
-from snnpipe.diagnosis.values import LayerDiagnosis, Loss
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.settings.per_layer import per_layer
 from snnpipe.types import NeuronLayer, SimulationSettings
+from snnpipe.values.diagnosis import LayerDiagnosis, Loss
 
 if TYPE_CHECKING:
     import tf_keras

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from snnpipe.base.errors import DataError, SimulationError
 from snnpipe.metrics.energy import OperationCounts, energy_metrics
 from snnpipe.metrics.intervals import wilson_interval
-from snnpipe.metrics.outcome import Outcome
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
 from snnpipe.types import Readout, SimulationChunk, SpikingNetwork
+from snnpipe.values.outcome import Outcome
 
 
 @dataclass

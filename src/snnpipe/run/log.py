@@ -9,8 +9,8 @@ from typing import Any
 from snnpipe.base import signals
 from snnpipe.base.errors import StorageError, UserError, one_line, reason
 from snnpipe.protocols import Arrays, Callback, Logger, Status
-from snnpipe.training_state import TrainingState
 from snnpipe.types import BatchProgress, FitProgress, ResumablePoint, RunState
+from snnpipe.values.training_state import TrainingState
 
 
 class RunLog:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from snnpipe.artifacts.report import synops_beside_macs
 from snnpipe.artifacts.tables import markdown_table
-from snnpipe.diagnosis.values import Diagnosis, Remark
 from snnpipe.metrics.energy import energy_texts
 from snnpipe.settings.describe import ann_accuracy, percent, points
+from snnpipe.values.diagnosis import Diagnosis, Remark
 
 if TYPE_CHECKING:
-    from snnpipe.run.result import RunResult
+    from snnpipe.values.result import RunResult
 
 WIDTH = 100
 _TEXT_WIDTH = WIDTH - 20

@@ -24,8 +24,8 @@ from snnpipe.types import EarlierRun, SweepJob
 
 if TYPE_CHECKING:
     from snnpipe.run.content import Content
-    from snnpipe.run.result import RunResult
     from snnpipe.trainer import Trainer
+    from snnpipe.values.result import RunResult
 
 _RESULT, _RESULT_FORMAT = "result.json", 1
 _CONTENT_NOT_KNOWN = {"data.digest": "unknown"}

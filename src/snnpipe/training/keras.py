@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from snnpipe.base.errors import TrainingError
-from snnpipe.checkpoint import Checkpoint
 from snnpipe.frameworks.compat import import_tensorflow, import_tf_keras
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.protocols import CallbackSink, DataModule
@@ -19,6 +18,7 @@ from snnpipe.training.loop import (
     steps_per_epoch,
     weights_of,
 )
+from snnpipe.values.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import tf_keras

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError, TrainingError
-from snnpipe.checkpoint import Checkpoint
 from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow, without_build_notes
 from snnpipe.frameworks.keras_graph import functional, neuron_layers, nodes
 from snnpipe.frameworks.native import NativeNetwork
@@ -28,6 +27,7 @@ from snnpipe.training.loop import (
     weights_of,
 )
 from snnpipe.types import Neuron, Scale
+from snnpipe.values.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import tensorflow as tf

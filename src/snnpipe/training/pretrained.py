@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from snnpipe.base.errors import CheckpointError
-from snnpipe.checkpoint import Checkpoint
 from snnpipe.protocols import CallbackSink, DataModule
 from snnpipe.settings.schema import check_fields
 from snnpipe.types import Text
+from snnpipe.values.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import tf_keras
@@ -21,7 +21,7 @@ class Pretrained:
     Parameters
     ----------
     checkpoint
-        Folder that `snnpipe.checkpoint.Checkpoint.save` wrote.
+        Folder that `snnpipe.values.checkpoint.Checkpoint.save` wrote.
     """
 
     reuse: ClassVar[bool] = False

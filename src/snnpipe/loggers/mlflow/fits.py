@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from snnpipe.base.errors import CheckpointError, root_cause
-from snnpipe.checkpoint import Checkpoint, EarlierFit
 from snnpipe.loggers.mlflow.search import search_runs
 from snnpipe.loggers.mlflow.store import may_take_later
 from snnpipe.loggers.mlflow.writes import MLflowWrites
+from snnpipe.values.checkpoint import Checkpoint, EarlierFit
 
 _FINGERPRINT, _SOURCE = "fit.fingerprint", "fit.run_id"
 _STATE, _CLAIM, _BEAT = (f"mlflow.snnpipe.fit.{word}" for word in ("state", "claim", "beat"))

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from snnpipe.base.errors import LoggingError, root_cause
 from snnpipe.base.files import make_folder
 from snnpipe.base.masking import mask
-from snnpipe.checkpoint import EarlierFit
 from snnpipe.loggers.mlflow.active import ActiveRun, active_run
 from snnpipe.loggers.mlflow.address import cannot_open
 from snnpipe.loggers.mlflow.experiment import find_or_create
@@ -44,6 +43,7 @@ from snnpipe.loggers.mlflow.writes import MLflowWrites, send_left, spool_folder
 from snnpipe.protocols import Status
 from snnpipe.settings.schema import check_fields
 from snnpipe.types import DataSpec, EarlierRun, ExperimentName, SweepJob, Text
+from snnpipe.values.checkpoint import EarlierFit
 
 _PARAM_LENGTH, _NAME_LENGTH = 6000, 250
 _FOLDER = "mlruns"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from snnpipe.base.errors import StorageError
-from snnpipe.diagnosis.values import Diagnosis, Remark
+from snnpipe.values.diagnosis import Diagnosis, Remark
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What passes between the parts: plain data, which knows no plugin."""
