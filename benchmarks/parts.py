@@ -12,7 +12,7 @@ from snnpipe import ClockDrivenSimulator, ConstantEncoder, EventDrivenSimulator
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.simulators.event_driven import kernel as event_kernel
 from snnpipe.simulators.event_driven.simulator import _workspace
-from snnpipe.types import Stimulus
+from snnpipe.values.simulation import Stimulus
 
 
 @numba.njit(nogil=True)

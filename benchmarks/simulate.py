@@ -76,7 +76,7 @@ def recipe(name, images, scale=None):
 def ours(name, network, n_steps, batch, precision="float32"):
     """Return a function from images to logits: one of snnpipe's simulators, as the trainer uses it."""
     import snnpipe
-    from snnpipe.types import Stimulus
+    from snnpipe.values.simulation import Stimulus
 
     kinds = {
         "clock_driven": snnpipe.ClockDrivenSimulator,
@@ -168,7 +168,7 @@ def turns(subjects, images, rounds, slow=()):
 def density(network, simulate, images, n_steps):
     """Return spikes per neuron and step."""
     from snnpipe import ConstantEncoder
-    from snnpipe.types import Stimulus
+    from snnpipe.values.simulation import Stimulus
 
     total = 0.0
     for chunk in simulate.run(Stimulus(images, range(len(images)), ConstantEncoder())):

@@ -101,8 +101,8 @@ TARGETS = [
     *(
         "snnpipe.models.mlp.Mpl",
         "snnpipe.models.mlp",
-        "snnpipe.types.Readout",
-        "snnpipe.types.PositiveInt.x",
+        "snnpipe.settings.domains.Readout",
+        "snnpipe.settings.domains.PositiveInt.x",
         "1.2",
         "ä.ö",
     ),

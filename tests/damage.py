@@ -18,8 +18,9 @@ from snnpipe.base.checked_files import write_json
 from snnpipe.base.errors import UserError
 from snnpipe.loggers.mlflow.spool import Spool
 from snnpipe.sweeps import jobs
-from snnpipe.types import ConversionPlan, PlannedLayer, SpikeEvents
 from snnpipe.values.checkpoint import Checkpoint
+from snnpipe.values.network import ConversionPlan, PlannedLayer
+from snnpipe.values.simulation import SpikeEvents
 from snnpipe.values.training_state import TrainingState
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from snnpipe.types import DataSpec
+from snnpipe.values.data import DataSpec
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from pydantic import AfterValidator
 
 from snnpipe.config import check as configuration
 from snnpipe.config.targets import locate
-from snnpipe.types import is_held
+from snnpipe.settings.domains import is_held
 
 _LEAST_FLOAT = 1.2e-38
 

@@ -14,7 +14,8 @@ import tf_keras as keras
 from hypothesis import strategies as st
 
 from snnpipe import ConstantEncoder, NengoDLConverter, PoissonEncoder
-from snnpipe.types import SpikingNetwork, Stimulus
+from snnpipe.values.network import SpikingNetwork
+from snnpipe.values.simulation import Stimulus
 
 MAX_SIZE = 600
 """Values of a tensor, about."""

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from snnpipe.types import DataSpec
+from snnpipe import DataSpec
 
 
 @dataclass

@@ -13,17 +13,9 @@ from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.readout import classes
 from snnpipe.metrics.verification import Verification
 from snnpipe.simulators.chunks import chunks
-from snnpipe.types import (
-    LayerActivity,
-    NeuronLayer,
-    RunState,
-    SimulatedBatch,
-    SimulationChunk,
-    SimulationSettings,
-    SpikeEvents,
-    SpikingNetwork,
-    Stimulus,
-)
+from snnpipe.values.network import NeuronLayer, SpikingNetwork
+from snnpipe.values.run import RunState, SimulatedBatch
+from snnpipe.values.simulation import LayerActivity, SimulationChunk, SimulationSettings, SpikeEvents, Stimulus
 
 DT, N_STEPS, N_IMAGES, N_CLASSES = 0.002, 11, 9, 4
 DURATIONS = (3, 7, 11)

@@ -19,12 +19,12 @@ from snnpipe import (
     NengoDLSimulator,
     Trainer,
 )
-from snnpipe.adapt import adapt, build
 from snnpipe.base.errors import ConfigError, ConversionError, ModelError, SimulationError
 from snnpipe.callbacks.base import Callback
 from snnpipe.conversion.fidelity import FEW, difference, require_same_rates
+from snnpipe.models.adapt import adapt, build
 from snnpipe.testing import SPEC
-from snnpipe.types import Stimulus
+from snnpipe.values.simulation import Stimulus
 
 L = keras.layers
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (FEW, *SHAPE)).astype(np.float32)

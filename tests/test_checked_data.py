@@ -14,10 +14,10 @@ from snnpipe.data.checked_data import CheckedData
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.metrics.evaluation import Evaluation
-from snnpipe.run.passes import AnnPass
+from snnpipe.metrics.passes import AnnPass
 from snnpipe.simulators.clock_driven.simulator import ClockDrivenSimulator
 from snnpipe.testing import Silent, check_data_module
-from snnpipe.types import DataSpec
+from snnpipe.values.data import DataSpec
 
 TAKEN = [
     *list(HABITS)[: list(HABITS).index("labels from 1")],

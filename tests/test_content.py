@@ -27,12 +27,13 @@ from snnpipe import (
 from snnpipe.base.errors import DataError, UserError
 from snnpipe.base.identity import UnknowableError
 from snnpipe.data import prepared_files
+from snnpipe.data.digests import fit_data_digest, row_digests
+from snnpipe.data.digests import test_data_digest as digest_of_test
 from snnpipe.frameworks.compat import start_afresh
+from snnpipe.metrics.passes import AnnPass
+from snnpipe.metrics.passes import TestPass as ImagePass
 from snnpipe.models.function import FunctionArchitecture
-from snnpipe.run.content import content_of, fit_data_digest, model_digest, row_digests
-from snnpipe.run.content import test_data_digest as digest_of_test
-from snnpipe.run.passes import AnnPass
-from snnpipe.run.passes import TestPass as ImagePass
+from snnpipe.run.content import content_of, model_digest
 
 TEST = slice(128, 192)
 EVERYTHING = slice(0, 192)

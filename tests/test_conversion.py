@@ -12,7 +12,7 @@ from snnpipe.conversion.synapses import fan_out, macs
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.testing import SPEC, check_converter
-from snnpipe.types import Stimulus
+from snnpipe.values.simulation import Stimulus
 
 RATE = nengo.RectifiedLinear()
 SPIKING = nengo.SpikingRectifiedLinear()

@@ -15,8 +15,9 @@ from snnpipe.base.checked_files import read_arrays, read_json, write_arrays, wri
 from snnpipe.base.errors import ArtifactError, CheckpointError
 from snnpipe.base.files import file_name
 from snnpipe.conversion.nengo_dl import NengoDLConverter
-from snnpipe.types import PlannedLayer, SpikeEvents
 from snnpipe.values.checkpoint import Checkpoint
+from snnpipe.values.network import PlannedLayer
+from snnpipe.values.simulation import SpikeEvents
 
 N_DAMAGED = 500
 

@@ -19,13 +19,14 @@ from snnpipe.diagnosis.diagnose import diagnose
 from snnpipe.diagnosis.hybrids import rate_version, with_rates
 from snnpipe.diagnosis.measures import LayerMeter, loss_p_value, settling_step
 from snnpipe.frameworks.compat import start_afresh
+from snnpipe.metrics.passes import TestPass as Pass  # pytest would collect it
 from snnpipe.models.lif_cnn import LifCnn
-from snnpipe.run.passes import TestPass as Pass  # pytest would collect it
 from snnpipe.run.summary import WIDTH, closing_table, description
 from snnpipe.testing import SPEC
-from snnpipe.types import LayerActivity, NeuronLayer, SpikeEvents, Stimulus
 from snnpipe.values.diagnosis import Diagnosis, Loss, Suggestion
+from snnpipe.values.network import NeuronLayer
 from snnpipe.values.result import RunResult
+from snnpipe.values.simulation import LayerActivity, SpikeEvents, Stimulus
 
 # ---------------------------------------------------------------------- by hand (docs/metrics.md)
 

@@ -19,7 +19,7 @@ from snnpipe import NengoDLSimulator
 from snnpipe.base.errors import SimulationError
 from snnpipe.simulators.clock_driven.simulator import ClockDrivenSimulator
 from snnpipe.simulators.event_driven.simulator import EventDrivenSimulator
-from snnpipe.types import Stimulus
+from snnpipe.values.simulation import Stimulus
 
 SIMULATORS = (ClockDrivenSimulator, EventDrivenSimulator)
 SETTLE = 2

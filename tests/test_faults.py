@@ -42,8 +42,8 @@ from snnpipe.loggers.mlflow.spool import RefusedError, Spool
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.simulators.nengo_dl import OpenNengoDL
 from snnpipe.testing import SPEC
-from snnpipe.types import SpikeEvents
 from snnpipe.values.checkpoint import Checkpoint
+from snnpipe.values.simulation import SpikeEvents
 
 tf = import_tensorflow()
 

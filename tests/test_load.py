@@ -49,7 +49,7 @@ import nengo
 from snnpipe import *
 from snnpipe.callbacks.report import Report
 from snnpipe.frameworks.compat import import_tensorflow
-from snnpipe.types import DataSpec
+from snnpipe import DataSpec
 
 tf = import_tensorflow()
 

@@ -6,12 +6,14 @@ import pytest
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.paired import one_sided_p_value, two_sided_p_value
+from snnpipe.metrics.passes import AnnPass
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
 from snnpipe.metrics.series import at_milliseconds, step_series
 from snnpipe.metrics.verification import Verification
-from snnpipe.run.passes import AnnPass
 from snnpipe.training.loop import epoch_metrics
-from snnpipe.types import DataSpec, LayerActivity, NeuronLayer, SimulationChunk, SpikeEvents, SpikingNetwork
+from snnpipe.values.data import DataSpec
+from snnpipe.values.network import NeuronLayer, SpikingNetwork
+from snnpipe.values.simulation import LayerActivity, SimulationChunk, SpikeEvents
 
 NO_EVENTS = SpikeEvents.concatenate([])
 

@@ -20,8 +20,8 @@ from snnpipe.models.lif_cnn import LifCnn
 from snnpipe.simulators.clock_driven.simulator import ClockDrivenSimulator
 from snnpipe.simulators.event_driven.simulator import EventDrivenSimulator
 from snnpipe.testing import SPEC, Silent, check_architecture, check_converter
-from snnpipe.types import Stimulus
 from snnpipe.values.checkpoint import Checkpoint
+from snnpipe.values.simulation import Stimulus
 
 nengo_dl = import_nengo_dl()
 FAST = (ClockDrivenSimulator, EventDrivenSimulator)

@@ -8,7 +8,7 @@ from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.simulators.filters import discrete
 from snnpipe.simulators.neurons import equation, spike_unit
-from snnpipe.types import NeuronLayer
+from snnpipe.values.network import NeuronLayer
 
 tf = import_tensorflow()
 N_STEPS = 120

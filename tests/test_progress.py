@@ -6,7 +6,7 @@ import pytest
 from snnpipe.callbacks import progress
 from snnpipe.callbacks.progress import Progress
 from snnpipe.testing import SPEC
-from snnpipe.types import BatchProgress, RunState, SimulatedBatch
+from snnpipe.values.run import BatchProgress, RunState, SimulatedBatch
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from snnpipe.artifacts.sweep_plots import pareto_figure
 from snnpipe.artifacts.sweep_report import sweep_page
 from snnpipe.config.check import check, resolve
 from snnpipe.metrics.front import pareto_front
-from snnpipe.settings.describe import with_overrides
+from snnpipe.settings.command_line import with_overrides
 from snnpipe.sweeps.results import best_settings, report_links, results_table, write_results
 from snnpipe.sweeps.table import differing_keys, short_keys
-from snnpipe.types import SweepJob
+from snnpipe.values.run import SweepJob
 
 
 def show(browser, path, width: int, scheme: str) -> None:

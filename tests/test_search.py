@@ -14,7 +14,7 @@ from multiruns import FAST, client_of, runs_of, wait_for
 
 from snnpipe.metrics.front import pareto_front
 from snnpipe.sweeps.results import best_settings, results_table
-from snnpipe.types import SweepJob
+from snnpipe.values.run import SweepJob
 
 
 def study_of(folder: Path):

@@ -22,7 +22,7 @@ from snnpipe import (
 from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_nengo_dl, start_afresh
 from snnpipe.testing import SPEC, check_encoder, check_simulator
-from snnpipe.types import Stimulus
+from snnpipe.values.simulation import Stimulus
 
 NEURONS = {
     "SpikingRectifiedLinear": nengo.SpikingRectifiedLinear(),

@@ -14,8 +14,9 @@ from snnpipe.diagnosis.suggestions import calmer, candidates, combinations, live
 from snnpipe.diagnosis.wording import measured
 from snnpipe.settings.per_layer import per_layer
 from snnpipe.simulators.auto import AutoSimulator
-from snnpipe.types import NeuronLayer, SimulationSettings
 from snnpipe.values.diagnosis import LayerDiagnosis, Loss
+from snnpipe.values.network import NeuronLayer
+from snnpipe.values.simulation import SimulationSettings
 
 RELU = nengo.SpikingRectifiedLinear()
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from snnpipe.sweeps.repeats import drop_repeats
 from snnpipe.sweeps.table import job_answers, sweep_table
-from snnpipe.types import SweepJob
+from snnpipe.values.run import SweepJob
 
 METRICS = {
     "ann/test_accuracy": 0.98,

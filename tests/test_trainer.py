@@ -41,7 +41,8 @@ from snnpipe.base.errors import ConfigError, ConversionError, LoggingError, Mode
 from snnpipe.callbacks.base import Callback
 from snnpipe.callbacks.report import Report
 from snnpipe.run.summary import closing_table
-from snnpipe.settings.describe import flatten, run_name
+from snnpipe.settings.describe import flatten
+from snnpipe.settings.naming import run_name
 from snnpipe.testing import check_callback, check_logger
 
 

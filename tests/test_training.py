@@ -22,8 +22,8 @@ from snnpipe.frameworks.compat import start_afresh
 from snnpipe.frameworks.keras_graph import neuron_layers
 from snnpipe.testing import Silent, check_regularizer, check_training_path
 from snnpipe.training.loop import FitSettings
-from snnpipe.types import FitProgress, RunState
 from snnpipe.values.checkpoint import Checkpoint
+from snnpipe.values.run import FitProgress, RunState
 
 SMALL = Cnn2d(filters=[4, 6], dense=16)
 PATHS = {"keras": KerasTraining, "nengo_dl": NengoDLTraining}

@@ -12,7 +12,7 @@ from snnpipe.data.checked_data import CheckedData
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.testing import Silent
 from snnpipe.training.class_weights import weight_of_each_class
-from snnpipe.types import DataSpec
+from snnpipe.values.data import DataSpec
 
 PATHS = {"keras": KerasTraining, "nengo_dl": NengoDLTraining}
 SPEC = DataSpec(image_shape=(8, 8, 1), n_classes=4, class_names=("cat", "dog", "0", "2"))

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.settings.domains import PositiveFloat, Seconds
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import PositiveFloat, Seconds
 
 
 @dataclass(frozen=True)

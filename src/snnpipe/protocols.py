@@ -12,24 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkabl
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError
-from snnpipe.types import (
+from snnpipe.settings.domains import Precision, Readout
+from snnpipe.values.checkpoint import Checkpoint, EarlierFit
+from snnpipe.values.data import DataSpec
+from snnpipe.values.network import ConversionPlan, SpikingNetwork
+from snnpipe.values.run import (
     BatchProgress,
-    ConversionPlan,
-    DataSpec,
     EarlierRun,
     FitProgress,
-    ImageEncoder,
-    Precision,
-    Readout,
     ResumablePoint,
     RunState,
     SimulatedBatch,
-    SimulationChunk,
-    SpikingNetwork,
-    Stimulus,
     SweepJob,
 )
-from snnpipe.values.checkpoint import Checkpoint, EarlierFit
+from snnpipe.values.simulation import ImageEncoder, SimulationChunk, Stimulus
 from snnpipe.values.training_state import TrainingState
 
 if TYPE_CHECKING:
@@ -158,7 +154,7 @@ class OpenSimulator(Protocol):
 class Simulator(Protocol):
     """Runs a spiking network: a dataclass, so that it can be had with other settings.
 
-    The attributes are those of `snnpipe.types.SimulationSettings`.
+    The attributes are those of `snnpipe.values.simulation.SimulationSettings`.
     """
 
     n_steps: int

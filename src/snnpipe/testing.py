@@ -16,19 +16,10 @@ from snnpipe import protocols
 from snnpipe.base.errors import UserError
 from snnpipe.data.checked_data import CheckedData
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.types import (
-    BatchProgress,
-    ConversionPlan,
-    DataSpec,
-    FitProgress,
-    ResumablePoint,
-    RunState,
-    SimulatedBatch,
-    SimulationSettings,
-    SpikeEvents,
-    SpikingNetwork,
-    Stimulus,
-)
+from snnpipe.values.data import DataSpec
+from snnpipe.values.network import ConversionPlan, SpikingNetwork
+from snnpipe.values.run import BatchProgress, FitProgress, ResumablePoint, RunState, SimulatedBatch
+from snnpipe.values.simulation import SimulationSettings, SpikeEvents, Stimulus
 from snnpipe.values.training_state import TrainingState
 
 if TYPE_CHECKING:

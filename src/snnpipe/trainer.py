@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe import __version__
-from snnpipe.adapt import adapt, build
 from snnpipe.artifacts.environment import describe_environment, git_commit
 from snnpipe.artifacts.predictions import Predictions
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
@@ -39,8 +38,10 @@ from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.memory import peak_memory_mb
+from snnpipe.metrics.passes import AnnPass, TestPass
 from snnpipe.metrics.series import step_series
 from snnpipe.metrics.verification import TOLERANCE
+from snnpipe.models.adapt import adapt, build
 from snnpipe.protocols import (
     Architecture,
     Callback,
@@ -59,14 +60,16 @@ from snnpipe.run.content import Content, content_of, model_digest
 from snnpipe.run.fingerprint import fit_fingerprint
 from snnpipe.run.folder import require_own_folder
 from snnpipe.run.log import FitLog, RunLog, attempt
-from snnpipe.run.passes import AnnPass, TestPass
 from snnpipe.run.summary import description
-from snnpipe.settings.describe import describe, filter_tags, flatten, run_name, to_yaml
-from snnpipe.types import ConversionPlan, DataSpec, RunState, SpikingNetwork
+from snnpipe.settings.describe import describe, flatten, to_yaml
+from snnpipe.settings.naming import filter_tags, run_name
 from snnpipe.values.checkpoint import Checkpoint, EarlierFit
+from snnpipe.values.data import DataSpec
 from snnpipe.values.diagnosis import Diagnosis
+from snnpipe.values.network import ConversionPlan, SpikingNetwork
 from snnpipe.values.outcome import Outcome
 from snnpipe.values.result import RunResult, UnsavedWeightsError
+from snnpipe.values.run import RunState
 from snnpipe.values.training_state import TrainingStates
 
 if TYPE_CHECKING:

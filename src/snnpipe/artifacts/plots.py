@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snnpipe.base.files import replace_file
 from snnpipe.metrics.intervals import wilson_interval
-from snnpipe.types import SpikeEvents
+from snnpipe.values.simulation import SpikeEvents
 
 # Okabe and Ito's colours, https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"

@@ -13,8 +13,10 @@ from snnpipe import __version__
 from snnpipe.artifacts.tables import plan_table
 from snnpipe.base.files import file_name
 from snnpipe.metrics.energy import energy_texts
-from snnpipe.settings.describe import percent, with_overrides
-from snnpipe.types import ConversionPlan, RunState
+from snnpipe.metrics.formats import percent
+from snnpipe.settings.command_line import with_overrides
+from snnpipe.values.network import ConversionPlan
+from snnpipe.values.run import RunState
 
 if TYPE_CHECKING:
     from markupsafe import Markup

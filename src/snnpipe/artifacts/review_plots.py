@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from snnpipe.artifacts.plots import BLUE, GREY, ORANGE, literal, save
-from snnpipe.settings.describe import percent
+from snnpipe.metrics.formats import percent
 
 _COLUMNS = 3
 _BINS = 40

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from snnpipe.base.checked_files import read_arrays, write_arrays
 from snnpipe.base.errors import ArtifactError
-from snnpipe.types import NeuronLayer, PlannedLayer, SpikeEvents
+from snnpipe.values.network import NeuronLayer, PlannedLayer
+from snnpipe.values.simulation import SpikeEvents
 
 FORMAT = 1
 _WHAT = "spike file"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from snnpipe.artifacts.report import encoded, render
-from snnpipe.settings.describe import percent, points
+from snnpipe.metrics.formats import percent, points
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from snnpipe.base import checked_files
 from snnpipe.base.errors import ArtifactError, one_line
 from snnpipe.base.files import replace_file
 from snnpipe.metrics.energy import EnergyEstimate
-from snnpipe.types import ConversionPlan, PlannedLayer
 from snnpipe.values.diagnosis import Diagnosis
+from snnpipe.values.network import ConversionPlan, PlannedLayer
 
 PLAN_FORMAT = 1
 

@@ -10,7 +10,7 @@ training that goes on begins with ``on_fit_start`` and ``load_state_dict``.
 from collections.abc import Mapping
 from typing import Any
 
-from snnpipe.types import BatchProgress, FitProgress, ResumablePoint, RunState, SimulatedBatch
+from snnpipe.values.run import BatchProgress, FitProgress, ResumablePoint, RunState, SimulatedBatch
 
 
 class Callback:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from snnpipe.base import signals
 from snnpipe.callbacks.base import Callback
+from snnpipe.settings.domains import PositiveFloat, PositiveInt
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import PositiveFloat, PositiveInt, ResumablePoint, RunState
+from snnpipe.values.run import ResumablePoint, RunState
 from snnpipe.values.training_state import TrainingStates
 
 

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from snnpipe.base.errors import TrainingError, did_you_mean
 from snnpipe.callbacks.base import Callback
+from snnpipe.settings.domains import NonNegativeFloat, PositiveInt, Text
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import FitProgress, NonNegativeFloat, PositiveInt, RunState, Text
+from snnpipe.values.run import FitProgress, RunState
 
 
 @dataclass

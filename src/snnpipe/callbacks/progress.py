@@ -6,7 +6,7 @@ import time
 from tqdm import tqdm
 
 from snnpipe.callbacks.base import Callback
-from snnpipe.types import BatchProgress, FitProgress, RunState, SimulatedBatch
+from snnpipe.values.run import BatchProgress, FitProgress, RunState, SimulatedBatch
 
 _EVERY_S = 60.0
 """Seconds between two lines within a stage, where nobody looks at a terminal."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from snnpipe.callbacks.base import Callback
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
-from snnpipe.types import FitProgress, RunState
+from snnpipe.values.run import FitProgress, RunState
 
 
 @dataclass

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from snnpipe.base.files import file_name
 from snnpipe.callbacks.base import Callback
+from snnpipe.settings.domains import NonNegativeInt, PositiveInt, Text
 from snnpipe.settings.per_layer import matching
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import NonNegativeInt, PositiveInt, RunState, SimulatedBatch, SpikeEvents, Text
+from snnpipe.values.run import RunState, SimulatedBatch
+from snnpipe.values.simulation import SpikeEvents
 
 
 @dataclass

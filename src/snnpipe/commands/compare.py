@@ -20,9 +20,9 @@ from snnpipe.base.shorten import shorten
 from snnpipe.commands.shared import ToolParser, open_store
 from snnpipe.loggers.mlflow.search import search_runs
 from snnpipe.loggers.mlflow.store import import_mlflow
+from snnpipe.metrics.formats import ann_accuracy
 from snnpipe.metrics.paired import two_sided_p_value
 from snnpipe.run.content import UNKNOWN
-from snnpipe.settings.describe import ann_accuracy
 from snnpipe.sweeps.table import columns
 
 _WIDTH = 100

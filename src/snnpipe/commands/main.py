@@ -168,7 +168,7 @@ def _compose_and_run(composed: DictConfig) -> Any:
     from snnpipe.config.resume import earlier_run, require_same_content
     from snnpipe.run.fingerprint import run_fingerprint
     from snnpipe.run.summary import closing_table
-    from snnpipe.settings.describe import command_line
+    from snnpipe.settings.command_line import command_line
     from snnpipe.sweeps.jobs import run_job
 
     if HydraConfig.get().mode is RunMode.MULTIRUN:

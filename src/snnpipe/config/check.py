@@ -19,8 +19,8 @@ from snnpipe.base.errors import ConfigError, did_you_mean, one_line
 from snnpipe.base.files import new_folder
 from snnpipe.config.targets import TRUSTED, build_node, foreign_parts, locate, node_problems, value_problems
 from snnpipe.settings.describe import flatten
+from snnpipe.settings.domains import ExperimentName, Neuron, NonNegativeInt, PositiveFloat, PositiveInt, Seed, Text
 from snnpipe.settings.schema import is_node, shown, value_problem
-from snnpipe.types import ExperimentName, Neuron, NonNegativeInt, PositiveFloat, PositiveInt, Seed, Text
 
 if TYPE_CHECKING:
     from snnpipe.protocols import SweepStore

@@ -10,7 +10,7 @@ from snnpipe.config.check import build_sweep_store
 from snnpipe.run.content import Content, read_content
 from snnpipe.run.fingerprint import run_fingerprint
 from snnpipe.run.folder import config_of, what_differs
-from snnpipe.types import EarlierRun
+from snnpipe.values.run import EarlierRun
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -25,8 +25,8 @@ from snnpipe.protocols import (
     Simulator,
     TrainingPath,
 )
+from snnpipe.settings.domains import MAX_FLOAT, is_held, is_short
 from snnpipe.settings.schema import call_problems, is_node, shown, value_problem, without_nodes
-from snnpipe.types import MAX_FLOAT, is_held, is_short
 
 TRUSTED = ("snnpipe", "nengo", "nengo_dl", "tf_keras")
 """Packages whose classes any configuration may name, one that was taken from a run's artifacts too."""

@@ -14,7 +14,8 @@ from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.frameworks.keras_graph import functional, nodes
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.protocols import Simulator
-from snnpipe.types import Rates, SpikingNetwork
+from snnpipe.values.network import SpikingNetwork
+from snnpipe.values.simulation import Rates
 
 if TYPE_CHECKING:
     import tf_keras

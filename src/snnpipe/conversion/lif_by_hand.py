@@ -10,17 +10,10 @@ from snnpipe.conversion.native import spiking_network
 from snnpipe.frameworks.compat import import_nengo_dl
 from snnpipe.frameworks.keras_graph import activation_name, functional, nodes
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.settings.domains import NonNegativeSeconds, PositiveFloat, Scale, Seconds
 from snnpipe.settings.per_layer import per_layer
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import (
-    ConversionPlan,
-    NonNegativeSeconds,
-    PlannedLayer,
-    PositiveFloat,
-    Scale,
-    Seconds,
-    SpikingNetwork,
-)
+from snnpipe.values.network import ConversionPlan, PlannedLayer, SpikingNetwork
 
 if TYPE_CHECKING:
     import tf_keras

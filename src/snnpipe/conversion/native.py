@@ -9,7 +9,7 @@ from snnpipe.conversion.nengo_objects import built, initial_states, time_constan
 from snnpipe.conversion.synapses import Costs, costs
 from snnpipe.frameworks.keras_graph import nodes
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.types import ConversionPlan, NeuronLayer, PlannedLayer, SpikingNetwork
+from snnpipe.values.network import ConversionPlan, NeuronLayer, PlannedLayer, SpikingNetwork
 
 if TYPE_CHECKING:
     import nengo

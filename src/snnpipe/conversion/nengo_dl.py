@@ -7,28 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnpipe.adapt import flattened
 from snnpipe.base.errors import ConfigError, ConversionError, one_line
 from snnpipe.conversion.nengo_dl_layers import make_converter
 from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
 from snnpipe.conversion.rewrite import Rewritten, prepare, rewrite
 from snnpipe.conversion.synapses import Costs, costs
 from snnpipe.frameworks.compat import import_nengo_dl, without_build_notes
+from snnpipe.frameworks.copies import flattened
 from snnpipe.frameworks.keras_graph import is_op, nodes, rectifier
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.frameworks.rectifiers import Rectifier
 from snnpipe.neurons.choice import neurons_for
+from snnpipe.settings.domains import LayerSynapses, Neuron, Scale
 from snnpipe.settings.per_layer import per_layer
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import (
-    ConversionPlan,
-    LayerSynapses,
-    Neuron,
-    NeuronLayer,
-    PlannedLayer,
-    Scale,
-    SpikingNetwork,
-)
+from snnpipe.values.network import ConversionPlan, NeuronLayer, PlannedLayer, SpikingNetwork
 
 if TYPE_CHECKING:
     import nengo

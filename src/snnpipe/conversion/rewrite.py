@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.adapt import copied
 from snnpipe.conversion.affine import Affine, affine_of, passes_on
 from snnpipe.conversion.refusals import refusal
 from snnpipe.frameworks.compat import import_tf_keras
+from snnpipe.frameworks.copies import copied
 from snnpipe.frameworks.keras_graph import (
     RECTIFIERS,
     activation_name,

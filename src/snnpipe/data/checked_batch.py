@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import DataError
-from snnpipe.types import DataSpec
+from snnpipe.values.data import DataSpec
 
 Shapes = tuple[tuple[int, ...], ...]
 """Of a batch's images, labels and, where there are some, sample weights, each without the batch."""

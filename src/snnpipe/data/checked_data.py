@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from snnpipe.base.errors import DataError, UserError, did_you_mean, one_line, place_of
 from snnpipe.data.checked_batch import Shapes, clean, graph_of_clean, iterator_of, shapes_of, signature
 from snnpipe.frameworks.compat import import_tensorflow
-from snnpipe.types import DataSpec, is_whole
+from snnpipe.settings.domains import is_whole
+from snnpipe.values.data import DataSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -147,7 +148,7 @@ class CheckedData:
         found = {name: getattr(given, name) for name in known if hasattr(given, name)}
         if not {"image_shape", "n_classes"} <= found.keys():
             raise DataError(
-                f"data: {self._name}.spec is a {type(given).__name__}: give a snnpipe.types.DataSpec(image_shape=..., "
+                f"data: {self._name}.spec is a {type(given).__name__}: give a snnpipe.DataSpec(image_shape=..., "
                 "n_classes=...), as an attribute that setup() sets or a property"
             )
         return DataSpec(**found)

@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from snnpipe.base.errors import DataError, did_you_mean, one_line
 from snnpipe.data.prepared_files import prepared_files_digests
+from snnpipe.settings.domains import NonNegativeInt, PositiveInt, Share, Text
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import DataSpec, NonNegativeInt, PositiveInt, Share, Text
+from snnpipe.values.data import DataSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf

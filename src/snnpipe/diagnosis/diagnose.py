@@ -20,11 +20,12 @@ from snnpipe.diagnosis.suggestions import calmer, trainings
 from snnpipe.diagnosis.wording import measured
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.passes import TestPass
 from snnpipe.protocols import Simulator
-from snnpipe.run.passes import TestPass
 from snnpipe.simulators.neurons import spike_unit
-from snnpipe.types import ImageEncoder, SimulationChunk, SpikingNetwork
 from snnpipe.values.diagnosis import Diagnosis, LayerDiagnosis, Loss, Suggestion, Tried
+from snnpipe.values.network import SpikingNetwork
+from snnpipe.values.simulation import ImageEncoder, SimulationChunk
 
 if TYPE_CHECKING:
     import tf_keras

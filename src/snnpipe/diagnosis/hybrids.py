@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from snnpipe.frameworks.compat import import_nengo_dl
-from snnpipe.types import SpikingNetwork
+from snnpipe.values.network import SpikingNetwork
 
 if TYPE_CHECKING:
     import nengo

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from snnpipe.metrics.paired import one_sided_p_value
 from snnpipe.simulators.filters import discrete
 from snnpipe.simulators.neurons import spike_unit
-from snnpipe.types import LayerActivity, NeuronLayer
 from snnpipe.values.diagnosis import LayerDiagnosis
+from snnpipe.values.network import NeuronLayer
+from snnpipe.values.simulation import LayerActivity
 
 ACTIVE = 0.1
 """Of the root mean square of a layer's activations in an image: from there on the ANN activates a neuron."""

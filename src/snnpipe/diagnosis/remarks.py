@@ -13,9 +13,9 @@ from snnpipe.diagnosis.sample import activations_of, settings_of
 from snnpipe.diagnosis.situation import Situation
 from snnpipe.diagnosis.suggestions import calmer, livelier
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.run.passes import TestPass
-from snnpipe.types import ConversionPlan, NeuronLayer, SpikingNetwork
+from snnpipe.metrics.passes import TestPass
 from snnpipe.values.diagnosis import Diagnosis, Remark
+from snnpipe.values.network import ConversionPlan, NeuronLayer, SpikingNetwork
 from snnpipe.values.outcome import Outcome
 
 if TYPE_CHECKING:

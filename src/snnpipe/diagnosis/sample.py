@@ -15,11 +15,12 @@ from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.frameworks.keras_graph import functional
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.passes import TestPass
 from snnpipe.metrics.readout import ReadoutState, classes
 from snnpipe.protocols import OpenSimulator, Simulator
-from snnpipe.run.passes import TestPass
 from snnpipe.simulators.auto import AutoSimulator
-from snnpipe.types import ImageEncoder, SimulationChunk, SimulationSettings, SpikingNetwork, Stimulus
+from snnpipe.values.network import SpikingNetwork
+from snnpipe.values.simulation import ImageEncoder, SimulationChunk, SimulationSettings, Stimulus
 
 if TYPE_CHECKING:
     import tf_keras

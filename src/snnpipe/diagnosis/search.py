@@ -19,8 +19,9 @@ from snnpipe.diagnosis.situation import Candidate, Situation, changed
 from snnpipe.diagnosis.suggestions import candidates, combinations
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.simulators.neurons import spike_unit
-from snnpipe.types import SimulationChunk, SpikingNetwork
 from snnpipe.values.diagnosis import LayerDiagnosis, Suggestion, Tried
+from snnpipe.values.network import SpikingNetwork
+from snnpipe.values.simulation import SimulationChunk
 
 if TYPE_CHECKING:
     import tf_keras

@@ -15,8 +15,9 @@ import numpy as np
 from snnpipe.diagnosis.measures import ACTIVE, rate_limit
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.settings.per_layer import per_layer
-from snnpipe.types import NeuronLayer, SimulationSettings
 from snnpipe.values.diagnosis import LayerDiagnosis, Loss
+from snnpipe.values.network import NeuronLayer
+from snnpipe.values.simulation import SimulationSettings
 
 if TYPE_CHECKING:
     import tf_keras

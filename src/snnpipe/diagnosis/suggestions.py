@@ -17,8 +17,8 @@ from snnpipe.diagnosis.situation import (
     strongest_level,
     tau_of,
 )
-from snnpipe.types import NeuronLayer
 from snnpipe.values.diagnosis import LayerDiagnosis
+from snnpipe.values.network import NeuronLayer
 
 ENOUGH = 4
 """Spikes of an active neuron within its filter's memory; with fewer, counting them is what makes the error."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from snnpipe.diagnosis.measures import rate_limit
 from snnpipe.diagnosis.situation import Situation, tau_of
-from snnpipe.settings.describe import percent
-from snnpipe.types import NeuronLayer
+from snnpipe.metrics.formats import percent
 from snnpipe.values.diagnosis import LayerDiagnosis
+from snnpipe.values.network import NeuronLayer
 
 _WORTH_SAYING = 0.05
 """Share of neurons."""

@@ -15,8 +15,9 @@ from snnpipe.artifacts.tables import write_json
 from snnpipe.base.errors import StorageError, one_line
 from snnpipe.base.files import make_folder, replace_file
 from snnpipe.protocols import Status
+from snnpipe.settings.domains import Text
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import DataSpec, Text
+from snnpipe.values.data import DataSpec
 
 _HEADER = "metric,step,value\n"
 

@@ -15,8 +15,10 @@ from snnpipe.base.errors import DataError, SimulationError
 from snnpipe.metrics.energy import OperationCounts, energy_metrics
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
-from snnpipe.types import Readout, SimulationChunk, SpikingNetwork
+from snnpipe.settings.domains import Readout
+from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.outcome import Outcome
+from snnpipe.values.simulation import SimulationChunk
 
 
 @dataclass
@@ -96,7 +98,7 @@ class Evaluation:
     dt
         Seconds per step.
     readout, readout_steps
-        As in `snnpipe.types.SimulationSettings`.
+        As in `snnpipe.values.simulation.SimulationSettings`.
     n_classes
         Number of labels.
     constant_input

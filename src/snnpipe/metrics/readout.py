@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.types import Readout, SimulationChunk
+from snnpipe.settings.domains import Readout
+from snnpipe.values.simulation import SimulationChunk
 
 
 @dataclass

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from snnpipe.types import SimulationChunk, SpikeEvents
+from snnpipe.values.simulation import SimulationChunk, SpikeEvents
 
 TOLERANCE = {"float32": 1e-2, "float64": 1e-6}
 """Share of spikes that may be moved to another step: ten times what rounding did at most (docs/simulators.md)."""

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snnpipe.base.errors import ModelError
+from snnpipe.settings.domains import Initializer, NonNegativeFloat, PositiveInt, Share, Sizes
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import DataSpec, Initializer, NonNegativeFloat, PositiveInt, Share, Sizes
+from snnpipe.values.data import DataSpec
 
 if TYPE_CHECKING:
     import tf_keras

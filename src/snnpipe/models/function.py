@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from snnpipe.types import DataSpec
+from snnpipe.values.data import DataSpec
 
 if TYPE_CHECKING:
     import tf_keras

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from snnpipe.base.errors import ModelError
+from snnpipe.settings.domains import Initializer, Sizes
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import DataSpec, Initializer, Sizes
+from snnpipe.values.data import DataSpec
 
 if TYPE_CHECKING:
     import tf_keras

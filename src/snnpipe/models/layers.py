@@ -4,7 +4,7 @@ from typing import Any
 
 from snnpipe.base.errors import ModelError, one_line
 from snnpipe.frameworks.compat import import_tf_keras
-from snnpipe.types import Initializer
+from snnpipe.settings.domains import Initializer
 
 
 def keras() -> Any:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from snnpipe.settings.domains import Initializer, Sizes
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import DataSpec, Initializer, Sizes
+from snnpipe.values.data import DataSpec
 
 if TYPE_CHECKING:
     import tf_keras

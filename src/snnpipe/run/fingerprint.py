@@ -10,7 +10,7 @@ from typing import Any
 from snnpipe.base.identity import without_address
 from snnpipe.base.masking import masked
 from snnpipe.frameworks.compat import installed_version
-from snnpipe.types import DataSpec
+from snnpipe.values.data import DataSpec
 
 _FORMAT = 1
 _FIT_PARTS = ("data", "model", "training")

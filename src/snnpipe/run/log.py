@@ -9,7 +9,7 @@ from typing import Any
 from snnpipe.base import signals
 from snnpipe.base.errors import StorageError, UserError, one_line, reason
 from snnpipe.protocols import Arrays, Callback, Logger, Status
-from snnpipe.types import BatchProgress, FitProgress, ResumablePoint, RunState
+from snnpipe.values.run import BatchProgress, FitProgress, ResumablePoint, RunState
 from snnpipe.values.training_state import TrainingState
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from snnpipe.artifacts.report import synops_beside_macs
 from snnpipe.artifacts.tables import markdown_table
 from snnpipe.metrics.energy import energy_texts
-from snnpipe.settings.describe import ann_accuracy, percent, points
+from snnpipe.metrics.formats import ann_accuracy, percent, points
 from snnpipe.values.diagnosis import Diagnosis, Remark
 
 if TYPE_CHECKING:

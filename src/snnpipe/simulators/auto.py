@@ -11,10 +11,12 @@ import numpy as np
 from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.protocols import OpenSimulator
-from snnpipe.simulators.base import BuiltInSimulator
+from snnpipe.settings.domains import PositiveInt
+from snnpipe.simulators.base import FastSimulator
 from snnpipe.simulators.clock_driven.simulator import TILE_NEURONS, ClockDrivenSimulator
 from snnpipe.simulators.event_driven.simulator import EventDrivenSimulator, OpenEventDriven
-from snnpipe.types import PositiveInt, SimulationChunk, SimulationSettings, SpikingNetwork, Stimulus
+from snnpipe.values.network import SpikingNetwork
+from snnpipe.values.simulation import SimulationChunk, SimulationSettings, Stimulus
 
 _SAMPLE_IMAGES = 8
 _SAMPLE_STEPS = 50  # of an input that changes
@@ -29,7 +31,7 @@ _CLOCK_STEP = 180_000.0  # TensorFlow's own cost of a step, shared by the images
 
 
 @dataclass(frozen=True)
-class AutoSimulator(BuiltInSimulator):
+class AutoSimulator(FastSimulator):
     """Take the event-driven simulator where spikes are few, the clock-driven one where they are many.
 
     The first images are simulated by events; their spikes and the network's size give an estimate of what

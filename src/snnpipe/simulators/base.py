@@ -1,32 +1,24 @@
-"""What every built-in simulator has besides its settings."""
+"""What the fast simulators have besides their settings."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import SimulationError
-from snnpipe.settings.schema import check_fields
 from snnpipe.simulators.filters import Filter, discrete
-from snnpipe.types import Rates, SimulationChunk, SimulationSettings, SpikingNetwork
-
-if TYPE_CHECKING:
-    from snnpipe.simulators.nengo_dl import NengoDLSimulator
+from snnpipe.simulators.nengo_dl import NengoDLSimulator
+from snnpipe.values.network import SpikingNetwork
+from snnpipe.values.simulation import Rates, SimulationChunk, SimulationSettings
 
 
 @dataclass(frozen=True)
-class BuiltInSimulator(SimulationSettings):
-    """Settings that are checked, and the reference that they can be held against."""
+class FastSimulator(SimulationSettings):
+    """A simulator of ours: NengoDL is the reference that it can be held against."""
 
-    def __post_init__(self) -> None:
-        check_fields(self, "simulator")
-
-    def reference(self) -> "NengoDLSimulator":
+    def reference(self) -> NengoDLSimulator:
         """Return NengoDL's simulator with the same settings."""
-        from snnpipe.simulators.nengo_dl import NengoDLSimulator
-
         return NengoDLSimulator(**{f.name: getattr(self, f.name) for f in fields(SimulationSettings)})
 
     def rates(self, network: SpikingNetwork, images: NDArray[np.float32]) -> Rates:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snnpipe.types import SimulationSettings, Stimulus
+from snnpipe.values.simulation import SimulationSettings, Stimulus
 
 _INPUT_BYTES = 64 * 2**20
 

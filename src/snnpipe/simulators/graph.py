@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.adapt import copied as copied_layer
 from snnpipe.frameworks.compat import import_tensorflow
+from snnpipe.frameworks.copies import copied as copied_layer
 from snnpipe.frameworks.keras_graph import RECTIFIERS, activation_name, acts_in_training, is_neuron_layer, nodes
-from snnpipe.types import NeuronLayer, Precision, Rates, SpikingNetwork
+from snnpipe.settings.domains import Precision
+from snnpipe.values.network import NeuronLayer, SpikingNetwork
+from snnpipe.values.simulation import Rates
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -15,27 +15,22 @@ from numpy.typing import NDArray
 from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow, without_build_notes
 from snnpipe.neurons.choice import neurons_for
-from snnpipe.simulators.base import BuiltInSimulator
 from snnpipe.simulators.chunks import chunks
-from snnpipe.types import (
-    LayerActivity,
-    NeuronLayer,
-    Rates,
-    SimulationChunk,
-    SimulationSettings,
-    SpikeEvents,
-    SpikingNetwork,
-    Stimulus,
-)
+from snnpipe.values.network import NeuronLayer, SpikingNetwork
+from snnpipe.values.simulation import LayerActivity, Rates, SimulationChunk, SimulationSettings, SpikeEvents, Stimulus
 
 
 @dataclass(frozen=True)
-class NengoDLSimulator(BuiltInSimulator):
+class NengoDLSimulator(SimulationSettings):
     """Run the network as NengoDL does: slow, and what every other simulator is held against."""
 
     def open(self, network: SpikingNetwork, constant_input: bool = True) -> "OpenNengoDL":
         """Build the network's simulator."""
         return OpenNengoDL(network, self)
+
+    def reference(self) -> "NengoDLSimulator":
+        """Return this simulator: it is the reference."""
+        return self
 
     def rates(self, network: SpikingNetwork, images: NDArray[np.float32]) -> Rates:
         """Return what a converted network gives with rates in place of spikes, in NengoDL itself."""

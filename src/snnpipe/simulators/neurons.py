@@ -15,7 +15,7 @@ import numpy as np
 
 from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tensorflow
-from snnpipe.types import NeuronLayer
+from snnpipe.values.network import NeuronLayer
 
 Step = Callable[[Any, tuple[Any, ...], Any], tuple[Any, tuple[Any, ...]]]
 """From drive, state and what makes random seeds (one pair per image) to output and new state."""

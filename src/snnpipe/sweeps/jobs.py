@@ -20,7 +20,7 @@ from snnpipe.base.masking import mask, masked, masked_traceback
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
 from snnpipe.sweeps.durations import told
-from snnpipe.types import EarlierRun, SweepJob
+from snnpipe.values.run import EarlierRun, SweepJob
 
 if TYPE_CHECKING:
     from snnpipe.run.content import Content
@@ -40,7 +40,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     jobs go on.
     """
     from snnpipe.config.check import build, check, interpolated_keys, resolve
-    from snnpipe.settings.describe import command_line
+    from snnpipe.settings.command_line import command_line
     from snnpipe.sweeps.table import job_answers
 
     hydra = HydraConfig.get()
@@ -297,7 +297,8 @@ class _Job:
     ) -> None:
         from snnpipe.metrics.series import step_series
         from snnpipe.run.summary import description
-        from snnpipe.settings.describe import filter_tags, flatten, run_name
+        from snnpipe.settings.describe import flatten
+        from snnpipe.settings.naming import filter_tags, run_name
 
         simulator = config["simulator"]
         dataset = trainer.dataset_name

@@ -26,7 +26,7 @@ from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep
 from snnpipe.sweeps.repeats import drop_repeats
 from snnpipe.sweeps.results import write_results
 from snnpipe.sweeps.table import sweep_table
-from snnpipe.types import SweepJob
+from snnpipe.values.run import SweepJob
 
 _HOW_MUCH = {"n_trials", "n_jobs", "max_batch_size", "storage"}
 """Settings of a sweeper that say how far and how fast it goes, and not what through."""
@@ -50,7 +50,7 @@ class _Sweep:
 
     def __init__(self, config: DictConfig):
         from snnpipe.config.check import build_sweep_store, check_sweep
-        from snnpipe.settings.describe import command_line
+        from snnpipe.settings.command_line import command_line
 
         check_sweep(config)
         self._folder = Path(config.hydra.sweep.dir)

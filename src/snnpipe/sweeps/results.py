@@ -11,10 +11,11 @@ from snnpipe.artifacts.sweep_report import sweep_page
 from snnpipe.artifacts.tables import write_csv, write_text
 from snnpipe.metrics.front import OBJECTIVES, front_of
 from snnpipe.protocols import SweepStore
-from snnpipe.settings.describe import command_line, to_yaml
+from snnpipe.settings.command_line import command_line
+from snnpipe.settings.describe import to_yaml
 from snnpipe.sweeps.jobs import single
 from snnpipe.sweeps.table import AS_CONFIGURED, differing_keys, job_labels, job_numbers, short_keys
-from snnpipe.types import SweepJob
+from snnpipe.values.run import SweepJob
 
 _METRICS = (
     "ann/test_accuracy",

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from snnpipe.base.shorten import shorten
+from snnpipe.metrics.formats import ann_accuracy, percent, points
 from snnpipe.metrics.intervals import mean_interval
-from snnpipe.settings.describe import ann_accuracy, percent, points
-from snnpipe.types import SweepJob
+from snnpipe.values.run import SweepJob
 
 AS_CONFIGURED = "as configured"
 _WIDTH = 100

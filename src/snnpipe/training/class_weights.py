@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snnpipe.base.errors import ConfigError, did_you_mean
-from snnpipe.types import DataSpec, PositiveFloat
+from snnpipe.settings.domains import PositiveFloat
+from snnpipe.values.data import DataSpec
 
 _KEY = "training.class_weights"
 

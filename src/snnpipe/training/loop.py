@@ -17,11 +17,13 @@ from snnpipe.base.errors import ConfigError, TrainingError, one_line
 from snnpipe.frameworks.compat import import_tensorflow, import_tf_keras
 from snnpipe.frameworks.keras_graph import neuron_layers
 from snnpipe.protocols import CallbackSink, DataModule, Regularizer
+from snnpipe.settings.domains import NonNegativeInt, PositiveFloat
 from snnpipe.settings.schema import check_fields
 from snnpipe.training import snapshot
 from snnpipe.training.class_weights import ClassWeights, weight_of_each_class
-from snnpipe.types import BatchProgress, DataSpec, FitProgress, NonNegativeInt, PositiveFloat
 from snnpipe.values.checkpoint import require_finite
+from snnpipe.values.data import DataSpec
+from snnpipe.values.run import BatchProgress, FitProgress
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -13,6 +13,7 @@ from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow, withou
 from snnpipe.frameworks.keras_graph import functional, neuron_layers, nodes
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.protocols import CallbackSink, DataModule
+from snnpipe.settings.domains import Neuron, Scale
 from snnpipe.settings.per_layer import per_layer
 from snnpipe.training.class_weights import weight_of_each_class
 from snnpipe.training.loop import (
@@ -26,7 +27,6 @@ from snnpipe.training.loop import (
     steps_per_epoch,
     weights_of,
 )
-from snnpipe.types import Neuron, Scale
 from snnpipe.values.checkpoint import Checkpoint
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from snnpipe.base.errors import CheckpointError
 from snnpipe.protocols import CallbackSink, DataModule
+from snnpipe.settings.domains import Text
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import Text
 from snnpipe.values.checkpoint import Checkpoint
 
 if TYPE_CHECKING:

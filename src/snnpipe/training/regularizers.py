@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from snnpipe.settings.domains import NonNegativeFloat, Scale, Text
 from snnpipe.settings.per_layer import matching, per_layer
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import NonNegativeFloat, Scale, Text
 
 if TYPE_CHECKING:
     import tensorflow as tf

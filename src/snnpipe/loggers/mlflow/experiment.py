@@ -5,8 +5,8 @@ from typing import Any
 
 from snnpipe.base.errors import ConfigError, LoggingError
 from snnpipe.loggers.mlflow.active import ActiveRun
+from snnpipe.settings.domains import ExperimentName
 from snnpipe.settings.schema import value_problem
-from snnpipe.types import ExperimentName
 
 DEFAULT = "snnpipe"
 _NAME, _ID = "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"

@@ -41,9 +41,11 @@ from snnpipe.loggers.mlflow.sweeps import PARENT_TAG, SWEEP_TAG, MLflowSweeps, s
 from snnpipe.loggers.mlflow.view import FIRST_CHART, run_address, show_results
 from snnpipe.loggers.mlflow.writes import MLflowWrites, send_left, spool_folder
 from snnpipe.protocols import Status
+from snnpipe.settings.domains import ExperimentName, Text
 from snnpipe.settings.schema import check_fields
-from snnpipe.types import DataSpec, EarlierRun, ExperimentName, SweepJob, Text
 from snnpipe.values.checkpoint import EarlierFit
+from snnpipe.values.data import DataSpec
+from snnpipe.values.run import EarlierRun, SweepJob
 
 _PARAM_LENGTH, _NAME_LENGTH = 6000, 250
 _FOLDER = "mlruns"

@@ -8,7 +8,7 @@ from snnpipe.base.errors import LoggingError
 from snnpipe.base.masking import mask
 from snnpipe.loggers.mlflow.search import search_runs
 from snnpipe.loggers.mlflow.sweeps import OUTPUT_DIR, PARENT_TAG, RUN_TAG
-from snnpipe.types import EarlierRun
+from snnpipe.values.run import EarlierRun
 
 
 class MLflowRuns:

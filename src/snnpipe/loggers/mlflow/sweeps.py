@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from snnpipe.loggers.mlflow.search import search_runs
-from snnpipe.types import SweepJob
+from snnpipe.values.run import SweepJob
 
 PARENT_TAG, SWEEP_TAG, RUN_TAG = "mlflow.parentRunId", "sweep.fingerprint", "run.fingerprint"
 _OVERRIDES_TAG = "sweep.overrides"

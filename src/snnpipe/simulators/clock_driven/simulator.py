@@ -16,27 +16,21 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tensorflow
-from snnpipe.simulators.base import BuiltInSimulator, filtered, output_filter, require_layers
+from snnpipe.settings.domains import PositiveInt
+from snnpipe.simulators.base import FastSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.filters import Filter, discrete
 from snnpipe.simulators.graph import HOMOGENEOUS, Graph, LayerOp, NeuronOp, build_graph
 from snnpipe.simulators.neurons import Equation, equation, spike_unit
-from snnpipe.types import (
-    LayerActivity,
-    NeuronLayer,
-    PositiveInt,
-    SimulationChunk,
-    SpikeEvents,
-    SpikingNetwork,
-    Stimulus,
-)
+from snnpipe.values.network import NeuronLayer, SpikingNetwork
+from snnpipe.values.simulation import LayerActivity, SimulationChunk, SpikeEvents, Stimulus
 
 TILE_NEURONS = 600_000
 """Neurons that are simulated together on a CPU: what a step touches of them fits its second-level cache."""
 
 
 @dataclass(frozen=True)
-class ClockDrivenSimulator(BuiltInSimulator):
+class ClockDrivenSimulator(FastSimulator):
     """Run every neuron at every step in TensorFlow. Other parameters as for `SimulationSettings`.
 
     Parameters

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snnpipe.base.errors import SimulationError
+from snnpipe.settings.domains import Precision
 from snnpipe.simulators.event_driven.kernel import CLIPPED, INPUT, INTEGRATE, LIF, LIF_RATE, OUTPUT, Program, aligned
 from snnpipe.simulators.event_driven.maps import Convolution, chained, matrix, unknown
 from snnpipe.simulators.event_driven.rows import (
@@ -27,7 +28,7 @@ from snnpipe.simulators.event_driven.rows import (
 )
 from snnpipe.simulators.filters import discrete
 from snnpipe.simulators.graph import WEIGHTED, Graph, LayerOp
-from snnpipe.types import NeuronLayer, Precision
+from snnpipe.values.network import NeuronLayer
 
 _MOST_SYNAPSES = 50_000_000
 """That a connection may hold as a sparse matrix: 600 MB."""

@@ -15,20 +15,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from snnpipe.base.cores import cores
-from snnpipe.simulators.base import BuiltInSimulator, filtered, output_filter, require_layers
+from snnpipe.settings.domains import PositiveInt
+from snnpipe.simulators.base import FastSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.event_driven.kernel import INPUT, OUTPUT, Program, Workspace, aligned, is_compiled, run_images
 from snnpipe.simulators.event_driven.program import Compiled, compile_program
 from snnpipe.simulators.graph import build_graph
 from snnpipe.simulators.neurons import equation, spike_unit
-from snnpipe.types import (
-    LayerActivity,
-    PositiveInt,
-    SimulationChunk,
-    SpikeEvents,
-    SpikingNetwork,
-    Stimulus,
-)
+from snnpipe.values.network import SpikingNetwork
+from snnpipe.values.simulation import LayerActivity, SimulationChunk, SpikeEvents, Stimulus
 
 _BLOCK_STEPS = 64
 _EVENT_BYTES = 64 * 2**20
@@ -36,7 +31,7 @@ _EVENT_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class EventDrivenSimulator(BuiltInSimulator):
+class EventDrivenSimulator(FastSimulator):
     """Run the network by its spikes. Other parameters as for `SimulationSettings`.
 
     Parameters

@@ -1,7 +1,6 @@
 """A model as people bring it, made one that a run can use: one graph of layers, the data's images in, logits out."""
 
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,18 +9,17 @@ import numpy as np
 
 from snnpipe.base.errors import ModelError, one_line
 from snnpipe.frameworks.compat import import_tensorflow, import_tf_keras
+from snnpipe.frameworks.copies import Copier
 from snnpipe.frameworks.keras_graph import (
     activation_name,
-    acts_in_training,
-    arguments,
     as_function,
     functional,
     is_function,
     nodes,
 )
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.types import DataSpec
 from snnpipe.values.checkpoint import check_weight_names
+from snnpipe.values.data import DataSpec
 
 if TYPE_CHECKING:
     import tf_keras
@@ -90,7 +88,7 @@ def adapt(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> Adapted:
             )
     notes += [f"{name} was called with training=True: it acts in training only" for name in always]
     if notes:
-        graph = model = _Copier(softmax).copy(graph, wanted, front)
+        graph = model = Copier(softmax).copy(graph, wanted, front.layers if front else lambda x: x)
     _check_output(graph, spec)
     check_weight_names(model)
     _check_logits(graph, spec)
@@ -116,23 +114,6 @@ def build(architecture: Any, spec: DataSpec) -> Any:
     raise ModelError(
         f"architecture: got {architecture!r}: give an object with build(spec), a function of the spec, or a Keras model"
     )
-
-
-def flattened(model: "tf_keras.Model") -> "tf_keras.Model":
-    """Return a functional model without models inside it: itself, or a copy with the same weights.
-
-    Raises
-    ------
-    ModelError
-        If a model inside it is applied more than once, or a layer of it cannot be copied.
-    """
-    graph = functional(model)
-    if not any(isinstance(node.layer, import_tf_keras().Model) for node in nodes(graph)):
-        return graph
-    return _Copier(None).copy(graph, tuple(graph.inputs[0].shape[1:]), None)
-
-
-# ---------------------------------------------------------------------- what does not fit
 
 
 def _check_native(model: NativeNetwork, spec: DataSpec) -> None:
@@ -248,100 +229,3 @@ def _front(given: tuple[int | None, ...], wanted: tuple[int, ...], spec: DataSpe
         f"model: it takes an input of shape {given}, and the images of {spec.name} have the shape {wanted}: build it "
         f"with Input({wanted}), which is spec.image_shape"
     )
-
-
-# ---------------------------------------------------------------------- copies
-
-
-def copied(layer: Any, **changes: Any) -> Any:
-    """Return a new layer with another's configuration, some of it changed; its weights come later.
-
-    An activation is handed on as the function that it is, which a configuration may not be able to hold.
-
-    Raises
-    ------
-    ModelError
-        If the layer's class does not say how to make it again.
-    """
-    activation = getattr(layer, "activation", None)
-    keeps = activation is not None and not hasattr(layer, "recurrent_activation")
-    linear = import_tf_keras().activations.linear
-    try:
-        if keeps:
-            layer.activation = linear
-        try:
-            config = layer.get_config()
-        finally:
-            if keeps:
-                layer.activation = activation
-        new = type(layer).from_config(config | changes)
-    except Exception as error:
-        raise ModelError(
-            f"model: layer {layer.name!r} ({type(layer).__name__}) cannot be copied ({one_line(error)[:200]}): give "
-            "its class a get_config with the arguments of its constructor"
-        ) from error
-    if keeps and "activation" not in changes:
-        new.activation = activation
-    return new
-
-
-class _Copier:
-    """Copies a model layer by layer, models inside it as their layers."""
-
-    def __init__(self, softmax: str | None):
-        self._softmax = softmax
-        self._copies: dict[int, Any] = {}
-        self._taken: Counter[str] = Counter()
-
-    def copy(self, graph: "tf_keras.Model", shape: tuple[int, ...], front: _Front | None) -> "tf_keras.Model":
-        keras = import_tf_keras()
-        image = keras.Input(shape, name=graph.inputs[0].node.layer.name)
-        self._taken[image.node.layer.name] += 1
-        logits = self._inline(graph, image if front is None else front.layers(image), "", None)
-        return keras.Model(image, logits, name=graph.name)
-
-    def _inline(self, model: "tf_keras.Model", x: Any, prefix: str, training: bool | None) -> Any:
-        """Return what a model gives for a tensor; ``training`` is how it was called itself."""
-        tensors = {id(model.inputs[0]): x}
-        for node in nodes(model):
-            if type(node.layer).__name__ == "InputLayer":
-                continue
-            args, kwargs = arguments(node, lambda tensor: tensors[id(tensor)])
-            how = kwargs.pop("training", training)
-            if isinstance(node.layer, import_tf_keras().Model):
-                self._take_once(node.layer)
-                inner = functional(node.layer)
-                tensors[id(node.outputs)] = self._inline(inner, args[0], node.layer.name, how)
-                continue
-            if how is False and acts_in_training(node.layer):
-                kwargs["training"] = False
-            if self._left_out(node.layer):
-                tensors[id(node.outputs)] = args[0]
-                continue
-            layer = self._copy_of(node.layer, prefix)
-            tensors[id(node.outputs)] = layer(*args, **kwargs)
-            layer.set_weights(node.layer.get_weights())
-        return tensors[id(model.outputs[0])]
-
-    def _take_once(self, model: Any) -> None:
-        if id(model) in self._copies:
-            raise ModelError(
-                f"model: the model {model.name!r} inside it is applied more than once, and its layers would share "
-                "their weights: build one for each application"
-            )
-        self._copies[id(model)] = model
-
-    def _left_out(self, layer: Any) -> bool:
-        return layer.name == self._softmax and not layer.weights
-
-    def _copy_of(self, layer: Any, prefix: str) -> Any:
-        if id(layer) not in self._copies:
-            changes = {"activation": "linear"} if layer.name == self._softmax else {}
-            self._copies[id(layer)] = copied(layer, name=self._name(layer.name, prefix), **changes)
-        return self._copies[id(layer)]
-
-    def _name(self, wanted: str, prefix: str) -> str:
-        """Return a layer's own name, or with its model's where another layer has that."""
-        name = wanted if not self._taken[wanted] or not prefix else f"{prefix}_{wanted}"
-        self._taken[name] += 1
-        return name if self._taken[name] == 1 else f"{name}_{self._taken[name] - 1}"

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import DataError, SimulationError
 from snnpipe.data.checked_data import CheckedData
+from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.evaluation import BatchEvaluation, Evaluation
 from snnpipe.metrics.verification import Verification
 from snnpipe.protocols import DataModule, Encoder, OpenSimulator, Simulator
-from snnpipe.run.content import row_digests
-from snnpipe.types import SimulatedBatch, SpikeEvents, SpikingNetwork, Stimulus
+from snnpipe.values.network import SpikingNetwork
+from snnpipe.values.run import SimulatedBatch
+from snnpipe.values.simulation import SpikeEvents, Stimulus
 
 if TYPE_CHECKING:
     import tf_keras
@@ -42,7 +44,7 @@ class AnnPass:
     weights
         The ANN's, at the time.
     images
-        A digest of each image with its label (`snnpipe.run.content.row_digests`).
+        A digest of each image with its label (`snnpipe.data.digests.row_digests`).
     """
 
     classes: NDArray[np.int64]

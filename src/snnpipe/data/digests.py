@@ -1,0 +1,121 @@
+"""Digests of what a data module's batches hold."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Any, Literal
+
+import numpy as np
+
+from snnpipe.base.errors import DataError, SnnPipeError, one_line
+from snnpipe.base.identity import SIZE, UnknowableError, digest_of
+from snnpipe.protocols import DataModule
+
+_SEEN_TWICE = 2048
+"""Images of a split that are looked at a second time, to see whether they are the same."""
+_STREAM_CURE = (
+    "let the dataset's order and changes follow from the seed and the epoch alone, or give spec.digest, a digest of "
+    "the data that you answer for"
+)
+
+
+def fit_data_digest(data: DataModule) -> str:
+    """Return a digest of what a training reads: of the training batches of epoch 0 and of the validation batches.
+
+    A data module that knows better gives ``digests()``, with the keys ``fit`` and ``test``, or ``spec.digest``, one
+    for all: it is taken as it is.
+
+    Raises
+    ------
+    UnknowableError
+        If the training batches are not the same when they are asked for again, or fail.
+    """
+    if given := _given(data, "fit"):
+        return given
+    n_train = getattr(data.spec, "n_train", None)
+    train = _stream_digest(lambda: data.train_dataset(0), "train_dataset(0)", n_train)
+    return digest_of([train, _stream_digest(data.validation_dataset, "validation_dataset()")])
+
+
+def test_data_digest(data: DataModule) -> str:
+    """Return a digest of the test images and their labels, however they are batched.
+
+    Raises
+    ------
+    DataError
+        If they are not the same when they are asked for again: no two networks could be compared on them.
+    UnknowableError
+        If they fail.
+    """
+    if given := _given(data, "test"):
+        return given
+    try:
+        return _stream_digest(data.test_dataset, "test_dataset()")
+    except _NotTheSameError as error:
+        raise DataError(f"data: {error}") from None
+
+
+def _given(data: DataModule, which: Literal["fit", "test"]) -> str:
+    """Return the digest that a data module answers for; empty where it gives none."""
+    digests = getattr(data, "digests", None)
+    return str(digests()[which]) if callable(digests) else str(getattr(data.spec, "digest", "") or "")
+
+
+class _NotTheSameError(UnknowableError):
+    """A stream that gives something else when it is asked for again."""
+
+
+def _stream_digest(stream: Callable[[], Any], name: str, most: int | None = None) -> str:
+    """Return the digest of a split's images in their order, no more than ``most``; look at the first ones twice."""
+    found, first, n = blake2b(digest_size=SIZE), [], 0
+    try:
+        for batch in _batches(stream()):
+            rows = row_digests(batch)
+            found.update(b"".join(rows))
+            first += rows[: max(0, _SEEN_TWICE - n)]
+            n += len(rows)
+            if most and n > most:
+                raise UnknowableError(f"{name} gives more than the {most} images that spec.n_train says")
+        again: list[bytes] = []
+        for batch in _batches(stream()) if first else ():
+            again += row_digests(batch)
+            if len(again) >= len(first):
+                break
+    except (SnnPipeError, UnknowableError):
+        raise
+    except Exception as error:
+        raise UnknowableError(f"{name} cannot be read ({one_line(error)[:200]}): {_STREAM_CURE}") from error
+    if again[: len(first)] != first:
+        raise _NotTheSameError(f"{name} gives other batches when it is asked for again: {_STREAM_CURE}")
+    return f"{found.hexdigest()}{n}"
+
+
+def _batches(dataset: Any) -> Iterable[Any]:
+    if dataset is None:
+        return ()
+    found: Iterable[Any] = dataset.as_numpy_iterator() if hasattr(dataset, "as_numpy_iterator") else dataset
+    return found
+
+
+def row_digests(batch: Any) -> list[bytes]:
+    """Return a digest of each image of a batch, with its label and whatever else the batch has for it."""
+    leaves = [np.asarray(leaf) for leaf in _leaves(batch)]
+    n = len(leaves[0])
+    kinds = " ".join(f"{leaf.dtype.str}{leaf.shape[1:]}" for leaf in leaves).encode()
+    columns = [_bytes_of_rows(leaf, n) for leaf in leaves]
+    return [blake2b(kinds + b"".join(row), digest_size=SIZE).digest() for row in zip(*columns, strict=True)]
+
+
+def _leaves(batch: Any) -> Iterator[Any]:
+    if isinstance(batch, Mapping):
+        batch = tuple(batch[key] for key in sorted(batch))
+    if isinstance(batch, (tuple, list)):
+        for part in batch:
+            yield from _leaves(part)
+    else:
+        yield batch
+
+
+def _bytes_of_rows(array: np.ndarray, n: int) -> Iterable[bytes]:
+    if array.dtype.hasobject:
+        return (repr(row).encode() for row in array.reshape(n, -1).tolist())
+    return (row.tobytes() for row in np.ascontiguousarray(array).reshape(n, -1))

@@ -1,0 +1,127 @@
+"""Copies of Keras layers and models: the same weights, changed where something else is wanted."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from snnpipe.base.errors import ModelError, one_line
+from snnpipe.frameworks.compat import import_tf_keras
+from snnpipe.frameworks.keras_graph import acts_in_training, arguments, functional, nodes
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+def flattened(model: "tf_keras.Model") -> "tf_keras.Model":
+    """Return a functional model without models inside it: itself, or a copy with the same weights.
+
+    Raises
+    ------
+    ModelError
+        If a model inside it is applied more than once, or a layer of it cannot be copied.
+    """
+    graph = functional(model)
+    if not any(isinstance(node.layer, import_tf_keras().Model) for node in nodes(graph)):
+        return graph
+    return Copier(None).copy(graph, tuple(graph.inputs[0].shape[1:]), lambda x: x)
+
+
+def copied(layer: Any, **changes: Any) -> Any:
+    """Return a new layer with another's configuration, some of it changed; its weights come later.
+
+    An activation is handed on as the function that it is, which a configuration may not be able to hold.
+
+    Raises
+    ------
+    ModelError
+        If the layer's class does not say how to make it again.
+    """
+    activation = getattr(layer, "activation", None)
+    keeps = activation is not None and not hasattr(layer, "recurrent_activation")
+    linear = import_tf_keras().activations.linear
+    try:
+        if keeps:
+            layer.activation = linear
+        try:
+            config = layer.get_config()
+        finally:
+            if keeps:
+                layer.activation = activation
+        new = type(layer).from_config(config | changes)
+    except Exception as error:
+        raise ModelError(
+            f"model: layer {layer.name!r} ({type(layer).__name__}) cannot be copied ({one_line(error)[:200]}): give "
+            "its class a get_config with the arguments of its constructor"
+        ) from error
+    if keeps and "activation" not in changes:
+        new.activation = activation
+    return new
+
+
+class Copier:
+    """Copies a model layer by layer, models inside it as their layers.
+
+    Parameters
+    ----------
+    softmax
+        Name of the layer whose softmax is left out; None for none.
+    """
+
+    def __init__(self, softmax: str | None):
+        self._softmax = softmax
+        self._copies: dict[int, Any] = {}
+        self._taken: Counter[str] = Counter()
+
+    def copy(self, graph: "tf_keras.Model", shape: tuple[int, ...], front: Callable[[Any], Any]) -> "tf_keras.Model":
+        """Return the copy of a functional model for an input of a shape, which ``front`` makes the model's own."""
+        keras = import_tf_keras()
+        image = keras.Input(shape, name=graph.inputs[0].node.layer.name)
+        self._taken[image.node.layer.name] += 1
+        logits = self._inline(graph, front(image), "", None)
+        return keras.Model(image, logits, name=graph.name)
+
+    def _inline(self, model: "tf_keras.Model", x: Any, prefix: str, training: bool | None) -> Any:
+        """Return what a model gives for a tensor; ``training`` is how it was called itself."""
+        tensors = {id(model.inputs[0]): x}
+        for node in nodes(model):
+            if type(node.layer).__name__ == "InputLayer":
+                continue
+            args, kwargs = arguments(node, lambda tensor: tensors[id(tensor)])
+            how = kwargs.pop("training", training)
+            if isinstance(node.layer, import_tf_keras().Model):
+                self._take_once(node.layer)
+                inner = functional(node.layer)
+                tensors[id(node.outputs)] = self._inline(inner, args[0], node.layer.name, how)
+                continue
+            if how is False and acts_in_training(node.layer):
+                kwargs["training"] = False
+            if self._left_out(node.layer):
+                tensors[id(node.outputs)] = args[0]
+                continue
+            layer = self._copy_of(node.layer, prefix)
+            tensors[id(node.outputs)] = layer(*args, **kwargs)
+            layer.set_weights(node.layer.get_weights())
+        return tensors[id(model.outputs[0])]
+
+    def _take_once(self, model: Any) -> None:
+        if id(model) in self._copies:
+            raise ModelError(
+                f"model: the model {model.name!r} inside it is applied more than once, and its layers would share "
+                "their weights: build one for each application"
+            )
+        self._copies[id(model)] = model
+
+    def _left_out(self, layer: Any) -> bool:
+        return layer.name == self._softmax and not layer.weights
+
+    def _copy_of(self, layer: Any, prefix: str) -> Any:
+        if id(layer) not in self._copies:
+            changes = {"activation": "linear"} if layer.name == self._softmax else {}
+            self._copies[id(layer)] = copied(layer, name=self._name(layer.name, prefix), **changes)
+        return self._copies[id(layer)]
+
+    def _name(self, wanted: str, prefix: str) -> str:
+        """Return a layer's own name, or with its model's where another layer has that."""
+        name = wanted if not self._taken[wanted] or not prefix else f"{prefix}_{wanted}"
+        self._taken[name] += 1
+        return name if self._taken[name] == 1 else f"{name}_{self._taken[name] - 1}"

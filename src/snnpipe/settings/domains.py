@@ -1,0 +1,95 @@
+"""What values a setting may have, as annotations of a constructor."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+_MAX_INT = 2**31 - 1
+MAX_FLOAT, _MIN_FLOAT = 3.4e38, 1.2e-38
+"""What 32 bits hold: numbers beyond are infinite, or nothing, by the time they are computed with."""
+
+
+def is_held(value: float) -> float:
+    """Return a number of 0 or more that 32 bits can tell from 0; for a type's annotation."""
+    if 0 < value < _MIN_FLOAT:
+        raise PydanticCustomError("too_small", "should be 0, or {least} or more", {"least": _MIN_FLOAT})
+    return value
+
+
+def _is_printable(value: str) -> str:
+    if not value.isprintable():
+        raise PydanticCustomError("not_printable", "should be one line of printable characters")
+    return value
+
+
+def is_short(value: float) -> float:
+    """Return a time below a second; for a type's annotation. Whoever gives a longer one meant milliseconds."""
+    if value >= 1:
+        told = {"value": f"{value:g}", "seconds": f"{value / 1000:g}"}
+        raise PydanticCustomError("in_seconds", "should be less than 1, in seconds: {value} ms are {seconds}", told)
+    return value
+
+
+PositiveInt = Annotated[int, Field(ge=1, le=_MAX_INT)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=_MAX_INT)]
+PositiveFloat = Annotated[float, Field(gt=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
+_Time = Annotated[
+    float, Field(allow_inf_nan=False, description="a number of seconds, such as 0.001"), AfterValidator(is_short)
+]
+Seconds = Annotated[_Time, Field(gt=0, lt=1), AfterValidator(is_held)]
+"""A time step or a time constant."""
+NonNegativeSeconds = Annotated[_Time, Field(ge=0, lt=1), AfterValidator(is_held)]
+Seed = Annotated[int, Field(ge=0, le=_MAX_INT - 10**6)]
+"""NengoDL and tf.data add to it."""
+Share = Annotated[float, Field(ge=0, lt=1, description="a number from 0 to below 1, such as 0.1 for 10 %")]
+Scale = Annotated[
+    PositiveFloat | dict[str, PositiveFloat],
+    Field(description="a number above 0, or one per layer by name or pattern, quoted in a shell: '{conv*: 20.0}'"),
+]
+Sizes = Annotated[Sequence[PositiveInt], Field(description="a list of whole numbers of 1 or more, such as [32,64]")]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_is_printable)]
+"""A name, a path, or another word that is printed and recorded."""
+ExperimentName = Annotated[Text, Field(max_length=250)]
+
+
+def _is_initializer(value: dict[str, Any]) -> dict[str, Any]:
+    if value.keys() != {"class_name", "config"} or not isinstance(value["config"], dict):
+        raise PydanticCustomError("initializer", "should be a name, or {class_name: ..., config: {...}}")
+    return value
+
+
+Initializer = Text | Annotated[dict[str, Any], AfterValidator(_is_initializer)]
+
+
+def _is_filter(value: Any) -> Any:
+    if not hasattr(value, "make_step"):
+        raise PydanticCustomError("synapse_type", "should be a time constant in s, a Nengo synapse, or null")
+    return value
+
+
+def _is_neuron_type(value: Any) -> Any:
+    if not hasattr(value, "gain_bias"):
+        raise PydanticCustomError("neuron_type", "should be a Nengo neuron type")
+    return value
+
+
+Synapse = Seconds | Annotated[Any, AfterValidator(_is_filter)] | None
+LayerSynapses = Annotated[
+    Synapse | dict[str, Synapse],
+    Field(
+        description="a time constant in s (0.01 is 10 ms), a Nengo synapse or null, or one per layer by name or "
+        "pattern, quoted in a shell: '{conv*: 0.01}'"
+    ),
+]
+Neuron = Annotated[Any, AfterValidator(_is_neuron_type)] | None
+Readout = Literal["last", "mean", "spike_count"]
+Precision = Literal["float32", "float64"]
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of Python's or NumPy's."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -1,0 +1,106 @@
+"""A run's name, and the words that runs are found by."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_NAME_LENGTH = 100
+_BY_LAYER = "by_layer"
+_DIGITS = 4
+"""Of the digest of what a name has no room for."""
+_ORDINARY = {
+    "converter": "NengoDLConverter",
+    "encoder": "ConstantEncoder",
+    "dt": 0.001,
+    "readout": "last",
+    "simulator": "AutoSimulator",
+    "seed": 0,
+}
+"""What a run's name passes over."""
+
+
+def run_name(config: Mapping[str, Any], dataset: str = "") -> str:
+    """Return a name that says what a run is, at most 100 characters long.
+
+    Dataset, network, training, neuron, scale, synapse and steps always; other settings where they are not the ordinary.
+    Of settings for each layer it has the least and the most, and a digest that tells them from others.
+    """
+    conversion, simulator, training = (_node(config, group) for group in ("conversion", "simulator", "training"))
+    fitted_at, dt = training.get("scale_firing_rates", 1), simulator.get("dt", _ORDINARY["dt"])
+    tags = filter_tags(config, dataset)
+    words = [
+        tags.get("data"),
+        tags.get("model"),
+        tags.get("training"),
+        _setting(fitted_at, "fit_x{:g}") if fitted_at != 1 else None,
+        _class(training.get("regularizer")),
+        _unless_ordinary("converter", _class(conversion)),
+        _setting(conversion["neuron"], "") if tags.get("neuron") == _BY_LAYER else tags.get("neuron"),
+        _setting(conversion.get("scale_firing_rates"), "x{:g}"),
+        _setting(conversion.get("synapse"), "{:g}ms", 1000),
+        _unless_ordinary("encoder", _class(config.get("encoder"))),
+        _setting(simulator.get("n_steps"), "{}steps"),
+        _setting(_unless_ordinary("dt", dt), "of_{:g}ms", 1000),
+        _unless_ordinary("readout", simulator.get("readout")),
+        _unless_ordinary("simulator", _class(simulator)),
+        _setting(simulator.get("max_images"), "{}images"),
+        _setting(_unless_ordinary("seed", config.get("seed")), "seed{}"),
+    ]
+    name = "-".join(str(word) for word in words if word) or "run"
+    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - _DIGITS - 1]}_{_digest(name)}"
+
+
+def filter_tags(config: Mapping[str, Any], dataset: str = "") -> dict[str, str]:
+    """Return what runs are looked for by, in a word each: dataset, network, training path and neuron.
+
+    ``dataset`` is the name that the dataset's spec has, where it is known; else the data module's setting ``name``
+    counts, or its class.
+    """
+    conversion, data = _node(config, "conversion"), _node(config, "data")
+    found = {
+        "data": dataset or data.get("name") or _class(data),
+        "model": _class(config.get("model")),
+        "training": (_class(config.get("training")) or "").removesuffix("Training"),
+        "neuron": _neuron(conversion["neuron"]) if "neuron" in conversion else None,
+    }
+    return {name: str(value) for name, value in found.items() if value}
+
+
+def _node(config: Mapping[str, Any], group: str) -> Mapping[str, Any]:
+    node = config.get(group)
+    return node if isinstance(node, Mapping) else {}
+
+
+def _class(node: Any) -> str | None:
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        return None
+    return str(node["_target_"]).rpartition(".")[2]
+
+
+def _neuron(node: Any) -> str:
+    if node is None:
+        return "rate"
+    return (_class(node) or _BY_LAYER).replace("RectifiedLinear", "ReLU")
+
+
+def _setting(value: Any, form: str, factor: int = 1) -> str | None:
+    """Return a number in some form; of an object, or of a setting for each layer, what tells it from others too."""
+    if isinstance(value, (int, float)):
+        return form.format(factor * value)
+    if not isinstance(value, Mapping):
+        return None
+    if name := _class(value):
+        return f"{name}_{_digest(value)}" if len(value) > 1 else name
+    numbers = [factor * each for each in value.values() if isinstance(each, (int, float))]
+    ends = dict.fromkeys([min(numbers), max(numbers)]) if numbers else ()
+    told = form.replace(":g", "").format("to".join(f"{end:g}" for end in ends)) if ends else _BY_LAYER
+    return f"{told}_{_digest(value)}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:_DIGITS]
+
+
+def _unless_ordinary(what: str, value: Any) -> Any:
+    return None if value == _ORDINARY[what] else value
