@@ -84,14 +84,16 @@ def one(overrides):
     """Run a command line's run in this process; prints seconds in its loggers, by part: wall, CPU."""
     from hydra import compose, initialize_config_module
 
-    from snnpipe.config.check import build, check, resolve
+    from snnpipe.config.build import build
+    from snnpipe.config.check import check
+    from snnpipe.config.compose import resolve
 
     with initialize_config_module("snnpipe.conf", version_base="1.3"):
         config = resolve(compose("config", overrides=overrides))
     check(config)
     spent = defaultdict(lambda: [0.0, 0.0])
     trainer = build(config)
-    trainer.loggers = tuple(Timed(logger, spent) for logger in trainer.loggers)
+    trainer.log.loggers = tuple(Timed(logger, spent) for logger in trainer.log.loggers)
     trainer.run()
     print(json.dumps(spent))
 

@@ -31,7 +31,9 @@ def run(overrides, seed, target):
     """Run one row in this process, with the weights of an earlier one where the training is the same."""
     from hydra import compose, initialize_config_module
 
-    from snnpipe.config.check import build, check, resolve
+    from snnpipe.config.build import build
+    from snnpipe.config.check import check
+    from snnpipe.config.compose import resolve
 
     with initialize_config_module("snnpipe.conf", version_base="1.3"):
         config = resolve(

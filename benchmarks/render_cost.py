@@ -31,7 +31,8 @@ def run(folder):
     whole = Watch()
     from hydra import compose, initialize_config_module
 
-    from snnpipe.config.check import build, resolve
+    from snnpipe.config.build import build
+    from snnpipe.config.compose import resolve
 
     with initialize_config_module("snnpipe.conf", version_base="1.3"):
         composed = compose("config", overrides=[*COMMAND, f"paths.mlruns={folder}"])
@@ -48,7 +49,7 @@ def run(folder):
 
         return call
 
-    for callback in trainer.callbacks:
+    for callback in trainer.log.callbacks:
         if (name := type(callback).__name__) in DRAWING:
             callback.on_evaluate_end = timed(callback.on_evaluate_end, name)
     for name in ("_write_curves", "_diagnose"):

@@ -14,7 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from snnpipe.base.errors import ConfigError, UserError
 from snnpipe.config import check as configuration
-from snnpipe.config.check import build, check, check_sweep
+from snnpipe.config.build import build
+from snnpipe.config.check import check
+from snnpipe.config.multirun import check_sweep
 from snnpipe.config.targets import locate
 
 NEEDED = {"pretrained": ["training.checkpoint=somewhere"]}

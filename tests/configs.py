@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_module
 
-from snnpipe.config.check import resolve
+from snnpipe.config.compose import resolve
 
 CONF = Path(__file__).parent.parent / "conf"
 

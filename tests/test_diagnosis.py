@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from math import log
 
 import nengo
@@ -13,7 +14,8 @@ import pytest
 from configs import composed
 
 from snnpipe import AutoSimulator, ClockDrivenSimulator, ConstantEncoder, Mlp, NengoDLConverter, NengoDLSimulator
-from snnpipe.config.check import build, check
+from snnpipe.config.build import build
+from snnpipe.config.check import check
 from snnpipe.conversion.native import IdentityConverter
 from snnpipe.diagnosis.diagnose import diagnose
 from snnpipe.diagnosis.hybrids import rate_version, with_rates
@@ -425,7 +427,7 @@ def test_a_long_override_is_cut_between_its_words(run):
     assert "(100 images)" in table
     assert all(f"{name} +10.0" in table for name in names), "no figure is parted from its layer"
 
-    rows = [line.strip("| ").split(" | ") for line in description(whole.metrics, "", "", diagnosis).splitlines()[2:]]
+    rows = [line.strip("| ").split(" | ") for line in description(replace(whole, diagnosis=diagnosis)).splitlines()[2:]]
     assert all(len(row) == 2 and row[0] for row in rows), "every row has its label"
     assert ["try", f"`{override}`; x"] in rows
 

@@ -18,7 +18,7 @@ from configs import composed
 from snnpipe import MLflowLogger
 from snnpipe.commands import review
 from snnpipe.commands.shared import end_with
-from snnpipe.config.check import build
+from snnpipe.config.build import build
 from snnpipe.loggers.mlflow import view as mlflow_view
 from snnpipe.loggers.mlflow.store import open_client
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from configs import composed
 
-from snnpipe.config.check import build, check
+from snnpipe.config.build import build
+from snnpipe.config.check import check
 from snnpipe.values.result import RunResult
 
 FOLDER = os.environ.get("TFDS_DATA_DIR", "")

@@ -84,7 +84,7 @@ def test_units_that_do_not_spike_are_counted(digits, tmp_path, activations, neur
     trainer, result, remarks = run(data, tmp_path, dense(data.spec, *activations), neuron=neuron, n_steps=2)
     found = remarks.get("not spiking")
     assert (found.text if found else None) == told
-    table, page = closing_table(result), run_page(trainer._state, tmp_path)
+    table, page = closing_table(result), run_page(trainer.state, tmp_path)
     assert ("  not spiking " in table) == ("not spiking</b>" in page) == bool(told)
     if told:
         assert told in " ".join(table.split()) and told in page
@@ -118,7 +118,7 @@ def test_no_word_of_rates_that_fit(fitted, tmp_path):
 def test_neurons_that_spike_several_times_a_step_are_counted_and_a_cure_is_tried(fitted, tmp_path):
     model, data = fitted
     trainer, result, remarks = run(data, tmp_path, model, scale_firing_rates=3000.0, n_steps=40, diagnosed=40)
-    rates = trainer._state.outcome.rates_hz
+    rates = trainer.state.outcome.rates_hz
     for name in ("conv2d", "conv2d_1", "dense"):
         share, busiest = 100 * np.mean(rates[name] > 1000), rates[name].max() / 1000
         assert busiest > 1
@@ -128,7 +128,7 @@ def test_neurons_that_spike_several_times_a_step_are_counted_and_a_cure_is_tried
     assert remarks["warning"].cure == cure.override and remarks["warning"].expected == cure.expected
     assert "of 40 images right" in cure.expected
     assert closing_table(result).count("  warning ") == 1
-    page = run_page(trainer._state, tmp_path)
+    page = run_page(trainer.state, tmp_path)
     assert "spike more than once a step" in page and "python -m snnpipe" in page
 
 
@@ -141,7 +141,7 @@ def test_the_cure_leaves_at_most_one_spike_a_step(fitted, tmp_path):
     pairs = scale.strip('"{}').split(", ") if "{" in scale else [f"*: {scale}"]
     scales = {name: float(value) for name, value in (pair.split(": ") for pair in pairs)}
     trainer, _, after = run(data, tmp_path, model, scale_firing_rates=scales)
-    assert max(trainer._state.outcome.busiest_per_step.values()) <= 1
+    assert max(trainer.state.outcome.busiest_per_step.values()) <= 1
     assert "once a step" not in getattr(after.get("warning"), "text", "")
 
 

@@ -17,7 +17,8 @@ from snnpipe import MLflowLogger
 from snnpipe.artifacts.report import answer
 from snnpipe.artifacts.sweep_plots import pareto_figure
 from snnpipe.artifacts.sweep_report import sweep_page
-from snnpipe.config.check import check, resolve
+from snnpipe.config.check import check
+from snnpipe.config.compose import resolve
 from snnpipe.metrics.front import pareto_front
 from snnpipe.settings.command_line import with_overrides
 from snnpipe.sweeps.results import best_settings, report_links, results_table, write_results

@@ -12,7 +12,8 @@ from configs import composed
 
 from snnpipe.base.errors import ConfigError, LoggingError
 from snnpipe.base.masking import is_secret, mask, masked, to_environment
-from snnpipe.config.check import build, check
+from snnpipe.config.build import build
+from snnpipe.config.check import check
 
 SOURCE = Path(__file__).parent.parent / "src"
 FAST = ("debug=fast", "model=mlp", "model.units=[8]", "logger=csv")

@@ -34,9 +34,9 @@ from snnpipe import (
     SpikeArtifacts,
     TfdsDataModule,
     Trainer,
-    signals,
 )
 from snnpipe.artifacts.predictions import Predictions
+from snnpipe.base import signals
 from snnpipe.base.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError, VerificationError
 from snnpipe.callbacks.base import Callback
 from snnpipe.callbacks.report import Report

@@ -152,7 +152,7 @@ class OpenSimulator(Protocol):
 
 @runtime_checkable
 class Simulator(Protocol):
-    """Runs a spiking network: a dataclass, so that it can be had with other settings.
+    """Runs a spiking network.
 
     The attributes are those of `snnpipe.values.simulation.SimulationSettings`.
     """
@@ -167,6 +167,9 @@ class Simulator(Protocol):
     precision: Precision
     chunk_steps: int | None
 
+    def with_settings(self, **changes: Any) -> Self:
+        """Return the simulator with some settings changed."""
+
     def open(self, network: SpikingNetwork, constant_input: bool = True) -> OpenSimulator:
         """Load a network: a context manager, so that what it holds is released.
 
@@ -175,7 +178,7 @@ class Simulator(Protocol):
         """
 
     def reference(self) -> "Simulator":
-        """Return the simulator that the first ``verify_images`` images are held against, a dataclass."""
+        """Return the simulator that the first ``verify_images`` images are held against."""
 
 
 @runtime_checkable
@@ -186,6 +189,8 @@ class Callback(Protocol):
     changes_fit: bool
 
     def on_prepare_end(self, state: RunState) -> None: ...
+
+    def on_run_start(self, state: RunState) -> None: ...
 
     def on_stage_start(self, state: RunState, stage: str, images: int) -> None: ...
 

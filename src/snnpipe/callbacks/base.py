@@ -1,7 +1,7 @@
 """The fixed points of a run at which callbacks are told, in this order:
 
-``on_prepare_end``, ``on_fit_start``, (``on_train_batch_end`` ..., ``on_epoch_end``) ..., ``on_fit_end``,
-``on_convert_end``, ``on_simulation_start``, ``on_simulation_batch_end`` ..., ``on_evaluate_end``;
+``on_prepare_end``, ``on_run_start``, ``on_fit_start``, (``on_train_batch_end`` ..., ``on_epoch_end``) ...,
+``on_fit_end``, ``on_convert_end``, ``on_simulation_start``, ``on_simulation_batch_end`` ..., ``on_evaluate_end``;
 and ``on_exception`` once, where the run fails or is stopped. ``on_stage_start`` comes before each stage that takes
 time. ``on_resumable_point`` comes after most batches and after each epoch, when all callbacks have been told of it. A
 training that goes on begins with ``on_fit_start`` and ``load_state_dict``.
@@ -29,6 +29,9 @@ class Callback:
 
     def on_prepare_end(self, state: RunState) -> None:
         """Dataset, model and plan are known and nothing is logged yet: the point to refuse what cannot work."""
+
+    def on_run_start(self, state: RunState) -> None:
+        """The loggers are open: files that are logged from here on belong to the run."""
 
     def on_stage_start(self, state: RunState, stage: str, images: int) -> None:
         """``fit``, ``convert``, ``verify``, ``simulate`` or ``diagnose`` is about to begin, on so many images."""

@@ -33,6 +33,7 @@ from snnpipe.config.override_text import typed
 
 if TYPE_CHECKING:
     from snnpipe.protocols import Status
+    from snnpipe.values.run import RunState
 
 CONFIG_PATH = "pkg://snnpipe.conf"
 _FAULT, _MISTAKE = 1, 2
@@ -164,7 +165,9 @@ def _print_help() -> None:
 def _compose_and_run(composed: DictConfig) -> Any:
     global _running  # noqa: PLW0603  of the process
     _running = True
-    from snnpipe.config.check import build, check, chosen_experiment, interpolated_keys, resolve
+    from snnpipe.config.build import build
+    from snnpipe.config.check import check
+    from snnpipe.config.compose import chosen_experiment, interpolated_keys, resolve
     from snnpipe.config.resume import earlier_run, require_same_content
     from snnpipe.run.fingerprint import run_fingerprint
     from snnpipe.run.summary import closing_table
@@ -193,8 +196,8 @@ def _compose_and_run(composed: DictConfig) -> Any:
         trainer = build(config, tags=tags, command=command_line(anew), resumed=resumed, trusted=None)
         result = trainer.run()
     except (KeyboardInterrupt, SystemExit):
-        if trainer is not None and trainer.was_logged:
-            print(f"snnpipe: to go on: {command_line([*sys.argv[1:], *trainer.go_on_with])}", file=sys.stderr)
+        if trainer is not None and trainer.log.was_started:
+            print(f"snnpipe: to go on: {command_line([*sys.argv[1:], *_go_on_with(trainer.state)])}", file=sys.stderr)
         raise
     except Exception as error:
         signals.check()
@@ -207,6 +210,13 @@ def _compose_and_run(composed: DictConfig) -> Any:
         sys.exit(_MISTAKE)
     print(closing_table(result), flush=True)
     return result.metrics
+
+
+def _go_on_with(state: "RunState") -> Sequence[str]:
+    """Return the words to add to the command that began a run, so that it goes on."""
+    if state.run_id:
+        return () if state.config.get("run_id") else (f"run_id={state.run_id}",)
+    return "training.resume=true", f"paths.output_dir={state.output_dir}"
 
 
 def _report(error: Exception) -> None:

@@ -55,7 +55,8 @@ def refusal(override: str, words: Sequence[str]) -> str | None:
 
     The words of the command line are taken with it as far as they are overrides of other keys.
     """
-    from snnpipe.config.check import check, interpolated_keys, resolve
+    from snnpipe.config.check import check
+    from snnpipe.config.compose import interpolated_keys, resolve
 
     key = key_of(override)
     others = [word for word in words if _is_override(word) and key_of(word) != key]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnpipe.base.errors import ConfigError, UserError
-from snnpipe.config.check import build_sweep_store
+from snnpipe.config.build import build_sweep_store
 from snnpipe.run.content import Content, read_content
 from snnpipe.run.fingerprint import run_fingerprint
 from snnpipe.run.folder import config_of, what_differs

@@ -5,7 +5,7 @@ Axes: b = image of the sample, n = neuron.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +58,7 @@ def diagnose(
     """
     began = time.perf_counter()
     network, encoder = images.network, images.encoder.seeded(images.seed)
-    simulator = replace(images.simulator, batch_size=images.at_once)  # type: ignore[type-var]  # a dataclass
+    simulator = images.simulator.with_settings(batch_size=images.at_once)
     sample = sample_of(images, model, wanted)
     steps, notes = _rate_networks(sample, network, simulator, encoder)
     simulated = time.perf_counter()
@@ -122,7 +122,7 @@ def _rate_networks(
             for name, activity in chunk.layers.items():
                 sample.activations[batch].setdefault(name, activity.net_bn * np.float32(units[name]))
 
-        once: Simulator = replace(simulator, n_steps=1)  # type: ignore[type-var]  # a dataclass
+        once = simulator.with_settings(n_steps=1)
         found = [_Step("rate neurons", False, sample.right(plain, once, ConstantEncoder(), keep))]
     with with_rates(network, rates) as filtered:
         found.append(_Step("filters", False, sample.right(filtered, simulator, ConstantEncoder())))
@@ -146,7 +146,7 @@ def _spiking_network(
             if chunk.first_step + chunk.outputs_btc.shape[1] == simulator.n_steps:
                 meter.end()
 
-    stepwise: Simulator = replace(simulator, chunk_steps=1)  # type: ignore[type-var]  # a dataclass
+    stepwise = simulator.with_settings(chunk_steps=1)
     right = sample.right(network, stepwise, encoder, measure)
     found = [meter.result() for meter in meters.values()]
     seconds = simulator.n_steps * simulator.dt

@@ -100,7 +100,7 @@ def _opened(simulator: Simulator, network: SpikingNetwork, constant: bool) -> It
         opened = simulator.open(network, constant)
     except SimulationError:
         settings = settings_of(simulator)
-        opened = AutoSimulator(**{f.name: getattr(settings, f.name) for f in fields(settings)}).open(network, constant)
+        opened = AutoSimulator(**settings.shared).open(network, constant)
     with opened:
         yield opened
 

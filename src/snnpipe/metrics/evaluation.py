@@ -201,6 +201,7 @@ class Evaluation:
             self.counts.snn_confusion_cc,
             self.counts.between_cc,
             {name: layer.spikes_dn.sum(axis=0) / seconds for name, layer in self.counts.layers.items()},
+            self.classes,
         )
 
     def _operations(self, images: int, n_steps: int, until: int) -> dict[str, float]:

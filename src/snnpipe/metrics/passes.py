@@ -6,7 +6,7 @@ Axes: b = image of the batch, t = simulation step, c = class.
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -117,7 +117,7 @@ class TestPass:
         wanted = min(self.simulator.verify_images, self.data.spec.n_test)
         encoder, verification = self.encoder.seeded(self.seed), Verification()
         size = min(wanted, self.simulator.batch_size, _VERIFIED_TOGETHER)
-        reference = replace(self.simulator.reference(), batch_size=size)  # type: ignore[type-var]  # a dataclass
+        reference = self.simulator.reference().with_settings(batch_size=size)
         with reference.open(self.network, encoder.constant) as theirs:
             for ids, images, _ in self.batches(size, wanted):
                 stimulus = Stimulus(images, ids, encoder, record=tuple(range(len(images))))

@@ -4,10 +4,11 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from snnpipe.base.identity import UnknowableError, digest_of, file_digest, quali
 from snnpipe.data.checked_data import CheckedData
 from snnpipe.data.digests import fit_data_digest, test_data_digest
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.values.data import DataSpec
 
 if TYPE_CHECKING:
     import tf_keras
@@ -225,3 +227,20 @@ def _files_named(node: Any) -> Iterator[str]:
 
 
 _PATH_LENGTH, _FILES = 1000, 1000
+
+
+def recorded_spec(spec: DataSpec, name: str, module: type, content: Content) -> DataSpec:
+    """Return a dataset's spec as loggers record it: with a name, a source, and the digest of the data's content.
+
+    Parameters
+    ----------
+    spec, name
+        The dataset's.
+    module
+        Class of the data module, which is the source where the spec names none.
+    content
+        The run's.
+    """
+    source = spec.source or qualified_name(module)
+    kind = spec.source_type or (urlsplit(spec.source).scheme or "local" if spec.source else "code")
+    return replace(spec, name=name, source=source, source_type=kind, digest=content.of_the_data)

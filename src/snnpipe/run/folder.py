@@ -1,19 +1,47 @@
-"""Whether a folder is free for a run's files, or a run's own."""
+"""The folder of a run's files: free for them, or the run's own, and one process's at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from snnpipe.base.errors import UserError
+from snnpipe.base.files import leftovers, locked, make_folder
 from snnpipe.run.content import Content, read_content
 from snnpipe.run.fingerprint import of_the_result, run_fingerprint
 from snnpipe.settings.describe import flatten
+from snnpipe.values.training_state import TrainingStates
 
 _RESULTS = ("tables", "checkpoint", "training")
 """What of a run's files cannot be had again at once."""
 _MOST_NAMED = 3
+
+
+@contextmanager
+def held(folder: Path, config: Mapping[str, Any], content: Content, resumed: str | None) -> Iterator[None]:
+    """Hold a folder for a run's files: made if it is missing, locked, and without what an earlier process left.
+
+    Parameters
+    ----------
+    folder, config, content, resumed
+        As for `require_own_folder`.
+
+    Raises
+    ------
+    UserError
+        If it is another run's, or another process writes to it.
+    """
+    make_folder(folder, "paths.output_dir")
+    with locked(folder):
+        require_own_folder(folder, config, content, resumed)
+        if resumed is None:
+            TrainingStates(folder).clear()
+            content.write(folder)
+        for path in [*(folder / "plots").glob("*.png"), *leftovers(folder)]:
+            path.unlink()
+        yield
 
 
 def require_own_folder(folder: Path, config: Mapping[str, Any], content: Content, resumed: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Whom a run tells how it goes: its callbacks, and while it is logged its loggers."""
+"""Passes on what happens in a run: to its callbacks, and while it is logged to its loggers."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,49 +6,83 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from snnpipe import __version__
+from snnpipe.artifacts.environment import git_commit
 from snnpipe.base import signals
 from snnpipe.base.errors import StorageError, UserError, one_line, reason
+from snnpipe.callbacks.run_files import RunFiles
+from snnpipe.metrics.series import step_series
 from snnpipe.protocols import Arrays, Callback, Logger, Status
+from snnpipe.settings.describe import flatten
+from snnpipe.values.data import DataSpec
 from snnpipe.values.run import BatchProgress, FitProgress, ResumablePoint, RunState
 from snnpipe.values.training_state import TrainingState
 
 
 class RunLog:
-    """Passes on what a run tells, to each callback and each logger that has been started.
+    """Passes on events to each callback, and records to each logger that has been started.
 
     Parameters
     ----------
     callbacks, loggers
-        Of the run.
+        The run's.
 
     Attributes
     ----------
+    state
+        What callbacks see of the run.
     started
-        The loggers that take what is told: all of them from `start` to `end`, else none.
+        The loggers that take records: all of them from `start` to `end`, else none.
+    was_started
+        Whether they have been opened, even if they are closed again.
     """
+
+    state: RunState
 
     def __init__(self, callbacks: Sequence[Callback], loggers: Sequence[Logger]):
         self.callbacks, self.loggers = callbacks, loggers
+        self._files = RunFiles()
         self._missing: list[str] = []
         self.started: list[Logger] = []
+        self.was_started = False
 
-    def start(
-        self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None, resumed: str | None
-    ) -> None:
-        """Open the run in every logger."""
+    @property
+    def ending_the_fit(self) -> list[Callback]:
+        """The callbacks that can end a training, so that a training with them is another one."""
+        return [callback for callback in self.callbacks if callback.changes_fit]
+
+    def start(self, name: str, tags: Mapping[str, str], parent: str | None, resumed: str | None) -> None:
+        """Open the run in every logger; its configuration is its parameters."""
+        tags = {**tags, "snnpipe.version": __version__, "stage_reached": "prepare"}
+        if commit := git_commit():
+            tags["git.commit"] = self.state.commit = commit
         for logger in self.loggers:
             self.started.append(logger)
-            logger.start(name, params, tags, parent, resumed)
+            logger.start(name, flatten(self.state.config), tags, parent, resumed)
+        self.state.logged = self.was_started = True
+        self.state.run_id = self.address.get("run id", "")
 
-    def end(self, status: Status, error: BaseException | None) -> list[Exception]:
-        """Close the run in every logger, whatever happens to the others, and return what failed on the way."""
+    def end(self, error: BaseException | None) -> list[Exception]:
+        """Close the run in every logger, whatever happens to the others, and return the failures on the way.
+
+        Parameters
+        ----------
+        error
+            What ended the run early, which the callbacks are given first; None where it came to its end.
+        """
         failures: list[Exception] = []
+        status: Status = "FINISHED"
+        if error is not None:
+            stopped = signals.pending() or isinstance(error, (KeyboardInterrupt, SystemExit))
+            status = "KILLED" if stopped else "FAILED"
+            self._exception(error)
         for logger in self.started:
             if error is not None:
                 attempt(failures, logger.set_tag, "error", reason(error))
                 attempt(failures, logger.set_tag, "error.mistake", str(isinstance(error, UserError)).lower())
             attempt(failures, logger.finalize, status)
         self.started = []
+        self.state.logged = False
         return failures
 
     @property
@@ -65,21 +99,50 @@ class RunLog:
         for logger in self.started:
             logger.set_tag(name, value)
 
-    def metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Record metrics, of a step if they have one."""
+    def record(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Record metrics, with their step if they have one, and keep them among the run's results."""
+        self.state.results.update(metrics)
         for logger in self.started:
             logger.log_metrics(metrics, step)
+
+    def curves(self, curves: Mapping[str, Sequence[float]], n_steps: int, dt: float) -> None:
+        """Record metrics that have a value at every simulation step."""
+        for logger in self.started:
+            for name, values, first in step_series(curves, n_steps, dt):
+                logger.log_series(name, values, first)
+
+    def dataset(self, spec: DataSpec) -> None:
+        """Record which dataset the run uses."""
+        for logger in self.started:
+            logger.log_dataset(spec)
 
     def artifact(self, path: Path, folder: str) -> None:
         """Record a file, under ``folder`` of the run's artifacts."""
         for logger in self.started:
             logger.log_artifact(path, folder)
 
+    def begin(self, stage: str, images: int = 0) -> None:
+        """Announce a stage that takes time, and on how many images."""
+        self.tell("on_stage_start", stage, images)
+
     def tell(self, hook: str, *arguments: Any) -> None:
-        """Call a hook of every callback."""
-        for callback in self.callbacks:
+        """Call a hook of every callback, with the run's state."""
+        for callback in (self._files, *self.callbacks):
             with self.going_on():
-                getattr(callback, hook)(*arguments)
+                getattr(callback, hook)(self.state, *arguments)
+
+    def require(self, hook: str) -> None:
+        """Call a hook of every callback; a file that cannot be written ends the run."""
+        for callback in (self._files, *self.callbacks):
+            getattr(callback, hook)(self.state)
+
+    def _exception(self, error: BaseException) -> None:
+        """Pass on the error that ends the run; what fails at that is noted on the error, which is the one to report."""
+        failures: list[Exception] = []
+        for callback in (*self.callbacks, self._files):
+            attempt(failures, callback.on_exception, self.state, error)
+        for failure in failures:
+            error.add_note(f"and while the run was being ended: {type(failure).__name__}: {one_line(failure)}")
 
     def callbacks_by_name(self) -> Iterator[tuple[str, Callback]]:
         """Yield the callbacks, each by its class and how many of it came before."""
@@ -107,20 +170,20 @@ class RunLog:
 
 
 class FitLog:
-    """The callback sink of a training path: passes on what it tells, with points that the training can go on from.
+    """The callback sink of a training path: passes on its progress, and the points that it can be resumed from.
 
     Parameters
     ----------
-    log, state
-        Of the run.
+    log
+        The run's.
     fingerprint
-        Of the training.
+        The training's.
     resumed
-        Where an earlier process was interrupted in it.
+        The state in which an earlier process was interrupted.
     """
 
-    def __init__(self, log: RunLog, state: RunState, fingerprint: str, resumed: TrainingState | None):
-        self._log, self._state = log, state
+    def __init__(self, log: RunLog, fingerprint: str, resumed: TrainingState | None):
+        self._log = log
         self._fingerprint = fingerprint
         self.resumed = resumed
         self._history = list(resumed.history) if resumed else []
@@ -128,10 +191,9 @@ class FitLog:
 
     def epoch_end(self, progress: FitProgress, arrays: Arrays | None = None) -> bool:
         """Report an epoch; return whether training shall stop."""
-        state = self._state
-        state.results.update(progress.metrics)
-        self._log.metrics(progress.metrics, step=progress.epoch)
-        self._log.tell("on_epoch_end", state, progress)
+        state = self._log.state
+        self._log.record(progress.metrics, step=progress.epoch)
+        self._log.tell("on_epoch_end", progress)
         self._history.append(progress.metrics)
         if arrays is not None:
             over = state.stop_training or progress.epoch == progress.epochs
@@ -140,7 +202,7 @@ class FitLog:
 
     def batch_end(self, progress: BatchProgress, arrays: Arrays | None = None) -> None:
         """Report a training batch."""
-        self._log.tell("on_train_batch_end", self._state, progress)
+        self._log.tell("on_train_batch_end", progress)
         self._step = progress.epoch * progress.n_batches + progress.batch + 1
         if arrays is not None:
             self._resumable(progress.epoch, progress.batch + 1, arrays)
@@ -153,7 +215,7 @@ class FitLog:
             return TrainingState(self._fingerprint, epoch, batch, [*self._history], over, arrays(), callbacks)
 
         if self._log.started:
-            self._log.tell("on_resumable_point", self._state, ResumablePoint(self._step, over, state))
+            self._log.tell("on_resumable_point", ResumablePoint(self._step, over, state))
         signals.check()
 
 

@@ -1,7 +1,7 @@
 """The closing table: the answer, what it cost, and where to look."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,7 +9,7 @@ from snnpipe.artifacts.report import synops_beside_macs
 from snnpipe.artifacts.tables import markdown_table
 from snnpipe.metrics.energy import energy_texts
 from snnpipe.metrics.formats import ann_accuracy, percent, points
-from snnpipe.values.diagnosis import Diagnosis, Remark
+from snnpipe.values.diagnosis import Diagnosis
 
 if TYPE_CHECKING:
     from snnpipe.values.result import RunResult
@@ -37,11 +37,7 @@ class _Row(NamedTuple):
 
 def closing_table(result: "RunResult") -> str:
     """Return the table that a run ends with, at most 100 columns wide but for addresses, which are whole."""
-    answers = list(
-        _answers(
-            result.metrics, result.simulator, result.trained_by, result.diagnosis, result.remarks, result.no_synops
-        )
-    )
+    answers = list(_answers(result))
     label_width = max(len(label) for label in [*(row.label for row in answers), *result.address])
     lines = [(label, line) for row in answers for label, line in _lines(row)] + list(result.address.items())
     text = [f"  {label:<{label_width}}  {value}" for label, value in lines]
@@ -49,22 +45,9 @@ def closing_table(result: "RunResult") -> str:
     return "\n".join([rule, *text, rule])
 
 
-def description(
-    metrics: Mapping[str, float],
-    simulator: str,
-    trained_by: str,
-    diagnosis: Diagnosis | None = None,
-    remarks: Sequence[Remark] = (),
-    no_synops: str = "",
-) -> str:
-    """Return what the closing table says of a run as a table in Markdown.
-
-    Parameters
-    ----------
-    metrics, simulator, trained_by, diagnosis, remarks, no_synops
-        As in `snnpipe.trainer.RunResult`.
-    """
-    rows = _answers(metrics, simulator, trained_by, diagnosis, remarks, no_synops)
+def description(result: "RunResult") -> str:
+    """Return what the closing table says of a run, addresses apart, as a table in Markdown."""
+    rows = _answers(result)
     return markdown_table([("", ""), *((row.label, "; ".join(filter(None, row[1:]))) for row in rows)])
 
 
@@ -77,15 +60,9 @@ def _lines(row: _Row) -> Iterator[tuple[str, str]]:
         yield "" if i else row.label, line.replace(_TOGETHER, " ")
 
 
-def _answers(
-    m: Mapping[str, float],
-    simulator: str,
-    trained_by: str,
-    diagnosis: Diagnosis | None,
-    remarks: Sequence[Remark],
-    no_synops: str,
-) -> Iterator[_Row]:
+def _answers(result: "RunResult") -> Iterator[_Row]:
     """Yield the table's rows, most wanted first."""
+    m = result.metrics
     low, high = percent(m["snn/accuracy_ci_low"]), percent(m["snn/accuracy_ci_high"])
     latency = m.get("snn/latency_ms_to_1pt")
     yield _Row("ANN accuracy", percent(m["ann/test_accuracy"]))
@@ -102,15 +79,15 @@ def _answers(
         else f"{latency:g} ms until accuracy stays within 1 point of the ANN's",
     )
     yield _Row("mean firing rate", f"{m['snn/mean_rate_hz']:.3g} Hz  (busiest neuron {m['snn/max_rate_hz']:,.0f} Hz)")
-    yield _Row("SynOps per image", _synops(m, no_synops))
+    yield _Row("SynOps per image", _synops(m, result.no_synops))
     yield _energy(m)
     if "simulate/images_per_s" in m:
         speed, memory = m["simulate/images_per_s"], m["simulate/peak_memory_mb"]
         yield _Row("simulated", f"{speed:,.1f} images/s, {memory:,.0f} MiB at most")
-    if trained_by:
-        yield _Row("trained", f"by run {trained_by}; `training.reuse=false` trains anew")
-    if simulator:
-        name, _, why = simulator.partition(" (auto: ")
+    if result.trained_by:
+        yield _Row("trained", f"by run {result.trained_by}; `training.reuse=false` trains anew")
+    if result.simulator:
+        name, _, why = result.simulator.partition(" (auto: ")
         yield _Row("simulator", f"{name}: {why.removesuffix(')')}" if why else name)
     if "verify/images" in m:
         yield _Row(
@@ -118,11 +95,11 @@ def _answers(
             f"{m['verify/images']:,.0f} images: {m['verify/moved_spike_share']:.2g} of the spikes moved, "
             f"outputs within {m['verify/output_difference']:.2g}, {percent(m['verify/same_class'])} alike",
         )
-    for remark in remarks:
+    for remark in result.remarks:
         cure = f"`{remark.cure}`" if remark.cure else ""
         yield _Row(remark.label, remark.text, ": ".join(filter(None, (cure, remark.expected))))
-    if diagnosis is not None:
-        yield from _diagnosed(diagnosis)
+    if result.diagnosis is not None:
+        yield from _diagnosed(result.diagnosis)
 
 
 def _same_images(metrics: Mapping[str, float]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +16,7 @@ from snnpipe.simulators.base import FastSimulator
 from snnpipe.simulators.clock_driven.simulator import TILE_NEURONS, ClockDrivenSimulator
 from snnpipe.simulators.event_driven.simulator import EventDrivenSimulator, OpenEventDriven
 from snnpipe.values.network import SpikingNetwork
-from snnpipe.values.simulation import SimulationChunk, SimulationSettings, Stimulus
+from snnpipe.values.simulation import SimulationChunk, Stimulus
 
 _SAMPLE_IMAGES = 8
 _SAMPLE_STEPS = 50  # of an input that changes
@@ -60,7 +60,7 @@ class OpenAuto:
         self._resources = ExitStack()
         self._chosen: OpenSimulator | None = None
         self._why = ""
-        shared = {f.name: getattr(settings, f.name) for f in fields(SimulationSettings)}
+        shared = settings.shared
         self._clock = ClockDrivenSimulator(**shared)
         self._candidate: OpenSimulator | None = None
         refusals = []

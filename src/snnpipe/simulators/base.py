@@ -1,7 +1,7 @@
 """What the fast simulators have besides their settings."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ class FastSimulator(SimulationSettings):
 
     def reference(self) -> NengoDLSimulator:
         """Return NengoDL's simulator with the same settings."""
-        return NengoDLSimulator(**{f.name: getattr(self, f.name) for f in fields(SimulationSettings)})
+        return NengoDLSimulator(**self.shared)
 
     def rates(self, network: SpikingNetwork, images: NDArray[np.float32]) -> Rates:
         """Return what a converted network gives with rates in place of spikes, through the layers that are simulated.

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -39,7 +40,9 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     Returns its metrics, or None where it failed: a failure is told and recorded, and not raised, so that the other
     jobs go on.
     """
-    from snnpipe.config.check import build, check, interpolated_keys, resolve
+    from snnpipe.config.build import build
+    from snnpipe.config.check import check
+    from snnpipe.config.compose import interpolated_keys, resolve
     from snnpipe.settings.command_line import command_line
     from snnpipe.sweeps.table import job_answers
 
@@ -75,7 +78,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
             job.record_shorter(_with_steps(config, n_steps), metrics, result, trainer)
     except Exception as error:
         signals.check()
-        logged = trainer is not None and trainer.was_logged
+        logged = trainer is not None and trainer.log.was_started
         for n_steps in job.unanswered:
             job.say(n_steps, "failed", file=sys.stderr)
         further = trainer.content.tags if logged and trainer is not None else _CONTENT_NOT_KNOWN
@@ -184,7 +187,7 @@ class _Job:
 
     @cached_property
     def _store(self) -> SweepStore | None:
-        from snnpipe.config.check import build_sweep_store
+        from snnpipe.config.build import build_sweep_store
 
         return build_sweep_store(self._composed) if self._parent is not None else None
 
@@ -200,7 +203,7 @@ class _Job:
 
     def tags(self, config: Mapping[str, Any]) -> dict[str, str]:
         """Return the tags of the run that answers for a configuration."""
-        from snnpipe.config.check import chosen_experiment
+        from snnpipe.config.compose import chosen_experiment
         from snnpipe.run.fingerprint import run_fingerprint
 
         n_steps = config["simulator"]["n_steps"]
@@ -255,11 +258,11 @@ class _Job:
 
     def possible(self, config: Mapping[str, Any]) -> Iterator[int]:
         """Yield the shorter durations that the configuration can have; another is recorded as a mistake."""
-        from snnpipe.config.check import check
+        from snnpipe.config.check import check_simulator
 
         for n_steps in self._durations:
             try:
-                check(_with_steps(config, n_steps), trusted=None)
+                check_simulator(_with_steps(config, n_steps))
             except UserError as error:
                 self.say(n_steps, "failed", file=sys.stderr)
                 tell(error)
@@ -304,7 +307,7 @@ class _Job:
         dataset = trainer.dataset_name
         tags = filter_tags(config, dataset) | trainer.content.tags | self.tags(config)
         tags["simulation.run_id"] = longest.address.get("run id", "")
-        tags["description"] = description(metrics, longest.simulator, longest.trained_by, no_synops=longest.no_synops)
+        tags["description"] = description(replace(longest, metrics=metrics, diagnosis=None, remarks=()))
         store.start(config.get("run_name") or run_name(config, dataset), flatten(masked(config)), tags, self._parent)
         store.log_metrics(metrics)
         curves = {"accuracy": longest.accuracy_at_step, "agreement": longest.agreement_at_step}

@@ -49,7 +49,8 @@ class _Sweep:
     """The multi-run that this process began."""
 
     def __init__(self, config: DictConfig):
-        from snnpipe.config.check import build_sweep_store, check_sweep
+        from snnpipe.config.build import build_sweep_store
+        from snnpipe.config.multirun import check_sweep
         from snnpipe.settings.command_line import command_line
 
         check_sweep(config)

@@ -1,6 +1,6 @@
 """What the simulation of the test images came to, as the pictures of a run need it.
 
-Axes: t = step, n = neuron, c = class.
+Axes: t = step, n = neuron, c = class, i = image.
 """
 
 from collections.abc import Mapping
@@ -30,6 +30,8 @@ class Outcome:
         Images that the ANN gives one class (row) and the spiking network another, or the same.
     rates_hz
         Firing rate of each neuron, by layer, shape ``(n,)``.
+    classes_3i
+        True class, the ANN's, and the spiking network's after the last step, of each image i.
     """
 
     images: int
@@ -41,6 +43,7 @@ class Outcome:
     snn_confusion_cc: NDArray[np.int64]
     between_cc: NDArray[np.int64]
     rates_hz: Mapping[str, NDArray[np.float64]]
+    classes_3i: NDArray[np.int64]
 
     @property
     def busiest_per_step(self) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +169,10 @@ class RunState:
         Folder of the run's files.
     log_artifact
         Hands a file to the loggers, with the folder it goes to.
+    config
+        The run's configuration, without passwords.
+    logged
+        Whether the loggers are open.
     spec, plan, network, settings
         Of dataset, conversion, spiking network and simulation, once they are known.
     stop_training
@@ -197,6 +202,8 @@ class RunState:
     seed: int
     output_dir: str
     log_artifact: Callable[[Path, str], None]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    logged: bool = False
     spec: DataSpec | None = None
     plan: ConversionPlan | None = None
     network: SpikingNetwork | None = None
@@ -213,3 +220,7 @@ class RunState:
     address: dict[str, str] = field(default_factory=dict)
     diagnosis: "Diagnosis | None" = None
     remarks: "Sequence[Remark]" = ()
+
+    def forget_evaluation(self) -> None:
+        """Keep the results of training only: another evaluation begins."""
+        self.results = {name: value for name, value in self.results.items() if name.startswith(("fit/", "ann/"))}

@@ -4,8 +4,8 @@ Axes: b = image of the batch, t = simulation step, n = neuron (flattened), c = c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,15 @@ class SimulationSettings:
 
     def __post_init__(self) -> None:
         check_fields(self, "simulator")
+
+    def with_settings(self, **changes: Any) -> Self:
+        """Return the same with some settings changed."""
+        return replace(self, **changes)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The settings that every simulator has."""
+        return {field.name: getattr(self, field.name) for field in fields(SimulationSettings)}
 
 
 @dataclass(frozen=True, eq=False)

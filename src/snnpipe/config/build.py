@@ -1,0 +1,88 @@
+"""From a checked configuration to the parts that it names."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from snnpipe.base.errors import ConfigError
+from snnpipe.config.check import PARTS, require_trusted
+from snnpipe.config.targets import TRUSTED, build_node, locate, node_problems
+
+if TYPE_CHECKING:
+    from snnpipe.protocols import SweepStore
+    from snnpipe.trainer import Trainer
+
+
+def build(
+    config: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+    parent: str | None = None,
+    durations: Sequence[int] = (),
+    command: str = "",
+    resumed: str | None = None,
+    trusted: Collection[str] | None = TRUSTED,
+) -> "Trainer":
+    """Return the trainer of a checked configuration.
+
+    Parameters
+    ----------
+    config
+        As `snnpipe.config.compose.resolve` returns it.
+    tags, parent, durations
+        Of a job of a multi-run.
+    command
+        That has the run again.
+    resumed
+        Id of an earlier run to go on with.
+    trusted
+        As for `snnpipe.config.check.check`.
+
+    Raises
+    ------
+    UserError
+        If a part refuses its settings.
+    """
+    from snnpipe.trainer import Trainer
+
+    require_trusted(config, trusted)
+    parts = {name: build_node(config[group], group) for group, name in PARTS.items()}
+    return Trainer(
+        **parts,
+        callbacks=_built(config, "callbacks"),
+        loggers=_built(config, "logger"),
+        diagnosed_images=config["diagnosis"]["images"],
+        seed=config["seed"],
+        output_dir=config["paths"]["output_dir"],
+        name=config.get("run_name"),
+        config=config,
+        tags=tags,
+        parent=parent,
+        durations=durations,
+        command=command,
+        resumed=resumed,
+    )
+
+
+def _built(config: Mapping[str, Any], group: str) -> list[Any]:
+    """Return the plugins of a group that holds any number of them by name."""
+    nodes = (config.get(group) or {}).items()
+    return [build_node(node, f"{group}.{name}") for name, node in nodes if isinstance(node, Mapping)]
+
+
+def build_sweep_store(composed: DictConfig) -> "SweepStore | None":
+    """Return the first logger of a composed configuration that keeps the runs of a multi-run, if one does.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be built.
+    """
+    loggers: Any = OmegaConf.to_container(composed.logger, resolve=True) if composed.get("logger") else {}
+    for name, node in loggers.items():
+        if isinstance(node, Mapping) and hasattr(locate(node.get("_target_")), "start_sweep"):
+            if problems := node_problems(node, f"logger.{name}"):
+                raise ConfigError(*problems)
+            store: SweepStore = build_node(node, f"logger.{name}")
+            return store
+    return None

@@ -1,0 +1,99 @@
+"""The check before training: whatever cannot work is refused before anything is trained or logged."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from snnpipe.base.errors import ConfigError, ConversionError, SimulationError
+from snnpipe.conversion.fidelity import FEW, require_same_rates
+from snnpipe.frameworks.compat import require_keras_2, start_afresh
+from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.passes import TestPass
+from snnpipe.models.adapt import adapt, build
+from snnpipe.protocols import Encoder, Simulator
+from snnpipe.values.data import DataSpec
+from snnpipe.values.network import ConversionPlan, SpikingNetwork
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+def preflight(
+    parts: Mapping[str, Any], spec: DataSpec, seed: int
+) -> "tuple[tf_keras.Model | NativeNetwork, ConversionPlan]":
+    """Build a run's model, convert it untrained, and check that every stage of the run can work.
+
+    Parameters
+    ----------
+    parts
+        The run's parts, by their config groups.
+    spec
+        The dataset's.
+    seed
+        Of the initial weights and of the converted network.
+
+    Returns
+    -------
+    model, plan
+        The untrained model, adapted to the data, and what conversion will make of its layers.
+
+    Raises
+    ------
+    UserError
+        If something cannot work as configured.
+    """
+    start_afresh(seed)
+    built = build(parts["model"], spec)
+    require_keras_2(built)
+    adapted = adapt(built, spec)
+    model, converter = adapted.model, parts["conversion"]
+    plan = replace(converter.explain(model), notes=adapted.notes)
+    _require_spikes(plan, parts["simulator"])
+    training = parts["training"]
+    training.check(model)
+    if (check_classes := getattr(training, "check_classes", None)) is not None:
+        check_classes(spec)
+    untrained = converter.convert(model, seed)
+    _require_simulation(untrained, parts["simulator"], parts["encoder"])
+    inputs = np.random.default_rng(seed).uniform(-1, 1, (FEW, *spec.image_shape)).astype(np.float32)
+    require_same_rates(untrained, model, inputs, parts["simulator"])
+    return model, plan
+
+
+def require_converted(network: SpikingNetwork, model: "tf_keras.Model | NativeNetwork", images: TestPass) -> None:
+    """Raise `ConversionError` where a trained network does not compute its model's outputs, with rates for spikes.
+
+    Parameters
+    ----------
+    network, model
+        The spiking network, and the model that it was converted from.
+    images
+        Test images, of which a few are compared.
+    """
+    (_, few, _), *_ = images.batches(FEW, FEW)
+    require_same_rates(network, model, few, images.simulator)
+
+
+def _require_spikes(plan: ConversionPlan, simulator: Simulator) -> None:
+    """Raise an error where a plan cannot be carried out, or where its spikes cannot be read out as configured."""
+    plan.require_convertible()
+    if not any(layer.neurons for layer in plan.layers):
+        raise ConversionError("model: none of its layers becomes neurons: give it a layer with a ReLU")
+    if simulator.readout == "spike_count" and not plan.spiking_output:
+        raise ConfigError(
+            "simulator.readout: got 'spike_count', but the output of this network is linear and does not spike: "
+            "take 'last' or 'mean'"
+        )
+
+
+def _require_simulation(network: SpikingNetwork, simulator: Simulator, encoder: Encoder) -> None:
+    """Raise `SimulationError` where the untrained network shows that it cannot be simulated or verified."""
+    simulator.open(network, encoder.constant)
+    random = [layer.name for layer in network.layers if layer.random]
+    if simulator.verify_images and random:
+        raise SimulationError(
+            f"simulator.verify_images: got {simulator.verify_images}, but the neurons of layer {random[0]!r} "
+            "draw their spikes, which no two simulators do alike: take 0, or neurons without randomness"
+        )

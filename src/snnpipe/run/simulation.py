@@ -1,0 +1,182 @@
+"""The simulation of a run's test images: verified, measured, and explained."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import TYPE_CHECKING, Any
+
+from snnpipe.base.errors import VerificationError
+from snnpipe.conversion.fidelity import FEW, difference
+from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.evaluation import Evaluation
+from snnpipe.metrics.memory import peak_memory_mb
+from snnpipe.metrics.passes import AnnPass, TestPass
+from snnpipe.metrics.verification import TOLERANCE
+from snnpipe.protocols import OpenSimulator, Simulator
+from snnpipe.run.log import RunLog
+from snnpipe.values.diagnosis import Diagnosis
+from snnpipe.values.network import ConversionPlan
+from snnpipe.values.outcome import Outcome
+from snnpipe.values.result import RunResult
+from snnpipe.values.run import RunState
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+@dataclass(frozen=True, eq=False)
+class Simulated:
+    """Results of simulating the test images.
+
+    Attributes
+    ----------
+    evaluation
+        Counts over all images.
+    at_duration
+        Every metric so far after each shorter duration, by its number of steps.
+    used
+        Which simulator was used, with the reason where there was a choice.
+    """
+
+    evaluation: Evaluation
+    at_duration: Mapping[int, Mapping[str, float]]
+    used: str
+
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """Accuracy and agreement after each step."""
+        evaluation = self.evaluation
+        curves = {"accuracy": evaluation.accuracy_at_step, "agreement": evaluation.agreement_at_step}
+        return {name: values.tolist() for name, values in curves.items()}
+
+    def result(self, state: RunState, address: Mapping[str, str]) -> RunResult:
+        """Return the result of the run in its state now."""
+        return RunResult(
+            dict(state.results),
+            self.curves["accuracy"],
+            self.curves["agreement"],
+            self.at_duration,
+            self.used,
+            state.trained_by,
+            address,
+            state.diagnosis,
+            state.remarks,
+            self.evaluation.network.no_synops,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """The test images that a run simulates, and the model that they are compared with.
+
+    Parameters
+    ----------
+    log
+        The run's.
+    model
+        The trained ANN.
+    images
+        The test images, with the network, the simulator and the encoder that they are shown through.
+    parts
+        The run's parts, by their config groups.
+    """
+
+    log: RunLog
+    model: "tf_keras.Model | NativeNetwork"
+    images: TestPass
+    parts: Mapping[str, Any]
+
+    def evaluate(self, ann: AnnPass, durations: Sequence[int]) -> Simulated:
+        """Simulate all images, and record the metrics.
+
+        Parameters
+        ----------
+        ann
+            The ANN's answers.
+        durations
+            Steps that an image is shown, in ascending order; one simulation of the longest answers for all.
+
+        Raises
+        ------
+        VerificationError
+            If the reference simulator's spikes differ by more than rounding.
+        """
+        images, network = self.images, self.images.network
+        simulator, encoder = images.simulator, images.encoder
+        evaluation = Evaluation(
+            network,
+            durations,
+            simulator.dt,
+            simulator.readout,
+            simulator.readout_steps,
+            images.data.spec.n_classes,
+            encoder.constant,
+        )
+        sampled = max((callback.sample_images for callback in self.log.callbacks), default=0)
+        seconds = 0.0
+        self.log.tell("on_simulation_start", images.n_images)
+        with simulator.open(network, encoder.constant) as opened:
+            self._verify(opened)
+            self.log.begin("simulate", images.n_images)
+            for batch, took in images.simulate(opened, ann.classes, evaluation, sampled):
+                seconds += took
+                self.log.tell("on_simulation_batch_end", batch)
+            used = opened.used
+        speed = {
+            "simulate/images_per_s": evaluation.images / max(seconds, 1e-9),
+            "simulate/peak_memory_mb": peak_memory_mb(),
+        }
+        before = dict(self.log.state.results)
+        self.log.record(evaluation.metrics() | speed)
+        self.log.tag("simulator.used", used)
+        simulated = Simulated(evaluation, {n: before | evaluation.metrics(n) for n in durations[:-1]}, used)
+        self.log.curves(simulated.curves, durations[-1], simulator.dt)
+        return simulated
+
+    def explain(self, outcome: Outcome, wanted: int) -> None:
+        """Trace the accuracy that conversion lost to layers, on the first ``wanted`` images, and remark on the spikes.
+
+        The run's state holds the results: ``outcome``, ``diagnosis`` (None where no images are wanted) and ``remarks``.
+        """
+        from snnpipe.diagnosis.remarks import remarks
+
+        state = self.log.state
+        state.outcome = outcome
+        state.diagnosis = self._diagnose(outcome, wanted) if wanted else None
+        plan = state.plan or ConversionPlan(())
+        state.remarks = remarks(plan, self.images, self.model, self.parts, outcome, state.diagnosis)
+
+    def _diagnose(self, outcome: Outcome, wanted: int) -> Diagnosis:
+        from snnpipe.diagnosis.diagnose import diagnose
+
+        self.log.stage("diagnose")
+        self.log.begin("diagnose", min(wanted, self.images.data.spec.n_test))
+        diagnosis = diagnose(self.images, self.model, self.parts, wanted, outcome.busiest_per_step)
+        self.log.record(diagnosis.metrics())
+        return diagnosis
+
+    def _verify(self, opened: OpenSimulator) -> None:
+        """Compare the first images' spikes, as many as are wanted, with the reference simulator's."""
+        simulator = self.images.simulator
+        if not simulator.verify_images:
+            return
+        self.log.begin("verify", min(simulator.verify_images, self.images.data.spec.n_test))
+        verification = self.images.verify(opened)
+        self.log.record(verification.metrics())
+        if problem := verification.problem(TOLERANCE[simulator.precision]):
+            (_, few, _), *_ = self.images.batches(FEW, FEW)
+            wrong = difference(self.images.network, self.model, few, simulator.reference())
+            cure = (
+                f"It is the reference that is wrong: {wrong}: take simulator.verify_images=0"
+                if wrong
+                else "Take simulator=nengo_dl for figures to rely on; simulator.precision=float64 tells rounding from "
+                "a mistake in the simulator"
+            )
+            raise VerificationError(f"simulator.verify_images={verification.images}: {problem}. {cure}")
+
+
+def ending_at(simulator: Simulator, durations: Sequence[int]) -> Simulator:
+    """Return a simulator whose chunks of steps end at each of several durations."""
+    if len(durations) < 2:
+        return simulator
+    return simulator.with_settings(chunk_steps=gcd(*durations, getattr(simulator, "chunk_steps", None) or 0))
