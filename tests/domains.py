@@ -19,6 +19,7 @@ from pydantic import AfterValidator
 from snnpipe.config import check as configuration
 from snnpipe.config.targets import locate
 from snnpipe.settings.domains import is_held
+from snnpipe.settings.schema import unnamed
 
 _LEAST_FLOAT = 1.2e-38
 
@@ -27,6 +28,7 @@ _LEAST_FLOAT = 1.2e-38
 
 def belongs(value: Any, domain: Any) -> bool:
     """Whether a value, as a configuration file holds it, is in the domain that an annotation describes."""
+    domain = unnamed(domain)
     origin, arguments = typing.get_origin(domain), typing.get_args(domain)
     if domain is Any or domain is inspect.Parameter.empty:
         return True
@@ -115,7 +117,7 @@ _RULES = {  # of what a file can hold without a _target_
 def keys(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield every key of a composed configuration whose domain is known, and the domain."""
     yield from configuration._SCALARS.items()
-    for group, settings in configuration._GROUPS.items():
+    for group, settings in configuration.SETTINGS.items():
         yield from ((f"{group}.{name}", domain) for name, domain in settings.items())
     yield "logger.tracking_uri", configuration.Text | None
     for group in (*configuration.PARTS, "neuron", "callbacks", "logger"):
@@ -185,6 +187,7 @@ def values(domain: Any) -> st.SearchStrategy[Any]:
 
 def inside(domain: Any) -> st.SearchStrategy[Any]:
     """Return values in a domain; nothing where only what Hydra builds is in it."""
+    domain = unnamed(domain)
     origin, arguments = typing.get_origin(domain), typing.get_args(domain)
     if domain is Any:
         found: st.SearchStrategy[Any] = st.sampled_from([None, {}])
@@ -206,6 +209,10 @@ def inside(domain: Any) -> st.SearchStrategy[Any]:
 
 
 def _constrained(base: Any, constraints: list[Any]) -> st.SearchStrategy[Any]:
+    base = unnamed(base)
+    if typing.get_origin(base) is Annotated:
+        inner, *own = typing.get_args(base)
+        return _constrained(inner, [*constraints, *_flat(own)])
     least, most = (_limit(constraints, *names) for names in (("ge", "gt"), ("le", "lt")))
     if base is int:
         return st.integers(least, most)
@@ -233,6 +240,7 @@ def _limit(constraints: list[Any], *names: str) -> Any:
 
 
 def _limits(domain: Any) -> Iterator[float]:
+    domain = unnamed(domain)
     for argument in typing.get_args(domain):
         yield from _limits(argument)
     for constraint in _flat(getattr(domain, "__metadata__", ())):

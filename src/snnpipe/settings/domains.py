@@ -1,4 +1,4 @@
-"""What values a setting may have, as annotations of a constructor."""
+"""The values that a setting may have, as annotations of a constructor. Each has a name, which `help` shows."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
 _MAX_INT = 2**31 - 1
 MAX_FLOAT, _MIN_FLOAT = 3.4e38, 1.2e-38
@@ -33,27 +34,39 @@ def is_short(value: float) -> float:
     return value
 
 
-PositiveInt = Annotated[int, Field(ge=1, le=_MAX_INT)]
-NonNegativeInt = Annotated[int, Field(ge=0, le=_MAX_INT)]
-PositiveFloat = Annotated[float, Field(gt=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
-NonNegativeFloat = Annotated[float, Field(ge=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
+PositiveInt = TypeAliasType("PositiveInt", Annotated[int, Field(ge=1, le=_MAX_INT)])
+NonNegativeInt = TypeAliasType("NonNegativeInt", Annotated[int, Field(ge=0, le=_MAX_INT)])
+PositiveFloat = TypeAliasType(
+    "PositiveFloat", Annotated[float, Field(gt=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
+)
+NonNegativeFloat = TypeAliasType(
+    "NonNegativeFloat", Annotated[float, Field(ge=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
+)
 _Time = Annotated[
     float, Field(allow_inf_nan=False, description="a number of seconds, such as 0.001"), AfterValidator(is_short)
 ]
-Seconds = Annotated[_Time, Field(gt=0, lt=1), AfterValidator(is_held)]
+Seconds = TypeAliasType("Seconds", Annotated[_Time, Field(gt=0, lt=1), AfterValidator(is_held)])
 """A time step or a time constant."""
-NonNegativeSeconds = Annotated[_Time, Field(ge=0, lt=1), AfterValidator(is_held)]
-Seed = Annotated[int, Field(ge=0, le=_MAX_INT - 10**6)]
+NonNegativeSeconds = TypeAliasType("NonNegativeSeconds", Annotated[_Time, Field(ge=0, lt=1), AfterValidator(is_held)])
+Seed = TypeAliasType("Seed", Annotated[int, Field(ge=0, le=_MAX_INT - 10**6)])
 """NengoDL and tf.data add to it."""
-Share = Annotated[float, Field(ge=0, lt=1, description="a number from 0 to below 1, such as 0.1 for 10 %")]
-Scale = Annotated[
-    PositiveFloat | dict[str, PositiveFloat],
-    Field(description="a number above 0, or one per layer by name or pattern, quoted in a shell: '{conv*: 20.0}'"),
-]
-Sizes = Annotated[Sequence[PositiveInt], Field(description="a list of whole numbers of 1 or more, such as [32,64]")]
-Text = Annotated[str, Field(min_length=1), AfterValidator(_is_printable)]
+Share = TypeAliasType(
+    "Share", Annotated[float, Field(ge=0, lt=1, description="a number from 0 to below 1, such as 0.1 for 10 %")]
+)
+Scale = TypeAliasType(
+    "Scale",
+    Annotated[
+        PositiveFloat | dict[str, PositiveFloat],
+        Field(description="a number above 0, or one per layer by name or pattern, quoted in a shell: '{conv*: 20.0}'"),
+    ],
+)
+Sizes = TypeAliasType(
+    "Sizes",
+    Annotated[Sequence[PositiveInt], Field(description="a list of whole numbers of 1 or more, such as [32,64]")],
+)
+Text = TypeAliasType("Text", Annotated[str, Field(min_length=1), AfterValidator(_is_printable)])
 """A name, a path, or another word that is printed and recorded."""
-ExperimentName = Annotated[Text, Field(max_length=250)]
+ExperimentName = TypeAliasType("ExperimentName", Annotated[Text, Field(max_length=250)])
 
 
 def _is_initializer(value: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +75,7 @@ def _is_initializer(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Initializer = Text | Annotated[dict[str, Any], AfterValidator(_is_initializer)]
+Initializer = TypeAliasType("Initializer", Text | Annotated[dict[str, Any], AfterValidator(_is_initializer)])
 
 
 def _is_filter(value: Any) -> Any:
@@ -77,15 +90,18 @@ def _is_neuron_type(value: Any) -> Any:
     return value
 
 
-Synapse = Seconds | Annotated[Any, AfterValidator(_is_filter)] | None
-LayerSynapses = Annotated[
-    Synapse | dict[str, Synapse],
-    Field(
-        description="a time constant in s (0.01 is 10 ms), a Nengo synapse or null, or one per layer by name or "
-        "pattern, quoted in a shell: '{conv*: 0.01}'"
-    ),
-]
-Neuron = Annotated[Any, AfterValidator(_is_neuron_type)] | None
+Synapse = TypeAliasType("Synapse", Seconds | Annotated[Any, AfterValidator(_is_filter)] | None)
+LayerSynapses = TypeAliasType(
+    "LayerSynapses",
+    Annotated[
+        Synapse | dict[str, Synapse],
+        Field(
+            description="a time constant in s (0.01 is 10 ms), a Nengo synapse or null, or one per layer by name or "
+            "pattern, quoted in a shell: '{conv*: 0.01}'"
+        ),
+    ],
+)
+Neuron = TypeAliasType("Neuron", Annotated[Any, AfterValidator(_is_neuron_type)] | None)
 Readout = Literal["last", "mean", "spike_count"]
 Precision = Literal["float32", "float64"]
 

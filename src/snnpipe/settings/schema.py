@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from typing_extensions import TypeAliasType
 
 from snnpipe.base.errors import ConfigError, did_you_mean
 from snnpipe.base.masking import HIDDEN, is_secret_key, mask
@@ -72,7 +73,13 @@ def _wants(error: ValidationError, annotation: Any) -> str:
     return re.sub(r"\d{20,}", lambda digits: f"{float(digits[0]):g}", text) + or_null
 
 
+def unnamed(annotation: Any) -> Any:
+    """Return the annotation that a name of `snnpipe.settings.domains` stands for; another annotation is itself."""
+    return unnamed(annotation.__value__) if isinstance(annotation, TypeAliasType) else annotation
+
+
 def _is_optional(annotation: Any) -> bool:
+    annotation = unnamed(annotation)
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Annotated:
         return _is_optional(arguments[0])
@@ -83,6 +90,7 @@ def _is_optional(annotation: Any) -> bool:
 
 def _described(annotation: Any) -> str:
     """Return the description that an annotation has of what it takes, if it has one."""
+    annotation = unnamed(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in _UNIONS:
         return next(filter(None, map(_described, arguments)), "")
@@ -202,6 +210,7 @@ def _is_built(value: Any) -> bool:
 
 def _takes_objects(annotation: Any) -> bool:
     """Whether an annotation has room for what Hydra builds, and is not of numbers, words and mappings alone."""
+    annotation = unnamed(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal or (isinstance(origin, type) and issubclass(origin, Mapping)):
         return False
