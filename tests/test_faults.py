@@ -32,13 +32,13 @@ from snnpipe import (
     NengoDLSimulator,
     TfdsDataModule,
     Trainer,
-    passes,
 )
 from snnpipe.base.errors import DataError, LoggingError, SimulationError, StorageError, UserError
 from snnpipe.callbacks.base import Callback
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.loggers.mlflow import writes as mlflow_writes
 from snnpipe.loggers.mlflow.spool import RefusedError, Spool
+from snnpipe.metrics import passes
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.simulators.nengo_dl import OpenNengoDL
 from snnpipe.testing import SPEC
