@@ -67,7 +67,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(store, tmp_path)
     second.set_tag("fit.fingerprint", "a")
     (damaged,) = (tmp_path / "mlruns" / "artifacts").glob(f"{second._run_id}/**/weights.npz")
     damaged.write_bytes(damaged.read_bytes()[:-30])
-    with pytest.warns(UserWarning, match="passed over.*damaged"), store().shared_fit("a") as found:
+    with pytest.warns(UserWarning, match="skipped.*damaged"), store().shared_fit("a") as found:
         assert found.checkpoint.weights["w"].tolist() == [3.0]
 
 

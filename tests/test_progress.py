@@ -41,7 +41,7 @@ def test_a_stage_is_a_line_and_a_minute_is_one(state, capsys, monkeypatch):
         "training, epoch 2/4: 38",
         "training, epoch 2/4: 50",
         "converting",
-        "holding 3 images against nengo_dl",
+        "comparing 3 images with nengo_dl",
         "simulating 5 images",
         "simulating: 40",
         "simulating: 100",

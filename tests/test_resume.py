@@ -280,7 +280,9 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path, how):
         states.save(state(batch=batch), keep=2)
     newest = tmp_path / "training" / "epoch000001-batch00000002.state"
     newest.write_bytes(damaged(newest.read_bytes(), how))
-    with pytest.warns(UserWarning, match="passed over.*epoch000001-batch00000002.state is damaged"):
+    with pytest.warns(
+        UserWarning, match="skipped, and the state before it taken.*epoch000001-batch00000002.state is damaged"
+    ):
         assert states.newest("f").batch == 1
 
 

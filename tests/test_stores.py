@@ -36,10 +36,10 @@ WRONG = {
     "postgresql:h/db": "write postgresql+psycopg2://h/db",
     "postgresql+nope://h/db": "it is written postgresql+psycopg2://h/db",
     "postgresql://h:port/db": "postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE",
-    "./mlruns": "MLflow keeps runs in folders no more: write sqlite:///mlruns/mlflow.db; runs of an earlier",
+    "./mlruns": "MLflow no longer keeps runs in folders: write sqlite:///mlruns/mlflow.db; `mlflow migrate-filestore",
     "mlruns": "`mlflow migrate-filestore --source mlruns --target sqlite:///mlruns/mlflow.db`",
     "/tmp/my runs": "--source '/tmp/my runs' --target 'sqlite:////tmp/my runs/mlflow.db'`",
-    "file:": "MLflow keeps runs in folders no more: write sqlite:///mlruns/mlflow.db",
+    "file:": "MLflow no longer keeps runs in folders: write sqlite:///mlruns/mlflow.db",
     "file:///data/mlruns": "write sqlite:////data/mlruns/mlflow.db",
     "file:./mlruns": "write sqlite:///mlruns/mlflow.db",
     "C:\\Users\\me\\mlruns": "write sqlite:///C:/Users/me/mlruns/mlflow.db",
@@ -202,7 +202,7 @@ def test_a_server_that_lets_nobody_in_names_the_variables(guarded, code, tmp_pat
             assert name in line
         assert "refused" not in line
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
-    with pytest.raises(LoggingError, match="what MLFLOW_TRACKING_USERNAME has is refused"):
+    with pytest.raises(LoggingError, match="it refuses the value of MLFLOW_TRACKING_USERNAME"):
         open_store(uri)
 
 

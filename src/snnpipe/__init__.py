@@ -1,7 +1,25 @@
 """Train neural networks, convert them to spiking ones, and see what the conversion costs.
 
-Importing this loads nothing heavy: names are loaded when they are used. It changes one thing: whoever imports
-TensorFlow or NengoDL after it gets them as snnpipe needs them (`snnpipe.frameworks.import_hook`).
+A complete example, on the handwritten digits of scikit-learn::
+
+    import nengo
+    from snnpipe import AutoSimulator, Cnn2d, ConstantEncoder, KerasTraining, NengoDLConverter, TfdsDataModule, Trainer
+
+    result = Trainer(
+        data=TfdsDataModule("digits"),
+        architecture=Cnn2d(filters=[16, 32], dense=64),
+        training=KerasTraining(epochs=20),
+        converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0, synapse=0.01),
+        simulator=AutoSimulator(n_steps=60),
+        encoder=ConstantEncoder(),
+    ).run()
+    print(result.metrics["ann/test_accuracy"], result.metrics["snn/test_accuracy"])
+
+On a command line, ``python -m snnpipe --help`` shows the settings.
+
+Importing snnpipe loads nothing heavy: each public name is loaded when it is first used. It changes one thing in the
+process: a later import of TensorFlow or NengoDL gets them in the form that snnpipe needs
+(`snnpipe.frameworks.import_hook`).
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""What each family of plugins must have. A plugin needs no base class: it needs these methods.
+"""The attributes and methods that each family of plugins must have. A plugin needs no base class.
 
-`snnpipe.testing` checks an instance against its family's contract.
+`snnpipe.testing` checks an object against the contract of its family.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,39 +40,39 @@ Arrays = Callable[[], Mapping[str, NDArray[Any]]]
 class DataModule(Protocol):
     """A dataset, streamed.
 
-    Datasets yield batches ``(images, labels)``: float32 of shape ``(b, *image_shape)`` and int64 of shape ``(b,)``, the
-    last batch of a split possibly short; sample weights may come third, of shape ``(b,)``. A dataset may be a tf.data
-    one, a Keras sequence, or anything else that yields batches as arrays.
-    `snnpipe.data.checked_data.CheckedData`, through which a run sees a module, takes other numbers, labels of shape
-    ``(b, 1)``, one-hot labels and images without a channel axis too, and refuses all else before training.
+    Datasets yield batches ``(images, labels)``: float32 of shape ``(b, *image_shape)`` and int64 of shape ``(b,)``. The
+    last batch of a split may be shorter. Sample weights of shape ``(b,)`` may come third. A dataset may be a tf.data
+    dataset, a Keras sequence, or anything else that yields batches as arrays.
+    A run sees a module through `snnpipe.data.checked_data.CheckedData`. It also accepts other kinds of numbers, labels
+    of shape ``(b, 1)``, one-hot labels, and images without a channel axis. It refuses everything else before training.
 
-    It may have ``explain(error)``, which returns the `DataError` to raise in place of an error that came up while its
-    datasets were used, or None. It may have ``sample(split)``, which returns batches like those of ``"train"``,
-    ``"validation"`` or ``"test"`` where the first batch of the split itself takes long. It may have ``digests()``,
-    which returns digests of what a training reads and of the test images as ``{"fit": ..., "test": ...}``. They are
-    taken as they are, in place of a pass over each split: whoever gives them answers for them, as for ``spec.digest``,
-    which is for all splits.
+    A data module may have three more methods. ``explain(error)`` gets an error that was raised while its datasets were
+    used, and returns the `DataError` to raise instead, or None. ``sample(split)`` returns batches like those of
+    ``"train"``, ``"validation"`` or ``"test"``, for a split whose own first batch takes long. ``digests()`` returns
+    digests of the data that a training reads and of the test images, as ``{"fit": ..., "test": ...}``. They replace the
+    digests that snnpipe computes in a pass over each split, and snnpipe does not check them: a module that changes its
+    data must change them too. The same holds for ``spec.digest``, which covers all splits.
     """
 
     @property
     def batch_size(self) -> int:
-        """Images of a training batch; an attribute does too."""
+        """Number of images in a training batch. It may also be a plain attribute."""
 
     @property
     def spec(self) -> DataSpec:
-        """What is known of the dataset after `setup`."""
+        """Facts about the dataset, known after `setup`."""
 
     def prepare_data(self) -> None:
         """Make the dataset available on this machine (download, write files)."""
 
     def setup(self) -> None:
-        """Open the prepared dataset and work out the splits."""
+        """Open the prepared dataset and determine the splits."""
 
     def train_dataset(self, epoch: int = 0) -> "tf.data.Dataset":
-        """Return one epoch of training batches, in an order that seed and epoch determine."""
+        """Return one epoch of training batches, in an order that the seed and the epoch determine."""
 
     def validation_dataset(self) -> "tf.data.Dataset | None":
-        """Return the validation batches; None where there are none."""
+        """Return the validation batches; None if there are none."""
 
     def test_dataset(self, batch_size: int | None = None) -> "tf.data.Dataset":
         """Return the test batches, always in the same order."""
@@ -90,25 +90,25 @@ class Architecture(Protocol):
 class TrainingPath(Protocol):
     """Trains a model in place.
 
-    It may have ``check_classes(spec)``, which raises `ConfigError` where a setting names classes that a dataset lacks.
+    It may have ``check_classes(spec)``, which raises `ConfigError` if a setting names a class that the dataset lacks.
     """
 
     reuse: bool
 
     def check(self, model: "tf_keras.Model") -> None:
-        """Raise `TrainingError` where this path cannot train the model."""
+        """Raise `TrainingError` if this path cannot train the model."""
 
     def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: "CallbackSink") -> Checkpoint:
-        """Train ``model`` and return what was learnt."""
+        """Train ``model`` and return the trained weights."""
 
 
 class Regularizer(Protocol):
-    """A penalty on the firing rates of layers, with one meaning on every training path."""
+    """A penalty on the firing rates of layers. It has the same meaning on every training path."""
 
     weight: float
 
     def scale_of(self, layer_names: Sequence[str]) -> dict[str, float]:
-        """Return, for each layer that is penalised, the factor from activation to rate in Hz."""
+        """Return the factor from activation to rate in Hz for each layer that is penalised, by name."""
 
     def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
         """Return the penalty of each image, shape ``(b,)``, from rates of shape ``(b, n)``."""
@@ -116,18 +116,18 @@ class Regularizer(Protocol):
 
 @runtime_checkable
 class Converter(Protocol):
-    """Makes a trained model a spiking network."""
+    """Converts a trained model to a spiking network."""
 
     def explain(self, model: "tf_keras.Model") -> ConversionPlan:
-        """Return what each layer will become; nothing is trained or converted yet."""
+        """Return what each layer will become. This neither trains nor converts anything."""
 
     def convert(self, model: "tf_keras.Model", seed: int) -> SpikingNetwork:
-        """Return the spiking network; ``seed`` determines its initial voltages."""
+        """Return the spiking network. ``seed`` determines its initial voltages."""
 
 
 @runtime_checkable
 class Encoder(ImageEncoder, Protocol):
-    """Makes an image a signal over time."""
+    """Turns an image into a signal over time."""
 
     def seeded(self, seed: int) -> ImageEncoder:
         """Return this encoder with the run's seed."""
@@ -138,7 +138,7 @@ class OpenSimulator(Protocol):
 
     @property
     def used(self) -> str:
-        """Which simulator runs it, and why where there was a choice."""
+        """Which simulator runs the network, and why it was chosen if there was a choice."""
 
     def __enter__(self) -> Self: ...
 
@@ -171,19 +171,19 @@ class Simulator(Protocol):
         """Return the simulator with some settings changed."""
 
     def open(self, network: SpikingNetwork, constant_input: bool = True) -> OpenSimulator:
-        """Load a network: a context manager, so that what it holds is released.
+        """Load a network for simulation. The result is a context manager, so that its resources are released.
 
-        It is called on the untrained network, too, to learn before training whether it can be simulated with an
-        input that is the same at each step, or changes.
+        Before training, this is also called on the untrained network, to find out early whether the simulator can run
+        it. ``constant_input`` says whether the input is the same at each step.
         """
 
     def reference(self) -> "Simulator":
-        """Return the simulator that the first ``verify_images`` images are held against."""
+        """Return the simulator that results for the first ``verify_images`` images are compared with."""
 
 
 @runtime_checkable
 class Callback(Protocol):
-    """Is told at the fixed points of a run. `snnpipe.callbacks.base.Callback` does nothing at each."""
+    """Has hooks that a run calls at fixed points. The hooks of `snnpipe.callbacks.base.Callback` do nothing."""
 
     sample_images: int
     changes_fit: bool
@@ -220,17 +220,17 @@ class Callback(Protocol):
 
 
 class CallbackSink(Protocol):
-    """What a training path tells while it trains, and is told before.
+    """Takes the reports of a training path while it trains, and gives it the state to continue from.
 
-    A path that can go on with a training gives ``arrays``, a function that returns all that it needs to, at each point
-    at which it can. The training may end there, by an exception.
+    ``arrays`` makes a training resumable. A path passes it at each point from which the training can continue: a
+    function that returns all the arrays that this needs. The call may raise an exception that ends the training there.
     """
 
     resumed: TrainingState | None
-    """Where the training was when it was interrupted; None for one from the start."""
+    """State of an interrupted training to continue from; None for a training from the start."""
 
     def epoch_end(self, progress: FitProgress, arrays: Arrays | None = None) -> bool:
-        """Report an epoch; return whether training shall stop."""
+        """Report an epoch, and return whether training shall stop."""
 
     def batch_end(self, progress: BatchProgress, arrays: Arrays | None = None) -> None:
         """Report a training batch."""
@@ -238,7 +238,7 @@ class CallbackSink(Protocol):
 
 @runtime_checkable
 class Logger(Protocol):
-    """Where a run's parameters, metrics and files go."""
+    """Records a run's parameters, metrics and files."""
 
     def start(
         self,
@@ -248,17 +248,17 @@ class Logger(Protocol):
         parent: str | None = None,
         resumed: str | None = None,
     ) -> None:
-        """Open the run; as a job of a multi-run, under the parent run of an id.
+        """Open the run.
 
-        ``resumed`` is the id of an unfinished run, of the same configuration, to go on with: metrics of a step that
-        are there already are not recorded again.
+        ``parent`` is the id of the parent run, for a job of a multi-run. ``resumed`` is the id of an unfinished run of
+        the same configuration to continue: metrics of a step that the run already has are not recorded again.
         """
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record which dataset the run uses."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Record metrics, of a step if they have one."""
+        """Record metrics, with their step if they have one."""
 
     def log_series(self, name: str, values: Sequence[float], first_step: int = 1) -> None:
         """Record one metric's value at consecutive steps."""
@@ -267,16 +267,16 @@ class Logger(Protocol):
         """Set or replace a tag."""
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Record a file, under ``folder`` of the run's artifacts."""
+        """Record a file in ``folder`` of the run's artifacts."""
 
     def finalize(self, status: Status) -> None:
-        """Close the run; what was logged is kept whatever the status."""
+        """Close the run. Everything logged is kept, for every status."""
 
     def shared_fit(self, fingerprint: str) -> AbstractContextManager[EarlierFit | None]:
-        """Return a block that has an earlier training of a fingerprint, or None where there is none to be had.
+        """Return a context manager that yields an earlier training with this fingerprint, or None if there is none.
 
-        The run's checkpoint is logged within the block. Where another run trains the same at the time, entering it
-        may wait for that run.
+        The run logs its checkpoint within the block. If another run is doing the same training, entering the block may
+        wait for that run.
         """
 
     @property
@@ -289,32 +289,39 @@ class SweepStore(Logger, Protocol):
     """A logger that keeps the runs of a multi-run together."""
 
     def start_sweep(self, name: str, command: str, identity: Sequence[str], *, resume: bool) -> str:
-        """Open the parent run of a multi-run, or where it resumes that of the newest of the same identity.
+        """Open the parent run of a multi-run and return its id.
 
-        Returns its id. Runs under it that a killed process left open are ended.
+        With ``resume``, it is the parent run of the newest multi-run of the same identity. Its child runs that a killed
+        process left open are ended.
         """
 
     def sweep_jobs(self) -> Sequence[SweepJob]:
-        """Return the jobs of the multi-run that is open, each as it ended last, in their order.
+        """Return the jobs of the open multi-run in their order, each with its latest result.
 
-        All of them are over: what is still open then belonged to a process that was killed, and is ended.
+        No job is running when this is called. A job's run that is still open belonged to a killed process; it is ended.
         """
 
     def log_table(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Record a table under a name that ends in ``.json``, in place of an earlier one."""
+        """Record a table under a name that ends in ``.json``. It replaces an earlier table of that name."""
 
     def earlier_run(self, run_id: str | None, fingerprint: str, parent: str | None = None) -> EarlierRun | None:
-        """Return the run of an id, or else the newest unfinished run of a configuration, under a parent run if any."""
+        """Return the run with this id; without an id, the newest unfinished run with this fingerprint.
+
+        With ``parent``, only runs under that parent run count. None if there is no such run.
+        """
 
     def finished_job(self, parent: str, fingerprint: str, content: Mapping[str, str] | None = None) -> SweepJob | None:
-        """Return the job under a parent run that finished with a fingerprint."""
+        """Return the finished job with this fingerprint under a parent run; None if there is none.
+
+        With ``content``, the digests of the job's content must be equal too.
+        """
 
 
 _OF_A_TRAINER = {"training": TrainingPath, "converter": Converter, "simulator": Simulator, "encoder": Encoder}
 
 
 def require_parts(parts: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` where a part of a trainer lacks something of its family's, or is a class and no object."""
+    """Raise `ConfigError` if a part of a trainer lacks a member of its protocol, or is a class and no object."""
     problems = []
     for name, part in parts.items():
         wanted = _OF_A_TRAINER[name]
@@ -330,7 +337,7 @@ def require_parts(parts: Mapping[str, Any]) -> None:
 
 
 def require_lists(**given: Any) -> None:
-    """Raise `ConfigError` where something else than a list, or another sequence, was given."""
+    """Raise `ConfigError` if a value is neither a list nor another sequence."""
     problems = [
         f"{name}: got {type(value).__name__}: give a list of them, [...]"
         for name, value in given.items()

@@ -1,7 +1,7 @@
-"""The contract of each family of plugins, as checks that anyone can run on a plugin of their own.
+"""Checks of the contract of each plugin family, for tests of your own plugins.
 
-Each check raises `AssertionError` with a sentence that says what the plugin lacks. They use small
-data and a plugin's public methods only.
+Each check raises `AssertionError` with a sentence that names the broken rule. The checks use small data, and only the
+public methods of a plugin.
 """
 
 import dataclasses
@@ -36,11 +36,11 @@ SPEC = DataSpec(
     n_test=5,
     scaling="none",
 )
-"""A small dataset's description that architectures are built for."""
+"""Spec of a small dataset. The checks build architectures for it."""
 
 
 class Silent:
-    """A callback sink that records what it is told."""
+    """A callback sink that records the reports of a training path and prints nothing."""
 
     def __init__(self) -> None:
         self.resumed: TrainingState | None = None
@@ -60,7 +60,7 @@ class Silent:
 def check_data_module(data: protocols.DataModule) -> None:
     """Check every batch of a data module's streams, their number of images and their order.
 
-    What is wrong is said as a run says it; what a run takes (`snnpipe.data.checked_data.CheckedData`) passes.
+    The messages are those of a run. Data that a run accepts (`snnpipe.data.checked_data.CheckedData`) passes.
     """
     checked = CheckedData.of(data)
     try:
@@ -89,7 +89,7 @@ def check_data_module(data: protocols.DataModule) -> None:
 
 
 def check_architecture(architecture: protocols.Architecture, spec: DataSpec = SPEC) -> None:
-    """Check that a model takes the dataset's images and gives one logit per class, unbounded."""
+    """Check that a model takes the dataset's images and returns one logit per class, and no probabilities."""
     assert isinstance(architecture, protocols.Architecture), "an architecture lacks build(spec)"
     model = architecture.build(spec)
     flat = (int(np.prod(spec.image_shape)),)
@@ -129,7 +129,7 @@ def check_regularizer(regularizer: protocols.Regularizer) -> None:
 
 
 def check_converter(converter: protocols.Converter, architecture: protocols.Architecture) -> SpikingNetwork:
-    """Check that a plan names every layer, and that the network has those neurons; returns the network."""
+    """Check that a plan names every layer and that the network has the planned neurons; return the network."""
     assert isinstance(converter, protocols.Converter), "a converter lacks explain or convert"
     model = architecture.build(SPEC)
     plan = converter.explain(model)
@@ -148,7 +148,7 @@ def check_converter(converter: protocols.Converter, architecture: protocols.Arch
 
 
 def check_encoder(encoder: protocols.Encoder) -> None:
-    """Check shape, seed and independence of batching and chunking of an encoder."""
+    """Check an encoder's shape and seed, and that its signal does not depend on batches or chunks."""
     assert isinstance(encoder, protocols.Encoder), "an encoder lacks constant, encode or seeded"
     images = np.random.default_rng(0).uniform(-1, 1, (3, 2, 2, 1)).astype(np.float32)
     seeded = encoder.seeded(7)
@@ -162,7 +162,7 @@ def check_encoder(encoder: protocols.Encoder) -> None:
 
 
 def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> None:
-    """Check that a simulator covers every step once, records what it counts, and can be run again."""
+    """Check that a simulator covers every step once, records every spike that it counts, and can be run again."""
     from snnpipe.encoders import ConstantEncoder
 
     assert isinstance(simulator, protocols.Simulator), "a simulator lacks open or one of its settings"
@@ -195,7 +195,7 @@ def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> 
 
 
 def check_callback(callback: protocols.Callback, folder: Path, network: SpikingNetwork) -> None:
-    """Check that a callback bears every hook, in the order of a run, twice."""
+    """Check that a callback works with every hook in the order of a run, for two runs."""
     assert isinstance(callback, protocols.Callback), "a callback lacks a hook: derive it from callbacks.base.Callback"
     spec = dataclasses.replace(SPEC, n_validation=2)
     for _ in range(2):
@@ -211,7 +211,7 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
         remembered = json.loads(json.dumps(callback.state_dict()))
         callback.on_fit_start(state)
         callback.load_state_dict(remembered)
-        assert callback.state_dict() == remembered, "a callback does not take back what it has remembered"
+        assert callback.state_dict() == remembered, "a callback does not restore the state that it returned"
         callback.on_fit_end(state)
         callback.on_convert_end(state)
         callback.on_simulation_start(state, 2)
@@ -234,7 +234,7 @@ def _no_state() -> TrainingState:
 
 
 def check_logger(logger: protocols.Logger, file: Path, status: protocols.Status = "FINISHED") -> Mapping[str, str]:
-    """Check that a logger takes everything that a run sends, and closes twice; returns its address."""
+    """Check that a logger takes everything that a run sends, and can be closed twice; return its address."""
     logger.start("contract", {"seed": 0, "model.filters": [1, 2], "name": None}, {"stage_reached": "fit"})
     assert isinstance(logger, protocols.Logger), "a logger lacks one of its methods"
     logger.log_dataset(SPEC)

@@ -1,8 +1,8 @@
-"""How the jobs of a multi-run are chosen, and where they run: plugins, in the package where Hydra wants them."""
+"""Hydra plugins that choose the jobs of a multi-run and run them on clusters. Hydra needs them in this package."""
 
 
 def register() -> None:
-    """Tell Hydra of the plugins: it does not find them by itself in an editable install."""
+    """Register the plugins with Hydra, which does not discover them in an editable install."""
     from hydra.core.plugins import Plugins
 
     from hydra_plugins.snnpipe.defaults_list import heed_every_override

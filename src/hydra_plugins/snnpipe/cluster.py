@@ -1,4 +1,4 @@
-"""What launchers to clusters share: a job in a process of its own, and the wait for all of them."""
+"""The common part of the launchers for clusters: it runs each job in its own process, and waits for all jobs."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ _POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Jobs:
-    """What all jobs of a multi-run take along to the processes that run them."""
+    """The common data of a multi-run's jobs, which goes to the processes that run them."""
 
     context: HydraContext
     config: DictConfig
@@ -47,7 +47,7 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Answer:
-    """How a job ended, or what kept it from beginning, and what it printed."""
+    """How a job ended, or the error that prevented its start, and the text that it printed."""
 
     ended: JobReturn | Exception
     out: str
@@ -55,22 +55,22 @@ class Answer:
 
 
 class ClusterLauncher(Launcher):
-    """Hands all jobs to a cluster, and prints what each has printed when it is over."""
+    """Gives all jobs to a cluster, and prints the output of each job when the job is over."""
 
     keeps_passwords: ClassVar[bool]
-    """Whether jobs are handed over in memory alone, so that passwords may go with them."""
+    """Whether jobs go to the cluster only in memory, so that they may contain passwords."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra hands to a launcher."""
+        """Keep the objects that Hydra gives to a launcher."""
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run jobs; one that is lost with its process is told and recorded, and the others go on.
+        """Run jobs. A job that is lost with its process is printed and recorded, and the others go on.
 
         Raises
         ------
         UserError
-            If the cluster cannot be had.
+            If the cluster is not available.
         """
         setup_globals()
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ class ClusterLauncher(Launcher):
                 time.sleep(_POLL_S)
                 for number in self._over(pending):
                     ended[number] = self._end(pending.pop(number), jobs.config_of(number, overrides[number]))
-        except BaseException:  # told to end: so are the jobs
+        except BaseException:  # when this process ends, the jobs end too
             self._stop(pending)
             raise
         return [ended[number] for number in overrides]
@@ -95,7 +95,7 @@ class ClusterLauncher(Launcher):
 
         try:
             answer = self._answer(handle)
-        except Exception as error:  # whatever the cluster raises
+        except Exception as error:  # the cluster may raise anything
             answer = Answer(error, "", "")
         sys.stdout.write(answer.out)
         sys.stdout.flush()
@@ -109,15 +109,15 @@ class ClusterLauncher(Launcher):
 
     @abstractmethod
     def _submit(self, jobs: Jobs, overrides: Mapping[int, Sequence[str]]) -> dict[int, Any]:
-        """Hand jobs over to run `run`, and return what each is known by."""
+        """Start `run` for each job on the cluster, and return a handle of each job by its number."""
 
     @abstractmethod
     def _over(self, pending: Mapping[int, Any]) -> Collection[int]:
-        """Return which jobs are over, without waiting."""
+        """Return the numbers of the jobs that are over, without waiting."""
 
     @abstractmethod
     def _answer(self, handle: Any) -> Answer:
-        """Return a job's answer, or raise where its process or node is gone."""
+        """Return a job's answer, or raise an error if its process or node is gone."""
 
     @abstractmethod
     def _stop(self, pending: Mapping[int, Any]) -> None:
@@ -125,12 +125,12 @@ class ClusterLauncher(Launcher):
 
 
 def plain(setting: Any) -> Any:
-    """Return a setting as plain lists and dictionaries: Hydra hands containers of its own to a launcher."""
+    """Return a setting as plain lists and dictionaries. Hydra gives a launcher its own containers."""
     return OmegaConf.to_container(setting, resolve=True) if OmegaConf.is_config(setting) else setting
 
 
 def run(jobs: Jobs, number: int, overrides: Sequence[str]) -> Answer:
-    """Run a job in the process that a cluster has for it."""
+    """Run a job in its process on the cluster."""
     os.environ.update(jobs.environment)
     out, err = _Copy(sys.stdout), _Copy(sys.stderr)
     ended: JobReturn | Exception
@@ -154,7 +154,7 @@ def run(jobs: Jobs, number: int, overrides: Sequence[str]) -> Answer:
 
 
 class _Copy(io.StringIO):
-    """Keeps what is written to a stream: for the terminal, beside the cluster's own log."""
+    """Keeps a copy of what is written to a stream. The stream goes to the cluster's log, the copy to the terminal."""
 
     def __init__(self, stream: TextIO):
         super().__init__()
@@ -167,14 +167,14 @@ class _Copy(io.StringIO):
 
 
 def _environment(passwords: bool) -> dict[str, str]:
-    """Return the environment variables that hold for the jobs wherever they run, those with passwords if wanted."""
+    """Return the environment variables that jobs need on every machine, with or without those that hold passwords."""
     wanted = ("MLFLOW_", "TFDS_DATA_DIR", VARIABLE)
     own = {name: value for name, value in os.environ.items() if name.startswith(wanted)}
     return {name: value for name, value in own.items() if passwords or not is_secret(name, value)}
 
 
 def _enter(folder: str, config: DictConfig) -> None:
-    """Go to the folder in which the multi-run was started, as its relative paths are meant.
+    """Change to the folder in which the multi-run was started, because its relative paths start there.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""``override /group: option`` in a configuration file, wherever the group stands in the list of defaults.
+"""Lets a configuration file override any group with ``override /group: option``.
 
-Hydra reads the list from its end, and heeds what a file overrides only of the groups that stand before the file. An
-experiment stands before ``sweep``, ``debug`` and ``local``, which count for more than it; so the list is read again
-where a file overrides a group that had been read, with what the first reading has found.
+Hydra reads the list of defaults from its end. A file's overrides work only for the groups that stand before the file in
+the list. An experiment stands before ``sweep``, ``debug`` and ``local``, because these have priority over it. So if a
+file overrides a group that Hydra has already read, the list is read a second time with the overrides of the first time.
 """
 
 from typing import Any
@@ -14,26 +14,26 @@ _read_once = defaults_list._create_defaults_list
 
 
 def heed_every_override() -> None:
-    """Let Hydra heed what files override of any group."""
+    """Make Hydra apply the overrides in files to every group."""
     defaults_list._create_defaults_list = _read
 
 
 def _read(
     repo: Any, config_name: str | None, overrides: Any, prepend_hydra: bool, skip_missing: bool
 ) -> tuple[list[Any], Any]:
-    found: tuple[list[Any], Any] = _read_once(repo, config_name, overrides, prepend_hydra, skip_missing)
+    result: tuple[list[Any], Any] = _read_once(repo, config_name, overrides, prepend_hydra, skip_missing)
     late = [not known.used and not known.external_override for known in overrides.override_metadata.values()]
     if any(late):
         overrides.known_choices.clear()
         overrides.known_choices_per_group.clear()
-        found = _read_once(repo, config_name, overrides, prepend_hydra, skip_missing)
-    for default in found[0]:
+        result = _read_once(repo, config_name, overrides, prepend_hydra, skip_missing)
+    for default in result[0]:
         _check_not_itself(repo, default)
-    return found
+    return result
 
 
 def _check_not_itself(repo: Any, default: Any) -> None:
-    """Raise where a file overrides the choice that it is itself."""
+    """Raise `ConfigCompositionException` if a file overrides the choice of its own group, which would replace it."""
     group = default.override_key
     if group is None or (loaded := repo.load_config(default.config_path)) is None:
         return

@@ -1,7 +1,7 @@
 """A sweeper that asks Optuna which settings to try next, for one objective or several.
 
-Hydra's own Optuna sweeper wants an Optuna that cannot keep a study in a database on a current SQLAlchemy. This one uses
-Optuna's ask-and-tell interface, so that trials run on any launcher.
+Hydra's own Optuna sweeper needs an old Optuna, which cannot keep a study in a database with a current SQLAlchemy. This
+one uses Optuna's ask-and-tell interface, so that trials run on any launcher.
 """
 
 import warnings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _OBJECTIVES, _SWEEP = "snnpipe.objectives", "snnpipe.sweep"
-"""Attributes of a study, and of a trial: what is searched for, and the multi-run that asked."""
+"""Attribute of a study with its objectives, and attribute of a trial with the multi-run that asked for it."""
 
 
 class OptunaSweeper(Sweeper):
@@ -36,25 +36,26 @@ class OptunaSweeper(Sweeper):
     Parameters
     ----------
     minimize, maximize
-        Metrics of a run that are to be small, and large: one or more in all.
+        Metrics of a run to minimise, and metrics to maximise. At least one metric in total.
     n_trials
-        Trials that the study shall have when it ends, failed ones apart.
+        Number of finished trials that the study must have in the end. Failed trials do not count.
     n_jobs
-        Trials asked for at once, which the launcher may run at once.
+        Number of trials that are asked for together. The launcher may run them at the same time.
     params
-        What is searched, as overrides: key and sweep (a list of values, ``range(...)`` or ``interval(low, high)``,
-        which can be ``tag(log, ...)``). Overrides of the command line with a sweep are searched too.
+        Settings to search, each a key with a list of values, ``range(...)`` or ``interval(low, high)``. A range or an
+        interval may be ``tag(log, ...)``. Overrides of the command line that list values are searched too.
     sampler
         ``tpe`` (Bayesian), ``nsga2`` (evolutionary) or ``random``.
     seed
-        Of the sampler.
+        Seed of the sampler.
     storage
-        Where Optuna keeps the study: a database's URL, or the path of a journal file (``.log``), which is safe on a
-        shared file system.
+        Where Optuna keeps the study: the URL of a database, or the path of a journal file (``.log``). A journal file is
+        safe on a shared file system.
     study_name
-        Of the study; null makes one for the multi-run. An earlier study of that name goes on.
+        Name of the study. None makes a new study for the multi-run. An earlier study of that name is continued.
     as_configured
-        Run the configuration without any of the searched settings first, to compare with; no trial of the study.
+        Whether to run the configuration without any of the searched settings first, for comparison. This run is no
+        trial of the study.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class OptunaSweeper(Sweeper):
         self._as_configured = as_configured
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra hands every sweeper."""
+        """Keep the objects that Hydra gives to a sweeper, and make the launcher."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -108,7 +109,7 @@ class OptunaSweeper(Sweeper):
     # ------------------------------------------------------------------ its parts
 
     def _space(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-        """Return the overrides that every trial has, and the distribution of each setting that is searched."""
+        """Return the overrides of every trial, and the distribution of each searched setting."""
         words = [*as_overrides(self._params), *arguments]
         parsed = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(words)
         latest = {override.get_key_element(): override for override in parsed}
@@ -142,16 +143,16 @@ class OptunaSweeper(Sweeper):
                 f"hydra.sweeper.storage: cannot open study {name!r} in {self._storage} ({one_line(error)[:300]}): "
                 "give the URL of a database that answers, or the path of a .log file; or another study_name"
             ) from error
-        study.sampler = self._make_sampler(self._seed + len(study.trials))  # one that goes on draws anew
+        study.sampler = self._make_sampler(self._seed + len(study.trials))  # a continued study needs new random numbers
         return study
 
     @property
     def _identity(self) -> str:
-        """What the multi-run is known by: its parent run's id, or its folder's name."""
+        """Identity of the multi-run: the id of its parent run, or the name of its folder."""
         return _parent_of(self.config) or Path(self.config.hydra.sweep.dir).name
 
     def _check(self, study: "optuna.Study", space: Mapping[str, Any]) -> None:
-        """Raise `ConfigError` where an earlier study of this name searched something else."""
+        """Raise `ConfigError` if an earlier study of this name had other objectives or other values to search."""
         from optuna.distributions import check_distribution_compatibility
 
         key = f"hydra.sweeper.study_name: the study {study.study_name!r}"
@@ -175,7 +176,7 @@ class OptunaSweeper(Sweeper):
         return trial
 
     def _repeat_interrupted(self, study: "optuna.Study") -> None:
-        """Let trials that this multi-run left open when it was killed be asked for again, first."""
+        """Queue the trials that this multi-run left open when it was killed, so that they come first."""
         from optuna.trial import TrialState
 
         for trial in study.get_trials(states=[TrialState.RUNNING]):
@@ -195,22 +196,22 @@ class OptunaSweeper(Sweeper):
             return samplers.RandomSampler(seed=seed)
 
     def _launch(self, jobs: Sequence[Sequence[str]], first_job: int) -> list[Mapping[str, float] | None]:
-        """Run jobs and return what each answers; None where it failed."""
+        """Run jobs and return the metrics of each; None for a job that failed."""
         self.validate_batch_is_legal(jobs)
         return [job.return_value for job in self.launcher.launch(jobs, initial_job_idx=first_job)]
 
     def _tell(self, study: "optuna.Study", trial: "optuna.Trial", metrics: Mapping[str, float] | None) -> bool:
-        """Tell the study how a trial ended; return whether it counts among those that the study shall have."""
+        """Report the end of a trial to the study; return whether the trial counts as finished."""
         from optuna.trial import TrialState
 
         if metrics is None:
             study.tell(trial, state=TrialState.FAIL)
             return False
-        told = study.tell(trial, [self._value(metrics, name) for name in self._minimized])
-        return told.state == TrialState.COMPLETE
+        ended = study.tell(trial, [self._value(metrics, name) for name in self._minimized])
+        return ended.state == TrialState.COMPLETE
 
     def _value(self, metrics: Mapping[str, float], name: str) -> float:
-        """Return an objective's value; where this run did not reach it, or got no number, the worst."""
+        """Return the value of an objective; the worst possible value if the run does not have it or it is NaN."""
         if name not in metrics and name not in {objective.metric for objective in OBJECTIVES}:
             key = "hydra.sweeper.minimize" if self._minimized[name] else "hydra.sweeper.maximize"
             raise ConfigError(f"{key}: no such metric {name!r}; {did_you_mean(name, metrics)}")
@@ -219,7 +220,7 @@ class OptunaSweeper(Sweeper):
 
 
 def _distribution(override: Override) -> "optuna.distributions.BaseDistribution":
-    """Return what Optuna draws a setting from: what is no range of numbers is one of several words."""
+    """Return the distribution from which Optuna draws a setting: a range of numbers, or a choice of several texts."""
     from optuna.distributions import CategoricalDistribution
 
     value = override.value()
@@ -248,7 +249,7 @@ def _range_of(value: Any) -> "optuna.distributions.BaseDistribution | None":
 def _open_storage(address: str) -> "optuna.storages.BaseStorage":
     """Return the storage at a database's URL, or in a journal file.
 
-    The tables of a new SQLite file are made by one process at a time.
+    Only one process at a time makes the tables of a new SQLite file.
     """
     import fcntl
 
@@ -268,7 +269,7 @@ def _open_storage(address: str) -> "optuna.storages.BaseStorage":
 
 
 def _parent_of(config: DictConfig) -> str | None:
-    """Return the id of the multi-run's parent run, which its recorder has put among Hydra's overrides."""
+    """Return the id of the multi-run's parent run, which the recorder has added to Hydra's overrides; None if none."""
     given = [o.partition("=")[2] for o in config.hydra.overrides.hydra if o.startswith("sweep.parent=")]
     return given[-1] if given else None
 

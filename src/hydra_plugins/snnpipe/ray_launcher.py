@@ -1,4 +1,4 @@
-"""Jobs of a multi-run on a Ray cluster, or on a Ray that is started on this machine for them."""
+"""Runs the jobs of a multi-run on a Ray cluster, or on a Ray that it starts on this machine."""
 
 import os
 import re
@@ -22,13 +22,14 @@ class RayLauncher(ClusterLauncher):
     Parameters
     ----------
     address
-        Of the cluster, ``host:port`` or ``ray://host:port``; None takes ``$RAY_ADDRESS``, or a Ray of this machine.
+        Address of the cluster, ``host:port`` or ``ray://host:port``. None uses ``$RAY_ADDRESS``, or a Ray of this
+        machine.
     num_cpus
-        Cores that a job gets and computes on.
+        Number of cores of a job.
     max_retries
-        How often a job is begun again whose process or machine is gone.
+        How many times a job is started again if its process or machine is lost.
     runtime_env
-        Ray's runtime environment of the jobs.
+        Ray's runtime environment for the jobs.
     """
 
     keeps_passwords = True
@@ -47,21 +48,21 @@ class RayLauncher(ClusterLauncher):
         cpus = self._num_cpus
         self._ray = ray = self._connected()
         largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
-        if cpus > largest > 0:  # a cluster of 0 cores is one that adds nodes when they are asked for
+        if cpus > largest > 0:  # a cluster with 0 cores adds nodes on demand
             raise UserError(f"hydra.launcher.num_cpus: got {cpus}: the largest node of the cluster has {largest:.0f}")
         task = ray.remote(num_cpus=cpus, max_retries=self._max_retries)(run)
         shared = ray.put(jobs)
         return {number: task.remote(shared, number, words) for number, words in overrides.items()}
 
     def _connected(self) -> Any:
-        """Return Ray, which stays connected while this process lives: a sweeper may launch more than once.
+        """Return Ray. It stays connected while this process lives, because a sweeper may launch more than once.
 
         Raises
         ------
         UserError
-            If it is not installed, or there is no such cluster.
+            If Ray is not installed, or there is no such cluster.
         """
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # without it Ray warns of a default to come
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise Ray warns of a future default
         try:
             import ray
         except ImportError as error:
@@ -81,7 +82,7 @@ class RayLauncher(ClusterLauncher):
                 "token, is RAY_AUTH_MODE=token set here?)"
             ) from error
         finally:
-            signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place
+            signal.signal(signal.SIGTERM, terminate)  # Ray has replaced the handler
         return ray
 
     def _over(self, pending: Mapping[int, Any]) -> Collection[int]:

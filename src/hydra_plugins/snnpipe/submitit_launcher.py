@@ -1,4 +1,4 @@
-"""Jobs of a multi-run on a Slurm cluster, by way of submitit."""
+"""Runs the jobs of a multi-run on a Slurm cluster, with submitit."""
 
 import functools
 import time
@@ -21,22 +21,22 @@ class SubmititLauncher(ClusterLauncher):
     Parameters
     ----------
     cluster
-        ``slurm``, or ``local``: the same with processes of this machine.
+        ``slurm``; or ``local``, which runs the jobs in processes of this machine.
     timeout_min, cpus_per_task, mem_gb
-        Of each job: minutes after which it is ended, cores that it gets and computes on, memory.
+        Limits of each job: time in minutes, number of cores, and memory in GB.
     array_parallelism
-        Jobs that run at once, at most.
+        Largest number of jobs that run at the same time.
     partition, account
-        As the cluster has them; None takes its defaults.
+        Partition and account of the cluster; None uses the cluster's defaults.
     sbatch
         Other options of sbatch by their long names.
     setup
-        Lines of shell before a job.
+        Shell commands to run before a job.
     folder
-        For scripts, logs and answers of the jobs, on a file system that all nodes have.
+        Folder for scripts, logs and answers of the jobs, on a file system that all nodes share.
     """
 
-    keeps_passwords = False  # they would be in submitit's files; Slurm gives jobs the environment of their command
+    keeps_passwords = False  # submitit writes jobs to files; Slurm gives them the environment of the command
 
     def __init__(
         self,
@@ -92,5 +92,5 @@ class SubmititLauncher(ClusterLauncher):
 
 
 def _run(jobs: Jobs, number: int, overrides: Sequence[str]) -> Answer:
-    with signals.handled():  # submitit passes over SIGTERM, and so scancel would leave the run as running
+    with signals.handled():  # submitit ignores SIGTERM: without this, scancel would leave the run marked as running
         return run(jobs, number, overrides)

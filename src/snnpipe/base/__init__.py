@@ -1,1 +1,1 @@
-"""What every other part may use, and what knows none of them."""
+"""Helpers that every other part may use. Nothing here knows another part."""

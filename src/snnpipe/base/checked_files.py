@@ -1,7 +1,7 @@
 """Files that are checked when they are read: JSON and NumPy archives with a format and a checksum.
 
-The checksum covers all of a file, so that one that was cut off or altered anywhere is refused and never half believed.
-Nothing in a file is executed: JSON and plain arrays, and no pickles.
+The checksum covers the whole file, so that a file that was cut off or altered anywhere is refused as a whole.
+Nothing in a file is executed: it holds JSON or plain arrays, and no pickles.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ _UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error),
 )
-"""What the readers of JSON, zip archives and arrays raise at bytes that they cannot make sense of."""
+"""Errors that the readers of JSON, zip archives and arrays raise for damaged bytes."""
 
 
 def write_json(path: Path, content: Mapping[str, Any], fmt: int) -> Path:
-    """Write a mapping as JSON, with its format and checksum; the folder is made if it is missing."""
+    """Write a mapping as JSON, with its format and checksum. A missing folder is made."""
     whole = {_FORMAT: fmt, **content}
     with replace_file(path) as file:
         file.write((json.dumps({**whole, _CHECKSUM: _digest_of(whole)}, indent=1) + "\n").encode())
@@ -42,35 +42,35 @@ def read_json(path: Path, fmt: int, what: str) -> dict[str, Any]:
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
     fmt
-        The format that is wanted.
+        The format that the file must have.
     what
-        The file is, for the message.
+        Kind of the file, for the message.
 
     Raises
     ------
     ArtifactError
-        If it is missing, of another format, or was altered or cut off.
+        If the file is missing, has another format, or was altered or cut off.
     """
     try:
         content = json.loads(_bytes(path, what))
         require_format(content[_FORMAT], fmt, path, what)
         checksum = content.pop(_CHECKSUM, None)
-        found = _digest_of(content)
+        digest = _digest_of(content)
     except _UNREADABLE as error:
         raise ArtifactError(f"{what} {path} is damaged: {one_line(error)}") from error
-    if found != checksum:
+    if digest != checksum:
         raise ArtifactError(f"{what} {path} is damaged: it does not match its checksum")
     del content[_FORMAT]
     return content  # type: ignore[no-any-return]  # it has a format, so it is a mapping
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any], fmt: int, *, compressed: bool = True) -> Path:
-    """Write arrays as an ``.npz`` with their format; the folder is made if it is missing.
+    """Write arrays as an ``.npz`` with their format. A missing folder is made.
 
-    The checksum is the archive's comment, its last bytes, so that it covers all others and ``numpy.load`` reads the
-    file too.
+    The checksum is the archive's comment, at the end of the file. So it covers all other bytes, and ``numpy.load`` can
+    read the file too.
     """
     archive = io.BytesIO()
     contents: dict[str, Any] = {_FORMAT: np.int64(fmt), **arrays}
@@ -112,11 +112,11 @@ def _bytes(path: Path, what: str) -> bytes:
         raise ArtifactError(f"{what} {path} cannot be read: {error.strerror}") from error
 
 
-def require_format(found: Any, wanted: int, path: Path, what: str) -> None:
-    """Raise `ArtifactError` where a file has another format than the one that is read."""
-    if found != wanted:
+def require_format(actual: Any, wanted: int, path: Path, what: str) -> None:
+    """Raise `ArtifactError` if a file has another format than the wanted one."""
+    if actual != wanted:
         raise ArtifactError(
-            f"{what} {path} has format {found}, and this snnpipe reads format {wanted}: use the snnpipe that wrote it"
+            f"{what} {path} has format {actual}, and this snnpipe reads format {wanted}: use the snnpipe that wrote it"
         )
 
 

@@ -1,7 +1,8 @@
 """The cores that this process computes on.
 
-A job that runs beside others keeps to its share of the machine's cores, and to as many threads as it would have alone:
-the order in which TensorFlow adds numbers depends on the number of threads, and so the last bits of what it computes.
+A job that runs beside others uses only its share of the machine's cores, but as many threads as it would have alone.
+The number of threads must not change, because TensorFlow's order of additions depends on it, and with it the last bits
+of the results.
 """
 
 import os
@@ -21,14 +22,14 @@ def cores() -> int:
 
 
 def threads() -> int:
-    """Return with how many threads TensorFlow computes, whatever runs beside this process."""
+    """Return the number of threads of TensorFlow. It does not depend on what runs beside this process."""
     return len(_present())
 
 
 def limit_cores(limit: int) -> None:
-    """Leave the machine's other cores to other processes, where the system can; it cannot on macOS.
+    """Keep this process to ``limit`` cores, so that other processes can use the rest.
 
-    TensorFlow heeds it where it is not imported yet.
+    This has no effect on macOS, which cannot do it, nor on TensorFlow if TensorFlow is imported already.
     """
     present, size = _present(), max(1, limit)
     if size >= len(present) or cores() == size or not hasattr(os, "sched_setaffinity"):
@@ -49,7 +50,7 @@ def _allowed() -> Sequence[int]:
 
 
 def _take(shares: Sequence[Sequence[int]]) -> Sequence[int]:
-    """Return a share that no other process of this user has taken, or any where all are taken."""
+    """Return a share that no other process of this user has taken; if all are taken, any share."""
     import fcntl
 
     for share in shares:

@@ -1,7 +1,7 @@
-"""The one hierarchy of errors.
+"""The hierarchy of all errors of snnpipe.
 
-A `UserError` is a mistake that its reader can mend: it ends in one line and exit code 2. Any other
-exception is a fault of the program or the machine: exit code 1, its traceback kept with the run.
+A `UserError` is a mistake that the user can correct: the program prints one line and exits with code 2. Any other
+exception is a fault of the program or the machine: the exit code is 1, and the traceback is kept with the run.
 """
 
 import traceback
@@ -13,27 +13,27 @@ from snnpipe.base.masking import mask
 
 _LINE = 2000
 _OTHERS_WORDS = {"lr": "learning_rate", "timesteps": "n_steps", "dataset": "data"}
-"""What other programs call what is called otherwise here."""
+"""Names that other programs use, and the name of the same thing here."""
 
 
 class SnnPipeError(Exception):
-    """Base of every error that snnpipe raises on purpose; passwords in what it says are masked."""
+    """Base of every error that snnpipe raises on purpose. Passwords in its message are masked."""
 
-    def __init__(self, *says: object):
-        super().__init__(*(mask(text) if isinstance(text, str) else text for text in says))
+    def __init__(self, *messages: object):
+        super().__init__(*(mask(text) if isinstance(text, str) else text for text in messages))
 
 
 class UserError(SnnPipeError):
-    """What was asked for cannot be done; the message says what, where, what it takes and the cure."""
+    """The user asked for something impossible. The message says what, where, which values are possible, and a cure."""
 
 
-class SeveralProblems(UserError):  # noqa: N818  # what it is, and not an error of its own
-    """A mistake, or several at once.
+class SeveralProblems(UserError):  # noqa: N818  # a base of errors, never raised itself
+    """One mistake, or several at once.
 
     Parameters
     ----------
     problems
-        A line each.
+        One line for each mistake.
     """
 
     def __init__(self, *problems: str):
@@ -42,15 +42,15 @@ class SeveralProblems(UserError):  # noqa: N818  # what it is, and not an error 
 
 
 class ConfigError(SeveralProblems):
-    """One or more keys of the configuration have a value outside their domain; each line begins with its key."""
+    """One or more keys of the configuration have a value outside their domain. Each line begins with its key."""
 
 
 class DataError(UserError):
-    """A dataset is unknown, not prepared, or does not fit what was asked of it."""
+    """A dataset is unknown, not prepared, or does not fit the settings."""
 
 
 class ModelError(UserError):
-    """An architecture does not fit the data it is to be built for."""
+    """An architecture does not fit its data."""
 
 
 class TrainingError(UserError):
@@ -58,11 +58,11 @@ class TrainingError(UserError):
 
 
 class ConversionError(SeveralProblems):
-    """A model has layers that cannot become spiking as configured: a line each, then what cures all of them."""
+    """Some layers cannot become spiking with these settings: one line for each, then a cure for all of them."""
 
 
 class SimulationError(UserError):
-    """A simulator cannot run this network as configured."""
+    """A simulator cannot run this network with these settings."""
 
 
 class ArtifactError(UserError):
@@ -74,32 +74,32 @@ class CheckpointError(ArtifactError):
 
 
 class StorageError(UserError):
-    """A file cannot be written where it was to be written."""
+    """A file cannot be written to its place."""
 
 
 class LoggingError(UserError):
-    """A run cannot be logged where it was to be logged."""
+    """A run cannot be logged to the chosen store."""
 
 
 class VerificationError(SnnPipeError):
-    """A simulator does not give what its reference gives."""
+    """A simulator and its reference give different results."""
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an exception says, on one line and without passwords."""
+    """Return an exception's message, on one line and without passwords."""
     text = mask(" ".join(str(error).split()))
     return text or type(error).__name__
 
 
 def root_cause(error: BaseException) -> str:
-    """Return what the first of a chain of exceptions says, on one line."""
+    """Return the message of the first exception in a chain, on one line."""
     while (earlier := error.__cause__ or error.__context__) is not None:
         error = earlier
     return one_line(error)
 
 
 def place_of(error: Exception) -> str:
-    """Return where in a user's own file an error came up, if it did."""
+    """Return the user's own file and line that an error came from, in brackets; empty if it came from no such file."""
     ours = str(Path(__file__).parent)
     frames = [
         frame
@@ -110,31 +110,34 @@ def place_of(error: Exception) -> str:
 
 
 def as_line(text: object) -> str:
-    """Return a text as it is printed: one line, no passwords, what a terminal obeys written out, not too long."""
+    """Return a text for printing: one line of limited length, without passwords, control characters escaped."""
     line = mask(" ".join(str(text).split()))
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     return line if len(line) <= _LINE else f"{line[:_LINE]}..."
 
 
 def reason(error: BaseException) -> str:
-    """Return an exception's kind and what it says, on one line, as a run records it."""
+    """Return an exception's class and message on one line, as a run records it."""
     return f"{type(error).__name__}: {one_line(error)}"[:5000]
 
 
 def closest(wrong: str, known: Iterable[str]) -> str:
-    """Return the name that was meant by ``wrong``: the one that begins so, or the most alike; empty for none."""
+    """Return the known name that ``wrong`` probably stands for; empty if there is none.
+
+    It is the only name that begins with ``wrong``, or else the most similar name.
+    """
     by_lower = {name.lower(): name for name in known}
     meant = _OTHERS_WORDS.get(wrong.lower(), wrong.lower())
     longer = [name for name in by_lower if name.startswith(meant)] if meant else []
-    found = longer if len(longer) == 1 else get_close_matches(meant, by_lower, n=1)
-    return by_lower[found[0]] if found else ""
+    matches = longer if len(longer) == 1 else get_close_matches(meant, by_lower, n=1)
+    return by_lower[matches[0]] if matches else ""
 
 
 def did_you_mean(wrong: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
-    """Return ``known`` as a sentence, the name closest to ``wrong`` first if there is one.
+    """Return a hint for a message: the name closest to ``wrong`` if there is one, then all names of ``known``.
 
-    Where a key of ``elsewhere`` is closer by the last of its names (``training.epochs`` to ``epoch``), it is all that
-    is told.
+    ``elsewhere`` holds dotted keys of other groups. If the last part of one is closest (``training.epochs`` to
+    ``epoch``), the hint names only that key.
     """
     known = sorted(map(str, known))
     by_name: dict[str, list[str]] = {}

@@ -1,6 +1,7 @@
-"""Files that are whole or absent: written aside, synced and renamed; names that stay in their folder.
+"""Safe writing of files and folders.
 
-Folders that one process at a time writes to.
+A file appears whole or not at all: it is written under another name, synced and renamed. The name of a file never leads
+out of its folder. A folder can be locked, so that only one process at a time writes to it.
 """
 
 import errno
@@ -27,9 +28,9 @@ _NAME_LENGTH = 100
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a binary file that becomes ``path`` if the block ends well, and vanishes if not.
+    """Yield a binary file that becomes ``path`` if the block succeeds, and is removed if it fails.
 
-    Its folder is made if it is missing.
+    A missing folder is made.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def _aside(path: Path) -> Iterator[BinaryIO]:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Return the files, anywhere in a folder, that a process was writing aside when it was killed."""
+    """Return the unfinished files, anywhere in a folder, that a killed process left behind."""
     return sorted(folder.rglob(f".*{_ASIDE}"))
 
 
@@ -78,7 +79,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder while the block runs; the lock of a process that is killed is gone with it.
+    """Lock a folder while the block runs. The lock of a killed process ends with the process.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process holds a folder just now (`locked`)."""
+    """Whether a process has locked a folder now (`locked`)."""
     try:
         with locked(folder):
             return False
@@ -114,7 +115,7 @@ def is_held(folder: Path) -> bool:
 
 
 def disk_fault(error: BaseException | None) -> OSError | None:
-    """Return the error of a disk that is full or cannot be written to, if that is what is behind an exception."""
+    """Return the cause of an exception if it is a disk that is full or cannot be written to; None for other causes."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM | _NOT_WRITABLE:
             return error
@@ -128,17 +129,17 @@ def _cannot_write(path: Path, fault: OSError) -> str:
 
 
 def new_folder(mlruns: str | Path = "mlruns") -> Path:
-    """Return a name, which no other has, of a folder for a run's files; the folder is not made yet."""
+    """Return a unique path for the folder of a run's files. The folder is not made."""
     return Path(mlruns) / "outputs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(3)}"
 
 
 def make_folder(path: Path, key: str) -> Path:
-    """Make a folder, or say which key of the configuration names one that cannot be written.
+    """Make a folder that ``key`` of the configuration names, and check that it can be written to.
 
     Raises
     ------
     UserError
-        If the folder cannot be made or written to.
+        If the folder cannot be made or written to. The message names the key.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -152,9 +153,10 @@ def make_folder(path: Path, key: str) -> Path:
 
 
 def file_name(name: str) -> str:
-    """Return what a file is called after something with a name: itself, if that is letters, digits, ``_-.`` alone.
+    """Return a file name for a name of any characters. It never leads out of a folder.
 
-    Another has a digest behind it, so that different names stay different files. None leads out of a folder.
+    A name of only letters, digits, ``_``, ``-`` and ``.`` stays as it is. Any other name gets a digest at its end, so
+    that different names give different files.
     """
     plain = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII).lstrip(".")[:_NAME_LENGTH]
     if plain == name and name:

@@ -1,8 +1,8 @@
-"""Digests of Python values: of arrays by their bytes, of functions by their code and what it refers to.
+"""Digests of Python values: arrays count by their bytes, functions by their code and everything it refers to.
 
-What belongs to an installed package, or to Python, counts by its name and the package's version; a user's own
-functions, classes and modules count by their code, and so does all that these refer to. A memory address is never part
-of it.
+An object of Python or of an installed package counts by its name and the package's version. A user's own functions,
+classes and modules count by their code, and so does everything that they refer to. A memory address is never part of a
+digest.
 """
 
 import copyreg
@@ -24,7 +24,7 @@ import numpy as np
 from snnpipe.base.errors import one_line
 
 SIZE = 16
-"""Of a digest, in bytes."""
+"""Size of a digest, in bytes."""
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}")
 _PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
@@ -35,29 +35,29 @@ _OF_CLASSES = {
     *("__dataclass_fields__", "__dataclass_params__", "__match_args__", "__firstlineno__", "__static_attributes__"),
     *("__non_callable_proto_members__", "__annotations_cache__", "__slotnames__", "__annotate_func__"),
 }
-"""Attributes of a class that say nothing of what it does."""
+"""Attributes of a class that do not affect what it does."""
 _CACHES = {"_FrozenObject__argreprs"}
-"""Attributes of objects that are filled when they are first looked at: Nengo's text of an object."""
+"""Attributes that an object fills at the first access: Nengo's text of an object."""
 
 
 class UnknowableError(Exception):
-    """A value, or something that it refers to, has a content that cannot be read off it: an open file, a generator."""
+    """The content of a value, or of something that it refers to, cannot be read: an open file, a generator."""
 
 
 def digest_of(value: Any, without: Collection[str] = ()) -> str:
-    """Return a digest of a value and of all that it refers to, in hexadecimal.
+    """Return a digest of a value and of everything that it refers to, in hexadecimal.
 
     Parameters
     ----------
     value
-        Of any type.
+        A value of any type.
     without
-        Attributes of it that do not count.
+        Attributes of the value that do not count.
 
     Raises
     ------
     UnknowableError
-        If something in it cannot be known; the message says what and where.
+        If the content of some part cannot be read. The message says which part.
     """
     walk = _Walk(frozenset(without))
     try:
@@ -66,17 +66,17 @@ def digest_of(value: Any, without: Collection[str] = ()) -> str:
         raise
     except RecursionError:
         raise UnknowableError(f"{walk.place()} is nested too deeply") from None
-    except Exception as error:  # whatever an object of the user's own does when it is looked at
+    except Exception as error:  # a user's own object may raise anything when it is inspected
         raise UnknowableError(f"{walk.place()} cannot be read ({one_line(error)[:200]})") from error
 
 
 def has_address(text: str) -> bool:
-    """Whether a text has a memory address in it, as ``<function f at 0x7f...>`` has."""
+    """Whether a text contains a memory address, such as ``<function f at 0x7f...>``."""
     return _ADDRESS.search(text) is not None
 
 
 def without_address(text: str) -> str:
-    """Return a text without the memory addresses in it."""
+    """Return a text with its memory addresses removed."""
     return _ADDRESS.sub("", text)
 
 
@@ -92,7 +92,7 @@ def file_digest(path: Path) -> str:
     Raises
     ------
     UnknowableError
-        If it cannot be read.
+        If the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -110,8 +110,8 @@ def _package_of(module: str) -> str | None:
     top = module.partition(".")[0]
     if top == "snnpipe" or top in sys.stdlib_module_names or top in sys.builtin_module_names:
         return top
-    found = sys.modules.get(module) or sys.modules.get(top)
-    places = [getattr(found, "__file__", None), *getattr(found, "__path__", ())]
+    loaded = sys.modules.get(module) or sys.modules.get(top)
+    places = [getattr(loaded, "__file__", None), *getattr(loaded, "__path__", ())]
     if not any(_PACKAGE_FOLDERS & set(Path(place).parts) for place in places if isinstance(place, str)):
         return None
     return _installed(top)
@@ -121,13 +121,13 @@ def _package_of(module: str) -> str | None:
 def _installed(top: str) -> str | None:
     try:
         return f"{top} {importlib.metadata.version(top)}"
-    except importlib.metadata.PackageNotFoundError:  # sklearn, for one, is called scikit-learn there
+    except importlib.metadata.PackageNotFoundError:  # the package may have another name: sklearn is scikit-learn
         names = sorted(set(importlib.metadata.packages_distributions().get(top, ())))
     return " ".join(f"{name} {importlib.metadata.version(name)}" for name in names) or None
 
 
 class _Walk:
-    """One look at a value and what it refers to; what is met twice is looked at once.
+    """One walk over a value and everything that it refers to. It visits each object only once.
 
     Parameters
     ----------
@@ -137,16 +137,16 @@ class _Walk:
 
     def __init__(self, without: frozenset[str]):
         self._without = without
-        self._done: dict[Any, tuple[bytes, Any]] = {}  # with the value, whose id would else be another's later
+        self._done: dict[Any, tuple[bytes, Any]] = {}  # holds the value too, so that no later object gets its id
         self._open: dict[Any, int] = {}
         self._path: list[str] = []
 
     def place(self) -> str:
-        """Return where in the value the walk stands, in words."""
+        """Return the present position of the walk within the value, in words."""
         return " of ".join(f"{name!r}" for name in reversed(self._path[-3:])) or "the value"
 
     def digest(self, value: Any, names: frozenset[str] = frozenset()) -> bytes:
-        """Return the digest of a value; of a module, of those of its ``names`` that it has."""
+        """Return the digest of a value. A module counts by those of ``names`` that it has."""
         if value is None or value is Ellipsis or value is NotImplemented or type(value) in (bool, int, float, complex):
             return _hash([type(value).__name__, repr(value)])
         if type(value) is str:
@@ -160,21 +160,21 @@ class _Walk:
             return _hash(["above", str(self._open[key])])
         self._open[key] = len(self._open)
         try:
-            found = _hash(self._parts(value, names))
+            digest = _hash(self._parts(value, names))
         finally:
             del self._open[key]
-        self._done[key] = found, value
-        return found
+        self._done[key] = digest, value
+        return digest
 
     def _inside(self, name: str, value: Any, names: frozenset[str] = frozenset()) -> bytes:
-        """Return the digest of a part that has a name."""
+        """Return the digest of a named part."""
         self._path.append(name)
-        found = self.digest(value, names)
+        digest = self.digest(value, names)
         self._path.pop()
-        return found
+        return digest
 
     def _parts(self, value: Any, names: frozenset[str]) -> Iterator[bytes | str]:  # noqa: PLR0912
-        """Return what is hashed of a value: its kind, then digests of its parts."""
+        """Return the texts and bytes that are hashed for a value: its kind, then the digests of its parts."""
         if isinstance(value, np.ndarray | np.generic):
             return self._array(np.asarray(value))
         if isinstance(value, types.ModuleType):
@@ -247,7 +247,7 @@ class _Walk:
                 yield self._inside(name, vars(module)[name], names)
 
     def _file(self, module: str | None) -> str:
-        """Return a digest of a module's source file; a script's own does not count, only what is used of it."""
+        """Return a digest of a module's source file; empty for a script, of which only the used names count."""
         path = getattr(sys.modules.get(module or ""), "__file__", None)
         if module == "__main__" or not path or not Path(path).is_file():
             return ""
@@ -280,7 +280,7 @@ class _Walk:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             try:
                 held = cell.cell_contents
-            except ValueError:  # it is not there yet
+            except ValueError:  # the cell is still empty
                 continue
             yield name
             yield self._inside(name, held)
@@ -291,7 +291,7 @@ class _Walk:
         self._path.pop()
 
     def _globals(self, function: types.FunctionType) -> Iterator[bytes | str]:
-        """Yield what a function's code takes from its module, and from modules that it imports itself."""
+        """Yield the names that a function's code uses from its module and from its own imports, and their digests."""
         used, attributes, imported = _names_in(function.__code__)
         names = frozenset(attributes)
         for name in sorted(used & function.__globals__.keys()):
@@ -331,7 +331,7 @@ class _Walk:
             yield self._inside(name, part)
 
     def _state(self, value: Any, without: frozenset[str]) -> Iterator[tuple[str, Any]]:
-        """Yield what an object holds, by name: as arrays, as Keras has it, or as Python copies it."""
+        """Yield an object's content by name: an array, a Keras configuration, or the state that Python would copy."""
         what = f"a {type(value).__module__}.{type(value).__qualname__}"
         try:
             if callable(getattr(value, "numpy", None)):
@@ -361,17 +361,17 @@ class _Walk:
 
 
 def _hash(parts: Iterable[bytes | str]) -> bytes:
-    found = _new_hash()
+    hasher = _new_hash()
     for part in parts:
         data = part.encode(errors="surrogatepass") if isinstance(part, str) else part
-        found.update(len(data).to_bytes(8, "little"))
-        found.update(data)
-    digest: bytes = found.digest()
+        hasher.update(len(data).to_bytes(8, "little"))
+        hasher.update(data)
+    digest: bytes = hasher.digest()
     return digest
 
 
 def _names_in(code: types.CodeType) -> tuple[set[str], set[str], set[tuple[str, int]]]:
-    """Return the global names that code uses, the attributes that it takes, and the modules that it imports."""
+    """Return the global names and the attributes that code uses, and the modules that it imports, with their level."""
     used: set[str] = set()
     attributes: set[str] = set()
     imported: set[tuple[str, int]] = set()

@@ -1,7 +1,7 @@
-"""Passwords stay out of what a run records and prints.
+"""Keeps passwords out of everything that a run records and prints.
 
-In records and messages a password is three stars. On the command line it is moved to an environment variable before
-anything keeps the command line, and stands there as the interpolation that gets it back.
+Records and messages show three stars in place of a password. A password on the command line is moved to an environment
+variable before anything records the command line, and an interpolation that reads the variable takes its place.
 """
 
 import os
@@ -12,10 +12,10 @@ from typing import Any
 
 HIDDEN = "***"
 VARIABLE = "SNNPIPE_PASSWORD_"
-"""What the names of environment variables begin with that hold passwords of the command line."""
+"""Prefix of the environment variables that hold passwords from the command line."""
 
 _WORD = r"(?:\w*_)?(?:password|passwd|pwd|secret|token|api_?key|access_?key)"
-_USER = r"(?:\$\{[^}]*\}|\$(?!\{)|[^\s/:@$])*"  # which may be an interpolation, with a colon in it
+_USER = r"(?:\$\{[^}]*\}|\$(?!\{)|[^\s/:@$])*"  # may be an interpolation that contains a colon
 _OF_AN_ADDRESS = re.compile(
     rf"(?P<before>(?<![\w+.-])[A-Za-z][\w+.-]*://{_USER}:)(?P<password>(?:(?!://)\S)+)(?P<after>@)"
 )
@@ -29,16 +29,16 @@ _INTERPOLATION = re.compile(r"\$\{.*\}|\*\*\*|null|none|\?\?\?", re.IGNORECASE)
 
 
 def mask(text: str) -> str:
-    """Return a text with stars for the passwords in it.
+    """Return a text with three stars in place of each password.
 
-    Those are the password of an address (``postgresql://user:password@host``), and the value of a key that is called
-    password, token or the like (``?password=...``).
+    A password is the password of an address (``postgresql://user:password@host``), or the value of a key with a name
+    such as password or token (``?password=...``).
     """
     return _replaced(text, lambda password: HIDDEN)
 
 
 def masked(value: Any) -> Any:
-    """Return plain data, a configuration for example, with stars for the passwords in it, at any depth."""
+    """Return plain data, such as a configuration, with three stars in place of each password, at any depth."""
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, Mapping):
@@ -49,22 +49,22 @@ def masked(value: Any) -> Any:
 
 
 def to_environment(text: str) -> str:
-    """Return a text with an interpolation for each password in it, which is put into an environment variable."""
+    """Move each password of a text to an environment variable; return the text with interpolations in their place."""
     return _replaced(text, _keep)
 
 
 def masked_traceback(error: BaseException) -> str:
-    """Return an exception with its traceback, as Python prints it."""
+    """Return an exception with its traceback, as Python prints it, without passwords."""
     return mask("".join(traceback.format_exception(error)))
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether an environment variable holds a password, by its name or by what it holds."""
+    """Whether an environment variable holds a password, judged by its name and its value."""
     return name.startswith(VARIABLE) or _is_secret(name, value) or mask(value) != value
 
 
 def is_secret_key(key: Any) -> bool:
-    """Whether a key is called password, token or the like."""
+    """Whether a key has a name such as password or token."""
     return _SECRET_KEY.fullmatch(str(key).rpartition(".")[2]) is not None
 
 
@@ -73,10 +73,10 @@ def _is_secret(key: Any, value: Any) -> bool:
 
 
 def _replaced(text: str, by: Callable[[str], str]) -> str:
-    def replacement(found: re.Match[str]) -> str:
-        password = found["password"]
+    def replacement(match: re.Match[str]) -> str:
+        password = match["password"]
         kept = password if _INTERPOLATION.fullmatch(password) else by(password)
-        return f"{found['before']}{kept}{found['after']}"
+        return f"{match['before']}{kept}{match['after']}"
 
     for pattern in _PATTERNS:
         text = pattern.sub(replacement, text)
@@ -84,8 +84,11 @@ def _replaced(text: str, by: Callable[[str], str]) -> str:
 
 
 def _keep(password: str) -> str:
-    """Put a password into an environment variable, one that holds it already if there is one; return how to get it."""
-    plain = re.sub(r"\\(.)", r"\1", password)  # as in an override, in which a backslash quotes what follows
+    """Put a password into an environment variable and return the interpolation that reads it.
+
+    If a variable holds the password already, that one is used.
+    """
+    plain = re.sub(r"\\(.)", r"\1", password)  # in an override, a backslash quotes the next character
     own = {name: value for name, value in os.environ.items() if name.startswith(VARIABLE)}
     name = next((name for name, value in own.items() if value == plain), f"{VARIABLE}{len(own) + 1}")
     os.environ[name] = plain

@@ -1,4 +1,4 @@
-"""The names that snnpipe gives its users, and where each is defined."""
+"""The public names of snnpipe, and the module of each."""
 
 from typing import Any
 
@@ -49,10 +49,10 @@ PUBLIC = {
     "read_plan": "snnpipe.artifacts.tables",
     "read_spikes": "snnpipe.artifacts.spikes",
 }
-"""Module of each public name. A configuration names a class by ``snnpipe.`` and its public name."""
+"""The module of each public name. A configuration names a class by ``snnpipe.`` and its public name."""
 
 
 def public_name(thing: Any) -> str | None:
-    """Return the dotted public name of a class or function of snnpipe's; None for what has none."""
+    """Return the dotted public name of a class or function of snnpipe; None for one without a public name."""
     name = getattr(thing, "__qualname__", "")
     return f"snnpipe.{name}" if name in PUBLIC and PUBLIC[name] == getattr(thing, "__module__", "") else None

@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's start-up chatter off the terminal, and nothing else."""
+"""Keeps the lines that TensorFlow always prints at its start off the terminal, and no others."""
 
 import os
 import re
@@ -17,14 +17,14 @@ _CHATTER = re.compile(
 
 @contextmanager
 def without_startup_chatter() -> Iterator[None]:
-    """Hold back what is written to stderr, the C++ libraries' lines included, and drop the known lines.
+    """Hold back stderr within the block, including the lines of C++ libraries, and drop the known start-up lines.
 
-    The rest is written when the block ends, and all of it if the block fails.
+    All other lines are written when the block ends. If the block fails, every line is written.
     """
     try:
         stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
         kept = os.dup(stderr)
-    except OSError:  # no stderr to hold back
+    except OSError:  # there is no stderr
         yield
         return
     with tempfile.TemporaryFile() as held:

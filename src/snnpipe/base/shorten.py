@@ -1,4 +1,4 @@
-"""Texts that stand together in a table, cut where they are alike, so that what tells them apart stays."""
+"""Shortens texts for one column of a table, so that different texts stay different."""
 
 import hashlib
 import re
@@ -8,38 +8,38 @@ from itertools import takewhile
 
 GAP = "..."
 _DIGITS = 4
-"""Of the digest that tells apart what no cut does."""
+"""Length of the digest at the end of texts that would look the same when cut."""
 
 _WORDS = re.compile(r"([\s,;/\-]+|\.(?=[A-Za-z_]))")
 
 
 def shorten(texts: Sequence[str], width: int) -> list[str]:
-    """Return texts, of which those that are too long are cut to a width; different ones stay different.
+    """Return texts with the long ones cut to a width. Different texts stay different.
 
-    Words that all of the long ones have go first, as many as needed, from the end. Of one that is still too long, what
-    tells it from the text most like it stays.
+    Words that all long texts share are removed first, from the end, only as many as needed. A text that is still too
+    long keeps the part in which it differs from the text most similar to it.
 
     Parameters
     ----------
     texts
-        In their order; equal ones stay equal.
+        The texts. The result has their order, and equal texts stay equal.
     width
-        Characters that one may have; with fewer than six, what is left may be alike.
+        Most characters of a text. With a width below six, different texts may become equal.
     """
     long = list(dict.fromkeys(text for text in texts if len(text) > width))
     if not long:
         return list(texts)
     shown = dict(zip(long, _without_shared_words(long, width), strict=True))
-    found: dict[str, str] = {text: text for text in texts if len(text) <= width}
+    result: dict[str, str] = {text: text for text in texts if len(text) <= width}
     for text in long:
         others = [shown.get(other, other) for other in dict.fromkeys(texts) if other != text]
         cut = shown[text] if len(shown[text]) <= width else _around_difference(shown[text], others, width)
-        found[text] = _unlike(cut, text, found.values(), width)
-    return [found[text] for text in texts]
+        result[text] = _unlike(cut, text, result.values(), width)
+    return [result[text] for text in texts]
 
 
 def _without_shared_words(texts: Sequence[str], width: int) -> list[str]:
-    """Return texts with gaps for words that all have, as few as make them fit; as they are where there is one."""
+    """Return texts with gaps in place of shared words, as few as make them fit. A single text stays as it is."""
     if len(texts) < 2:
         return list(texts)
     words = [[word for word in _WORDS.split(text) if word] for text in texts]
@@ -56,7 +56,7 @@ def _without_shared_words(texts: Sequence[str], width: int) -> list[str]:
 
 
 def _places(shared: Sequence[str], words: Sequence[str]) -> list[int]:
-    """Return where in the words of a text the shared ones are, which come in the same order."""
+    """Return the indices of the shared words within a text's words. Both have the same order."""
     places: list[int] = []
     for word in shared:
         places.append(words.index(word, places[-1] + 1 if places else 0))
@@ -64,7 +64,7 @@ def _places(shared: Sequence[str], words: Sequence[str]) -> list[int]:
 
 
 def _with_gaps(words: Sequence[str], dropped: Collection[int]) -> str:
-    """Return words with a gap in place of each run of dropped ones that is longer than a gap."""
+    """Return the words as a text, with a gap in place of each run of dropped words that is longer than a gap."""
     text, run = "", ""
     for i, word in enumerate([*words, ""]):
         if i in dropped:
@@ -76,7 +76,11 @@ def _with_gaps(words: Sequence[str], dropped: Collection[int]) -> str:
 
 
 def _around_difference(text: str, others: Sequence[str], width: int) -> str:
-    """Return a text's beginning and end, or its end, or what is around its difference: the first that no other has."""
+    """Return a part of a text, at most ``width`` characters long, that shows its difference from the other texts.
+
+    It is the text's beginning and end, or its end, or the part around the first difference: the first of these that no
+    other text shares.
+    """
     alike = max((_alike(text, other) for other in others), default=0)
     room = max(width - len(GAP), 1)
     if alike < room // 2:
@@ -88,7 +92,7 @@ def _around_difference(text: str, others: Sequence[str], width: int) -> str:
 
 
 def _alike(a: str, b: str) -> int:
-    """Return how many characters two texts begin with alike."""
+    """Return the length of the longest common beginning of two texts."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
@@ -101,7 +105,7 @@ def _without_middle(text: str, width: int) -> str:
 
 
 def _unlike(cut: str, text: str, others: Collection[str], width: int) -> str:
-    """Return a cut text with a digest at its end where another one looks the same."""
+    """Return a cut text, with a digest at its end if another cut text is equal."""
     if cut not in others:
         return cut
     digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]

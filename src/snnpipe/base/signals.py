@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM end a run in order; a second Ctrl-C ends it at once.
+"""Ctrl-C and SIGTERM end a run in order. A second Ctrl-C ends it at once.
 
-An exception that a signal's handler raises comes up wherever the program happens to be: inside a library's own code it
-may be turned into another one, or lost. So the signal is remembered, and whoever handles an exception, or comes to a
-point at which a run can end, asks for it.
+An exception from a signal handler is raised wherever the program happens to be. Inside a library it may be turned into
+another exception, or lost. So the signal is remembered. Code that handles an exception, and code at a point where a run
+can end, checks for it.
 """
 
 import os
@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-"""What a process that a signal has ended exits with."""
+"""Exit code of a process that a signal has ended."""
 
 _TWICE_S = 0.5
-"""Sooner than this nobody presses Ctrl-C again: it came from the terminal and from a parent that passes it on."""
+"""A second SIGINT within this time, in s, is the same Ctrl-C: the terminal sent one, and a parent process the other."""
 
 _received: int | None = None
 _received_at = 0.0
@@ -26,11 +26,11 @@ _holds = 0
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Let both signals end the block in order: Ctrl-C as `KeyboardInterrupt`, SIGTERM as `SystemExit`.
+    """Within the block, raise `KeyboardInterrupt` for Ctrl-C and `SystemExit` for SIGTERM, so that it ends in order.
 
-    One that this process was told to ignore is ignored.
+    A signal that this process was started to ignore stays ignored.
     """
-    global _received  # noqa: PLW0603  of the process, as its signals are
+    global _received  # noqa: PLW0603  signals belong to the process, and so does this
     before = {number: signal.getsignal(number) for number in CODES}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -45,7 +45,7 @@ def handled() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let a signal wait, within the block, for the next `check`."""
+    """Within the block, delay a signal until the next `check`."""
     global _holds  # noqa: PLW0603
     _holds += 1
     try:
@@ -60,7 +60,7 @@ def pending() -> bool:
 
 
 def check() -> None:
-    """Raise what a signal asks for, if one has come."""
+    """Raise the exception of a signal, if one has come (`handled`)."""
     if _received == signal.SIGINT:
         raise KeyboardInterrupt
     if _received is not None:

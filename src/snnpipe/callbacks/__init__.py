@@ -1,1 +1,1 @@
-"""What happens beside the main line, at its fixed points."""
+"""Callbacks: code that a run calls at fixed points."""

@@ -1,10 +1,10 @@
-"""The fixed points of a run at which callbacks are told, in this order:
+"""A base for callbacks. A run calls the hooks in this order:
 
 ``on_prepare_end``, ``on_run_start``, ``on_fit_start``, (``on_train_batch_end`` ..., ``on_epoch_end``) ...,
-``on_fit_end``, ``on_convert_end``, ``on_simulation_start``, ``on_simulation_batch_end`` ..., ``on_evaluate_end``;
-and ``on_exception`` once, where the run fails or is stopped. ``on_stage_start`` comes before each stage that takes
-time. ``on_resumable_point`` comes after most batches and after each epoch, when all callbacks have been told of it. A
-training that goes on begins with ``on_fit_start`` and ``load_state_dict``.
+``on_fit_end``, ``on_convert_end``, ``on_simulation_start``, ``on_simulation_batch_end`` ..., ``on_evaluate_end``.
+``on_exception`` is called once if the run fails or is stopped. ``on_stage_start`` is called before each stage that
+takes time. ``on_resumable_point`` is called after most batches and after each epoch, once all callbacks have had their
+hook for that batch or epoch. A resumed training begins with ``on_fit_start`` and ``load_state_dict``.
 """
 
 from collections.abc import Mapping
@@ -14,27 +14,28 @@ from snnpipe.values.run import BatchProgress, FitProgress, ResumablePoint, RunSt
 
 
 class Callback:
-    """Does nothing at each point; a callback overrides what it needs.
+    """Does nothing in each hook. A callback overrides the hooks that it needs.
 
     Attributes
     ----------
     sample_images
-        How many of the first test images it wants single spikes of.
+        Number of test images, from the first on, whose single spikes the callback needs.
     changes_fit
-        Whether it can change what training ends with (by ending it sooner), so that a training with it is another one.
+        Whether the callback can change the result of the training, for example by ending it sooner. If so, the callback
+        and its settings are part of the training's fingerprint.
     """
 
     sample_images: int = 0
     changes_fit: bool = False
 
     def on_prepare_end(self, state: RunState) -> None:
-        """Dataset, model and plan are known and nothing is logged yet: the point to refuse what cannot work."""
+        """Dataset, model and plan are known, and nothing is logged yet. Refuse here what cannot work."""
 
     def on_run_start(self, state: RunState) -> None:
         """The loggers are open: files that are logged from here on belong to the run."""
 
     def on_stage_start(self, state: RunState, stage: str, images: int) -> None:
-        """``fit``, ``convert``, ``verify``, ``simulate`` or ``diagnose`` is about to begin, on so many images."""
+        """``fit``, ``convert``, ``verify``, ``simulate`` or ``diagnose`` is about to begin, on ``images`` images."""
 
     def on_fit_start(self, state: RunState) -> None:
         """Training is about to begin."""
@@ -49,20 +50,20 @@ class Callback:
         """Another process could go on from here: ``point.state()`` is all that it needs."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return what the callback has to remember of a training that goes on in another process, fit for JSON."""
+        """Return the callback's state for a training that another process continues. It must be valid JSON."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what ``state_dict`` returned."""
+        """Restore a state that ``state_dict`` returned."""
 
     def on_fit_end(self, state: RunState) -> None:
-        """Training is over and the model holds its weights."""
+        """Training is over, and the model has the trained weights."""
 
     def on_convert_end(self, state: RunState) -> None:
-        """The spiking network is there: ``state.network``."""
+        """The spiking network is made: ``state.network``."""
 
     def on_simulation_start(self, state: RunState, images: int) -> None:
-        """So many test images are about to be simulated."""
+        """The simulation of ``images`` test images is about to begin."""
 
     def on_simulation_batch_end(self, state: RunState, batch: SimulatedBatch) -> None:
         """A batch of test images has been simulated."""
@@ -71,4 +72,4 @@ class Callback:
         """All test images have been simulated: ``state.results`` holds the metrics."""
 
     def on_exception(self, state: RunState, error: BaseException) -> None:
-        """The run fails or is stopped by ``error``, which goes on after this."""
+        """The run fails or is stopped by ``error``, which is raised again after this."""

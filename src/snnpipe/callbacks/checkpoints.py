@@ -1,4 +1,4 @@
-"""Keep a training's state as it goes, so that a run that is stopped or killed goes on from there."""
+"""Saves the state of a training regularly, so that a stopped or killed run can continue from it."""
 
 import time
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from snnpipe.values.training_state import TrainingStates
 
 @dataclass
 class Checkpoints(Callback):
-    """Write the training's state to the run's folder every so often, and where training ends or is told to end.
+    """Write the training's state to the run's folder at intervals, when training ends, and when a signal ends the run.
 
     Parameters
     ----------
     every_steps
-        Training batches between two states; None for no such rule.
+        Number of training batches between two states; None for no such rule.
     every_minutes
-        Minutes between two; None for no such rule.
+        Minutes between two states; None for no such rule.
     keep
-        How many of the newest to keep.
+        Number of the newest states to keep.
     """
 
     every_steps: PositiveInt | None = None
@@ -33,11 +33,11 @@ class Checkpoints(Callback):
         check_fields(self, "callbacks.checkpoints")
 
     def on_fit_start(self, state: RunState) -> None:
-        """Begin to count."""
+        """Start counting batches and minutes."""
         self._begin(step=0)
 
     def on_resumable_point(self, state: RunState, point: ResumablePoint) -> None:
-        """Write the state where it is due."""
+        """Write the state if it is due."""
         steps = point.step - self._step
         minutes = (time.monotonic() - self._at) / 60
         due = self.every_steps is not None and steps >= self.every_steps

@@ -1,4 +1,4 @@
-"""Stop training where it no longer helps."""
+"""Stops training when it no longer helps."""
 
 import math
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ class EarlyStopping(Callback):
     mode
         Whether ``min`` or ``max`` is better.
     patience
-        Epochs to wait for an improvement.
+        Number of epochs to wait for an improvement.
     min_delta
-        Change that counts as an improvement.
+        Smallest change that counts as an improvement.
     """
 
     changes_fit: ClassVar[bool] = True  # type: ignore[misc]  # no field of the dataclass
@@ -51,7 +51,7 @@ class EarlyStopping(Callback):
         self._best, self._waited = math.inf, 0
 
     def on_epoch_end(self, state: RunState, progress: FitProgress) -> None:
-        """Look whether the metric has improved, and end training if it has not for too long."""
+        """End training if the metric has not improved for too long."""
         if self.monitor not in progress.metrics:
             raise TrainingError(
                 f"callbacks.early_stopping.monitor: there is no metric {self.monitor!r}; "
@@ -66,9 +66,9 @@ class EarlyStopping(Callback):
             state.stop_training = True
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return the best value so far, and for how many epochs it has been the best."""
+        """Return the best value so far, and the number of epochs since then."""
         return {"best": self._best, "waited": self._waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on waiting."""
+        """Restore the best value and the number of epochs."""
         self._best, self._waited = float(state["best"]), int(state["waited"])

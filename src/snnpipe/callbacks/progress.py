@@ -1,4 +1,4 @@
-"""How far a run is: bars with rate and time left in a terminal, and elsewhere a line a stage and one a minute."""
+"""Shows the progress of a run: bars with rate and remaining time in a terminal, and lines elsewhere."""
 
 import sys
 import time
@@ -9,22 +9,22 @@ from snnpipe.callbacks.base import Callback
 from snnpipe.values.run import BatchProgress, FitProgress, RunState, SimulatedBatch
 
 _EVERY_S = 60.0
-"""Seconds between two lines within a stage, where nobody looks at a terminal."""
+"""Seconds between two lines within a stage, if stderr is no terminal."""
 
 _STAGES = {
     "fit": "training on {n:,} images",
     "convert": "converting",
-    "verify": "holding {n:,} images against nengo_dl",
+    "verify": "comparing {n:,} images with nengo_dl",
     "simulate": "simulating {n:,} images",
     "diagnose": "diagnosing on {n:,} images",
 }
 
 
 class Progress(Callback):
-    """A progress bar for each stage that takes time, and a line for each epoch; where stderr is no terminal, lines.
+    """Shows a progress bar for each stage that takes time, and a line for each epoch.
 
-    A line is written at the beginning of each stage, and then one a minute at most. A run that is one of several writes
-    those of the minutes only.
+    If stderr is no terminal, it writes a line at the beginning of each stage, and then at most one line per minute. A
+    job of a multi-run writes only the lines per minute.
     """
 
     _bar: "tqdm[None] | None" = None
@@ -32,19 +32,19 @@ class Progress(Callback):
     _done = _first = _total = 0
 
     def on_stage_start(self, state: RunState, stage: str, images: int) -> None:
-        """Say what begins."""
+        """Print the stage that begins."""
         self._close()
-        said = _STAGES[stage].format(n=images)
+        text = _STAGES[stage].format(n=images)
         if stage == "fit" and state.trained_by:
-            said = f"taking the training of run {state.trained_by}"
+            text = f"taking the training of run {state.trained_by}"
         self._began = time.monotonic()
         self._next = self._began + _EVERY_S
         if stage == "simulate":
             self._open("simulating", images)
         elif stage in ("verify", "diagnose"):
-            self._bar = tqdm(desc=said, bar_format="{desc} ...", leave=False, disable=None, file=sys.stderr)
+            self._bar = tqdm(desc=text, bar_format="{desc} ...", leave=False, disable=None, file=sys.stderr)
         if not (sys.stderr.isatty() or state.one_of_several):
-            _say(said)
+            _say(text)
 
     def on_train_batch_end(self, state: RunState, progress: BatchProgress) -> None:
         """Move the training's bar."""
@@ -62,8 +62,8 @@ class Progress(Callback):
         """Write the epoch's metrics above the bar."""
         if sys.stderr.isatty():
             width = len(str(progress.epochs))
-            found = "  ".join(f"{name.removeprefix('fit/')} {value:.4g}" for name, value in progress.metrics.items())
-            tqdm.write(f"epoch {progress.epoch:{width}d}/{progress.epochs}  {found}", file=sys.stderr)
+            metrics = "  ".join(f"{name.removeprefix('fit/')} {value:.4g}" for name, value in progress.metrics.items())
+            tqdm.write(f"epoch {progress.epoch:{width}d}/{progress.epochs}  {metrics}", file=sys.stderr)
 
     def on_fit_end(self, state: RunState) -> None:
         """Close the training's bar."""
@@ -78,7 +78,7 @@ class Progress(Callback):
         self._close()
 
     def on_exception(self, state: RunState, error: BaseException) -> None:
-        """Leave the terminal on a line of its own."""
+        """Close the bar, so that the terminal is on a new line."""
         self._close()
 
     def _open(self, what: str, images: int, done: int = 0) -> None:
@@ -89,7 +89,7 @@ class Progress(Callback):
         )
 
     def _move(self, what: str, done: int) -> None:
-        """Move the bar; where stderr is no terminal and a minute has passed, write how far it is."""
+        """Move the bar. If stderr is no terminal and a minute has passed, write a line."""
         if self._bar is None:
             return
         self._bar.update(done - self._done)

@@ -1,4 +1,4 @@
-"""The report of a run: one page that says what the conversion cost, where, and what to try."""
+"""Writes the report of a run: one page with the cost of the conversion, its place, and what to try."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,9 +12,9 @@ from snnpipe.values.run import FitProgress, RunState
 
 @dataclass
 class Report(Callback):
-    """Draw the pictures that a run is reviewed with, and put them into ``report.html``.
+    """Draw pictures for the review of a run, and put them into ``report.html``.
 
-    It comes last of the callbacks: pictures of those before it are in the report too.
+    This must be the last callback, so that the report has the pictures of the other callbacks too.
     """
 
     _epochs: list[FitProgress] = field(default_factory=list, init=False)
@@ -32,7 +32,7 @@ class Report(Callback):
         return {"epochs": [asdict(epoch) for epoch in self._epochs]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the epochs so far."""
+        """Restore the epochs so far."""
         self._epochs = [FitProgress(**epoch) for epoch in state["epochs"]]
 
     def on_evaluate_end(self, state: RunState) -> None:

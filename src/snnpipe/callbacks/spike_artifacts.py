@@ -1,4 +1,4 @@
-"""What the spikes of some test images looked like."""
+"""Keeps the spikes of some test images, and draws them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +22,13 @@ class SpikeArtifacts(Callback):
     Parameters
     ----------
     sample_images
-        How many test images to keep the spikes of.
+        Number of test images, from the first on, whose spikes are kept.
     layers
         Names or shell patterns of the layers.
     raster_neurons
-        Neurons a raster shows, drawn at random where a layer has more.
+        Number of neurons in a raster. If a layer has more, they are drawn at random.
     raster_images
-        Images a raster shows.
+        Number of images in a raster.
     """
 
     sample_images: NonNegativeInt = 8
@@ -40,7 +40,7 @@ class SpikeArtifacts(Callback):
         check_fields(self, "callbacks.spike_artifacts")
 
     def on_prepare_end(self, state: RunState) -> None:
-        """Look whether the layers are there, before anything is trained."""
+        """Check before training that the layers exist."""
         if state.plan is not None:
             names = [layer.name for layer in state.plan.layers if layer.neurons]
             matching(self.layers, names, "callbacks.spike_artifacts.layers")
@@ -109,7 +109,7 @@ class SpikeArtifacts(Callback):
         state.log_artifact(path, "plots")
 
     def _choose(self, size: int, seed: int) -> NDArray[np.int64]:
-        """Return the neurons that a raster shows, in the layer's order."""
+        """Return the indices of the neurons in a raster, in the layer's order."""
         if size <= self.raster_neurons:
             return np.arange(size)
         return np.sort(np.random.default_rng(seed).choice(size, self.raster_neurons, replace=False))

@@ -1,1 +1,1 @@
-"""What people type: the main command, and the small ones beside it."""
+"""The commands: ``python -m snnpipe``, and the small commands beside it."""

@@ -1,4 +1,4 @@
-"""``python -m snnpipe.compare RUN RUN ...``: what differs between runs, in their settings and in what came of them."""
+"""``python -m snnpipe.compare RUN RUN ...``: shows how runs differ in their settings and results."""
 
 import tempfile
 import time
@@ -28,7 +28,7 @@ from snnpipe.sweeps.table import columns
 _WIDTH = 100
 _ID_LENGTH = 32
 _KEY_LENGTH = 28
-"""Characters of a setting's name that are printed at least, where values leave no room for more."""
+"""Smallest width of the names of settings, if the values leave no room for more."""
 
 _SHORT = 8
 _NAMED = 5
@@ -43,20 +43,20 @@ _BEYOND_CHANCE = 0.05
 
 @dataclass(frozen=True)
 class _Column:
-    """A result, as the table shows it.
+    """A column of the table of results.
 
     Attributes
     ----------
     title
-        Its heading.
+        Heading of the column.
     metric
-        Its name in MLflow.
+        Name of the metric in MLflow.
     form
-        Of the value, in units of ``factor``.
+        Format of the value after multiplication by ``factor``.
     factor
-        What the metric is multiplied with.
+        Factor on the metric.
     unit
-        Written behind.
+        Text after the value.
     """
 
     title: str
@@ -66,21 +66,21 @@ class _Column:
     unit: str = ""
 
     def value(self, metrics: Mapping[str, float]) -> str:
-        """Return a run's value, a dash where it has none."""
+        """Return a run's value; a dash if it has none."""
         if self.metric not in metrics:
             return "-"
         return f"{_plain(self.factor * metrics[self.metric]):{self.form}}{self.unit}"
 
     def difference(self, metrics: Mapping[str, float], first: Mapping[str, float]) -> str:
-        """Return by how much a run's value differs from the first run's."""
+        """Return the difference of a run's value from the first run's; empty if one of them has none."""
         if self.metric not in metrics or self.metric not in first:
             return ""
-        found = _plain(self.factor * (metrics[self.metric] - first[self.metric]))
-        return f"{found:+{self.form.lstrip('+')}}"
+        difference = _plain(self.factor * (metrics[self.metric] - first[self.metric]))
+        return f"{difference:+{self.form.lstrip('+')}}"
 
 
 def _plain(value: float) -> float:
-    """Return a value without the noise of its last digits, which would show as -0.00."""
+    """Return a value without the rounding error of its last digits, which could show as -0.00."""
     return round(value, 6) + 0.0
 
 
@@ -97,7 +97,7 @@ _COSTS = (
 
 @dataclass(frozen=True)
 class _Run:
-    """A run, the letter that the tables call it by, and the classes that it gave each image, where it kept them."""
+    """A run, its letter in the tables, and the classes that it gave each image, if it kept them."""
 
     letter: str
     run_id: str
@@ -109,18 +109,18 @@ class _Run:
 
 
 def main() -> int:
-    """Print and write the comparison; return the exit code."""
-    parser = ToolParser("snnpipe.compare", "Say what differs between runs, in their settings and in what came of them.")
+    """Print and write the comparison, and return the exit code."""
+    parser = ToolParser("snnpipe.compare", "Show how runs differ in their settings and results.")
     parser.add_argument("runs", metavar="RUN", nargs="*", help="a run's id, the beginning of it, or the run's name")
-    parser.add_argument("--filter", help="MLflow's filter of further runs: \"tags.data = 'digits'\"")
-    parser.add_argument("--experiment", help="look in this experiment only; default: in all")
+    parser.add_argument("--filter", help="MLflow's filter for more runs: \"tags.data = 'digits'\"")
+    parser.add_argument("--experiment", help="search only this experiment; default: all of them")
     parser.add_argument("--output", type=Path, help="folder to write to; default: mlruns/compare/...")
     asked = parser.parse_args()
     if len(asked.runs) < 2 and asked.filter is None:
-        raise UserError("name two runs or more, or give --filter (--help says what there is)")
+        raise UserError("name two runs or more, or give --filter (--help lists the arguments)")
     uri, client = open_store(asked.tracking_uri)
-    found = _find(_Store(uri, client, asked.experiment), asked.runs, asked.filter)
-    runs = [_read(client, run, _letter(number)) for number, run in enumerate(found)]
+    stored = _find(_Store(uri, client, asked.experiment), asked.runs, asked.filter)
+    runs = [_read(client, run, _letter(number)) for number, run in enumerate(stored)]
     results, settings = _results(runs), _settings(runs)
     chance = [line for run in runs[1:] for line in _chance(run, runs[0])]
     folder = make_folder(asked.output or Path("mlruns/compare") / time.strftime("%Y-%m-%d_%H-%M-%S"), "--output")
@@ -134,14 +134,14 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class _Store:
-    """An open store, and the experiment that is looked in where it is not all of them."""
+    """An open store, and the experiment to search; None to search all experiments."""
 
     uri: str
     client: Any
     experiment: str | None
 
     def search(self, query: str = "", *, newest_first: bool = False) -> Iterator[Any]:
-        """Yield the runs that a filter finds."""
+        """Yield the runs that match a filter."""
         experiments = {e.name: e.experiment_id for e in self.client.search_experiments()}
         if self.experiment is not None and self.experiment not in experiments:
             known = did_you_mean(self.experiment, experiments)
@@ -151,25 +151,25 @@ class _Store:
 
 
 def _find(store: _Store, words: Sequence[str], query: str | None) -> list[Any]:
-    """Return the runs that are named, then those that a filter finds, each once."""
-    found = {run.info.run_id: run for run in (_named(store, word) for word in words)}
+    """Return the named runs, then the runs that match a filter, each run once."""
+    runs = {run.info.run_id: run for run in (_named(store, word) for word in words)}
     if query is not None:
         try:
-            found |= {run.info.run_id: run for run in store.search(query) if run.info.run_id not in found}
+            runs |= {run.info.run_id: run for run in store.search(query) if run.info.run_id not in runs}
         except import_mlflow().exceptions.MlflowException as error:
             raise UserError(f"--filter: got {query!r}: {one_line(error)[:300]}") from None
-    if len(found) < 2:
+    if len(runs) < 2:
         raise UserError(f"fewer than two different runs were found in {store.uri}")
-    return list(found.values())
+    return list(runs.values())
 
 
 def _named(store: _Store, word: str) -> Any:
-    """Return the run of an id, of the beginning of one, or of a name.
+    """Return the run with an id, a beginning of an id, or a name.
 
     Raises
     ------
     UserError
-        If there is none, or more than one.
+        If there is no such run, or more than one.
     """
     quote = "'" if "'" not in word else '"'
     queries = [f"attributes.run_name = {quote}{word}{quote}"]
@@ -200,21 +200,21 @@ def _read(client: Any, run: Any, letter: str) -> _Run:
 
 
 def _status(run: Any) -> str:
-    """Return how a run ended; one whose process was killed is still running for the store, and holds no folder."""
+    """Return a run's status. A run is killed if the store has it as running but no process has locked its folder."""
     folder = Path(run.data.params.get(_OUTPUT_DIR, ""))
     killed = run.info.status == "RUNNING" and _OUTPUT_DIR in run.data.params and folder.is_dir() and not is_held(folder)
     return "killed" if killed else str(run.info.status).lower()
 
 
 def _predictions(client: Any, run_id: str, metrics: Mapping[str, float]) -> Predictions | None:
-    """Return the classes that a run gave each image, if it kept them and its metrics come of them."""
+    """Return the classes that a run gave each image; None if it did not keep them or its metrics do not fit them."""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = Predictions.read(Path(client.download_artifacts(run_id, f"tables/{NAME}", folder)))
+            predictions = Predictions.read(Path(client.download_artifacts(run_id, f"tables/{NAME}", folder)))
     except (import_mlflow().exceptions.MlflowException, OSError, ArtifactError):
         return None
-    right = np.mean(found.snn_i == found.label_i) if len(found.label_i) else np.nan
-    return found if np.isclose(right, metrics.get("snn/test_accuracy", np.nan)) else None
+    right = np.mean(predictions.snn_i == predictions.label_i) if len(predictions.label_i) else np.nan
+    return predictions if np.isclose(right, metrics.get("snn/test_accuracy", np.nan)) else None
 
 
 def _letter(number: int) -> str:
@@ -225,7 +225,7 @@ def _letter(number: int) -> str:
 
 
 def _results(runs: Sequence[_Run]) -> list[list[str]]:
-    """Return the table of results: a row a run, and under each but the first its difference to the first."""
+    """Return the table of results: a row for each run, and below each but the first its difference from the first."""
     first = runs[0]
     rows = [["", _ANN.title, _SNN.title, "95 %", *(column.title for column in _COSTS)]]
     for run in runs:
@@ -242,7 +242,7 @@ def _results(runs: Sequence[_Run]) -> list[list[str]]:
 
 
 def _on_the_same_images(metrics: Mapping[str, float]) -> Mapping[str, float]:
-    """Return a run's metrics with the accuracy that the ANN has on the images that were simulated."""
+    """Return a run's metrics, with the ANN's accuracy on the images that were simulated."""
     if not {"snn/test_accuracy", "snn/accuracy_drop"} <= metrics.keys():
         return metrics
     return {**metrics, _ANN.metric: ann_accuracy(metrics)}
@@ -254,7 +254,7 @@ def _interval(run: _Run) -> str:
 
 
 def _chance(run: _Run, first: _Run) -> Iterator[str]:
-    """Yield whether two runs' accuracies differ by more than chance: by image, or else as their intervals tell."""
+    """Yield whether two runs' accuracies differ by more than chance: image by image, or else by their intervals."""
     which = f"{run.letter} - {first.letter}"
     answers = _of_the_same_images(run, first)
     if answers is None:
@@ -262,8 +262,8 @@ def _chance(run: _Run, first: _Run) -> Iterator[str]:
         return
     label_i, ours, theirs = answers
     images = len(label_i)
-    for network, found_i, first_i in (("SNN", ours.snn_i, theirs.snn_i), ("ANN", ours.ann_i, theirs.ann_i)):
-        right, first_right = found_i[:images] == label_i, first_i[:images] == label_i
+    for network, class_i, first_i in (("SNN", ours.snn_i, theirs.snn_i), ("ANN", ours.ann_i, theirs.ann_i)):
+        right, first_right = class_i[:images] == label_i, first_i[:images] == label_i
         gained, lost = int(np.sum(right & ~first_right)), int(np.sum(~right & first_right))
         p = two_sided_p_value(gained, lost)
         says = "more than chance" if p < _BEYOND_CHANCE else "may be chance"
@@ -275,7 +275,7 @@ def _chance(run: _Run, first: _Run) -> Iterator[str]:
 
 
 def _of_the_same_images(run: _Run, first: _Run) -> tuple[NDArray[np.int64], Predictions, Predictions] | None:
-    """Return the labels of the images that two runs were both shown, and both runs' classes."""
+    """Return the labels of the images that both runs classified, and both runs' classes; None if they differ."""
     ours, theirs = run.predictions, first.predictions
     if ours is None or theirs is None or not _of_the_same_data(run, first):
         return None
@@ -286,7 +286,7 @@ def _of_the_same_images(run: _Run, first: _Run) -> tuple[NDArray[np.int64], Pred
 
 
 def _of_the_same_data(run: _Run, first: _Run) -> bool:
-    """Whether two runs had the same test data: by its content, or where neither has a digest of it by its name."""
+    """Whether two runs had the same test data: by its digest, or by its name if neither has a digest."""
     contents = [one.settings.get(_TEST_DATA) for one in (run, first)]
     if contents == [None, None]:
         return run.settings.get(_DATASET) == first.settings.get(_DATASET)
@@ -306,13 +306,13 @@ def _intervals(run: _Run, first: _Run) -> str:
 
 
 def _settings(runs: Sequence[_Run]) -> list[list[str]]:
-    """Return the table of settings that differ: a row a key, a column a run."""
+    """Return the table of settings that differ: a row for each key, a column for each run."""
     keys = dict.fromkeys(key for run in runs for key in run.settings)
     rows = [[key, *(run.settings.get(key, "-") for run in runs)] for key in keys]
     return [["", *(run.letter for run in runs)], *(row for row in rows if len(set(row[1:])) > 1)]
 
 
-# ---------------------------------------------------------------------- how it is told
+# ---------------------------------------------------------------------- output
 
 
 def _printed(
@@ -335,7 +335,7 @@ def _printed(
 
 
 def _number(value: float | None) -> str:
-    """Return a metric without the noise of its last digits."""
+    """Return a metric without the rounding error of its last digits; empty for None."""
     return "" if value is None else f"{value:.10g}"
 
 
@@ -346,7 +346,7 @@ def _write(
     chance: Sequence[str],
     settings: Sequence[Sequence[str]],
 ) -> None:
-    """Write ``compare.csv``, with every setting that differs and every metric, and ``compare.md``, which is printed."""
+    """Write ``compare.csv`` with all differing settings and all metrics, and ``compare.md`` with the printed tables."""
     metrics = dict.fromkeys(name for run in runs for name in run.metrics)
     rows: list[list[Any]] = [["setting", *row] for row in settings[1:]]
     rows += [["metric", name, *(_number(run.metrics.get(name)) for run in runs)] for name in sorted(metrics)]

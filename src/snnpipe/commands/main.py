@@ -1,7 +1,7 @@
-"""The command line: compose the configuration, run, and say how it ended.
+"""``python -m snnpipe``: composes the configuration, runs, and reports the result.
 
-Exit codes: 0 the run finished; 1 a fault of the program or the machine; 2 a mistake in what was
-asked for; 130 interrupted; 143 told to end.
+Exit codes: 0 the run finished; 1 a fault of the program or the machine; 2 a mistake in the settings; 130 interrupted by
+Ctrl-C; 143 ended by SIGTERM.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ def main() -> None:
         if _began() and not isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
             sys.stderr.write(masked_traceback(error))
             sys.exit(_FAULT)
-        _report(error)  # what keeps a configuration from being composed is a mistake in it, of whatever kind
+        _report(error)  # any error while the configuration is composed is a mistake in it
         sys.exit(_MISTAKE)
     except KeyboardInterrupt:
         print("snnpipe: interrupted", file=sys.stderr)
@@ -69,14 +69,14 @@ def main() -> None:
 
 
 class _Parser(ArgumentParser):
-    """Hydra's options, whose mistakes are raised in place of printing the usage."""
+    """A parser of Hydra's options that raises `UserError` instead of printing the usage."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}: --hydra-help lists Hydra's options, --help the settings, which have no dashes")
 
 
 def _check_options(words: Sequence[str]) -> None:
-    """Raise `UserError` where a word is no option of Hydra's, or one that snnpipe does not take."""
+    """Raise `UserError` if a word is no option of Hydra, or an option that snnpipe does not accept."""
     known = get_args_parser()
     flags = {flag for action in known._actions for flag in action.option_strings}
     for word in words:
@@ -110,7 +110,7 @@ def _check_options(words: Sequence[str]) -> None:
 def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
-    """Print what snnpipe itself warns of as a line of its own, and other warnings as Python does."""
+    """Print a warning of snnpipe as one line, and other warnings as Python does."""
     text = str(message)
     if category is not UserWarning or "snnpipe" not in Path(filename).parts:
         text = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
@@ -121,10 +121,10 @@ def _show_warning(
 
 @contextlib.contextmanager
 def _ending_the_sweep() -> Iterator[None]:
-    """End a multi-run with its table, broken off or not, and exit as its jobs did."""
+    """Print a multi-run's table when the block ends, even if it was interrupted, and exit with the jobs' code."""
 
     def end(status: "Status") -> int:
-        sweeps = sys.modules.get("snnpipe.sweeps.recorder")  # which Hydra has imported where there is a multi-run
+        sweeps = sys.modules.get("snnpipe.sweeps.recorder")  # Hydra has imported it if this is a multi-run
         code: int = sweeps.end_sweep(status) if sweeps else 0
         return code
 
@@ -141,12 +141,12 @@ _running = False
 
 
 def _began() -> bool:
-    """Whether the configuration was composed, and what it asks for has begun."""
+    """Whether the configuration was composed, and the run or multi-run has begun."""
     return _running or getattr(sys.modules.get("snnpipe.sweeps.recorder"), "began", False)
 
 
 def _forget_earlier() -> None:
-    """Forget what an earlier call in this process had begun."""
+    """Forget that an earlier call in this process had begun a run."""
     global _running  # noqa: PLW0603
     _running = False
     if recorder := sys.modules.get("snnpipe.sweeps.recorder"):
@@ -154,7 +154,7 @@ def _forget_earlier() -> None:
 
 
 def _print_help() -> None:
-    """Print Hydra's help without the files that are shared parts of a group and no options."""
+    """Print Hydra's help without the files ``_base``, which are shared parts of a group and no options."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         _compose_and_run()
@@ -163,7 +163,7 @@ def _print_help() -> None:
 
 @hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name="config")
 def _compose_and_run(composed: DictConfig) -> Any:
-    global _running  # noqa: PLW0603  of the process
+    global _running  # noqa: PLW0603  the state of this process
     _running = True
     from snnpipe.config.build import build
     from snnpipe.config.check import check
@@ -185,15 +185,15 @@ def _compose_and_run(composed: DictConfig) -> Any:
             name = config["run_id"] or earlier.run_id
             trainer = build(config, trusted=None)
             require_same_content(earlier, config, trainer.content)
-            print(f"snnpipe: run {name} is finished already: there is nothing to go on with")
+            print(f"snnpipe: run {name} is finished already: nothing is left to do")
             return earlier.metrics
         if earlier is not None:
             config = resolve(composed, earlier.output_dir)
         tags = chosen_experiment() | {"run.fingerprint": run_fingerprint(config)}
         tags |= {"run.id": config["run_id"]} if config["run_id"] else {}
         resumed = None if earlier is None else earlier.run_id
-        anew = [word for word in sys.argv[1:] if not word.startswith(("run_id=", "training.resume="))]
-        trainer = build(config, tags=tags, command=command_line(anew), resumed=resumed, trusted=None)
+        repeating = [word for word in sys.argv[1:] if not word.startswith(("run_id=", "training.resume="))]
+        trainer = build(config, tags=tags, command=command_line(repeating), resumed=resumed, trusted=None)
         result = trainer.run()
     except (KeyboardInterrupt, SystemExit):
         if trainer is not None and trainer.log.was_started:

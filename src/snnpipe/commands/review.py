@@ -1,4 +1,4 @@
-"""``python -m snnpipe.review``: the MLflow UI on the store that runs are logged to."""
+"""``python -m snnpipe.review``: starts the MLflow UI on the store that runs are logged to."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ def main() -> int:
     """Start the UI, print its address, and keep it until Ctrl-C; return the exit code."""
     parser = ToolParser("snnpipe.review", "Start the MLflow UI on the store that runs are logged to. Ctrl-C ends it.")
     parser.add_argument("--experiment", help="the experiment to open; default: that of the newest run")
-    parser.add_argument("--port", type=int, help=f"to listen at; default: {_PORT}, or another where that is taken")
+    parser.add_argument("--port", type=int, help=f"port of the UI; default: {_PORT}, or another if it is taken")
     asked = parser.parse_args()
     uri = store_uri(asked.tracking_uri, key=OPTION)
     if is_server(uri):
@@ -51,12 +51,12 @@ def main() -> int:
 
 
 def _free_port(wanted: int | None) -> int:
-    """Return the port that is wanted; where none is, MLflow's usual one or, if that is taken, any.
+    """Return the wanted port. If none is wanted, return MLflow's usual port or, if it is taken, any free one.
 
     Raises
     ------
     UserError
-        If the port that is wanted is taken.
+        If the wanted port is taken.
     """
     for port in (wanted or _PORT, 0):
         with socket.socket() as listener:
@@ -73,12 +73,12 @@ def _free_port(wanted: int | None) -> int:
 
 @contextlib.contextmanager
 def _server(uri: str, port: int, output: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run MLflow's server; when the block ends, all of its processes have ended too."""
+    """Run MLflow's server within the block. When the block ends, all processes of the server end too."""
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--host", _HOST, "--port", str(port), "--uvicorn-opts", "--log-level warning"]
-    # Without its job queue, which runs are not reviewed with, the server is there sooner and two processes less.
+    # The job queue is not needed to review runs. Without it the server starts sooner, and has two processes less.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment["MLFLOW_BACKEND_STORE_URI"] = uri  # and not on the command line, where it may show a password
+    environment["MLFLOW_BACKEND_STORE_URI"] = uri  # on the command line, others could see its password
     process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
         yield process
@@ -119,11 +119,11 @@ def _address(server: str, store: tuple[str, Any], experiment: str | None) -> str
     if experiment is None:
         by_id = {e.experiment_id: e for e in experiments.values()}
         newest = client.search_runs(list(by_id), order_by=["start_time DESC"], max_results=1)
-        found = by_id[newest[0].info.experiment_id] if newest else next(iter(by_id.values()), None)
+        chosen = by_id[newest[0].info.experiment_id] if newest else next(iter(by_id.values()), None)
     elif experiment in experiments:
-        found = experiments[experiment]
+        chosen = experiments[experiment]
     else:
         raise UserError(f"--experiment: {uri} has no {experiment!r}; {did_you_mean(experiment, experiments)}")
-    if found is None:
+    if chosen is None:
         return runs_address(server, "0", with_view=False)
-    return runs_address(server, found.experiment_id, with_view=show_results(client, found))
+    return runs_address(server, chosen.experiment_id, with_view=show_results(client, chosen))

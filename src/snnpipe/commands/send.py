@@ -1,4 +1,4 @@
-"""``python -m snnpipe.send``: send to the tracking store what it did not take while runs were under way."""
+"""``python -m snnpipe.send``: sends the tracking store the calls that it did not take during runs."""
 
 import os
 from pathlib import Path
@@ -15,25 +15,25 @@ _MISTAKE = 2
 
 
 def main() -> int:
-    """Send what is left of the runs in some folders; return the exit code."""
-    what = "Send to the MLflow store what it did not take while runs were under way."
+    """Send the kept calls of the runs in some folders, and return the exit code."""
+    what = "Send the MLflow store what it did not take during runs."
     parser = ToolParser("snnpipe.send", what, default_store="the one that the run was logged to")
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("mlruns")], metavar="FOLDER")
-    parser.epilog = "FOLDER is a run's output folder, or one above it; default: mlruns"
+    parser.epilog = "FOLDER is a run's output folder, or a folder above it; default: mlruns"
     asked = parser.parse_args()
     if asked.tracking_uri is not None:
         check_address(asked.tracking_uri, OPTION)
     if missing := [folder for folder in asked.folders if not folder.is_dir()]:
         raise UserError(f"{missing[0]} is no folder: give a run's output folder, or one above it")
-    found = sorted({calls.parent for folder in asked.folders for calls in folder.rglob(f"{FOLDER}/*/{CALLS}")})
-    if not found:
+    spools = sorted({calls.parent for folder in asked.folders for calls in folder.rglob(f"{FOLDER}/*/{CALLS}")})
+    if not spools:
         print(f"nothing is left to be sent in {', '.join(map(str, asked.folders))}")
-    codes = [_send(folder, asked.tracking_uri) for folder in found]
+    codes = [_send(folder, asked.tracking_uri) for folder in spools]
     return max(codes, default=0)
 
 
 def _send(folder: Path, tracking_uri: str | None) -> int:
-    """Send what is in a spool's folder; return an exit code."""
+    """Send the calls in a spool's folder, and return an exit code."""
     spool = Spool(folder)
     run, calls = spool.owner["run_id"], len(spool)
     uri = store_uri(_store(tracking_uri, spool.owner["store"]), key=OPTION)
@@ -41,8 +41,8 @@ def _send(folder: Path, tracking_uri: str | None) -> int:
     try:
         outcome = hand_on_all(spool, open_client(uri))
     except opening_errors() as error:
-        told = f"{len(spool)} of {calls} calls that log run {run} are still in {folder}"
-        raise LoggingError(f"{cannot_open(uri, OPTION, error, 'the one of the run')}; {told}") from error
+        left = f"{len(spool)} of {calls} calls that log run {run} are still in {folder}"
+        raise LoggingError(f"{cannot_open(uri, OPTION, error, 'the store of the run')}; {left}") from error
     finally:
         spool.close()
     print(f"run {run}: {outcome.taken} of {calls} calls are sent to {mask(uri)}")
@@ -52,16 +52,16 @@ def _send(folder: Path, tracking_uri: str | None) -> int:
 
 
 def _store(given: str | None, recorded: str) -> str:
-    """Return the address of the store: what is given, else what the run had, which is without its password.
+    """Return the address of the store: the given one, else the one of the run, which is recorded without its password.
 
     Raises
     ------
     UserError
-        If the password is known from nowhere.
+        If the address needs a password and the environment does not have it.
     """
     if given is not None or HIDDEN not in recorded:
         return recorded if given is None else given
-    found = os.environ.get("MLFLOW_TRACKING_URI")
-    if found is None or mask(found) != recorded:
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri is None or mask(uri) != recorded:
         raise UserError(f"--tracking-uri: the run's store is {recorded}: give its address with the password")
-    return found
+    return uri

@@ -1,4 +1,4 @@
-"""What the small commands beside ``python -m snnpipe`` share: their options, and how they end."""
+"""Helpers of the small commands beside ``python -m snnpipe``: common options and exit codes."""
 
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -15,16 +15,16 @@ _FAULT, _MISTAKE, _INTERRUPTED = 1, 2, 130
 
 
 class ToolParser(ArgumentParser):
-    """Takes ``--tracking-uri``; a wrong argument is a `UserError`.
+    """A parser with the option ``--tracking-uri``. It raises `UserError` for a wrong argument.
 
     Parameters
     ----------
     name
-        Of the module that is run.
+        Name of the module that is run.
     description
-        What it does.
+        What the command does.
     default_store
-        Which store it takes where none is given.
+        Which store the command uses if none is given, for the help.
     """
 
     def __init__(self, name: str, description: str, default_store: str = "$MLFLOW_TRACKING_URI, else mlruns/mlflow.db"):
@@ -32,17 +32,17 @@ class ToolParser(ArgumentParser):
         self.add_argument(OPTION, help=f"the MLflow store; default: {default_store}")
 
     def error(self, message: str) -> NoReturn:
-        """Raise the mistake in place of printing the usage."""
-        raise UserError(f"{message} (--help says what there is)")
+        """Raise `UserError` instead of printing the usage."""
+        raise UserError(f"{message} (--help lists the arguments)")
 
 
 def open_store(tracking_uri: str | None) -> tuple[str, Any]:
-    """Return the URI of a store that is there, and an ``mlflow.MlflowClient`` of it.
+    """Return the address of an existing store, and an ``mlflow.MlflowClient`` of it.
 
     Raises
     ------
     LoggingError
-        If there is none yet, or it does not answer.
+        If the store does not exist yet, or does not answer.
     """
     uri = store_uri(tracking_uri, key=OPTION)
     require_store(uri)
@@ -55,7 +55,7 @@ def open_store(tracking_uri: str | None) -> tuple[str, Any]:
 
 
 def require_store(uri: str) -> None:
-    """Raise `LoggingError` where a SQLite store is not there: MLflow would make an empty one."""
+    """Raise `LoggingError` if a SQLite store does not exist. MLflow would make an empty one."""
     if uri.startswith(SQLITE) and not sqlite_file(uri).is_file():
         raise LoggingError(
             f"there is no store {sqlite_file(uri)} yet: `python -m snnpipe` makes one where it runs, and "
@@ -64,7 +64,7 @@ def require_store(uri: str) -> None:
 
 
 def end_with(main: Callable[[], int]) -> NoReturn:
-    """Run a command and exit with its code; a mistake is one line and code 2, a fault a traceback and code 1."""
+    """Run a command and exit with its code: 2 and one line for a mistake, 1 and a traceback for a fault."""
     try:
         sys.exit(main())
     except UserError as error:

@@ -1,1 +1,1 @@
-"""What snnpipe needs of TensorFlow, Keras and NengoDL, and how it reads their models."""
+"""Prepares TensorFlow, Keras and NengoDL for snnpipe, and reads their models."""

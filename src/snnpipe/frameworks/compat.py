@@ -1,7 +1,7 @@
-"""Keras 2 and NengoDL on today's TensorFlow: the one place where the process is prepared for them.
+"""Prepares the process for Keras 2 and NengoDL on today's TensorFlow. No other module does.
 
-NengoDL 3.6 names TensorFlow 2.11 as its newest. It runs on TensorFlow 2.21 once tf.keras is
-tf_keras and the Keras modules that it imports by name are there while it is imported.
+NengoDL 3.6 officially supports TensorFlow up to 2.11. It runs on TensorFlow 2.21 if tf.keras is tf_keras, and if the
+Keras modules that it imports by name exist during its import.
 """
 
 import importlib
@@ -24,7 +24,7 @@ TESTED = {"tensorflow": "2.21", "tf-keras": "2.21", "nengo": "4.1", "nengo-dl": 
 
 
 def installed_version(package: str) -> str | None:
-    """Return the version of a package, None where it is not installed."""
+    """Return the version of a package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -32,14 +32,14 @@ def installed_version(package: str) -> str | None:
 
 
 def choose_keras_2() -> None:
-    """Let whoever imports TensorFlow from now on get Keras 2 behind ``tf.keras``, and no chatter."""
+    """Set the environment so that the next import of TensorFlow has Keras 2 as ``tf.keras`` and logs less."""
     if "tensorflow" not in sys.modules:
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def require_keras_2(model: Any) -> None:
-    """Raise `ModelError` where a model is one of Keras 3, which NengoDL does not know."""
+    """Raise `ModelError` if a model is a Keras 3 model, which NengoDL does not know."""
     bases = {base.__module__.partition(".")[0] for base in type(model).__mro__}
     if "keras" in bases:
         raise ModelError(
@@ -50,7 +50,7 @@ def require_keras_2(model: Any) -> None:
 
 @cache
 def import_tensorflow() -> Any:
-    """Import TensorFlow with Keras 2 behind ``tf.keras`` and return it.
+    """Import TensorFlow with Keras 2 as ``tf.keras`` and return it.
 
     Raises
     ------
@@ -68,26 +68,26 @@ def import_tensorflow() -> Any:
         tf = importlib.import_module("tensorflow")
         if cores() < threads():
             tf.config.threading.set_intra_op_parallelism_threads(threads())
-        tf.keras.layers  # noqa: B018  # tf.keras loads tf_keras when it is first looked at
+        tf.keras.layers  # noqa: B018  # tf.keras loads tf_keras at the first access
         tf.config.list_physical_devices()
     tf.get_logger().setLevel("ERROR")
     return tf
 
 
 def import_tf_keras() -> Any:
-    """Import TensorFlow as NengoDL needs it, and return ``tf_keras``."""
+    """Import TensorFlow in the form that NengoDL needs, and return ``tf_keras``."""
     import_tensorflow()
     return importlib.import_module("tf_keras")
 
 
 def import_nengo_dl() -> Any:
-    """Import NengoDL and return it (`snnpipe.frameworks.import_hook` has it imported in `as_nengo_dl_needs_it`)."""
+    """Import NengoDL and return it. `snnpipe.frameworks.import_hook` runs the import in `as_nengo_dl_needs_it`."""
     return importlib.import_module("nengo_dl")
 
 
 @contextmanager
 def as_nengo_dl_needs_it() -> Iterator[None]:
-    """Let NengoDL be imported within the block."""
+    """Make an import of NengoDL work within the block."""
     tf = import_tensorflow()
     level = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
     with _keras_as_nengo_dl_knows_it(), _gpu_looked_for_in_process(tf), warnings.catch_warnings():
@@ -99,10 +99,10 @@ def as_nengo_dl_needs_it() -> Iterator[None]:
 
 @contextmanager
 def without_build_notes() -> Iterator[None]:
-    """Silence what building a NengoDL simulator says of things that do not matter here.
+    """Silence warnings of NengoDL's simulator that do not matter here.
 
-    That there is no GPU; that a LIF's ``max_rates``, which nothing uses, cannot be derived from its gain; and that
-    Keras's initialisers are called again for layers whose weights NengoDL then sets to what they were.
+    They say that there is no GPU; that a LIF neuron's ``max_rates``, which nothing uses, cannot be derived from its
+    gain; and that Keras's initialisers are called again for layers whose weights NengoDL then restores.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No GPU support detected")
@@ -113,10 +113,10 @@ def without_build_notes() -> Iterator[None]:
 
 
 def start_afresh(seed: int) -> None:
-    """Forget Keras's counters of names, and seed Python's, NumPy's and TensorFlow's global generators.
+    """Reset Keras's counters of names, and seed the global random generators of Python, NumPy and TensorFlow.
 
-    For as long as the process lives, TensorFlow's operations are made deterministic, and layers that draw (dropout)
-    keep their generator's state where it can be read and set.
+    For the rest of the process, TensorFlow's operations are deterministic, and layers that draw random numbers
+    (dropout) keep their generator's state where it can be read and set.
     """
     tf = import_tensorflow()
     tf.keras.backend.clear_session()
@@ -127,7 +127,7 @@ def start_afresh(seed: int) -> None:
 
 @contextmanager
 def _keras_as_nengo_dl_knows_it() -> Iterator[None]:
-    """Let ``keras.engine.functional`` and ``keras.layers`` be tf_keras's, as before Keras 3."""
+    """Within the block, replace ``keras.engine.functional`` and ``keras.layers`` by tf_keras, as before Keras 3."""
     functional = importlib.import_module("tf_keras.src.engine.functional")
     normalization = "tf_keras.src.layers.normalization"
     names: dict[str, Any] = {name: types.ModuleType(name) for name in ("keras", "keras.engine", "keras.layers")} | {
@@ -153,7 +153,7 @@ def _keras_as_nengo_dl_knows_it() -> Iterator[None]:
 
 @contextmanager
 def _gpu_looked_for_in_process(tf: types.ModuleType) -> Iterator[None]:
-    """Answer NengoDL's question for a GPU here: it would start a second Python with TensorFlow for it."""
+    """Look for a GPU in this process. NengoDL would start a second Python with TensorFlow to look for it."""
     call = subprocess.call
 
     def answer(command: Any, *args: Any, **kwargs: Any) -> int:
@@ -176,6 +176,6 @@ def _warn_about_versions() -> None:
         if not f"{(installed := version(name))}.".startswith(f"{tested}.")
     }
     if other:
-        found = ", ".join(f"{name} {installed}" for name, installed in other.items())
+        present = ", ".join(f"{name} {installed}" for name, installed in other.items())
         tested = ", ".join(f"{name} {v}" for name, v in TESTED.items())
-        warnings.warn(f"snnpipe was tested with {tested}; here is {found}", stacklevel=3)
+        warnings.warn(f"snnpipe was tested with {tested}; installed: {present}", stacklevel=3)

@@ -1,4 +1,4 @@
-"""Copies of Keras layers and models: the same weights, changed where something else is wanted."""
+"""Copies of Keras layers and models with the same weights and some other settings."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def flattened(model: "tf_keras.Model") -> "tf_keras.Model":
-    """Return a functional model without models inside it: itself, or a copy with the same weights.
+    """Return a functional model without models inside it: the model itself, or a copy with the same weights.
 
     Raises
     ------
     ModelError
-        If a model inside it is applied more than once, or a layer of it cannot be copied.
+        If a model inside it is applied more than once, or one of its layers cannot be copied.
     """
     graph = functional(model)
     if not any(isinstance(node.layer, import_tf_keras().Model) for node in nodes(graph)):
@@ -27,14 +27,14 @@ def flattened(model: "tf_keras.Model") -> "tf_keras.Model":
 
 
 def copied(layer: Any, **changes: Any) -> Any:
-    """Return a new layer with another's configuration, some of it changed; its weights come later.
+    """Return a new layer with the configuration of ``layer`` and some changes. Its weights are not copied.
 
-    An activation is handed on as the function that it is, which a configuration may not be able to hold.
+    The activation is copied as a function object, because a configuration cannot hold every function.
 
     Raises
     ------
     ModelError
-        If the layer's class does not say how to make it again.
+        If the layer's class cannot make a layer from its configuration.
     """
     activation = getattr(layer, "activation", None)
     keeps = activation is not None and not hasattr(layer, "recurrent_activation")
@@ -59,12 +59,12 @@ def copied(layer: Any, **changes: Any) -> Any:
 
 
 class Copier:
-    """Copies a model layer by layer, models inside it as their layers.
+    """Copies a model layer by layer. Models inside it are replaced by their layers.
 
     Parameters
     ----------
     softmax
-        Name of the layer whose softmax is left out; None for none.
+        Name of the layer whose softmax is left out; None to leave out nothing.
     """
 
     def __init__(self, softmax: str | None):
@@ -73,7 +73,7 @@ class Copier:
         self._taken: Counter[str] = Counter()
 
     def copy(self, graph: "tf_keras.Model", shape: tuple[int, ...], front: Callable[[Any], Any]) -> "tf_keras.Model":
-        """Return the copy of a functional model for an input of a shape, which ``front`` makes the model's own."""
+        """Return the copy of a functional model for input of ``shape``; ``front`` turns that into the model's input."""
         keras = import_tf_keras()
         image = keras.Input(shape, name=graph.inputs[0].node.layer.name)
         self._taken[image.node.layer.name] += 1
@@ -81,7 +81,7 @@ class Copier:
         return keras.Model(image, logits, name=graph.name)
 
     def _inline(self, model: "tf_keras.Model", x: Any, prefix: str, training: bool | None) -> Any:
-        """Return what a model gives for a tensor; ``training`` is how it was called itself."""
+        """Return a model's output for a tensor. ``training`` is the argument that the model was called with."""
         tensors = {id(model.inputs[0]): x}
         for node in nodes(model):
             if type(node.layer).__name__ == "InputLayer":
@@ -121,7 +121,7 @@ class Copier:
         return self._copies[id(layer)]
 
     def _name(self, wanted: str, prefix: str) -> str:
-        """Return a layer's own name, or with its model's where another layer has that."""
+        """Return a layer's own name; if another layer has it, the name of its model and its own."""
         name = wanted if not self._taken[wanted] or not prefix else f"{prefix}_{wanted}"
         self._taken[name] += 1
         return name if self._taken[name] == 1 else f"{name}_{self._taken[name] - 1}"

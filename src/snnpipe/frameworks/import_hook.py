@@ -1,8 +1,8 @@
-"""TensorFlow and NengoDL as snnpipe needs them, whoever imports them.
+"""Prepares every import of TensorFlow and NengoDL in this process, in snnpipe and in a user's own modules.
 
-NengoDL 3.6 does not import by itself on today's TensorFlow, and TensorFlow chooses a Keras when it is imported. A
-finder at the head of ``sys.meta_path`` is asked for each module that is not imported yet; it knows these two only, and
-finds them where they are found without it.
+NengoDL 3.6 cannot be imported by itself on today's TensorFlow, and TensorFlow chooses a Keras version when it is
+imported. So this puts a finder at the head of ``sys.meta_path``. Python asks it for each module that is not imported
+yet. It handles only these two, and loads them from the place where Python would find them without it.
 """
 
 import os
@@ -15,18 +15,18 @@ from types import ModuleType
 
 
 def install() -> None:
-    """Let the finder be asked, once."""
+    """Add the finder to ``sys.meta_path``, if it is not there yet."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 class _Finder(MetaPathFinder):
-    """Finds TensorFlow, for which it chooses Keras 2, and NengoDL, whose import it prepares."""
+    """Chooses Keras 2 for TensorFlow, and prepares the import of NengoDL."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return how a module is loaded; None for all but NengoDL, which other finders know."""
+        """Return how NengoDL is loaded; None for every other module, which other finders load."""
         if fullname == "tensorflow" and "TF_USE_LEGACY_KERAS" not in os.environ:
             from snnpipe.frameworks.compat import choose_keras_2
 
@@ -40,13 +40,13 @@ class _Finder(MetaPathFinder):
 
 
 class _Prepared(Loader):
-    """Runs NengoDL's own loader with all that it needs."""
+    """Runs NengoDL's own loader in the environment that it needs."""
 
     def __init__(self, loader: Loader):
         self._loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Return what its own loader makes."""
+        """Return the module that NengoDL's own loader makes."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
@@ -55,7 +55,7 @@ class _Prepared(Loader):
             self._loader.exec_module(module)
 
     def __getattr__(self, name: str) -> object:
-        """Return what its own loader has: where its source is, for example."""
+        """Return an attribute of NengoDL's own loader, such as the path of the source."""
         return getattr(self._loader, name)
 
 

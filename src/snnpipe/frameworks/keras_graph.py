@@ -1,4 +1,4 @@
-"""What training and conversion both need to know of a Keras model's graph."""
+"""Reads the graph of a Keras model, for training and conversion."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def functional(model: "tf_keras.Model") -> "tf_keras.Model":
-    """Return a model as a functional one, sharing its layers.
+    """Return a model as a functional model with the same layer objects.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def nodes(model: "tf_keras.Model") -> Iterator[Any]:
 
 
 def arguments(node: Any, replace: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return what a node calls its layer with, each Keras tensor of it replaced."""
+    """Return the arguments that a node calls its layer with, each Keras tensor replaced."""
     keras_inputs = {id(tensor) for tensor in node.keras_inputs}
 
     def one(value: Any) -> Any:
@@ -66,7 +66,7 @@ def arguments(node: Any, replace: Callable[[Any], Any]) -> tuple[tuple[Any, ...]
 
 
 def as_function(node: Any) -> Callable[[Any], Any]:
-    """Return a node of one input as a function of it, its layer acting as in testing."""
+    """Return a node of one input as a function of that input. Its layer acts as in testing."""
     args, kwargs = arguments(node, lambda tensor: _HERE)
     kwargs = {name: value for name, value in kwargs.items() if name != "training"}
     if acts_in_training(node.layer):
@@ -80,30 +80,30 @@ def as_function(node: Any) -> Callable[[Any], Any]:
 
 
 _HERE = object()
-"""Where a function's argument goes."""
+"""Marks the place of a function's argument."""
 
 
 def acts_in_training(layer: Any) -> bool:
-    """Whether a layer may act otherwise in training than in testing."""
+    """Whether a layer may act differently in training and in testing."""
     return bool(layer._expects_training_arg)  # Keras has no public way to ask
 
 
 RECTIFIERS = ("ReLU", "LeakyReLU", "Activation")
-"""Keras's layers that are a rectifier and nothing else, where they are one."""
+"""Keras layers that do nothing but apply a function, which may be a rectifier."""
 
 
 def is_op(layer: Any) -> bool:
-    """Whether a layer is an operation of TensorFlow's that was called on a Keras tensor."""
+    """Whether a layer is a TensorFlow operation that was called on a Keras tensor."""
     return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda")
 
 
 def is_of_keras(layer: Any) -> bool:
-    """Whether a layer's class is one of Keras's own, and not a user's of the same name or behind it."""
+    """Whether a layer's class is Keras's own, and not a user's class of the same name or a subclass."""
     return getattr(import_tf_keras().layers, type(layer).__name__, None) is type(layer)
 
 
 def is_function(layer: Any) -> bool:
-    """Whether a layer is a function without weights that Keras does not know more of."""
+    """Whether a layer is a function without weights: an operation, a Lambda, or a user's own layer."""
     if is_op(layer) or type(layer).__name__ == "Lambda":
         return True
     return not is_of_keras(layer) and not layer.weights and not isinstance(layer, import_tf_keras().Model)
@@ -121,7 +121,7 @@ def _of_op(layer: Any) -> Rectifier | Identity | None:
 
 
 def _applied_by(layer: Any) -> Rectifier | Identity | None:
-    """Return the rectifier that a layer applies, or that it applies nothing; None for anything else."""
+    """Return the rectifier that a layer applies, or `Identity` if it applies no function; None for anything else."""
     kind = type(layer).__name__
     if kind == "ReLU":
         if layer.threshold:
@@ -141,25 +141,25 @@ def _applied_by(layer: Any) -> Rectifier | Identity | None:
 
 
 def rectifier(layer: Any) -> Rectifier | None:
-    """Return the rectifier that a layer applies to its output, None if it applies another function or none.
+    """Return the rectifier that a layer applies to its output; None if it applies another function or none.
 
-    One that is leaky and clipped is none of the neurons'.
+    A rectifier that is both leaky and clipped gives None too, because no neuron type does that.
     """
-    found = _applied_by(layer)
-    if not isinstance(found, Rectifier) or (found.negative_slope and found.max_value is not None):
+    function = _applied_by(layer)
+    if not isinstance(function, Rectifier) or (function.negative_slope and function.max_value is not None):
         return None
-    return found
+    return function
 
 
 def activation_name(layer: Any) -> str:
-    """Return the name of the activation that a layer applies, ``linear`` if it applies none."""
+    """Return the name of the activation that a layer applies; ``linear`` if it applies none."""
     kind = type(layer).__name__
-    found = _applied_by(layer)
-    if isinstance(found, Rectifier):
-        return "relu" if found.plain else "leaky_relu" if found.max_value is None else "clipped_relu"
+    function = _applied_by(layer)
+    if isinstance(function, Rectifier):
+        return "relu" if function.plain else "leaky_relu" if function.max_value is None else "clipped_relu"
     if kind == "Softmax":
         return "softmax"
-    if isinstance(found, Identity):
+    if isinstance(function, Identity):
         return "linear"
     if is_op(layer):
         return str(layer.get_config().get("function", kind))
@@ -168,7 +168,7 @@ def activation_name(layer: Any) -> str:
 
 
 def is_neuron_layer(layer: Any) -> bool:
-    """Whether conversion makes neurons of a layer's output: whether it applies a rectifier."""
+    """Whether a layer's output becomes neurons in the conversion: whether the layer applies a rectifier."""
     return rectifier(layer) is not None
 
 

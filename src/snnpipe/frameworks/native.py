@@ -1,6 +1,6 @@
-"""A network written in Nengo, with what a run needs of a model: weights, and an ANN's logits.
+"""Lets a run use a network written in Nengo as a model: it has weights, and it gives the logits of an ANN.
 
-As an ANN it is its own rate approximation, which is also what NengoDL trains: a single step, no synapses, and
+The ANN is the network's rate approximation, which is also what NengoDL trains: a single step, no synapses, and
 each spiking neuron's rate in place of its spikes.
 """
 
@@ -45,11 +45,11 @@ class RateSimulator:
     Attributes
     ----------
     simulator
-        Its ``nengo_dl.Simulator``.
+        The ``nengo_dl.Simulator``.
     image, logits
-        Names of its input and output there.
+        Names of the network's input and output in the simulator.
     constants
-        Values of its other inputs by name: nodes that give the same at each step.
+        Values of the network's other inputs by name: nodes whose output is the same at each step.
     """
 
     simulator: Any
@@ -61,13 +61,13 @@ class RateSimulator:
 class NativeNetwork:
     """A network written in Nengo, for an architecture's ``build`` to return.
 
-    It may hold anything that NengoDL runs. Where it is made of neurons, of connections straight between them
-    (``ensemble.neurons``), and of Keras layers (``nengo_dl.Layer``), the fast simulators run it too.
+    It may contain anything that NengoDL runs. The fast simulators run it too if it consists only of neurons, of direct
+    connections between them (``ensemble.neurons``), and of Keras layers (``nengo_dl.Layer``).
 
     Parameters
     ----------
     network
-        The network. Without a seed it is given one, drawn from NumPy's global generator.
+        The network. If it has no seed, it gets one from NumPy's global generator.
     input
         Its input node, one value per pixel.
     output
@@ -76,8 +76,8 @@ class NativeNetwork:
     Raises
     ------
     ModelError
-        If input or output are not of this network, or it holds a Keras layer that acts otherwise in training
-        than in testing.
+        If the input or the output does not belong to this network, or if it contains a Keras layer that acts
+        differently in training and in testing.
     """
 
     def __init__(self, network: "nengo.Network", input: "nengo.Node", output: "nengo.Probe"):
@@ -122,7 +122,7 @@ class NativeNetwork:
 
     @property
     def weights(self) -> list[Weight]:
-        """Every parameter that NengoDL knows: of Keras layers, and of Nengo's own objects."""
+        """All parameters that NengoDL knows: those of Keras layers, and those of Nengo's own objects."""
         with self.rates(1) as rates:
             return [Weight(w.name, w.numpy()) for w in rates.simulator.keras_model.weights]
 
@@ -133,7 +133,7 @@ class NativeNetwork:
             self.keep(rates)
 
     def keep(self, rates: RateSimulator) -> None:
-        """Make a simulator's parameters the network's own; a Keras layer's already are."""
+        """Copy a simulator's parameters to the network. Keras layers share theirs already."""
         rates.simulator.freeze_params(self.network)
         self._predictor = None
 
@@ -151,21 +151,21 @@ class NativeNetwork:
         return predict(flat)[: len(images)]
 
     def _compiled(self, rates: RateSimulator, size: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-        """Return what computes logits from images of shape ``(size, 1, n)``, also once the simulator is closed."""
+        """Return a function from images of shape ``(size, 1, n)`` to logits. It works after the simulator is closed."""
         model = rates.simulator.keras_model
         others: dict[str, Any] = {name: np.tile(value, (size, 1, 1)) for name, value in rates.constants.items()}
         others["n_steps"] = np.ones((size, 1), np.int32)
 
         def predict(flat_b1n: NDArray[np.float32]) -> NDArray[np.float32]:
-            found = model.predict_on_batch({rates.image: flat_b1n, **others})
-            return np.asarray(dict(zip(model.output_names, found, strict=True))[rates.logits][:, 0])
+            outputs = model.predict_on_batch({rates.image: flat_b1n, **others})
+            return np.asarray(dict(zip(model.output_names, outputs, strict=True))[rates.logits][:, 0])
 
-        predict(np.zeros((size, 1, self.input.size_out), np.float32))  # Keras traces the first call, rates or spikes
+        predict(np.zeros((size, 1, self.input.size_out), np.float32))  # the first call fixes rates in place of spikes
         return predict
 
     @contextmanager
     def rates(self, minibatch_size: int) -> Iterator[RateSimulator]:
-        """Open the rate approximation in NengoDL; the network is left as it was found.
+        """Open the rate approximation in NengoDL. Afterwards the network is as it was before.
 
         Raises
         ------

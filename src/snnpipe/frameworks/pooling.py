@@ -9,16 +9,16 @@ from scipy import sparse
 
 
 def pooling_matrix(layer: Any, shape: Sequence[int]) -> sparse.csr_array:
-    """Return an average pooling of Keras's as a matrix from input to output, both flattened, channels last.
+    """Return a Keras average pooling as a matrix from input to output, both flattened, channels last.
 
-    A window at a padded border is the mean of the cells inside, as TensorFlow has it.
+    A window at a padded border takes the mean of the cells inside the input, as in TensorFlow.
 
     Parameters
     ----------
     layer
-        Of any number of dimensions, global or not.
+        Keras pooling layer of any number of dimensions, global or not.
     shape
-        Of the input, without the batch.
+        Shape of the input, without the batch.
     """
     spatial = tuple(shape[:-1])
     cells = _each(getattr(layer, "pool_size", spatial), len(spatial))
@@ -30,7 +30,7 @@ def pooling_matrix(layer: Any, shape: Sequence[int]) -> sparse.csr_array:
 
 
 def _windows(size: int, cells: int, stride: int, same: bool) -> sparse.csr_array:
-    """Return which places of an axis each window takes, as a matrix of ones."""
+    """Return which places (columns) of an axis each window (row) covers, as a matrix of ones and zeros."""
     if same:
         n = -(-size // stride)
         first = -(max((n - 1) * stride + cells - size, 0) // 2)

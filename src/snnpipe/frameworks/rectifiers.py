@@ -1,4 +1,4 @@
-"""Which rectifier a Keras layer or function applies, whatever it is called: seen in what it does to numbers."""
+"""Recognises the rectifier that a Keras layer or function applies, by its outputs and not by its name."""
 
 import functools
 from collections.abc import Callable
@@ -15,14 +15,14 @@ _TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Rectifier:
-    """A function that is x above 0, or at most ``max_value``, and ``negative_slope * x`` below.
+    """A function that is x above 0, but at most ``max_value``, and ``negative_slope * x`` below 0.
 
     Attributes
     ----------
     negative_slope
         0 for a ReLU, above 0 for a LeakyReLU.
     max_value
-        Of ReLU6 for example 6; None for none.
+        Largest output, such as 6 for ReLU6; None for no limit.
     """
 
     negative_slope: float = 0.0
@@ -30,17 +30,17 @@ class Rectifier:
 
     @property
     def plain(self) -> bool:
-        """Whether it is a ReLU."""
+        """Whether it is a plain ReLU."""
         return self == Rectifier()
 
     def __call__(self, x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-        """Return its values."""
+        """Return the function's values at ``x``."""
         above: NDArray[np.floating[Any]] = np.clip(x, 0, self.max_value)
         return above + self.negative_slope * np.minimum(x, 0) if self.negative_slope else above
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name in messages."""
         if self.negative_slope:
             return f"LeakyReLU({self.negative_slope:g})"
         return "ReLU" if self.max_value is None else f"ReLU with max_value={self.max_value:g}"
@@ -48,20 +48,20 @@ class Rectifier:
 
 @dataclass(frozen=True)
 class Identity:
-    """A function that gives what it takes."""
+    """The function that returns its argument."""
 
 
 def applied(function: Callable[[Any], Any]) -> Rectifier | Identity | None:
-    """Return which rectifier a function of tensors is, or that it is the identity; None where it is neither.
+    """Return the rectifier that a function of tensors computes, or `Identity`; None if it computes neither.
 
     Parameters
     ----------
     function
-        Applied to each value by itself, if it is to be a rectifier.
+        A function of one tensor. One that does not act on each value separately gives None.
     """
     try:
         return _known(function)
-    except TypeError:  # it cannot be hashed
+    except TypeError:  # the function cannot be hashed
         return _probed(function)
 
 
@@ -82,7 +82,7 @@ def _probed(function: Callable[[Any], Any]) -> Rectifier | Identity | None:
         with tf.init_scope():
             y = np.asarray(function(tf.constant(x[:, None])), np.float64)
             row = np.asarray(function(tf.constant(x[None])), np.float64)
-    except Exception:  # of whatever a user's function raises for shapes that it was not made for
+    except Exception:  # a user's function may raise anything for shapes that it was not made for
         return None
     if y.shape != (len(x), 1) or row.shape != (1, len(x)) or not np.allclose(y.ravel(), row.ravel(), rtol=_TOLERANCE):
         return None

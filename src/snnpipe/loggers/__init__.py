@@ -1,1 +1,1 @@
-"""Where parameters, metrics and files of a run go."""
+"""Loggers record the parameters, metrics and files of a run."""

@@ -1,4 +1,4 @@
-"""A run as plain files: parameters as JSON, metrics as CSV."""
+"""Records a run in plain files: parameters as JSON, metrics as CSV."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ class CsvLogger:
     Parameters
     ----------
     folder
-        Where to; it is made if it is missing.
+        The folder to write to. A missing folder is made.
     """
 
     folder: Text
@@ -49,7 +49,7 @@ class CsvLogger:
         parent: str | None = None,
         resumed: str | None = None,
     ) -> None:
-        """Open the folder's files; where a run is resumed, what is in them stays."""
+        """Open the folder's files. If a run is resumed, the metrics in them stay."""
         folder = make_folder(Path(self.folder), "paths.output_dir")
         write_json(folder / "params.json", dict(params))
         self._tags = {"run_name": run_name, **tags}
@@ -62,15 +62,15 @@ class CsvLogger:
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record which dataset the run uses, as tags."""
-        told = {"name": spec.name, "version": spec.version, "source": spec.source, "digest": spec.digest}
-        self._tags["dataset"] = json.dumps(told)
+        dataset = {"name": spec.name, "version": spec.version, "source": spec.source, "digest": spec.digest}
+        self._tags["dataset"] = json.dumps(dataset)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write a line per metric."""
+        """Write one line per metric."""
         self._write((name, "" if step is None else str(step), value) for name, value in metrics.items())
 
     def log_series(self, name: str, values: Sequence[float], first_step: int = 1) -> None:
-        """Write a line per step."""
+        """Write one line per step."""
         self._write((name, str(first_step + i), value) for i, value in enumerate(values))
 
     def _write(self, rows: Iterable[tuple[str, str, float]]) -> None:
@@ -80,7 +80,7 @@ class CsvLogger:
         self._write_out()
 
     def _write_out(self) -> None:
-        """Write what is to be written; on a disk that is full it waits for the next call."""
+        """Write the waiting lines. If the disk is full, they wait for the next call."""
         try:
             while self._unwritten and self._file is not None:
                 written = self._file.write(self._unwritten)
@@ -102,7 +102,7 @@ class CsvLogger:
         if self._file is None:
             return
         self._write_out()
-        if self._unwritten:  # half a line is none
+        if self._unwritten:  # remove a last line that is only half written
             self._file.truncate((Path(self.folder) / "metrics.csv").read_bytes().rfind(b"\n") + 1)
         self._file.close()
         self._file = None
@@ -112,16 +112,16 @@ class CsvLogger:
             warnings.warn(one_line(error), stacklevel=2)
 
     def shared_fit(self, fingerprint: str) -> AbstractContextManager[None]:
-        """Find nothing: plain files are no index of earlier runs."""
+        """Yield None: plain files have no index of earlier runs."""
         return nullcontext()
 
     @property
     def address(self) -> dict[str, str]:
-        """The folder."""
+        """The folder, by the label ``files``."""
         return {"files": self.folder}
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """Return a file's lines but one that was cut off; none where there is no file."""
+    """Return a file's complete lines. A last line that was cut off is left out; a missing file has no lines."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
     return [line for line in lines if line.endswith("\n")]

@@ -1,1 +1,1 @@
-"""What a setting may be: domains, a constructor as a schema, settings for each layer, settings as text."""
+"""Settings: their domains, their check against a constructor's signature, settings per layer, settings as text."""

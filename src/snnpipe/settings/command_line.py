@@ -1,4 +1,4 @@
-"""The command that runs some overrides, as a shell takes it."""
+"""The shell command that runs snnpipe with given overrides."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,19 +9,20 @@ _OF_ONE_RUN = {"paths.output_dir", "run_name"}
 
 
 def command_line(overrides: Sequence[str]) -> str:
-    """Return the command that runs some overrides, quoted for a shell, with stars for passwords."""
+    """Return the command that runs with these overrides, quoted for a shell, with stars in place of passwords."""
     return shlex.join(["python", "-m", "snnpipe", *map(mask, overrides)])
 
 
 def with_overrides(command: str, added: str) -> str:
-    """Return a command with further overrides, each in place of earlier ones of its key, or of keys below it.
+    """Return a command with added overrides. Each replaces the earlier overrides of its key and of the keys below it.
 
-    With another neuron, the settings of the one before go; so do the folder and the name of the command's own run.
+    A new neuron also removes the settings of the neuron before. The folder and the name of the command's own run are
+    always removed.
 
     Parameters
     ----------
     command, added
-        As a shell takes them; the command may be empty.
+        A command and overrides, quoted for a shell. The command may be empty.
     """
     words = shlex.split(added)
     keys = {_key(word) for word in words} | _OF_ONE_RUN

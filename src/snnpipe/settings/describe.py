@@ -14,7 +14,7 @@ from snnpipe.base.public import public_name
 
 
 def describe(value: Any) -> Any:
-    """Return a part as plain data: ``_target_`` and its settings, as a config file would build it."""
+    """Return a part as plain data: ``_target_`` and its settings, as in a config file that builds it."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (str, int, float, bool)):
@@ -25,23 +25,23 @@ def describe(value: Any) -> Any:
         return [describe(v) for v in value]
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return {"_target_": _name_of(value)} | _digest_of(value)
-    found: dict[str, Any] = {"_target_": _name_of(type(value))}
+    target: dict[str, Any] = {"_target_": _name_of(type(value))}
     if isinstance(value, functools.partial):
         arguments = {"_args_": describe(value.args)} if value.args else {}
         return {"_target_": _name_of(value.func), "_partial_": True} | arguments | describe(value.keywords)
     if dataclasses.is_dataclass(value):
         fields = [f.name for f in dataclasses.fields(value) if f.init]
-        return found | {name: describe(getattr(value, name)) for name in fields}
+        return target | {name: describe(getattr(value, name)) for name in fields}
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         shape = [None if n is None else int(n) for n in value.shape]
-        return found | {"shape": shape, "dtype": str(value.dtype)} | _digest_of(value)
+        return target | {"shape": shape, "dtype": str(value.dtype)} | _digest_of(value)
     text = repr(value)
     if not has_address(text) and "..." not in text:
-        return found | {"repr": text}
+        return target | {"repr": text}
     names = _constructor_names(type(value))
     if names and all(hasattr(value, name) for name in names):
-        return found | {name: describe(getattr(value, name)) for name in names}
-    return found | _digest_of(value)
+        return target | {name: describe(getattr(value, name)) for name in names}
+    return target | _digest_of(value)
 
 
 def _name_of(thing: Any) -> str:
@@ -56,7 +56,7 @@ def _constructor_names(cls: type) -> list[str]:
 
 
 def _digest_of(value: Any) -> dict[str, str]:
-    """Return a digest of what a value holds as a setting; of a class, and of what cannot be known, none."""
+    """Return a value's digest as a setting; no setting for a class, or for a value whose content cannot be read."""
     try:
         return {} if isinstance(value, type) else {"digest": digest_of(value)}
     except UnknowableError:
@@ -64,9 +64,9 @@ def _digest_of(value: Any) -> dict[str, str]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one mapping with dotted keys; lists and empty mappings stay values.
+    """Return nested settings as one mapping with dotted keys.
 
-    A mapping whose keys are no identifiers (layer patterns) stays a value too.
+    Lists and empty mappings stay values. So does a mapping with a key that is no identifier, such as a layer pattern.
     """
     flat: dict[str, Any] = {}
     for key, value in config.items():
@@ -79,6 +79,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def to_yaml(config: Mapping[str, Any]) -> str:
-    """Return settings as YAML, keys in their order."""
+    """Return settings as YAML, with the keys in their order."""
     text: str = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     return text

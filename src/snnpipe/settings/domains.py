@@ -1,4 +1,4 @@
-"""The values that a setting may have, as annotations of a constructor. Each has a name, which `help` shows."""
+"""The domains of settings, as annotations for the arguments of a constructor. `help` shows their names."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -10,11 +10,11 @@ from typing_extensions import TypeAliasType
 
 _MAX_INT = 2**31 - 1
 MAX_FLOAT, _MIN_FLOAT = 3.4e38, 1.2e-38
-"""What 32 bits hold: numbers beyond are infinite, or nothing, by the time they are computed with."""
+"""The largest and smallest positive numbers of 32 bits. A computation turns numbers beyond them into infinity or 0."""
 
 
 def is_held(value: float) -> float:
-    """Return a number of 0 or more that 32 bits can tell from 0; for a type's annotation."""
+    """Return a number of 0 or more, and refuse one that 32 bits round to 0. For use in an annotation."""
     if 0 < value < _MIN_FLOAT:
         raise PydanticCustomError("too_small", "should be 0, or {least} or more", {"least": _MIN_FLOAT})
     return value
@@ -27,10 +27,10 @@ def _is_printable(value: str) -> str:
 
 
 def is_short(value: float) -> float:
-    """Return a time below a second; for a type's annotation. Whoever gives a longer one meant milliseconds."""
+    """Return a time below 1 s, and refuse a longer one, which was meant in milliseconds. For use in an annotation."""
     if value >= 1:
-        told = {"value": f"{value:g}", "seconds": f"{value / 1000:g}"}
-        raise PydanticCustomError("in_seconds", "should be less than 1, in seconds: {value} ms are {seconds}", told)
+        context = {"value": f"{value:g}", "seconds": f"{value / 1000:g}"}
+        raise PydanticCustomError("in_seconds", "should be less than 1, in seconds: {value} ms are {seconds}", context)
     return value
 
 
@@ -49,7 +49,7 @@ Seconds = TypeAliasType("Seconds", Annotated[_Time, Field(gt=0, lt=1), AfterVali
 """A time step or a time constant."""
 NonNegativeSeconds = TypeAliasType("NonNegativeSeconds", Annotated[_Time, Field(ge=0, lt=1), AfterValidator(is_held)])
 Seed = TypeAliasType("Seed", Annotated[int, Field(ge=0, le=_MAX_INT - 10**6)])
-"""NengoDL and tf.data add to it."""
+"""A random seed. It is less than the largest integer, because NengoDL and tf.data add to it."""
 Share = TypeAliasType(
     "Share", Annotated[float, Field(ge=0, lt=1, description="a number from 0 to below 1, such as 0.1 for 10 %")]
 )
@@ -65,7 +65,7 @@ Sizes = TypeAliasType(
     Annotated[Sequence[PositiveInt], Field(description="a list of whole numbers of 1 or more, such as [32,64]")],
 )
 Text = TypeAliasType("Text", Annotated[str, Field(min_length=1), AfterValidator(_is_printable)])
-"""A name, a path, or another word that is printed and recorded."""
+"""A name, a path, or another text that is printed and recorded."""
 ExperimentName = TypeAliasType("ExperimentName", Annotated[Text, Field(max_length=250)])
 
 
@@ -107,5 +107,5 @@ Precision = Literal["float32", "float64"]
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number, of Python's or NumPy's."""
+    """Whether a value is a whole number of Python or NumPy, and no truth value."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""A run's name, and the words that runs are found by."""
+"""The name of a run, and the tags that runs are filtered by."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 _NAME_LENGTH = 100
 _BY_LAYER = "by_layer"
 _DIGITS = 4
-"""Of the digest of what a name has no room for."""
+"""Length of the digest of the settings that a name has no room for."""
 _ORDINARY = {
     "converter": "NengoDLConverter",
     "encoder": "ConstantEncoder",
@@ -17,14 +17,14 @@ _ORDINARY = {
     "simulator": "AutoSimulator",
     "seed": 0,
 }
-"""What a run's name passes over."""
+"""Ordinary values, which a run's name leaves out."""
 
 
 def run_name(config: Mapping[str, Any], dataset: str = "") -> str:
-    """Return a name that says what a run is, at most 100 characters long.
+    """Return a name that describes a run, at most 100 characters long.
 
-    Dataset, network, training, neuron, scale, synapse and steps always; other settings where they are not the ordinary.
-    Of settings for each layer it has the least and the most, and a digest that tells them from others.
+    It always has dataset, network, training, neuron, scale, synapse and steps. It has other settings only if they are
+    not the ordinary ones. For settings per layer it has the smallest and the largest value, and a digest of them all.
     """
     conversion, simulator, training = (_node(config, group) for group in ("conversion", "simulator", "training"))
     fitted_at, dt = training.get("scale_firing_rates", 1), simulator.get("dt", _ORDINARY["dt"])
@@ -52,19 +52,19 @@ def run_name(config: Mapping[str, Any], dataset: str = "") -> str:
 
 
 def filter_tags(config: Mapping[str, Any], dataset: str = "") -> dict[str, str]:
-    """Return what runs are looked for by, in a word each: dataset, network, training path and neuron.
+    """Return the tags that runs are filtered by, one word each: dataset, network, training path and neuron.
 
-    ``dataset`` is the name that the dataset's spec has, where it is known; else the data module's setting ``name``
-    counts, or its class.
+    ``dataset`` is the name in the dataset's spec, if it is known. Otherwise the tag is the data module's setting
+    ``name``, or its class.
     """
     conversion, data = _node(config, "conversion"), _node(config, "data")
-    found = {
+    tags = {
         "data": dataset or data.get("name") or _class(data),
         "model": _class(config.get("model")),
         "training": (_class(config.get("training")) or "").removesuffix("Training"),
         "neuron": _neuron(conversion["neuron"]) if "neuron" in conversion else None,
     }
-    return {name: str(value) for name, value in found.items() if value}
+    return {name: str(value) for name, value in tags.items() if value}
 
 
 def _node(config: Mapping[str, Any], group: str) -> Mapping[str, Any]:
@@ -85,7 +85,10 @@ def _neuron(node: Any) -> str:
 
 
 def _setting(value: Any, form: str, factor: int = 1) -> str | None:
-    """Return a number in some form; of an object, or of a setting for each layer, what tells it from others too."""
+    """Return a setting as a part of a name, a number in the format ``form``.
+
+    An object, or a setting per layer, also has a digest that distinguishes it from others.
+    """
     if isinstance(value, (int, float)):
         return form.format(factor * value)
     if not isinstance(value, Mapping):
@@ -94,8 +97,8 @@ def _setting(value: Any, form: str, factor: int = 1) -> str | None:
         return f"{name}_{_digest(value)}" if len(value) > 1 else name
     numbers = [factor * each for each in value.values() if isinstance(each, (int, float))]
     ends = dict.fromkeys([min(numbers), max(numbers)]) if numbers else ()
-    told = form.replace(":g", "").format("to".join(f"{end:g}" for end in ends)) if ends else _BY_LAYER
-    return f"{told}_{_digest(value)}"
+    span = form.replace(":g", "").format("to".join(f"{end:g}" for end in ends)) if ends else _BY_LAYER
+    return f"{span}_{_digest(value)}"
 
 
 def _digest(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""One value for all layers, or one per layer by name or pattern."""
+"""Settings that have one value for all layers, or one value per layer by name or pattern."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -18,11 +18,11 @@ def per_layer(value: T | Mapping[str, T], layer_names: Sequence[str], default: T
         One value for every layer, or a mapping from layer names or shell patterns (``conv*``) to
         values. A layer's own name counts before patterns, and later patterns before earlier ones.
     layer_names
-        The layers there are.
+        Names of all layers.
     default
         The value of layers that a mapping does not name.
     key
-        Where the value stands in the configuration, for the message.
+        Key of the setting in the configuration, for the message.
 
     Raises
     ------
@@ -32,14 +32,14 @@ def per_layer(value: T | Mapping[str, T], layer_names: Sequence[str], default: T
     if not isinstance(value, Mapping):
         return dict.fromkeys(layer_names, value)
     check_patterns(list(value), layer_names, key)
-    found = dict.fromkeys(layer_names, default)
+    values = dict.fromkeys(layer_names, default)
     for pattern, own in value.items():
-        found |= {name: own for name in layer_names if fnmatchcase(name, pattern)}
-    return found | {name: value[name] for name in layer_names if name in value}
+        values |= {name: own for name in layer_names if fnmatchcase(name, pattern)}
+    return values | {name: value[name] for name in layer_names if name in value}
 
 
 def check_patterns(patterns: Sequence[str], layer_names: Sequence[str], key: str) -> None:
-    """Raise `ConfigError` where a name or pattern fits no layer."""
+    """Raise `ConfigError` if a name or pattern fits no layer."""
     problems = [
         f"{key}: no layer of neurons is called {pattern!r}; {did_you_mean(pattern, layer_names)}"
         for pattern in patterns
@@ -55,7 +55,7 @@ def matching(patterns: Sequence[str], layer_names: Sequence[str], key: str) -> l
     Raises
     ------
     ConfigError
-        If one of them fits no layer.
+        If a name or pattern fits no layer.
     """
     check_patterns(patterns, layer_names, key)
     return [name for name in layer_names if any(fnmatchcase(name, pattern) for pattern in patterns)]

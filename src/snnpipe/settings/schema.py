@@ -1,7 +1,7 @@
-"""Whether values fit what a class or function takes, read off its own signature and annotations.
+"""Checks values against the signature and the annotations of a class or function.
 
-A plugin's constructor is its schema: one place says which keys there are, their types and their
-domains, for what is built in and for a user's own class alike, from Python and from a config file.
+The constructor of a plugin is its schema: it alone says which keys there are, their types and their domains. The check
+is the same for a built-in class and a user's own, from Python and from a config file.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ _WORDS = {
     "sequence_str": f"should be {_A_LIST}",
     "dict_type": "should be a mapping, such as {name: value}",
 }
-"""What is said of a value of another type, where pydantic has the words of Python."""
+"""Messages for a value of the wrong type, in place of pydantic's messages."""
 _UNIONS = (typing.Union, types.UnionType)
 _OF_TYPE = ("_type", "instance_of", "pattern_mismatch")
 _PLAIN = (bool, int, float, str, bytes, None, type(None), list, dict)
@@ -45,7 +45,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 def value_problem(key: str, value: Any, annotation: Any) -> str | None:
-    """Return what is wrong with a value, as a line that begins with its key, or None."""
+    """Return the problem with a value, as a line that begins with its key; None if there is none."""
     try:
         try:
             adapter = _adapter(annotation)
@@ -61,15 +61,15 @@ def value_problem(key: str, value: Any, annotation: Any) -> str | None:
 
 
 def _wants(error: ValidationError, annotation: Any) -> str:
-    """Return what a value should be: the bound that it breaks; where it is of another type, what its key takes."""
+    """Return what a value should be: the bound that it breaks, or for a value of the wrong type, what its key takes."""
     details = error.errors(include_url=False, include_context=False)
-    # of a union's branches, those that only say "another type" are noise beside a real bound
+    # a union has an error for each branch: beside a broken bound, those that only say "wrong type" are left out
     real = [d for d in details if not (d["type"] in _WORDS or d["type"].endswith(_OF_TYPE))]
     if not real and (described := _described(annotation)):
         return f"takes {described}"
     or_null = ", or null" if _is_optional(annotation) else ""
-    told = dict.fromkeys(_WORDS.get(d["type"]) or _lower_first(d["msg"]) for d in real or details)
-    text = " or ".join(told).replace(" or should be ", " or ").replace("an instance of Sequence", _A_LIST)
+    messages = dict.fromkeys(_WORDS.get(d["type"]) or _lower_first(d["msg"]) for d in real or details)
+    text = " or ".join(messages).replace(" or should be ", " or ").replace("an instance of Sequence", _A_LIST)
     return re.sub(r"\d{20,}", lambda digits: f"{float(digits[0]):g}", text) + or_null
 
 
@@ -89,7 +89,7 @@ def _is_optional(annotation: Any) -> bool:
 
 
 def _described(annotation: Any) -> str:
-    """Return the description that an annotation has of what it takes, if it has one."""
+    """Return an annotation's description of the values that it takes; empty if it has none."""
     annotation = unnamed(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in _UNIONS:
@@ -99,10 +99,10 @@ def _described(annotation: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message shows it: of a long one the beginning, and no passwords."""
+    """Return a value as a message shows it: without passwords, and only the beginning of a long one."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a whole number of thousands of digits, lists in lists in lists
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, or deeply nested lists
         return f"a {type(value).__name__} that is too long to show"
     text = mask(text)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
@@ -121,17 +121,17 @@ def call_problems(
     *,
     partial: bool = False,
 ) -> list[str]:
-    """Return what is wrong with calling ``target(**values)``: unknown, missing and unfit values.
+    """Return the problems of a call ``target(**values)``: unknown, missing and wrong values.
 
     Parameters
     ----------
     target
         Class or function.
     values
-        Keyword arguments, by name, and positional ones as the list ``_args_``; one that is itself a mapping with
-        ``_target_``, or holds some, is left to the caller as far as that.
+        Keyword arguments by name, and positional arguments as the list ``_args_``. The caller must check each mapping
+        with ``_target_``, and each one within a value: they are skipped here.
     key
-        Where they stand in the configuration, for the message.
+        Key of the values in the configuration, for the message.
     given
         Names of arguments that the caller will add.
     partial
@@ -144,7 +144,7 @@ def call_problems(
     """
     try:
         parameters = dict(inspect.signature(target).parameters)
-    except (TypeError, ValueError):  # a builtin without a signature: calling it will tell
+    except (TypeError, ValueError):  # a builtin without a signature: only a call can check the values
         return []
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {
@@ -164,8 +164,8 @@ def call_problems(
             if not open_ended:
                 problems.append(f"{key}.{name}: no such key; {did_you_mean(str(name), named)}")
         elif name in hints and not (_is_built(value) and _takes_objects(hints[name])):
-            if found := value_problem(f"{key}.{name}", without_nodes(value), hints[name]):
-                problems.append(found)
+            if problem := value_problem(f"{key}.{name}", without_nodes(value), hints[name]):
+                problems.append(problem)
             elif is_node(value):
                 problems.append(f"{key}.{name}: got {shown(value)}: takes settings, and nothing that is built")
     given_names = {name for name, _ in (*by_place, *by_name)}
@@ -176,7 +176,7 @@ def call_problems(
 
 
 def check_fields(instance: Any, key: str) -> None:
-    """Raise `ConfigError` where a dataclass instance holds values outside its fields' domains."""
+    """Raise `ConfigError` if a dataclass instance holds values outside the domains of its fields."""
     hints = _hints(type(instance))
     problems = [
         problem
@@ -199,17 +199,17 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def is_node(value: Any) -> bool:
-    """Whether a value is built by Hydra."""
+    """Whether Hydra builds a value: whether it is a mapping with ``_target_``."""
     return isinstance(value, Mapping) and "_target_" in value
 
 
 def _is_built(value: Any) -> bool:
-    """Whether Hydra builds a value, or lists what it builds."""
+    """Whether Hydra builds a value, or some element of a list."""
     return is_node(value) or (isinstance(value, list) and any(_is_built(own) for own in value))
 
 
 def _takes_objects(annotation: Any) -> bool:
-    """Whether an annotation has room for what Hydra builds, and is not of numbers, words and mappings alone."""
+    """Whether an annotation allows objects that Hydra builds, and not only numbers, texts and mappings."""
     annotation = unnamed(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal or (isinstance(origin, type) and issubclass(origin, Mapping)):
@@ -220,7 +220,7 @@ def _takes_objects(annotation: Any) -> bool:
 
 
 def without_nodes(value: Any) -> Any:
-    """Return a value without the parts of mappings that are built by Hydra."""
+    """Return a value without the entries of mappings that Hydra builds."""
     if isinstance(value, Mapping):
         return {name: without_nodes(own) for name, own in value.items() if not is_node(own)}
     return value

@@ -1,1 +1,1 @@
-"""Multi-runs: a parent run with a child a job, whichever launcher runs the jobs and whatever chooses them."""
+"""Multi-runs: a parent run with a child run for each job, for every launcher and every sweeper."""

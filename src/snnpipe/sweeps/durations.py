@@ -1,4 +1,4 @@
-"""A multi-run over how long images are shown: each job simulates the longest and answers for all."""
+"""Multi-runs over the time that images are shown: each job simulates the longest duration and answers for all."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,41 +11,41 @@ from omegaconf import DictConfig, OmegaConf
 KEY = "simulator.n_steps"
 
 
-def told(hydra: DictConfig) -> list[str]:
-    """Return the overrides of a composed configuration as they were written, interpolations and all."""
+def task_overrides(hydra: DictConfig) -> list[str]:
+    """Return the overrides of a composed configuration as they were written, with their interpolations."""
     overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     return list(map(str, overrides))
 
 
 def merge_durations(config: DictConfig) -> None:
-    """Make a grid over ``simulator.n_steps`` one over all else, whose jobs answer for each of its values.
+    """Remove ``simulator.n_steps`` from the keys of a grid, so that each job answers for all of its values.
 
-    What happens at a step does not depend on the steps after it, so the longest simulation holds all others. A grid in
-    which another key takes its value from ``simulator.n_steps`` stays as it is, and so does one with values that are
-    no durations: they are told as the mistakes that they are.
+    A step does not depend on later steps, so the longest simulation contains all shorter ones. A grid stays as it is if
+    another key takes its value from ``simulator.n_steps``. It also stays as it is if a value is no duration: the check
+    of the configuration then reports the mistake.
 
     Parameters
     ----------
     config
-        A multi-run's, before its sweeper is made. Overrides are changed in place.
+        Configuration of a multi-run, before its sweeper is made. The overrides are changed in place.
     """
     if not str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
         return
     if re.search(r"\$\{[^}]*\bn_steps\s*\}", OmegaConf.to_yaml(config)):
         return
-    words = [*as_overrides(config.hydra.sweeper.get("params") or {}), *told(config.hydra)]
+    words = [*as_overrides(config.hydra.sweeper.get("params") or {}), *task_overrides(config.hydra)]
     overrides = OverridesParser.create().parse_overrides(words)
     swept = [override for override in overrides if override.key_or_group == KEY]
     durations = _durations(swept[-1]) if swept else []
     if len(durations) > 1:
-        kept = [word for word in told(config.hydra) if word.lstrip("+").partition("=")[0] != KEY]
+        kept = [word for word in task_overrides(config.hydra) if word.lstrip("+").partition("=")[0] != KEY]
         config.hydra.overrides.task = [*kept, f"{KEY}={durations[-1]}"]
         config.hydra.overrides.hydra.append(f"sweep.durations={durations[:-1]}")
 
 
 def what_varies(config: DictConfig) -> tuple[list[str], int | None]:
-    """Return the keys that a multi-run goes through, and how many jobs it has; None where that is not known before."""
-    words = [*as_overrides(config.hydra.sweeper.get("params") or {}), *told(config.hydra)]
+    """Return the keys that a multi-run varies, and its number of jobs; None if the number is not known beforehand."""
+    words = [*as_overrides(config.hydra.sweeper.get("params") or {}), *task_overrides(config.hydra)]
     latest = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides(words)}
     swept = [override for override in latest.values() if override.is_sweep_override()]
     jobs: int | None = 1
@@ -57,12 +57,12 @@ def what_varies(config: DictConfig) -> tuple[list[str], int | None]:
 
 
 def as_overrides(params: Mapping[str, Any]) -> list[str]:
-    """Return what a sweeper's ``params`` ask for as overrides are written."""
+    """Return a sweeper's ``params`` as overrides."""
     return [f"{key}={'null' if value is None else value}" for key, value in params.items()]
 
 
 def _durations(override: Override) -> Sequence[int]:
-    """Return the numbers of steps that an override lists, in ascending order; none where some are no such numbers."""
+    """Return the numbers of steps that an override lists, in ascending order; none if a value is no number of steps."""
     if not override.is_discrete_sweep():
         return []
     values = list(override.sweep_string_iterator())

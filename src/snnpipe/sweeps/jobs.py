@@ -1,4 +1,4 @@
-"""One job of a multi-run: what it does, and what it leaves behind however it ends."""
+"""Runs one job of a multi-run, and records its result or its failure."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ from snnpipe.base.errors import ConfigError, StorageError, UserError, one_line, 
 from snnpipe.base.masking import mask, masked, masked_traceback
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
-from snnpipe.sweeps.durations import told
+from snnpipe.sweeps.durations import task_overrides
 from snnpipe.values.run import EarlierRun, SweepJob
 
 if TYPE_CHECKING:
@@ -30,15 +30,14 @@ if TYPE_CHECKING:
 
 _RESULT, _RESULT_FORMAT = "result.json", 1
 _CONTENT_NOT_KNOWN = {"data.digest": "unknown"}
-"""Tag of a job that failed before its content was known: an earlier result of it may be one of other data."""
+"""Tag of a job that failed before its content was known. An earlier result of the job may be for other data."""
 FAULT, MISTAKE = 1, 2
 
 
 def run_job(composed: DictConfig) -> Mapping[str, float] | None:
-    """Run one job of a multi-run.
+    """Run one job of a multi-run, and return its metrics; None if it failed.
 
-    Returns its metrics, or None where it failed: a failure is told and recorded, and not raised, so that the other
-    jobs go on.
+    A failure is printed and recorded but not raised, so that the other jobs go on.
     """
     from snnpipe.config.build import build
     from snnpipe.config.check import check
@@ -59,7 +58,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
             return done[-1].metrics
         earlier = job.unfinished(config)
         if earlier is not None and (other := build(config, trusted=None).content.difference(earlier.content)):
-            job.say(job.steps[-1], f"it begins once more, for run {earlier.run_id} cannot go on: {other}")
+            job.say(job.steps[-1], f"it starts again, because run {earlier.run_id} cannot go on: {other}")
             earlier = None
         if earlier is not None:
             config = resolve(composed, earlier.output_dir)
@@ -91,9 +90,9 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
 
 
 def record_loss(composed: DictConfig, error: Exception) -> None:
-    """Tell and record, in the process that began the multi-run, that a job is gone with its own.
+    """Print and record that a job was lost with its process. The process that began the multi-run calls this.
 
-    ``composed`` is the job's configuration with Hydra's node in it.
+    ``composed`` is the job's configuration, with its node ``hydra``.
     """
     hydra = composed.hydra
     job = _Job(composed, hydra, Path(hydra.sweep.dir) / str(hydra.job.num))
@@ -103,13 +102,13 @@ def record_loss(composed: DictConfig, error: Exception) -> None:
 
 
 def _cores_for(launcher: Mapping[str, Any]) -> int:
-    """Return how many cores a launcher has for each of its jobs: what Ray and Slurm call it, or joblib's share."""
+    """Return the number of cores that a launcher has for each job: the setting of Ray or Slurm, or joblib's share."""
     given = launcher.get("num_cpus") or launcher.get("cpus_per_task")
     return int(given) if given else threads() // launcher.get("n_jobs", 1)
 
 
 def tell(error: Exception) -> int:
-    """Print an error, with its traceback where it is a fault, and return the exit code that goes with it."""
+    """Print an error, with its traceback if it is a fault, and return its exit code."""
     from snnpipe.config.messages import report
 
     mistake = isinstance(error, UserError)
@@ -120,17 +119,17 @@ def tell(error: Exception) -> int:
 
 
 def without_sweep(overrides: Sequence[str]) -> list[str]:
-    """Return overrides but those that say how a multi-run is run, and not what."""
+    """Return overrides without those of ``sweep.*``, which say how a multi-run is run and not what it runs."""
     return [override for override in overrides if not override.lstrip("+").startswith("sweep.")]
 
 
 def single(overrides: Sequence[str]) -> list[str]:
-    """Return overrides but the choice of a sweep, which would make a multi-run of them."""
+    """Return overrides without ``sweep=...``, so that they describe a single run."""
     return [override for override in overrides if not override.startswith("sweep=")]
 
 
 def kept_jobs(folder: Path) -> list[SweepJob]:
-    """Return the jobs that left their answers in a multi-run's folder, in their order.
+    """Return the jobs whose answers are in a multi-run's folder, in their order.
 
     Raises
     ------
@@ -147,11 +146,11 @@ def _with_steps(config: Mapping[str, Any], n_steps: int) -> dict[str, Any]:
 
 
 class _Job:
-    """What a job of a multi-run records, in its folder and in the store that keeps the multi-run."""
+    """Records a job of a multi-run in its folder, and in the store that keeps the multi-run."""
 
     def __init__(self, composed: DictConfig, hydra: DictConfig, folder: Path):
         self._folder, self._number = folder, int(hydra.job.num)
-        self._overrides = [mask(override) for override in without_sweep(told(hydra))]
+        self._overrides = [mask(override) for override in without_sweep(task_overrides(hydra))]
         self._composed, self._parent = composed, composed.sweep.parent
         self._durations: list[int] = list(composed.sweep.durations)
         self.steps: list[int | None] = [*self._durations, self._longest()] if self._durations else [None]
@@ -159,16 +158,16 @@ class _Job:
         self._answered: set[int | None] = set()
 
     def _longest(self) -> int:
-        """Return the number of steps that is simulated, which stands last where there are shorter ones."""
+        """Return the number of steps that is simulated: the last one given."""
         given = [o.partition("=")[2] for o in self._overrides if o.partition("=")[0] == N_STEPS]
         return int(given[-1])
 
     def number(self, n_steps: int | None) -> int:
-        """Return the number of what the job answers for some steps, from 1: of its row wherever jobs are listed."""
+        """Return the number, from 1, of the job's answer for some steps. Every list of jobs shows this number."""
         return self._number * len(self.steps) + self.steps.index(n_steps) + 1
 
     def say(self, n_steps: int | None, what: str, file: TextIO | None = None) -> None:
-        """Print a line of what the job answers for some steps: its number, what it was told, and what came of it."""
+        """Print a line about the job's answer for some steps: its number, its overrides, and ``what``."""
         from snnpipe.sweeps.table import job_name
 
         sweep = self._composed.sweep
@@ -182,7 +181,7 @@ class _Job:
 
     @property
     def unanswered(self) -> list[int | None]:
-        """The numbers of steps, None for the configured one, that the job has left no answer for yet."""
+        """The numbers of steps without an answer yet; None stands for the configured number of steps."""
         return [n_steps for n_steps in self.steps if n_steps not in self._answered]
 
     @cached_property
@@ -192,17 +191,17 @@ class _Job:
         return build_sweep_store(self._composed) if self._parent is not None else None
 
     def overrides(self, n_steps: int | None) -> list[str]:
-        """Return what the job was told, where it answers for some number of steps."""
+        """Return the job's overrides, with ``n_steps`` in place of the longest duration if the job has several."""
         if not self._durations or n_steps is None:
             return self._overrides
         return [f"{N_STEPS}={n_steps}" if o.partition("=")[0] == N_STEPS else o for o in self._overrides]
 
     def alone(self, config: Mapping[str, Any]) -> list[str]:
-        """Return the overrides that have the job's run again, by itself."""
+        """Return the overrides that repeat the job's run as a single run."""
         return single(self.overrides(config["simulator"]["n_steps"]))
 
     def tags(self, config: Mapping[str, Any]) -> dict[str, str]:
-        """Return the tags of the run that answers for a configuration."""
+        """Return the tags of the run with the answer for a configuration."""
         from snnpipe.config.compose import chosen_experiment
         from snnpipe.run.fingerprint import run_fingerprint
 
@@ -214,7 +213,7 @@ class _Job:
         }
 
     def _place(self, n_steps: int | None) -> dict[str, str]:
-        """Return the tags that say which answer a run is."""
+        """Return the tags that say which job and which duration a run belongs to."""
         tags = {
             "sweep.job": str(self._number),
             "sweep.number": str(self.number(n_steps)),
@@ -223,9 +222,9 @@ class _Job:
         return tags if n_steps is None else tags | {"sweep.duration": str(n_steps)}
 
     def finished(self, config: Mapping[str, Any], content: "Callable[[], Content]") -> list[SweepJob]:
-        """Return what this job answered for each of its steps in an earlier multi-run, if it finished for all of them.
+        """Return this job's answers in an earlier multi-run, one for each duration; none if one of them did not finish.
 
-        It is asked what the job's ``content`` is where there is one of its configuration.
+        ``content`` is called only if the multi-run has finished jobs of this configuration.
         """
         from snnpipe.run.fingerprint import run_fingerprint
 
@@ -237,14 +236,14 @@ class _Job:
             return []
         now = content()
         if now.unknown:
-            self.say(self.steps[-1], f"it runs once more: {next(iter(now.unknown.values()))}")
+            self.say(self.steps[-1], f"it runs again: {next(iter(now.unknown.values()))}")
             return []
         answers = [self._store.finished_job(self._parent, fingerprint, now.tags) for fingerprint in fingerprints]
-        found = [answer for answer in answers if answer is not None]
-        return found if len(found) == len(answers) else []
+        finished = [answer for answer in answers if answer is not None]
+        return finished if len(finished) == len(answers) else []
 
     def unfinished(self, config: Mapping[str, Any]) -> EarlierRun | None:
-        """Return the run of this job that an earlier multi-run was stopped in, where it resumes."""
+        """Return this job's unfinished run of an earlier multi-run, if the multi-run resumes; otherwise None."""
         from snnpipe.config.resume import earlier_run
 
         if config["run_id"] is not None or config["training"].get("resume"):
@@ -257,7 +256,7 @@ class _Job:
         return earlier_run(self._composed, config, self._parent)
 
     def possible(self, config: Mapping[str, Any]) -> Iterator[int]:
-        """Yield the shorter durations that the configuration can have; another is recorded as a mistake."""
+        """Yield the shorter durations that are valid in the configuration. Others are recorded as mistakes."""
         from snnpipe.config.check import check_simulator
 
         for n_steps in self._durations:
@@ -273,9 +272,9 @@ class _Job:
     def record_shorter(
         self, config: Mapping[str, Any], metrics: Mapping[str, float], longest: "RunResult", trainer: "Trainer"
     ) -> None:
-        """Record what the simulation of the longest duration says of a shorter one, as a run of its own.
+        """Record the result for a shorter duration, taken from the longest simulation, as a run of its own.
 
-        Where that fails, the shorter one is a job that failed.
+        If that fails, the job is recorded as failed for this duration.
         """
         from snnpipe.sweeps.table import job_answers
 
@@ -318,15 +317,15 @@ class _Job:
     def record_failure(
         self, error: Exception, mistake: bool, *, logged: bool, further: Mapping[str, str] | None = None
     ) -> None:
-        """Record that the job failed for each of its steps that it left no answer for.
+        """Record that the job failed for each duration without an answer.
 
-        Each is a child of its own with ``further`` tags, but for the one whose run was opened.
+        Each of them becomes a child run with ``further`` tags, except the one whose run is already open (``logged``).
         """
         for n_steps in self.unanswered:
             if logged and n_steps == self.steps[-1]:
                 self.keep(n_steps, error=reason(error), mistake=mistake)
                 continue
-            with suppress(UserError):  # it may have been the store that failed, and that has been told
+            with suppress(UserError):  # the store itself may have failed, and that error is printed already
                 self._record(n_steps, {**self._place(n_steps), **(further or {})}, error, mistake)
 
     def _record(self, n_steps: int | None, tags: Mapping[str, str], error: Exception, mistake: bool) -> None:
@@ -337,10 +336,10 @@ class _Job:
             self._store.finalize("FAILED")
 
     def keep(self, n_steps: int | None, **answer: Any) -> None:
-        """Add what the job answers for some steps to the file in its folder."""
+        """Add the job's answer for some steps to the file in its folder."""
         self._answered.add(n_steps)
         self._kept.append({"overrides": self.overrides(n_steps), "number": self.number(n_steps), **answer})
         try:
             write_json(self._folder / _RESULT, {"answers": self._kept}, _RESULT_FORMAT)
-        except StorageError as error:  # where a logger keeps the job too, nothing is lost
+        except StorageError as error:  # a logger may keep the answer too
             warnings.warn(one_line(error), stacklevel=2)

@@ -1,8 +1,8 @@
-"""The parent run of a multi-run: opened before its jobs, ended with their table after them.
+"""Opens the parent run of a multi-run before its jobs, and ends it with their table.
 
-A job leaves its answer in its folder of the multi-run and, where a logger keeps runs, in a child of the parent run. The
-end of the multi-run reads the children, or the folders where there is no such logger: it does not matter which launcher
-ran the jobs, in which process or on which machine.
+A job writes its answer to its folder of the multi-run and, if a logger keeps runs, to a child of the parent run. At the
+end, the multi-run reads the child runs, or the folders if there is no such logger. So any launcher can run the jobs, in
+any process and on any machine.
 """
 
 import json
@@ -21,7 +21,7 @@ from snnpipe.base.errors import ArtifactError, LoggingError, UserError, one_line
 from snnpipe.base.files import make_folder
 from snnpipe.base.masking import to_environment
 from snnpipe.protocols import Status, SweepStore
-from snnpipe.sweeps.durations import merge_durations, told, what_varies
+from snnpipe.sweeps.durations import merge_durations, task_overrides, what_varies
 from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep
 from snnpipe.sweeps.repeats import drop_repeats
 from snnpipe.sweeps.results import write_results
@@ -29,24 +29,24 @@ from snnpipe.sweeps.table import sweep_table
 from snnpipe.values.run import SweepJob
 
 _HOW_MUCH = {"n_trials", "n_jobs", "max_batch_size", "storage"}
-"""Settings of a sweeper that say how far and how fast it goes, and not what through."""
+"""Settings of a sweeper that say how many jobs it runs and how fast, and not which values it tries."""
 
 
 class SweepRecorder(Callback):
-    """Opens the parent run when a multi-run begins. The command line ends it: Hydra passes over a callback's errors."""
+    """Opens the parent run when a multi-run begins. Hydra ignores a callback's errors, so the command line ends it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Open the parent run, or the one of an earlier, same multi-run, and tell the jobs of it."""
+        """Open the parent run, or reopen that of the same multi-run, and put its id into the jobs' configuration."""
         global _current, began  # noqa: PLW0603  Hydra makes the callback, and the command line ends what it began
         try:
             _current = _Sweep(config)
             began = True
-        except Exception as error:  # Hydra would make a warning of it, and run the jobs without a parent
+        except Exception as error:  # Hydra would only warn, and run the jobs without a parent run
             sys.exit(tell(error))
 
 
 class _Sweep:
-    """The multi-run that this process began."""
+    """A multi-run that this process began."""
 
     def __init__(self, config: DictConfig):
         from snnpipe.config.build import build_sweep_store
@@ -82,7 +82,7 @@ class _Sweep:
             raise
 
     def end(self, status: Status) -> list[SweepJob]:
-        """Print the table, write the results, end the parent run, and return the jobs that did not finish."""
+        """Print the table, write the results, end the parent run, and return the unfinished jobs."""
         ended: Status = "FAILED" if status == "FINISHED" else status
         try:
             jobs = self._jobs()
@@ -104,12 +104,12 @@ class _Sweep:
         return failed
 
     def _jobs(self) -> list[SweepJob]:
-        """Return the jobs as the store has them; what it has not, because it was away, from their folders."""
+        """Return the jobs from the store. Answers that it lacks, because it was away, come from the jobs' folders."""
         if self._store is None:
             return kept_jobs(self._folder)
         try:
             kept = kept_jobs(self._folder)
-        except ArtifactError as error:  # the store has them
+        except ArtifactError as error:  # the store has the jobs
             warnings.warn(one_line(error), stacklevel=2)
             kept = []
         try:
@@ -125,7 +125,7 @@ class _Sweep:
         ]
 
     def _leave_nothing(self) -> None:
-        """Remove the folder of a multi-run without jobs, which holds what Hydra wrote, and those made for it."""
+        """Remove the folder of a multi-run without jobs, with Hydra's file in it, and the folders made above it."""
         with suppress(OSError):
             (self._folder / "multirun.yaml").unlink(missing_ok=True)
             for path in self._made:
@@ -133,7 +133,7 @@ class _Sweep:
 
 
 def _unfinished(failed: Sequence[SweepJob], jobs: int, *, resumes: bool) -> str:
-    """Return how many jobs did not finish, and what to do: a mistake is one again until it is mended."""
+    """Return how many jobs did not finish, and a cure. To repeat the command does not help against a mistake."""
     mistakes = sum(job.mistake for job in failed)
     text = f"{len(failed)} of {jobs} jobs did not finish"
     if mistakes == len(failed):
@@ -146,7 +146,7 @@ def _unfinished(failed: Sequence[SweepJob], jobs: int, *, resumes: bool) -> str:
 
 
 def _move_passwords(node: Any) -> None:
-    """Leave no password in a multi-run's configuration, which Hydra and its launchers write to files."""
+    """Move a configuration's passwords to the environment, because Hydra and its launchers write it to files."""
     for key in list(node) if OmegaConf.is_dict(node) else range(len(node)):
         held = node._get_node(key)
         if OmegaConf.is_config(held) and not (held._is_none() or held._is_missing() or held._is_interpolation()):
@@ -157,10 +157,10 @@ def _move_passwords(node: Any) -> None:
 
 
 def _identity(config: DictConfig) -> list[str]:
-    """Return what makes two multi-runs the same: what they are told, and what their sweeper goes through."""
+    """Return the texts that are equal for equal multi-runs: the overrides, and the values that the sweeper tries."""
     sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
     searched = {key: value for key, value in sweeper.items() if key not in _HOW_MUCH}
-    return [*without_sweep(told(config.hydra)), json.dumps(searched, sort_keys=True)]
+    return [*without_sweep(task_overrides(config.hydra)), json.dumps(searched, sort_keys=True)]
 
 
 _current: _Sweep | None = None
@@ -171,7 +171,7 @@ began = False
 def end_sweep(status: Status) -> int:
     """Print the table of this process's multi-run, if there is one, and end its parent run.
 
-    Returns 0 where every job finished, 2 where all that failed were mistakes in what was asked for, 1 for faults.
+    Returns the exit code: 0 if every job finished, 2 if all failures were mistakes in the settings, otherwise 1.
     """
     global _current
     sweep, _current = _current, None

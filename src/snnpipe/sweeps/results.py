@@ -1,4 +1,4 @@
-"""What a multi-run leaves behind: its table, the Pareto picture and the settings worth taking."""
+"""Writes the results of a multi-run: its table, the Pareto picture, the best settings and the report."""
 
 import os
 from collections.abc import Sequence
@@ -38,18 +38,18 @@ def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | No
     Parameters
     ----------
     jobs
-        All of them, as they ended.
+        All jobs of the multi-run, as they ended.
     folder
-        Of the multi-run.
+        Folder of the multi-run.
     store
-        That keeps the parent run, if one does.
+        The logger that keeps the parent run; None if there is none.
     name, command
-        Of the multi-run, for its report.
+        Name and command of the multi-run, for its report.
 
     Returns
     -------
     str
-        Lines to print: the best settings, and where all of it is.
+        Lines to print: the best settings, and where the results are.
     """
     header, rows = results_table(jobs)
     best = best_settings(jobs)
@@ -64,7 +64,7 @@ def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | No
     if store is not None:
         for artifacts, path in files:
             store.log_artifact(path, artifacts)
-        with TemporaryDirectory() as elsewhere:  # from where no link leads to the jobs' folders
+        with TemporaryDirectory() as elsewhere:  # the copy in the store has no links to the jobs' folders
             store.log_artifact(write_text(Path(elsewhere, _PAGE), sweep_page(**content)))
         store.log_table("tables/sweep.json", header, rows)
         top = best["most accurate"]["metrics"] if best else {}
@@ -77,18 +77,22 @@ def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | No
 
 
 def results_table(jobs: Sequence[SweepJob]) -> tuple[list[str], list[list[Any]]]:
-    """Return header and rows: number, a column for each key that differs, status, metrics, the front, the run."""
+    """Return header and rows of the table of jobs.
+
+    The columns are the job's number, each key that differs, the status, metrics, whether the job is on the Pareto
+    front, the run's id and the error.
+    """
     keys = differing_keys(jobs)
     header = ["job", *keys, "status", *_METRICS, "on_front", "run_id", "error"]
     rows = []
     front = front_of([job.metrics for job in jobs])
     for number, job, on_front in zip(job_numbers(jobs), jobs, front, strict=True):
-        told = {key: value for key, _, value in (override.partition("=") for override in job.overrides)}
+        settings = {key: value for key, _, value in (override.partition("=") for override in job.overrides)}
         metrics = job.metrics or {}
         rows.append(
             [
                 number,
-                *(told.get(key, "") for key in keys),
+                *(settings.get(key, "") for key in keys),
                 "FINISHED" if job.metrics is not None else "FAILED",
                 *(metrics.get(name) for name in _METRICS),
                 bool(on_front),
@@ -100,13 +104,13 @@ def results_table(jobs: Sequence[SweepJob]) -> tuple[list[str], list[list[Any]]]
 
 
 def report_links(jobs: Sequence[SweepJob], folder: Path) -> list[str]:
-    """Return the address of each job's report as a page in a folder names it, empty where there is no report."""
+    """Return a link to each job's report, relative to a folder; an empty text if there is no report."""
     pages = [Path(job.output_dir, _PAGE) if job.output_dir else None for job in jobs]
     return [quote(os.path.relpath(page, folder)) if page is not None and page.is_file() else "" for page in pages]
 
 
 def best_settings(jobs: Sequence[SweepJob]) -> dict[str, dict[str, Any]]:
-    """Return the settings worth taking, by what they are best at, each with its command and its metrics."""
+    """Return the best settings by their strength (``most accurate``, ...), each with its command and its metrics."""
     finished = [job for job in jobs if job.metrics is not None]
     if not finished:
         return {}
@@ -115,15 +119,15 @@ def best_settings(jobs: Sequence[SweepJob]) -> dict[str, dict[str, Any]]:
         return tuple(OBJECTIVES[n].of(job.metrics or {}) for n in order)
 
     close = [job for job in finished if (job.metrics or {}).get("snn/accuracy_drop", 1) <= _WITHIN]
-    found = {
+    best = {
         "most accurate": min(finished, key=lambda job: (-(job.metrics or {})["snn/test_accuracy"], *cost(job, 2, 1)))
     }
     if close:
         if all("snn/synops_per_image" in (job.metrics or {}) for job in close):
-            found["fewest SynOps within 1 point of the ANN"] = min(close, key=lambda job: cost(job, 2, 1, 0))
-        found["fastest within 1 point of the ANN"] = min(close, key=lambda job: cost(job, 1, 2, 0))
+            best["fewest SynOps within 1 point of the ANN"] = min(close, key=lambda job: cost(job, 2, 1, 0))
+        best["fastest within 1 point of the ANN"] = min(close, key=lambda job: cost(job, 1, 2, 0))
     labels = dict(zip(map(id, jobs), job_labels(jobs), strict=True))
-    return {name: _entry(job, labels[id(job)]) for name, job in found.items()}
+    return {name: _entry(job, labels[id(job)]) for name, job in best.items()}
 
 
 def _entry(job: SweepJob, label: str) -> dict[str, Any]:

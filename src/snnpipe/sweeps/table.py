@@ -1,4 +1,4 @@
-"""The table of a multi-run's jobs: what differs between them, and their answers."""
+"""The table of a multi-run's jobs: their differing settings, and their answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +13,7 @@ _WIDTH = 100
 
 
 def sweep_table(jobs: Sequence[SweepJob]) -> str:
-    """Return a multi-run's table, at most 100 columns wide: what differs between the jobs, and their answers."""
+    """Return a multi-run's table, at most 100 characters wide: the jobs' differing settings, and their answers."""
     keys = differing_keys(jobs)
     finished = [job.metrics for job in jobs if job.metrics is not None]
     answers = [("ANN", "SNN", "drop", "latency", "SynOps per image"), *(_answers(job.metrics) for job in jobs)]
@@ -29,35 +29,35 @@ def sweep_table(jobs: Sequence[SweepJob]) -> str:
 
 
 def job_name(number: int, n_jobs: int | None, overrides: Sequence[str], keys: Sequence[str]) -> str:
-    """Return what a job is called: its number, of how many where that is known, and what it was told of some keys."""
+    """Return the name of a job in its line: its number, the number of jobs if known, and its values of ``keys``."""
     names = short_keys(keys)
     split = (o.lstrip("+").partition("=") for o in overrides)
-    told = " ".join(f"{names[key]}={short_value(value)}" for key, _, value in split if key in names) or AS_CONFIGURED
-    return f"job {number}{'' if n_jobs is None else f' of {n_jobs}'}, {told}"
+    values = " ".join(f"{names[key]}={short_value(value)}" for key, _, value in split if key in names) or AS_CONFIGURED
+    return f"job {number}{'' if n_jobs is None else f' of {n_jobs}'}, {values}"
 
 
 def job_answers(metrics: Mapping[str, float]) -> str:
-    """Return what came of a job, as its line says it."""
+    """Return the result of a job in words, for its line."""
     ann, snn, drop, latency, _ = _answers(metrics)
     return f"ANN {ann}, SNN {snn}, drop {drop}, latency {latency}"
 
 
 def job_numbers(jobs: Sequence[SweepJob]) -> list[int]:
-    """Return the number of each job, as its line has it; where some have none of their own, they are counted from 1."""
+    """Return the number of each job, as in its line. If some have no number of their own, they are counted from 1."""
     numbers = [job.number for job in jobs]
     known = all(numbers) and len(set(numbers)) == len(numbers)
     return numbers if known else list(range(1, len(jobs) + 1))
 
 
 def _values(job: SweepJob, keys: Sequence[str]) -> list[str]:
-    """Return what a job was told of each key; of one that ran with none of them, that it did."""
-    told = {key: short_value(value) for key, _, value in (o.partition("=") for o in job.overrides)}
-    values = [told.get(key, "") for key in keys]
+    """Return a job's value of each key. If it has none, the first is ``as configured``."""
+    settings = {key: short_value(value) for key, _, value in (o.partition("=") for o in job.overrides)}
+    values = [settings.get(key, "") for key in keys]
     return values if any(values) else [AS_CONFIGURED, *values[1:]]
 
 
 def columns(rows: Sequence[Sequence[str]], adjust: Callable[[str, int], str], width: int = _WIDTH) -> list[str]:
-    """Return each row as one text of columns; of the widest, cells are cut until all fit a width."""
+    """Return each row as a text with aligned columns. Cells of the widest columns are cut until rows fit ``width``."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     while sum(widths) + 2 * len(widths) > width:
         widths[widths.index(max(widths))] -= 1
@@ -86,22 +86,22 @@ def _means(metrics: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
 
 
 def job_labels(jobs: Sequence[SweepJob]) -> list[str]:
-    """Return what differs between jobs: the overrides that not all have, each with the last word of its key."""
+    """Return a label for each job: its overrides that not all jobs have, with short keys."""
     names = short_keys(differing_keys(jobs))
-    told = [
+    settings = [
         [(key, value) for key, _, value in (o.partition("=") for o in job.overrides) if key in names] for job in jobs
     ]
-    return [" ".join(f"{names[key]}={short_value(value)}" for key, value in of_job) or AS_CONFIGURED for of_job in told]
+    return [" ".join(f"{names[key]}={short_value(value)}" for key, value in own) or AS_CONFIGURED for own in settings]
 
 
 def differing_keys(jobs: Sequence[SweepJob]) -> list[str]:
-    """Return the keys of the overrides that not all jobs have, in the order in which they appear."""
+    """Return the keys of the overrides that not all jobs have, in the order of their first appearance."""
     everywhere = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     return list(dict.fromkeys(o.partition("=")[0] for job in jobs for o in job.overrides if o not in everywhere))
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Return by key the fewest of its last words that no other key ends in."""
+    """Return the shortest end of each key, in whole words, that no other key ends with."""
     names = {}
     for key in keys:
         words = key.split(".")
@@ -112,7 +112,7 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def short_value(value: str) -> str:
-    """Return an override's value, a number with four digits at most."""
+    """Return an override's value. A number has four significant digits at most."""
     with suppress(ValueError):
         value = min(value, f"{float(value):.4g}", key=len)
     return value

@@ -1,1 +1,1 @@
-"""What passes between the parts: plain data, which knows no plugin."""
+"""Plain data that passes between the parts. Nothing here knows a plugin."""

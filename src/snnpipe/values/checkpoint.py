@@ -1,7 +1,8 @@
-"""What training leaves: a model's weights by name, in one file without pickles.
+"""The result of training: a model's weights by name, in one file without pickles.
 
-A checkpoint folder holds ``weights.npz`` and ``checkpoint.json`` (the weights' names, shapes and
-checksum, and what was trained; with a format and a checksum of its own). Files are written aside and renamed.
+A checkpoint folder holds ``weights.npz`` and ``checkpoint.json``. The second has the weights' names, shapes and
+checksum, the number of epochs and their metrics, and a format and a checksum of its own. Each file is written under
+another name and then renamed.
 """
 
 import zipfile
@@ -33,11 +34,11 @@ class Checkpoint:
     Attributes
     ----------
     weights
-        By name, in the model's order.
+        Weights by name, in the model's order.
     epochs
-        Epochs that were trained.
+        Number of epochs that were trained.
     metrics
-        ``fit/...`` metrics of the last of them.
+        ``fit/...`` metrics of the last epoch.
     """
 
     weights: Mapping[str, NDArray[Any]]
@@ -51,13 +52,13 @@ class Checkpoint:
         Raises
         ------
         ModelError
-            If two of them have one name.
+            If two weights have the same name.
         """
         check_weight_names(model)
         return cls({w.name: w.numpy() for w in model.weights}, epochs, dict(metrics or {}))
 
     def require_finite(self) -> None:
-        """Raise `TrainingError` where a weight is no number, or infinite."""
+        """Raise `TrainingError` if a weight is NaN or infinite."""
         require_finite(self.weights, "after training")
 
     def apply(self, model: "tf_keras.Model", source: str = "the checkpoint") -> None:
@@ -82,7 +83,7 @@ class Checkpoint:
         model.set_weights([self.weights[w.name] for w in model.weights])
 
     def save(self, folder: Path) -> Path:
-        """Write the checkpoint to a folder, which is made if it is missing, and return the folder."""
+        """Write the checkpoint to a folder and return the folder. A missing folder is made."""
         with replace_file(folder / _WEIGHTS) as file:
             arrays: dict[str, Any] = {f"{i:04d}": v for i, v in enumerate(self.weights.values())}
             np.savez(file, **arrays)
@@ -107,7 +108,7 @@ class Checkpoint:
 
     @classmethod
     def require(cls, folder: Path) -> None:
-        """Raise `CheckpointError` where a folder holds no checkpoint."""
+        """Raise `CheckpointError` if a folder holds no checkpoint."""
         if not (folder / _DESCRIPTION).is_file():
             raise CheckpointError(
                 f"no checkpoint at {folder}: it takes a folder with {_DESCRIPTION} and {_WEIGHTS}, "
@@ -121,7 +122,7 @@ class Checkpoint:
         Raises
         ------
         CheckpointError
-            If it is missing, of another format, or was altered or cut off.
+            If the checkpoint is missing, has another format, or was altered or cut off.
         """
         cls.require(folder)
         try:
@@ -142,14 +143,14 @@ class Checkpoint:
 
 @dataclass(frozen=True, eq=False)
 class EarlierFit:
-    """A training that an earlier run did.
+    """The training of an earlier run.
 
     Attributes
     ----------
     run_id
-        Of the run that trained.
+        Id of the run that trained.
     checkpoint
-        What it ended with.
+        The trained weights.
     """
 
     run_id: str
@@ -157,7 +158,7 @@ class EarlierFit:
 
 
 def require_finite(weights: Mapping[str, NDArray[Any]], when: str) -> None:
-    """Raise `TrainingError` where a weight is no number, or infinite; the loss can be finite all the same."""
+    """Raise `TrainingError` if a weight is NaN or infinite. The loss can be finite all the same."""
     for name, value in weights.items():
         if value.dtype.kind == "f" and not np.all(np.isfinite(value)):
             bad = np.asarray(value)[~np.isfinite(value)]
@@ -168,7 +169,7 @@ def require_finite(weights: Mapping[str, NDArray[Any]], when: str) -> None:
 
 
 def check_weight_names(model: "tf_keras.Model") -> None:
-    """Raise `ModelError` where two of a model's weights have one name: a checkpoint would keep one of them."""
+    """Raise `ModelError` if two of a model's weights have the same name: a checkpoint would keep only one of them."""
     name, times = max(Counter(w.name for w in model.weights).items(), key=itemgetter(1), default=("", 0))
     if times > 1:
         raise ModelError(f"model: {times} of its weights are called {name!r}: give each layer and weight its own name")

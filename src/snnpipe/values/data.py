@@ -1,4 +1,4 @@
-"""What is known of a dataset."""
+"""The facts about a dataset that architectures and runs need."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,32 +9,34 @@ from snnpipe.settings.domains import is_whole
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What an architecture needs to know of a dataset, and what a run records of it.
+    """What an architecture needs to know about a dataset, and what a run records about it.
 
-    ``image_shape`` and ``n_classes`` are needed; all else can be left out.
+    ``image_shape`` and ``n_classes`` are required. Everything else is optional.
 
     Attributes
     ----------
     name, version
-        Of the dataset. A data module's class stands in for a name that is left out.
+        Name and version of the dataset. Without a name, a run uses the name of the data module's class.
     image_shape
-        Of one image: height, width and channels, or of any other rank that the architecture takes.
+        Shape of one image: height, width and channels, or any other shape that the architecture takes.
     n_classes
-        Number of classes; labels are 0 to ``n_classes - 1``.
+        Number of classes. Labels are 0 to ``n_classes - 1``.
     class_names
-        Their names, in order; left out, they are their numbers.
+        Names of the classes, in the order of the labels. By default the name of a class is its number.
     n_train, n_validation, n_test
-        Number of images of each split, limits applied. Left out (None), it is counted before training, in a pass over
-        the split.
+        Number of images of each split, with limits applied. If it is None, snnpipe counts the images before training,
+        in a pass over the split.
     scaling
-        How pixel values are scaled, for people to read.
+        How pixel values are scaled, as a text for people.
     source
-        Folder the prepared dataset is read from.
+        Folder that the prepared dataset is read from.
     digest
-        Of what all splits hold, so that two of one name and version can be told apart. Whoever gives one answers for
-        it: another content has another digest. Empty, it is taken from the batches, in a pass over each split.
+        Digest of the content of all splits. It distinguishes two datasets of the same name and version, so a data
+        module that gives a digest must give another one for another content. If it is empty, snnpipe computes it from
+        the batches, in a pass over each split.
     source_type
-        Kind of the source, in MLflow's words (``tensorflow_datasets``, ``local``, ...); empty where ``source`` tells.
+        Kind of the source, in MLflow's words (``tensorflow_datasets``, ``local``, ...). It may be empty if ``source``
+        shows the kind.
 
     Raises
     ------
@@ -47,7 +49,7 @@ class DataSpec:
     image_shape: tuple[int, ...] = ()
     n_classes: int = 0
     class_names: tuple[str, ...] = ()
-    n_train: int = None  # type: ignore[assignment]  # a number wherever a run reads it
+    n_train: int = None  # type: ignore[assignment]  # a number by the time a run reads it
     n_validation: int = None  # type: ignore[assignment]
     n_test: int = None  # type: ignore[assignment]
     scaling: str = ""

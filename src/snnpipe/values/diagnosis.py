@@ -1,4 +1,4 @@
-"""What a diagnosis says. Plain data; docs/metrics.md defines each figure."""
+"""The result of a diagnosis, as plain data. docs/metrics.md defines each figure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -10,20 +10,22 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Loss:
-    """Accuracy on the sample once one more thing spikes, or is otherwise unlike the ANN.
+    """Accuracy on the sample after one more step from the ANN to the spiking network, and the points that it costs.
 
     Attributes
     ----------
     source
-        A layer's name, or what comes before the layers: ``rate neurons``, ``filters``, ``input``.
+        Name of the layer that begins to spike in this step, or of a step before the layers: ``rate neurons``,
+        ``filters``, ``input``.
     is_layer
-        Which of the two.
+        Whether ``source`` is a layer.
     accuracy
-        Share of the sample classified rightly.
+        Share of the sample that is classified correctly after the step.
     points
-        Percentage points less than before; negative where it is better.
+        Percentage points of accuracy lost in the step; negative if accuracy rises.
     p_value
-        Chance of a loss of this size where neither is better (`snnpipe.diagnosis.measures.loss_p_value`).
+        Probability of a loss of this size if neither network is better
+        (`snnpipe.diagnosis.measures.loss_p_value`).
     """
 
     source: str
@@ -34,37 +36,43 @@ class Loss:
 
     @property
     def row(self) -> str:
-        """Its name in the table: in brackets where it is no layer's."""
+        """Name of the step in the table. A step that is no layer stands in brackets."""
         return self.source if self.is_layer else f"({self.source})"
 
 
 @dataclass(frozen=True, eq=False)
 class LayerDiagnosis:
-    """One layer's spikes beside the ANN's activations. Shares and means are over pairs of an image and a neuron.
+    """One layer's spikes compared with the ANN's activations.
+
+    Shares and means are taken over all pairs of an image and a neuron.
 
     Attributes
     ----------
     name, neurons
-        Of the layer, and how many it has.
+        Name of the layer, and number of its neurons.
     rate_hz
         Mean firing rate.
     active_spikes
-        Mean spikes per image of the neurons that the ANN activates.
+        Mean number of spikes per image of the neurons that the ANN activates.
     correlation
-        Pearson's, of activations and filtered rates; None where one of them does not vary.
+        Pearson's correlation of activations and filtered rates; None if one of the two does not vary.
     error
-        Root mean square of filtered rate minus activation, over that of the activations; None where these are zero.
+        Root mean square of the difference between filtered rate and activation, divided by the root mean square of the
+        activations; None if all activations are zero.
     settled_ms
-        Time from which the layer's mean filtered rate stays near its last value; None where that is in the last quarter
-        of the run.
-    saturated, sparsity
-        Share at the limit or beyond, and without a spike.
+        Time from which the layer's mean filtered rate stays near its last value; None if that time is in the last
+        quarter of the run.
+    saturated
+        Share of pairs that spike at the limit or beyond.
+    sparsity
+        Share of pairs without a spike.
     under_activated
-        Share without a spike of those that the ANN activates.
+        Share of pairs without a spike, among those that the ANN activates.
     ann, snn
-        Activation and filtered rate of some pairs drawn at random, to be drawn against each other.
+        Activations and filtered rates of a random sample of pairs, for a scatter plot.
 
-    Where the ANN's activation of a layer is not known, what needs it is None, and ``ann`` and ``snn`` are empty.
+    If the ANN's activation of a layer is not known, the figures that need it are None, and ``ann`` and ``snn`` are
+    empty.
     """
 
     name: str
@@ -83,16 +91,16 @@ class LayerDiagnosis:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Something to try.
+    """A change of settings that may raise accuracy.
 
     Attributes
     ----------
     override
-        What to add to the command line.
+        The overrides to add to the command line.
     reason
-        What of the diagnosis speaks for it.
+        The part of the diagnosis that speaks for the change.
     expected
-        What it did to the sample, or that it was not tried.
+        Its effect on the sample, or a text that it was not tried.
     """
 
     override: str
@@ -102,22 +110,22 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Tried:
-    """What a search for better settings came to.
+    """The result of a search for better settings.
 
     Attributes
     ----------
     settings
-        How many were tried.
+        Number of settings that were tried.
     best_right
-        Images of the sample that the most accurate of them has right; None where none was tried.
+        Number of images of the sample that the most accurate setting classifies correctly; None if none was tried.
     best_override
-        What makes it; empty where none was tried.
+        The overrides of that setting; empty if none was tried.
     seconds
-        That the search took.
+        Duration of the search in seconds.
     cut
-        Whether it was ended by its limit of time.
+        Whether the search reached its limit of time.
     helped
-        How many of them have more images right than chance would have it.
+        Number of settings that classify more images correctly than chance explains.
     """
 
     settings: int
@@ -128,7 +136,7 @@ class Tried:
     helped: int
 
     def told(self, images: int) -> tuple[str, str]:
-        """Return in words what was tried on so many images, and the best of it where nothing helped."""
+        """Return the result in words for a sample of ``images`` images, and the best setting if none helped."""
         if not self.settings:
             why = "the search was ended for its time" if self.cut else "none fits what was measured"
             return f"no setting: {why}", ""
@@ -142,16 +150,16 @@ class Tried:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something about a run's spikes that its figures do not show.
+    """A problem of a run's spikes that its figures do not show.
 
     Attributes
     ----------
     label, text
-        Of a row in the closing table.
+        Label and text of its row in the closing table.
     cure
-        An override that ends it; empty where there is none.
+        An override that removes the problem; empty if there is none.
     expected
-        What it did to the sample, or that it was not tried.
+        The effect of the cure on the sample, or a text that it was not tried.
     """
 
     label: str
@@ -169,25 +177,26 @@ class Diagnosis:
     images
         Size of the sample.
     ann_accuracy, accuracy
-        Share of it that the ANN and the spiking network classify rightly.
+        Share of the sample that the ANN and the spiking network classify correctly.
     losses
-        What each step from one to the other costs; empty where that cannot be told.
+        Cost of each step from the ANN to the spiking network; empty if it cannot be measured.
     layers
         Layers of neurons, from input to output.
     first_bad
-        The first loss beyond sampling noise, None where there is none.
+        The first loss beyond sampling noise; None if there is none.
     suggestions
-        At most three, best first.
+        At most three suggestions, the best first.
     notes
-        What could not be told, and why.
+        What could not be measured, and why.
     seconds
-        That the diagnosis took.
+        Duration of the diagnosis in seconds.
     measured
-        What was measured of the first bad layer, or of what is bad before the layers, in words.
+        Measurements of ``first_bad``, in words.
     tried
-        What the search for suggestions came to; None where nothing is lost beyond sampling noise.
+        Result of the search for suggestions; None if nothing is lost beyond sampling noise.
     calmer
-        What keeps neurons from spiking several times a step, and the accuracy; None where none do, or nothing does.
+        A setting with which no neuron spikes several times in a step and accuracy stays. None if no neuron does so now,
+        or if no such setting is known.
     """
 
     images: int
@@ -204,20 +213,20 @@ class Diagnosis:
     calmer: Suggestion | None = None
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics of the run's schema."""
-        found = {"diagnosis/images": float(self.images), "diagnosis/seconds": self.seconds}
+        """Return the ``diagnosis/...`` metrics of the run."""
+        metrics = {"diagnosis/images": float(self.images), "diagnosis/seconds": self.seconds}
         if self.tried is not None:
-            found["diagnosis/settings_tried"] = float(self.tried.settings)
+            metrics["diagnosis/settings_tried"] = float(self.tried.settings)
         for layer in self.layers:
             if layer.error is not None:
-                found[f"diagnosis/error/{layer.name}"] = layer.error
+                metrics[f"diagnosis/error/{layer.name}"] = layer.error
         for loss in self.losses:
             if loss.is_layer:
-                found[f"diagnosis/points_lost/{loss.source}"] = loss.points
-        return found
+                metrics[f"diagnosis/points_lost/{loss.source}"] = loss.points
+        return metrics
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the table's rows: what comes before the layers, then the layers; None where there is nothing."""
+        """Yield the table's rows: the steps before the layers, then the layers. Empty cells are None."""
         losses = {loss.source: loss for loss in self.losses if loss.is_layer}
         nothing = dict.fromkeys(_COLUMNS)
         for loss in self.losses:
@@ -229,7 +238,7 @@ class Diagnosis:
             yield nothing | {"layer": layer.name} | own | (_loss(loss_of_layer) if loss_of_layer else {})
 
     def plain(self) -> dict[str, Any]:
-        """Return all of it but the drawn pairs as plain data."""
+        """Return the diagnosis as plain data, without the pairs for the scatter plot."""
         return {
             "images": self.images,
             "ann_accuracy": self.ann_accuracy,

@@ -1,4 +1,4 @@
-"""What conversion plans, and the spiking network that it makes."""
+"""The plan of a conversion, and the spiking network that a conversion makes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlannedLayer:
-    """What conversion will make of one layer of the model.
+    """What one layer of the model becomes in the conversion.
 
     ``status`` is one of
 
-    - ``native``: becomes Nengo objects (neurons, or a linear connection);
-    - ``folded``: merged into the layer before it, or dropped where it does not change the class;
-    - ``passthrough``: reorders or passes on values, costs nothing;
-    - ``fallback``: runs as a TensorNode in software only (``conversion.allow_fallback=true``);
-    - ``unsupported``: cannot be converted; ``reason`` says why and the cure.
+    - ``native``: the layer becomes Nengo objects (neurons, or a linear connection);
+    - ``folded``: it is merged into the layer before it, or dropped if it does not change the class;
+    - ``passthrough``: it reorders or passes on values and costs nothing;
+    - ``fallback``: it runs as a TensorNode, in software only (``conversion.allow_fallback=true``);
+    - ``unsupported``: it cannot be converted; ``reason`` says why, and what helps.
 
-    ``rate_units`` counts the units that pass on a rate at every step and no spikes.
+    ``rate_units`` is the number of units that send a rate at every step and no spikes.
     """
 
     name: str
@@ -45,16 +45,16 @@ class PlannedLayer:
 
 @dataclass(frozen=True)
 class ConversionPlan:
-    """What conversion will make of each layer, known before anything is trained.
+    """What each layer becomes in the conversion, known before anything is trained.
 
     Attributes
     ----------
     layers
         The layers, from input to output.
     notes
-        What differs from the model that was given, a sentence each.
+        Differences from the given model, one sentence each.
     cure
-        What would let all of the unsupported layers run; empty where nothing would.
+        A change with which all unsupported layers run; empty if there is none.
     """
 
     layers: tuple[PlannedLayer, ...]
@@ -72,7 +72,7 @@ class ConversionPlan:
         return any(layer.neurons for layer in self.layers[-1:])
 
     def require_convertible(self) -> None:
-        """Raise `ConversionError` where layers cannot be converted, naming each and the cure."""
+        """Raise `ConversionError` if layers cannot be converted. The message names each of them and the cure."""
         if self.unsupported:
             refused = [
                 f"layer {layer.name!r} ({layer.kind}) cannot be converted: {layer.reason}" for layer in self.unsupported
@@ -87,23 +87,23 @@ class NeuronLayer:
     Attributes
     ----------
     name
-        Of the Keras layer it came from.
+        Name of the Keras layer that it came from.
     shape
-        Of its output, without the batch.
+        Shape of its output, without the batch.
     neurons
         Its ``nengo.ensemble.Neurons``.
     neuron_type
-        Nengo's neuron type, amplitude ``1 / scale_firing_rates`` included.
+        Nengo's neuron type, with its amplitude of ``1 / scale_firing_rates``.
     scale_firing_rates
-        Factor on the input current, its inverse on the output.
+        Factor on the input current. The output is divided by it.
     synapse
-        Time constant, s, of the low-pass filter on the output, or the Nengo synapse that filters it; None
+        Time constant in s of the low-pass filter on the output, or the Nengo synapse that filters it; None
         for no filter.
     fan_out_n
-        Synapses that a spike of each neuron drives; None where they cannot be counted.
+        Number of synapses that a spike of each neuron drives, shape ``(n,)``; None if they cannot be counted.
     initial_state
-        Each state variable of the neuron type (``voltage``, ``refractory_time``) before the first step,
-        one value per neuron.
+        Value of each state variable of the neuron type (``voltage``, ``refractory_time``) before the first step,
+        one per neuron.
     """
 
     name: str
@@ -127,19 +127,21 @@ class NeuronLayer:
 
     @property
     def signed(self) -> bool:
-        """Whether the neurons' spikes have either sign."""
+        """Whether the neurons' spikes can be negative as well as positive."""
         own = self.neuron_type
         return self.spiking and (bool(getattr(own, "negative_slope", 0)) or bool(own.negative))
 
     @property
     def random(self) -> bool:
-        """Whether the neurons draw their spikes, so that two simulators agree in distribution only."""
+        """Whether spikes are drawn at random, so that two simulators agree only in distribution."""
         return type(self.neuron_type).__name__ in ("PoissonSpiking", "StochasticSpiking")
 
 
 @dataclass(frozen=True, eq=False)
 class SpikingNetwork:
-    """What conversion (or a native architecture) hands to a simulator. Simulators read nothing else.
+    """The spiking network that a conversion, or a native architecture, gives to a simulator.
+
+    Simulators read nothing else.
 
     Attributes
     ----------
@@ -152,26 +154,26 @@ class SpikingNetwork:
     layers
         Its layers of neurons, from input to output.
     keras_model
-        Its layers as a Keras model, with a ReLU where the neurons are: the model that was converted, or what was
-        read from a native network. None for a native network that cannot be read as layers.
+        The network as a Keras model, with a ReLU in place of each layer of neurons. It is the model that was converted,
+        or a model that was read from a native network. None for a native network that cannot be read as layers.
     unreadable
         Why there is no ``keras_model``.
     rectifiers
-        The rectifier of the Keras model that each layer of neurons stands for, by its name: with rates in place of
-        spikes the network computes what the model does. Empty where no conversion promises that.
+        For each layer of neurons, by name, the rectifier of the Keras model that it replaces. With rates in place of
+        spikes, the network computes what the model computes. Empty if the conversion does not promise that.
     output_layer
-        Name of the layer of neurons that the output is read from, None where the output is linear.
+        Name of the layer of neurons that the output is read from; None if the output is linear.
     output_synapse
-        Time constant, s, of the low-pass filter on a linear output, or the Nengo synapse that filters it; None
+        Time constant in s of the low-pass filter on a linear output, or the Nengo synapse that filters it; None
         for no filter.
     first_layer_macs
-        Multiply-accumulates of the connections that carry the input image, once.
+        Number of multiply-accumulates of the connections that carry the input image, for one pass.
     dense_macs
-        Multiply-accumulates of one forward pass of the whole network.
+        Number of multiply-accumulates of one forward pass of the whole network.
     rate_units
-        How many units send a number at every step and are no layer of neurons, by the name of their layer.
+        Number of units that send a number at every step and belong to no layer of neurons, by the name of their layer.
     uncountable
-        Why its synapses cannot be counted; empty where they can.
+        Why its synapses cannot be counted; empty if they can.
     """
 
     network: "nengo.Network"
@@ -190,12 +192,12 @@ class SpikingNetwork:
 
     @property
     def not_spiking(self) -> dict[str, int]:
-        """How many units send a rate at every step, by the name of their layer."""
+        """Number of units that send a rate at every step, by the name of their layer."""
         return {layer.name: layer.size for layer in self.layers if not layer.spiking} | dict(self.rate_units)
 
     @property
     def no_synops(self) -> str:
-        """Why synaptic operations are not counted, and energy with them; empty where they are."""
+        """Why synaptic operations and energy are not counted; empty if they are."""
         reasons = [self.uncountable] if self.uncountable else []
         if not reasons:
             names = [repr(layer.name) for layer in self.layers if layer.fan_out_n is None]

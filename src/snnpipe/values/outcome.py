@@ -1,4 +1,4 @@
-"""What the simulation of the test images came to, as the pictures of a run need it.
+"""The result of simulating the test images, as the pictures of a run need it.
 
 Axes: t = step, n = neuron, c = class, i = image.
 """
@@ -17,21 +17,24 @@ class Outcome:
     Attributes
     ----------
     images
-        How many there were.
+        Number of images that were simulated.
     dt
         Seconds per step.
     ann_accuracy
         The ANN's accuracy on them.
-    accuracy_t, agreement_t
-        Share of them classified rightly, and like the ANN, after each step.
+    accuracy_t
+        Share of the images that are classified correctly after each step.
+    agreement_t
+        Share of the images that get the ANN's class after each step.
     ann_confusion_cc, snn_confusion_cc
-        Images of each true class (row) that the ANN, and the spiking network after its last step, give each class.
+        Number of images by true class (row) and by the class (column) that the ANN gives, or the spiking network after
+        its last step.
     between_cc
-        Images that the ANN gives one class (row) and the spiking network another, or the same.
+        Number of images by the class of the ANN (row) and the class of the spiking network (column).
     rates_hz
-        Firing rate of each neuron, by layer, shape ``(n,)``.
+        Firing rate of each neuron in Hz, by layer, shape ``(n,)``.
     classes_3i
-        True class, the ANN's, and the spiking network's after the last step, of each image i.
+        Class of each image: the true one, the ANN's, and the spiking network's after the last step.
     """
 
     images: int
@@ -47,5 +50,5 @@ class Outcome:
 
     @property
     def busiest_per_step(self) -> dict[str, float]:
-        """Spikes per step of each layer's busiest neuron, mean over the images."""
+        """Mean number of spikes per step of each layer's busiest neuron, over the images."""
         return {name: float(rates_n.max()) * self.dt for name, rates_n in self.rates_hz.items() if rates_n.size}

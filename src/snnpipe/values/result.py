@@ -1,4 +1,4 @@
-"""What a run ends with."""
+"""The result of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,28 +9,28 @@ from snnpipe.values.diagnosis import Diagnosis, Remark
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run ended with.
+    """The result of a run.
 
     Attributes
     ----------
     metrics
         Every metric without a step, by its name in MLflow.
     accuracy_at_step, agreement_at_step
-        After each simulation step.
+        Accuracy, and agreement with the ANN, after each simulation step.
     at_duration
-        The metrics after each shorter duration that was asked for, by its number of steps.
+        The metrics after each shorter duration that was requested, by its number of steps.
     simulator
-        Which simulator was used, and why where there was a choice.
+        Which simulator ran, and why it was chosen if there was a choice.
     trained_by
-        Id of the earlier run whose training was taken; empty where this run trained.
+        Id of the earlier run whose training was reused; empty if this run trained.
     address
         What a person needs to find the run again, by label.
     diagnosis
-        Where the conversion lost accuracy; None where that was turned off.
+        Where the conversion lost accuracy; None if the diagnosis was turned off.
     remarks
-        What there is to say of its spikes: units that do not spike, rates that do not fit.
+        Problems of the run's spikes: units that do not spike, rates that do not fit.
     no_synops
-        Why SynOps and energy are not among the metrics; empty where they are.
+        Why SynOps and energy are not among the metrics; empty if they are.
     """
 
     metrics: Mapping[str, float]
@@ -46,14 +46,14 @@ class RunResult:
 
 
 class UnsavedWeightsError(StorageError):
-    """A run has its results, and its trained weights could not be written.
+    """A run has its results, but its trained weights could not be written.
 
     Parameters
     ----------
     message
         What could not be written, and the cure.
     result
-        What the run ended with.
+        The result of the run.
     """
 
     def __init__(self, message: str, result: RunResult):

@@ -1,4 +1,4 @@
-"""What callbacks, loggers and multi-runs are told of a run."""
+"""What callbacks, loggers and multi-runs get to know about a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,11 +23,11 @@ class BatchProgress:
     Attributes
     ----------
     epoch, epochs
-        The epoch that it is in, from 0, and epochs to do.
+        Index of the present epoch, from 0, and number of epochs to do.
     batch, n_batches
-        The batch, from 0, and batches of an epoch.
+        Index of the batch, from 0, and number of batches of an epoch.
     images
-        Images of the epoch that are done.
+        Number of images of the epoch that are done.
     """
 
     epoch: int
@@ -44,9 +44,9 @@ class FitProgress:
     Attributes
     ----------
     epoch
-        Epochs done.
+        Number of epochs that are done.
     epochs
-        Epochs to do.
+        Number of epochs to do.
     metrics
         ``fit/...`` metrics of the epoch.
     """
@@ -63,11 +63,11 @@ class ResumablePoint:
     Attributes
     ----------
     step
-        Training batches done, of all epochs.
+        Number of training batches that are done, over all epochs.
     over
         Whether training ends here.
     state
-        Returns the training's state, within the hook that is given the point.
+        Returns the training's state. A hook may call it only until the hook returns.
     """
 
     step: int
@@ -77,22 +77,22 @@ class ResumablePoint:
 
 @dataclass(frozen=True, eq=False)
 class EarlierRun:
-    """A run that was begun before, by this command or another.
+    """A run that was started before, by this command or another one.
 
     Attributes
     ----------
     run_id
-        In the store that knows it.
+        Id of the run in the store that keeps it.
     output_dir
-        Folder of its files; empty where it was stopped before it had any.
+        Folder of its files; empty if the run was stopped before it had any.
     fingerprint
-        Of its configuration (`snnpipe.run.fingerprint.run_fingerprint`).
+        Fingerprint of its configuration (`snnpipe.run.fingerprint.run_fingerprint`).
     finished
         Whether it came to its end.
     metrics
-        Without a step, so far.
+        Its metrics without a step, so far.
     content
-        The tags that hold its content's digests (`snnpipe.run.content.Content.tags`).
+        The tags with the digests of its content (`snnpipe.run.content.Content.tags`).
     """
 
     run_id: str
@@ -112,7 +112,7 @@ class SimulatedBatch:
     image_ids
         Index of each image in the test split.
     labels, ann_classes
-        True class and the ANN's, of each image.
+        True class of each image, and the class that the ANN gives it.
     scores_btc
         Class scores after each step.
     events
@@ -133,19 +133,19 @@ class SweepJob:
     Attributes
     ----------
     overrides
-        What it was told, in the order of the command line.
+        Its overrides, in the order of the command line.
     metrics
-        Every metric without a step; None where the job did not finish.
+        Every metric without a step; None if the job did not finish.
     error
-        Why it did not.
+        Why the job did not finish.
     mistake
-        Whether what was asked for was wrong, and no fault of the program or the machine.
+        Whether the settings were wrong, and not the program or the machine.
     run_id
-        Of its run; empty where no logger keeps runs.
+        Id of its run; empty if no logger keeps runs.
     output_dir
-        Of its run; empty where it has none of its own.
+        Folder of its run's files; empty if it has no folder of its own.
     number
-        By which a person knows it, from 1; 0 where it has none.
+        Number of the job in what people read, from 1; 0 if it has none.
     """
 
     overrides: Sequence[str]
@@ -159,44 +159,45 @@ class SweepJob:
 
 @dataclass(eq=False)
 class RunState:
-    """What callbacks may see of a run, and what they may ask for and tell.
+    """The part of a run's state that callbacks can read and change.
 
     Attributes
     ----------
     seed
-        Of the run.
+        Seed of the run.
     output_dir
         Folder of the run's files.
     log_artifact
-        Hands a file to the loggers, with the folder it goes to.
+        Gives the loggers a file, and the folder of the run's artifacts for it.
     config
         The run's configuration, without passwords.
     logged
         Whether the loggers are open.
     spec, plan, network, settings
-        Of dataset, conversion, spiking network and simulation, once they are known.
+        The dataset's spec, the conversion plan, the spiking network and the simulation's settings, once they are known.
     stop_training
         A callback sets this to end training after the epoch.
     results
         Every metric of the run so far.
     outcome
-        What the simulation of the test images came to.
+        Result of simulating the test images.
     run_name, command
-        The run's name, and what to type to have it again.
+        The run's name, and the command that repeats the run.
     one_of_several
-        Whether it is a job of a multi-run, which are told of in a line each.
+        Whether the run is a job of a multi-run. A multi-run prints one line for each of its jobs.
     run_id
-        Its id in the store that keeps it; empty where none does.
+        Id of the run in the store that keeps it; empty if none does.
     commit
-        The commit of the checkout that snnpipe runs from; empty where it is none.
+        Commit of the checkout that snnpipe runs from; empty if snnpipe runs from no checkout.
     trained_by
-        Id of the earlier run whose training was taken; empty where this run trains.
+        Id of the earlier run whose training is reused; empty if this run trains.
     address
-        What a person needs to find the run's files again, by label; callbacks add theirs.
+        What a person needs to find the run's files again, by label. Callbacks add their files.
     diagnosis
-        Where the conversion lost accuracy, once the test images have been simulated; None where that is turned off.
+        Where the conversion lost accuracy, once the test images have been simulated; None if the diagnosis is turned
+        off.
     remarks
-        What there is to say of its spikes: units that do not spike, rates that do not fit.
+        Problems of the run's spikes: units that do not spike, rates that do not fit.
     """
 
     seed: int

@@ -1,4 +1,4 @@
-"""What a simulator is given and what it yields.
+"""The input of a simulator and its output.
 
 Axes: b = image of the batch, t = simulation step, n = neuron (flattened), c = class.
 """
@@ -28,29 +28,30 @@ class ImageEncoder(Protocol):
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """What every simulator is told.
+    """The settings of every simulator.
 
     Parameters
     ----------
     n_steps
-        Simulation steps that an image is shown.
+        Number of simulation steps that an image is shown.
     dt
         Seconds per step.
     batch_size
-        Images simulated together.
+        Number of images that are simulated together.
     max_images
-        Simulate the first so many test images; None for all of them.
+        Number of test images to simulate, from the first on; None for all of them.
     readout
-        What turns the output over time into a class: ``last`` step, ``mean`` over the last
-        ``readout_steps``, or ``spike_count`` of output neurons since the first step.
+        How the output over time becomes a class: from the ``last`` step, from the ``mean`` over the last
+        ``readout_steps``, or from the ``spike_count`` of the output neurons since the first step.
     readout_steps
-        Steps that ``mean`` averages over.
+        Number of steps that ``mean`` averages over.
     verify_images
-        Simulate the first so many images in NengoDL too, before the run, and compare; 0 for none.
+        Number of images, from the first on, that are simulated in NengoDL too before the run and compared; 0 for none.
     precision
-        Of all numbers. ``float64`` tells differences by rounding from mistakes; it is slower.
+        Precision of all numbers. With ``float64``, a difference between simulators is a mistake and not rounding. It is
+        slower.
     chunk_steps
-        Steps handed on at a time; None for all of them, or as many as an input that changes fits into
+        Number of steps in a chunk of output. None means all steps, or for an input that changes, as many as fit into
         64 MiB. The result does not depend on it.
     """
 
@@ -79,14 +80,14 @@ class SimulationSettings:
 
 @dataclass(frozen=True, eq=False)
 class Rates:
-    """What a network gives for constant images if its neurons pass on their rates at once, without filters.
+    """What a network computes for constant images if its neurons send their rates at once, without filters.
 
     Attributes
     ----------
     layers
-        Output of each layer of neurons, shape ``(b, n)``, by its name.
+        Output of each layer of neurons, by name, shape ``(b, n)``.
     output
-        Of the network, shape ``(b, c)``.
+        Output of the network, shape ``(b, c)``.
     """
 
     layers: Mapping[str, NDArray[np.floating[Any]]]
@@ -95,18 +96,18 @@ class Rates:
 
 @dataclass(frozen=True, eq=False)
 class Stimulus:
-    """A batch of images as a simulator sees them: values over time, made when they are asked for.
+    """A batch of images as a simulator sees them: values over time, computed on request.
 
     Attributes
     ----------
     images
-        Shape ``(b, height, width, channels)``.
+        The images, shape ``(b, height, width, channels)``.
     image_ids
-        Index of each image in the test split, on which an encoder's randomness depends.
+        Index of each image in the test split. An encoder's randomness depends on it.
     encoder
-        What makes an image a signal over time.
+        The encoder that makes an image a signal over time.
     record
-        Rows of the batch whose single spikes are wanted.
+        Indices within the batch of the images whose single spikes are recorded.
     """
 
     images: NDArray[np.float32]
@@ -122,33 +123,33 @@ class Stimulus:
         return len(self.images)
 
     def steps(self, first_step: int, n_steps: int) -> NDArray[np.float32]:
-        """Return the input of steps ``first_step`` and on, shape ``(b, n_steps, n)``.
+        """Return the input of ``n_steps`` steps from ``first_step`` on, shape ``(b, n_steps, n)``.
 
         Raises
         ------
         SimulationError
             If the encoder returns an array of another shape.
         """
-        found = self.encoder.encode(self.images, self.image_ids, first_step, n_steps)
+        encoded = self.encoder.encode(self.images, self.image_ids, first_step, n_steps)
         expected = (len(self), n_steps, self.images[0].size)
-        if np.shape(found) != expected:
+        if np.shape(encoded) != expected:
             raise SimulationError(
-                f"encoder {type(self.encoder).__name__} gave an array of shape {np.shape(found)} for {n_steps} steps: "
-                f"it must be {expected} (images, steps, values)"
+                f"encoder {type(self.encoder).__name__} gave an array of shape {np.shape(encoded)} for {n_steps} "
+                f"steps: it must be {expected} (images, steps, values)"
             )
-        return found
+        return encoded
 
 
 @dataclass(frozen=True, eq=False)
 class SpikeEvents:
-    """Spikes as a sparse list, one entry per image, step and neuron that spiked.
+    """Spikes as a sparse list, with one entry for each image, step and neuron that spiked.
 
     Attributes
     ----------
     image, step, neuron
-        Index of the image in the test split, of the simulation step (from 0), of the neuron.
+        Index of the image in the test split, of the simulation step (from 0), and of the neuron in its layer.
     count
-        Spikes in that step.
+        Number of spikes in that step.
     """
 
     image: NDArray[np.int32]
@@ -176,11 +177,11 @@ class LayerActivity:
     Attributes
     ----------
     counts_bn
-        Spikes of each neuron in the chunk (for a rate neuron: its rate times the time that passed).
+        Number of spikes of each neuron in the chunk. For a rate neuron: its rate times the duration of the chunk.
     events
         Single spikes of the recorded images.
     signed_bn
-        Of neurons whose spikes have either sign, the spikes of each added up with their sign; None for other neurons.
+        Sum of each neuron's spikes with their signs, for neurons whose spikes can be negative; None for others.
     """
 
     counts_bn: NDArray[np.float32]
@@ -189,7 +190,7 @@ class LayerActivity:
 
     @property
     def net_bn(self) -> NDArray[np.float32]:
-        """What the spikes of each neuron add up to."""
+        """Sum of the spikes of each neuron, with their signs."""
         return self.counts_bn if self.signed_bn is None else self.signed_bn
 
 
@@ -200,13 +201,13 @@ class SimulationChunk:
     Attributes
     ----------
     first_step
-        Step (from 0) that the chunk begins with.
+        Index (from 0) of the first step of the chunk.
     outputs_btc
         Output of the network after each step.
     layers
-        Activity of each layer of neurons, by its name.
+        Activity of each layer of neurons, by name.
     output_spikes_btc
-        Spikes of the output neurons in each step, None where the output is linear.
+        Number of spikes of the output neurons in each step; None if the output is linear.
     """
 
     first_step: int

@@ -1,6 +1,6 @@
-"""Where a training stands: all that it takes to go on with it as if nothing had happened.
+"""The state of a training: everything that is needed to continue it as if it had not been interrupted.
 
-Each state is one file (`snnpipe.base.checked_files`): one that was cut off or altered is noticed and passed over.
+Each state is one file (`snnpipe.base.checked_files`). A file that was cut off or altered is noticed and skipped.
 """
 
 import json
@@ -29,17 +29,17 @@ class TrainingState:
     Attributes
     ----------
     fingerprint
-        Of the training (`snnpipe.run.fingerprint.fit_fingerprint`).
+        Fingerprint of the training (`snnpipe.run.fingerprint.fit_fingerprint`).
     epoch, batch
-        Epochs that are done, and batches of the next.
+        Number of epochs that are done, and number of batches of the next epoch that are done.
     history
         ``fit/...`` metrics of each epoch that is done.
     over
-        Whether it is done: the last epoch is, or a callback has ended it.
+        Whether the training is over: the last epoch is done, or a callback has ended it.
     arrays
-        By name: weights, the optimizer's variables, sums of the running metrics, states of random generators.
+        Arrays by name: weights, the optimizer's variables, sums of the running metrics, states of random generators.
     callbacks
-        What each callback keeps, by its class.
+        State of each callback, by its class.
     """
 
     fingerprint: str
@@ -52,11 +52,11 @@ class TrainingState:
 
     @property
     def place(self) -> str:
-        """Where another process goes on: the epoch and its step, as progress counts them."""
+        """Where another process continues: the epoch and its step, as the progress line counts them."""
         return "after its training" if self.over else f"at epoch {self.epoch + 1}, step {self.batch + 1}"
 
     def save(self, path: Path) -> None:
-        """Write the state to a file, which is whole or absent."""
+        """Write the state to a file. A write that fails leaves no file."""
         description = {
             "fingerprint": self.fingerprint,
             "epoch": self.epoch,
@@ -77,13 +77,13 @@ class TrainingState:
         Raises
         ------
         CheckpointError
-            If the file is missing, of another format, or was altered or cut off.
+            If the file is missing, has another format, or was altered or cut off.
         """
         try:
             stored = read_arrays(path, _FORMAT, "training state")
-            told = json.loads(stored[_DESCRIPTION].tobytes())
-            told["arrays"] = {name: stored[f"{i:04d}"] for i, name in enumerate(told["arrays"])}
-            return cls(**told)
+            description = json.loads(stored[_DESCRIPTION].tobytes())
+            description["arrays"] = {name: stored[f"{i:04d}"] for i, name in enumerate(description["arrays"])}
+            return cls(**description)
         except ArtifactError as error:
             raise CheckpointError(str(error)) from error
         except (KeyError, TypeError, ValueError) as error:
@@ -103,35 +103,35 @@ class TrainingStates:
         self._folder = Path(output_dir) / "training"
 
     def save(self, state: TrainingState, keep: int) -> None:
-        """Add a state, and keep no more than the newest so many."""
+        """Add a state, and keep only the newest ``keep`` states."""
         state.save(self._folder / f"epoch{state.epoch:06d}-batch{state.batch:08d}{_SUFFIX}")
         for path in [*self._paths()[keep:], *leftovers(self._folder)]:
             path.unlink(missing_ok=True)
 
     def newest(self, fingerprint: str) -> TrainingState | None:
-        """Return the newest state that is whole; each that is not is warned of.
+        """Return the newest undamaged state; None if there is none. A warning names each damaged one.
 
         Raises
         ------
         CheckpointError
-            If it is of another training.
+            If that state belongs to another training.
         """
         for path in self._paths():
             try:
                 state = TrainingState.load(path)
             except CheckpointError as error:
-                warnings.warn(f"passed over, and the one before it taken: {one_line(error)}", stacklevel=2)
+                warnings.warn(f"skipped, and the state before it taken: {one_line(error)}", stacklevel=2)
                 continue
             if state.fingerprint != fingerprint:
                 raise CheckpointError(
                     f"training state {path} is of another training: give the settings that it was begun with, or "
-                    "training.resume=false to begin anew"
+                    "training.resume=false to train from the start"
                 )
             return state
         return None
 
     def clear(self) -> None:
-        """Remove all of them."""
+        """Remove all states."""
         for path in [*self._paths(), *leftovers(self._folder)]:
             path.unlink(missing_ok=True)
         if self._folder.is_dir() and not any(self._folder.iterdir()):

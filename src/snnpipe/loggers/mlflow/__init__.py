@@ -1,1 +1,1 @@
-"""Runs in an MLflow store: the logger, and what commands need of a store."""
+"""Runs in an MLflow store: the logger, and the functions with which commands use a store."""

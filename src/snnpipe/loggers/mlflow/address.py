@@ -1,4 +1,4 @@
-"""Addresses of MLflow stores: what is wrong with one, how it is spelled, and why one that is right cannot be opened."""
+"""Checks addresses of MLflow stores, and explains why a store cannot be opened."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from snnpipe.base.masking import mask
 
 _TAKEN = "http://, https://, sqlite:///, postgresql+psycopg2://, mysql+pymysql:// or mssql+pymssql://"
 _DRIVERS = {
-    "postgresql": ("psycopg", "postgresql+psycopg2", "'snnpipe[postgresql]'"),  # the library that SQLAlchemy 2.1 takes
+    "postgresql": ("psycopg", "postgresql+psycopg2", "'snnpipe[postgresql]'"),  # SQLAlchemy 2.1 uses psycopg by default
     "postgresql+psycopg2": ("psycopg2", "postgresql+psycopg2", "'snnpipe[postgresql]'"),
     "postgresql+psycopg": ("psycopg", "postgresql+psycopg", "'psycopg[binary]'"),
     "mysql": ("MySQLdb", "mysql+pymysql", "pymysql"),
@@ -24,7 +24,7 @@ _DRIVERS = {
     "mssql+pyodbc": ("pyodbc", "mssql+pymssql", "pymssql"),
     "mssql+pymssql": ("pymssql", "mssql+pymssql", "pymssql"),
 }
-"""The library that each kind of address needs, the kind that is advised where it is missing, and what to install."""
+"""For each kind of address: the library it needs, the kind to use if that is missing, and the package to install."""
 _OTHER_NAMES = {"postgres": "postgresql", "pgsql": "postgresql", "psql": "postgresql", "mariadb": "mysql"}
 _OF_FILES = ("s3", "gs", "wasb", "wasbs", "abfss", "dbfs", "hdfs", "ftp", "sftp", "r2", "viewfs")
 _MLFLOWS_OWN = ("databricks", "databricks-uc", "uc")
@@ -36,13 +36,13 @@ _VARIABLES = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TR
 
 
 def check_address(uri: str, key: str) -> None:
-    """Raise `LoggingError` where no store of MLflow has such an address; ``key`` is what it was given by."""
+    """Raise `LoggingError` if no MLflow store can have this address. ``key`` is the setting that holds it."""
     if problem := address_problem(uri):
         raise LoggingError(f"{key}: got {mask(uri)!r}: {problem}")
 
 
 def address_problem(uri: str) -> str | None:
-    """Return what is wrong with an address, with the right spelling or what else to do; None where nothing is."""
+    """Return the problem with an address, and the right spelling or another cure; None if there is no problem."""
     if uri != uri.strip() or not uri:
         if not (meant := uri.strip()):
             return f"it is empty: an address begins with {_TAKEN}"
@@ -145,7 +145,7 @@ def _of_another_kind(uri: str) -> str | None:
 
 
 def _of_a_path(path: str) -> str | None:
-    """Return what to write in place of a path: MLflow keeps runs in databases, and in folders no more."""
+    """Return the address to write in place of a path: MLflow now keeps runs only in databases, and not in folders."""
     folder = Path(path).expanduser()
     if folder.suffix in (".db", ".sqlite", ".sqlite3") or folder.is_file():
         return f"a SQLite file is written sqlite:///{folder}"
@@ -156,12 +156,12 @@ def _of_a_path(path: str) -> str | None:
     if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1"):
         return None
     if not path.strip("/."):
-        return "MLflow keeps runs in folders no more: write sqlite:///mlruns/mlflow.db"
+        return "MLflow no longer keeps runs in folders: write sqlite:///mlruns/mlflow.db"
     target = f"sqlite:///{folder}/mlflow.db"
     move = shlex.join(["mlflow", "migrate-filestore", "--source", str(folder), "--target", target])
     if any(folder.glob("*/meta.yaml")):
-        return f"MLflow keeps runs in folders no more: `{move}` takes over those that are there; then write {target}"
-    return f"MLflow keeps runs in folders no more: write {target}; runs of an earlier MLflow move by `{move}`"
+        return f"MLflow no longer keeps runs in folders: `{move}` moves those that are there; then write {target}"
+    return f"MLflow no longer keeps runs in folders: write {target}; `{move}` moves runs of an earlier MLflow"
 
 
 def cannot_open(uri: str, key: str, error: BaseException, default: str = "mlruns/mlflow.db") -> LoggingError:
@@ -170,36 +170,36 @@ def cannot_open(uri: str, key: str, error: BaseException, default: str = "mlruns
     Parameters
     ----------
     uri
-        Of the store.
+        Address of the store.
     key
-        What it was given by.
+        Setting, option or environment variable that holds the address.
     error
-        MLflow's, SQLAlchemy's or the system's.
+        The error of MLflow, SQLAlchemy or the system.
     default
-        The store that is taken where none is given.
+        The store that is used if no address is given.
     """
-    said, url = one_line(error)[:300], urlsplit(uri)
+    message, url = one_line(error)[:300], urlsplit(uri)
     status = _status(error)
     cure = f"set it to a store that answers, or leave it out for {default}"
     if status in (401, 403):
         given = [name for name in _VARIABLES if os.environ.get(name)] or (["the address"] if "@" in url.netloc else [])
-        known = f"what {' and '.join(given)} {'has' if len(given) == 1 else 'have'} is refused; " if given else ""
-        may = "whoever asks may not do that" if status == 403 else "it wants to know who asks"
-        return LoggingError(f"{key}: {uri} answers {status}: {may}; {known}{_SIGN_IN}")
+        known = f"it refuses the value of {' and '.join(given)}; " if given else ""
+        why = "this user has no permission for that" if status == 403 else "it asks for a user and a password"
+        return LoggingError(f"{key}: {uri} answers {status}: {why}; {known}{_SIGN_IN}")
     if url.scheme == "databricks" or uri == "databricks":
-        cure = "DATABRICKS_HOST and DATABRICKS_TOKEN say which workspace, and who asks"
+        cure = "set DATABRICKS_HOST to the workspace and DATABRICKS_TOKEN to your token"
     elif status == 404:
         cure = "no MLflow server is there: its address is what a browser shows before /#/"
     elif url.scheme in ("http", "https") and url.port is None and isinstance(error, OSError):
         cure = f"MLflow's own server listens at port 5000: {url.scheme}://{url.netloc}:5000{url.path}"
-    elif url.scheme == "https" and "SSL" in said:
-        cure = f"where the server has no TLS, its address is http{uri[5:]}"
-    return LoggingError(f"{key}: cannot open {uri} ({said}): {cure}")
+    elif url.scheme == "https" and "SSL" in message:
+        cure = f"if the server has no TLS, its address is http{uri[5:]}"
+    return LoggingError(f"{key}: cannot open {uri} ({message}): {cure}")
 
 
 def _status(error: BaseException) -> int | None:
-    """Return the HTTP status that a server has answered, where it is in an error."""
-    if found := re.search(r"error code (\d{3}) != 200", str(error)):
-        return int(found[1])
+    """Return the HTTP status of a server's answer, if the error has one."""
+    if match := re.search(r"error code (\d{3}) != 200", str(error)):
+        return int(match[1])
     code = getattr(error, "error_code", None)
     return {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "CUSTOMER_UNAUTHORIZED": 401}.get(str(code))

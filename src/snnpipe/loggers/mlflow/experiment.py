@@ -1,4 +1,4 @@
-"""The experiment of an MLflow store that runs are filed under."""
+"""Chooses the experiment of an MLflow store that a run belongs to."""
 
 import os
 from typing import Any
@@ -13,26 +13,29 @@ _NAME, _ID = "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"
 
 
 def find_or_create(client: Any, given: str | None, around: ActiveRun | None, artifacts: str | None) -> str:
-    """Return the id of an experiment, which is made where it is missing.
+    """Return the id of the experiment for a run. A missing experiment is made.
 
-    It is the one that is given; else that of the active run around this one; else ``$MLFLOW_EXPERIMENT_NAME`` or
-    ``$MLFLOW_EXPERIMENT_ID``; else ``snnpipe``.
+    It is the first of these: the experiment with the given name; that of the active run around this one;
+    ``$MLFLOW_EXPERIMENT_NAME`` or ``$MLFLOW_EXPERIMENT_ID``; ``snnpipe``.
 
     Parameters
     ----------
     client
         An ``mlflow.MlflowClient``.
     given
-        The experiment's name, if one was given.
+        Name of the experiment; None if no name was given.
     around
-        The active run that the new one is nested under, if there is one.
+        The active run that the new run is nested under; None if there is none.
     artifacts
-        Where the files of a new experiment are kept; None leaves it to the store.
+        Where the files of a new experiment are kept. None leaves the choice to the store.
 
     Raises
     ------
     LoggingError
-        If the experiment was deleted, or the two variables contradict each other, or one names none.
+        If the experiment was deleted, if the two variables contradict each other, or if there is no experiment with the
+        id of ``$MLFLOW_EXPERIMENT_ID``.
+    ConfigError
+        If ``$MLFLOW_EXPERIMENT_NAME`` is no valid name.
     """
     if given is None and around is not None:
         return around.experiment_id
@@ -56,26 +59,26 @@ def _by_id(client: Any, number: str) -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client.get_experiment(number)
+        experiment = client.get_experiment(number)
     except MlflowException as error:
         if error.get_http_status_code() != 404:
             raise
         raise LoggingError(
-            f"{_ID}: got {number!r}, and this store has no such experiment: give its name in {_NAME}, which is made "
-            "where it is missing"
+            f"{_ID}: got {number!r}, and this store has no such experiment: give a name in {_NAME}, and a missing "
+            "experiment is made"
         ) from error
-    return _active_id(found, _ID, number)
+    return _active_id(experiment, _ID, number)
 
 
 def _find(client: Any, key: str, name: str) -> str | None:
-    found = client.get_experiment_by_name(name)
-    return None if found is None else _active_id(found, key, name)
+    experiment = client.get_experiment_by_name(name)
+    return None if experiment is None else _active_id(experiment, key, name)
 
 
-def _active_id(found: Any, key: str, given: str) -> str:
-    if found.lifecycle_stage != "active":
+def _active_id(experiment: Any, key: str, given: str) -> str:
+    if experiment.lifecycle_stage != "active":
         raise LoggingError(f"{key}: {given!r} was deleted in this store: restore it, or give another")
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def _create(client: Any, key: str, name: str, artifacts: str | None) -> str:
@@ -84,6 +87,6 @@ def _create(client: Any, key: str, name: str, artifacts: str | None) -> str:
     try:
         return str(client.create_experiment(name, artifact_location=artifacts))
     except MlflowException:
-        if (found := _find(client, key, name)) is None:  # else another run has created it since
+        if (existing := _find(client, key, name)) is None:  # otherwise another run has just created it
             raise
-        return found
+        return existing

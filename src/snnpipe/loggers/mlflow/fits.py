@@ -1,10 +1,11 @@
-"""Trained networks in an MLflow store, each found by the fingerprint of its training.
+"""Shares trained networks through an MLflow store. The fingerprint of a training is its key.
 
-Runs that need the same training at the same time agree by tags on who trains: each *claims* it with a number, the
-lowest claim that is alive trains, and the others wait for its checkpoint. The number is one above all that are there,
-and who sees another choose its number waits until it has one: Lamport's bakery (1974), which wants no more of a store
-than that it shows what was written. A claim is alive while its run is ``RUNNING`` and its beat changes; so a killed run
-is passed over after a while, and clocks of different machines need not agree.
+Runs that need the same training at the same time agree through tags on which of them trains. Each run *claims* the
+training with a number. The live run with the lowest claim trains, and the others wait for its checkpoint. A new claim
+is one above all present claims, and a run that sees another run choose its number waits until that number is there.
+This is Lamport's bakery algorithm (1974). It needs only a store that shows what was written. A claim is alive while its
+run is ``RUNNING`` and its beat changes. So a killed run is skipped after a while, and the clocks of different machines
+need not agree.
 """
 
 import contextlib
@@ -24,10 +25,10 @@ from snnpipe.values.checkpoint import Checkpoint, EarlierFit
 
 _FINGERPRINT, _SOURCE = "fit.fingerprint", "fit.run_id"
 _STATE, _CLAIM, _BEAT = (f"mlflow.snnpipe.fit.{word}" for word in ("state", "claim", "beat"))
-"""Of no interest to people: MLflow's pages do not show tags with its own prefix."""
+"""Tags that only snnpipe reads. MLflow's pages do not show tags with the prefix ``mlflow.``."""
 
 _CHOOSING, _CLAIMED, _TRAINING, _DONE = "choosing", "claimed", "training", "done"
-_BEAT_S = 4.0  # MLflow's server closes connections that are idle for 5 s: a beat just then would meet a closed one
+_BEAT_S = 4.0  # less than 5 s, after which MLflow's server closes an idle connection
 _DEAD_AFTER_S = 30.0
 _FIRST_POLL_S, _POLL_S = 0.1, 2.0
 _FOLDER = "checkpoint"
@@ -41,9 +42,9 @@ class MLflowFits:
     client
         An ``mlflow.MlflowClient``.
     run_id
-        The run's own.
+        Id of this run.
     writes
-        What sends the run's tags, in order with its checkpoint.
+        Sends the run's tags, in order with its checkpoint.
     """
 
     def __init__(self, client: Any, run_id: str, writes: MLflowWrites):
@@ -54,46 +55,46 @@ class MLflowFits:
 
     @contextlib.contextmanager
     def shared(self, fingerprint: str) -> Iterator[EarlierFit | None]:
-        """Yield an earlier training, or None where this run is the one to train.
+        """Yield an earlier training, or None if this run must train.
 
-        Where another run trains the same just now, this one waits for it first. Where the store cannot be asked, or
-        does not have this run's tags yet for others to see, the run trains by itself. The run's checkpoint is to be
-        logged within the block: when it ends well, others take it.
+        If another run is doing the same training, this run waits for it first. If the store does not answer, or does
+        not have this run's tags yet for others to see, the run trains by itself. The run must log its checkpoint within
+        the block. When the block succeeds, other runs can use the checkpoint.
         """
         self._tag(_FINGERPRINT, fingerprint)
         with contextlib.ExitStack() as until_trained:
-            found = None
+            earlier = None
             if not self._writes.waiting:
                 try:
-                    found = self._find(fingerprint) or self._wait_or_claim(fingerprint, until_trained)
+                    earlier = self._find(fingerprint) or self._wait_or_claim(fingerprint, until_trained)
                 except Exception as error:
                     if not may_take_later(error):
                         raise
                     self._writes.doubt()
                     warnings.warn(
-                        f"the run trains by itself, for the tracking store does not answer: {root_cause(error)[:200]}",
+                        f"the tracking store does not answer, so the run trains by itself: {root_cause(error)[:200]}",
                         stacklevel=2,
                     )
-            yield found
-        self._tag(_SOURCE, found.run_id if found else self._run_id)
+            yield earlier
+        self._tag(_SOURCE, earlier.run_id if earlier else self._run_id)
         self._writes.tag(_STATE, _DONE, of_files=True)
 
     def _wait_or_claim(self, fingerprint: str, until_trained: contextlib.ExitStack) -> EarlierFit | None:
-        """Return another run's training when it is there, or None once this run may train."""
+        """Wait, and return another run's training once it is in the store, or None once this run may train."""
         until_trained.enter_context(self._beating())
-        claim, pause, found = self._claim(fingerprint), _FIRST_POLL_S, None
-        while self._waits(fingerprint, claim) and (found := self._find(fingerprint)) is None:
+        claim, pause, earlier = self._claim(fingerprint), _FIRST_POLL_S, None
+        while self._waits(fingerprint, claim) and (earlier := self._find(fingerprint)) is None:
             time.sleep(pause)
             pause = min(2 * pause, _POLL_S)
-        found = found or self._find(fingerprint)
-        if found is None:
+        earlier = earlier or self._find(fingerprint)
+        if earlier is None:
             self._tag(_STATE, _TRAINING)
-        return found
+        return earlier
 
-    # ------------------------------------------------------------------ what is there
+    # ------------------------------------------------------------------ finished trainings
 
     def _find(self, fingerprint: str) -> EarlierFit | None:
-        """Return the newest training whose checkpoint is whole."""
+        """Return the newest finished training with an undamaged checkpoint; None if there is none."""
         for run in self._runs(fingerprint, f"tags.`{_STATE}` = '{_DONE}'"):
             if run.info.run_id == self._run_id:
                 continue
@@ -101,23 +102,23 @@ class MLflowFits:
                 with tempfile.TemporaryDirectory() as folder:
                     path = self._client.download_artifacts(run.info.run_id, _FOLDER, folder)
                     checkpoint = Checkpoint.load(Path(path))
-            except Exception as error:  # whatever the store raises: it cannot be had, and the next one may
+            except Exception as error:  # the store may raise anything for this run, and still have the next
                 what = error if isinstance(error, CheckpointError) else f"{type(error).__name__}: {error}"
-                warnings.warn(f"the training of run {run.info.run_id} is passed over: {what}", stacklevel=2)
+                warnings.warn(f"the training of run {run.info.run_id} is skipped: {what}", stacklevel=2)
                 continue
             return EarlierFit(run.data.tags.get(_SOURCE, run.info.run_id), checkpoint)
         return None
 
     def _runs(self, fingerprint: str, condition: str) -> Iterator[Any]:
-        """Yield the runs with a fingerprint that meet a further condition, the newest first."""
+        """Yield the runs with a fingerprint that meet another condition too, the newest first."""
         experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
         query = f"tags.`{_FINGERPRINT}` = '{fingerprint}' and {condition}"
         return search_runs(self._client, experiments, query, newest_first=True)
 
-    # ------------------------------------------------------------------ who trains
+    # ------------------------------------------------------------------ which run trains
 
     def _claim(self, fingerprint: str) -> int:
-        """Claim the training with a number above those that are there, and return the number."""
+        """Claim the training with a number above all present claims, and return the number."""
         self._tag(_STATE, _CHOOSING)
         claim = 1 + max((int(run.data.tags.get(_CLAIM, 0)) for run in self._others(fingerprint)), default=0)
         self._tag(_CLAIM, str(claim))
@@ -125,7 +126,7 @@ class MLflowFits:
         return claim
 
     def _waits(self, fingerprint: str, claim: int) -> bool:
-        """Whether another run that is alive trains the same, or comes first, or may."""
+        """Whether this run must wait: whether another live run trains the same, comes first, or may come first."""
         for run in self._others(fingerprint):
             tags = run.data.tags
             lower = (int(tags.get(_CLAIM, 0)), run.info.run_id) < (claim, self._run_id)
@@ -134,12 +135,12 @@ class MLflowFits:
         return False
 
     def _others(self, fingerprint: str) -> list[Any]:
-        """Return the other runs that need a training and do not have it yet."""
+        """Return the other running runs that need this training and do not have it yet."""
         runs = self._runs(fingerprint, f"tags.`{_STATE}` != '{_DONE}' and attributes.status = 'RUNNING'")
         return [run for run in runs if run.info.run_id != self._run_id]
 
     def _alive(self, run: Any) -> bool:
-        """Whether a run's beat has changed lately, by this machine's clock."""
+        """Whether a run's beat has changed recently, by this machine's clock."""
         beat, now = run.data.tags.get(_BEAT, ""), time.monotonic()
         last, since = self._beats.get(run.info.run_id, (None, now))
         if beat != last:
@@ -149,13 +150,13 @@ class MLflowFits:
 
     @contextlib.contextmanager
     def _beating(self) -> Iterator[None]:
-        """Change the run's beat every few seconds."""
+        """Within the block, change the run's beat every few seconds."""
         over = threading.Event()
 
         def beat() -> None:
             n = 0
             while True:
-                with contextlib.suppress(Exception):  # a store that is gone for a moment: the next beat may reach it
+                with contextlib.suppress(Exception):  # the store may be away for a moment: the next beat may reach it
                     self._client.set_tag(self._run_id, _BEAT, str(n))
                 if over.wait(_BEAT_S):
                     return
@@ -167,7 +168,7 @@ class MLflowFits:
             yield
         finally:
             over.set()
-            thread.join(_BEAT_S)  # one that the store does not answer may come later: it says nothing then
+            thread.join(_BEAT_S)  # a beat that hangs may still arrive later, and does no harm then
 
     def _tag(self, name: str, value: str) -> None:
         self._writes.tag(name, value)

@@ -1,4 +1,4 @@
-"""Runs in MLflow."""
+"""Logs runs and multi-runs to MLflow."""
 
 import json
 import os
@@ -52,10 +52,10 @@ _FOLDER = "mlruns"
 _DATASET_DIGEST = 16
 _PATIENCE_S = 30.0
 _OWN_NAMES = {"description": "mlflow.note.content"}
-"""MLflow's names of the tags that its pages show in a place of their own."""
+"""MLflow's own names for tags that its pages show in a special place."""
 
 _OF_AN_END = {"error", "error.mistake"}
-"""Tags that a run which goes on has no more."""
+"""Tags of a run that failed. They are removed when the run is resumed."""
 
 _T = TypeVar("_T")
 
@@ -67,20 +67,20 @@ class MLflowLogger:
     Parameters
     ----------
     experiment_name
-        The experiment that runs are filed under; None takes ``$MLFLOW_EXPERIMENT_NAME`` or ``$MLFLOW_EXPERIMENT_ID``,
-        and else ``snnpipe``.
+        Experiment of the runs. None uses ``$MLFLOW_EXPERIMENT_NAME`` or ``$MLFLOW_EXPERIMENT_ID``, and without them
+        ``snnpipe``.
     tracking_uri
-        Of the store; None takes ``$MLFLOW_TRACKING_URI``, and else a SQLite file in ``folder``.
+        Address of the store. None uses ``$MLFLOW_TRACKING_URI``, and without it a SQLite file in ``folder``.
     folder
-        Where the SQLite store and its artifacts are kept.
+        Folder of the SQLite store and its artifacts.
     spool
-        Where what the store does not take is kept until it does; None for ``folder``.
+        Folder for calls that the store does not take, until it takes them. None uses ``folder``.
 
     Notes
     -----
-    A run that begins while one is active in MLflow (``with mlflow.start_run():``) is nested under that one, which goes
-    on as it was. Where nothing above was given, it is in the active run's store and experiment; in another store than
-    that it is not nested, and a warning says so.
+    If a run is active in MLflow (``with mlflow.start_run():``) when this one begins, this one is nested under it. The
+    active run stays open. If none of the parameters above was given, this run is in the store and the experiment of the
+    active run. If it is in another store, it is not nested, and a warning says so.
     """
 
     experiment_name: ExperimentName | None = None
@@ -113,9 +113,9 @@ class MLflowLogger:
         parent: str | None = None,
         resumed: str | None = None,
     ) -> None:
-        """Open a run; the store and the experiment are made where they are missing.
+        """Open a run. A missing store or experiment is made.
 
-        One that is resumed keeps its params, and every metric of a step that is there.
+        A resumed run keeps its params, and every metric of a step that it already has.
 
         Raises
         ------
@@ -138,13 +138,13 @@ class MLflowLogger:
         self._writes.params({_name(name): _text(value)[:_PARAM_LENGTH] for name, value in params.items()})
 
     def _write_to(self, run: Any) -> None:
-        """Make a run the one that is logged."""
+        """Log to this run from now on."""
         self._run_id = run.info.run_id
         spool = Path(self.spool or self.folder)
         self._opened = MLflowWrites(self._client, self._run_id, self._uri(), spool, run.info.start_time)
 
     def _reopen(self, run_id: str, tags: Mapping[str, str]) -> Collection[str]:
-        """Let a run go on, and return the names of the params that it has."""
+        """Reopen a run, and return the names of its params."""
         self._write_to(self._client.get_run(run_id))
         self._writes.catch_up()
         run = self._client.get_run(run_id)
@@ -167,7 +167,7 @@ class MLflowLogger:
             source = {"tags": {"mlflow.source.name": spec.source}}  # type: ignore[dict-item]  # as MLflow's own
         profile = {"train": spec.n_train, "validation": spec.n_validation, "test": spec.n_test}
         schema = {"image": list(spec.image_shape), "classes": list(spec.class_names), "scaling": spec.scaling}
-        digest = spec.digest[:_DATASET_DIGEST] or f"unknown_{self._run_id[:8]}"  # as no other run's
+        digest = spec.digest[:_DATASET_DIGEST] or f"unknown_{self._run_id[:8]}"  # equal to that of no other run
         self._writes.dataset(
             {
                 "name": spec.name,
@@ -206,13 +206,13 @@ class MLflowLogger:
             self._opened.end(status)
 
     def shared_fit(self, fingerprint: str) -> AbstractContextManager[EarlierFit | None]:
-        """Return a block that has an earlier training of a fingerprint, if the store holds one."""
+        """Return a context manager that yields an earlier training with this fingerprint, or None if there is none."""
         return MLflowFits(self._client, self._run_id, self._writes).shared(fingerprint)
 
     # ------------------------------------------------------------------ multi-runs
 
     def start_sweep(self, name: str, command: str, identity: Sequence[str], *, resume: bool) -> str:
-        """Open the parent run of a multi-run, or the newest of the same identity where it resumes; return its id."""
+        """Open the parent run of a multi-run and return its id; to resume, that of the newest of the same identity."""
         sweeps = MLflowSweeps(self._open_client())
         fingerprint = sweep_fingerprint(identity)
         earlier = sweeps.newest(self._experiment_id, fingerprint) if resume else None
@@ -224,7 +224,7 @@ class MLflowLogger:
         return self._run_id
 
     def sweep_jobs(self) -> Sequence[SweepJob]:
-        """Return the jobs of the open multi-run, which are over, each as it ended last, in their order."""
+        """Return the jobs of the open multi-run in their order, each with its latest result. All of them are over."""
         sweeps = MLflowSweeps(self._client or self._open_client())
 
         def ask() -> list[SweepJob]:
@@ -234,7 +234,7 @@ class MLflowLogger:
         return self._patiently(ask)
 
     def log_table(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Record a table where MLflow's pages look for tables, in place of an earlier one."""
+        """Record a table where MLflow's pages look for tables. It replaces an earlier table of that name."""
         content = json.dumps({"columns": list(header), "data": [list(row) for row in rows]})
         with TemporaryDirectory() as folder:
             file = Path(folder, Path(name).name)
@@ -243,32 +243,34 @@ class MLflowLogger:
         self.set_tag("mlflow.loggedArtifacts", json.dumps([{"path": name, "type": "table"}]))
 
     def earlier_run(self, run_id: str | None, fingerprint: str, parent: str | None = None) -> EarlierRun | None:
-        """Return the run of an id, or else the newest unfinished run of a configuration, under a parent run if any.
+        """Return the run with this id; without an id, the newest unfinished run with this fingerprint.
 
-        An id is MLflow's, or the word that a run was started with as its ``run.id`` tag. What the run left in its
-        folder, because the store did not take it then, is sent first.
+        An id is MLflow's, or the value of the run's tag ``run.id``. With ``parent``, a search for a fingerprint covers
+        only runs under that parent run. None if there is no such run. Calls in the run's folder that the store did not
+        take earlier are sent first.
 
         Raises
         ------
         LoggingError
-            If the id looks like MLflow's and this store has no such run, or does not take what is left.
+            If the id has the form of an MLflow id and this store has no such run, or if the store does not take the
+            calls in the run's folder.
         """
         runs = MLflowRuns(self._open_client(), self._experiment_id)
-        found = runs.earlier(run_id, fingerprint, parent)
-        left = None if found is None else spool_folder(Path(found.output_dir), found.run_id)
-        if found is not None and left is not None and (left / CALLS).is_file():
+        run = runs.earlier(run_id, fingerprint, parent)
+        left = None if run is None else spool_folder(Path(run.output_dir), run.run_id)
+        if run is not None and left is not None and (left / CALLS).is_file():
             with self._opening():
                 send_left(left, self._client)
-            found = runs.earlier(found.run_id, fingerprint, parent)
-        return found
+            run = runs.earlier(run.run_id, fingerprint, parent)
+        return run
 
     def finished_job(self, parent: str, fingerprint: str, content: Mapping[str, str] | None = None) -> SweepJob | None:
-        """Return the job under a parent run that finished with a fingerprint, and with a content if one is given."""
+        """Return the finished job with this fingerprint, and this content if given; None if there is none."""
         return MLflowSweeps(self._open_client()).finished(self._experiment_id, parent, fingerprint, content or {})
 
     @property
     def address(self) -> dict[str, str]:
-        """The run's id, and the command that opens the UI on its store, from any folder."""
+        """The run's id, and the command that opens the UI of its store from any folder; for a server, its address."""
         uri = self._uri()
         if is_server(uri):
             where = run_address(without_user(uri).rstrip("/"), self._experiment_id, self._run_id)
@@ -279,12 +281,12 @@ class MLflowLogger:
     # ------------------------------------------------------------------ the store
 
     def _patiently(self, ask: Callable[[], _T]) -> _T:
-        """Ask the store, and again for a while where it is away.
+        """Ask the store. If it does not answer, ask again for a while.
 
         Raises
         ------
         LoggingError
-            If it does not answer.
+            If the store does not answer in that time.
         """
         deadline = time.monotonic() + _PATIENCE_S
         while True:
@@ -311,22 +313,22 @@ class MLflowLogger:
         return self._client
 
     def _choose_store(self) -> tuple[str, ActiveRun | None]:
-        """Return the store to log to, and the active run that the new one is nested under there."""
+        """Return the address of the store to log to, and the active run in it that the new run is nested under."""
         uri, around = store_uri(self.tracking_uri, self.folder), active_run()
         if around is None or around.is_in(uri):
             return uri, around
         if self.tracking_uri is None and VARIABLE not in os.environ and self.folder == _FOLDER:
             return around.store, around
         warnings.warn(
-            f"the active run {around.run_id} is in {mask(around.store)}, and this one in {mask(uri)}: it is not nested "
-            "under that one",
+            f"the active run {around.run_id} is in {mask(around.store)}, and this run in {mask(uri)}: it is not nested "
+            "under the active run",
             stacklevel=2,
         )
         return uri, None
 
     @contextmanager
     def _opening(self) -> Iterator[None]:
-        """Tell in one line that the store cannot be used."""
+        """Turn an error of the store into a `LoggingError` of one line."""
         try:
             yield
         except opening_errors() as error:
@@ -334,7 +336,7 @@ class MLflowLogger:
 
     @contextmanager
     def _first_use(self, uri: str) -> Iterator[None]:
-        """Let one process at a time create a SQLite store and its experiments."""
+        """Make a missing SQLite store. Within the block, no other process can create that store's experiments."""
         if not uri.startswith(SQLITE):
             yield
             return
@@ -348,7 +350,7 @@ class MLflowLogger:
 
 
 def _name(name: str) -> str:
-    """Return a name in the characters that MLflow takes, and that is no path to elsewhere."""
+    """Return a name with only the characters that MLflow allows, and with no path that leads elsewhere."""
     words = re.sub(r"[^\w\-. :/]", "_", name[:_NAME_LENGTH]).split("/")
     return "/".join(word if word.strip(".") else f"_{word}" for word in words)
 
@@ -358,12 +360,12 @@ def _text(value: Any) -> str:
 
 
 def _python() -> str:
-    """Return what a shell calls this Python, in any folder."""
+    """Return the command for this Python in a shell, from any folder."""
     return "python" if shutil.which("python") == sys.executable else sys.executable
 
 
 def _store_option(uri: str) -> list[str]:
-    """Return the option that names a store, in any folder; none where the shell's environment names it."""
+    """Return the option that names a store from any folder; no option if the environment names it."""
     if uri.startswith(SQLITE):
         return ["--tracking-uri", f"{SQLITE}{sqlite_file(uri).absolute()}"]
     return [] if uri == os.environ.get("MLFLOW_TRACKING_URI") else ["--tracking-uri", mask(uri)]

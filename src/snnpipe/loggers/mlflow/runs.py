@@ -1,4 +1,4 @@
-"""Runs in an MLflow store that another process may go on with."""
+"""Finds runs in an MLflow store that another process can continue."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ class MLflowRuns:
     client
         An ``mlflow.MlflowClient``.
     experiment_id
-        Of the experiment.
+        Id of the experiment.
     """
 
     def __init__(self, client: Any, experiment_id: str):
@@ -27,22 +27,25 @@ class MLflowRuns:
         self._experiment_id = experiment_id
 
     def earlier(self, run_id: str | None, fingerprint: str, parent: str | None) -> EarlierRun | None:
-        """Return the run of an id, or else the newest unfinished run of a configuration, under a parent run if any.
+        """Return the run with this id; without an id, the newest unfinished run with this fingerprint.
+
+        An id is MLflow's, or the value of the run's tag ``run.id``. With ``parent``, a search for a fingerprint covers
+        only runs under that parent run. None if there is no such run.
 
         Raises
         ------
         LoggingError
-            If the id looks like MLflow's and there is no such run.
+            If the id has the form of an MLflow id, and there is no such run or it was deleted.
         """
         if run_id is None:
             under = f" and tags.`{PARENT_TAG}` = '{parent}'" if parent else ""
             query = f"tags.`{RUN_TAG}` = '{fingerprint}' and attributes.status != 'FINISHED'{under}"
-            found = next(self._search(query), None)
+            run = next(self._search(query), None)
         elif re.fullmatch("[0-9a-f]{32}", run_id):
-            found = self._by_mlflow_id(run_id)
+            run = self._by_mlflow_id(run_id)
         else:
-            found = next(self._search(f"tags.`run.id` = '{run_id}'"), None)
-        return None if found is None else _earlier(found)
+            run = next(self._search(f"tags.`run.id` = '{run_id}'"), None)
+        return None if run is None else _earlier(run)
 
     def _search(self, query: str) -> Any:
         return search_runs(self._client, [self._experiment_id], query, newest_first=True)
@@ -51,20 +54,20 @@ class MLflowRuns:
         from mlflow.exceptions import MlflowException
 
         try:
-            found = self._client.get_run(run_id)
+            run = self._client.get_run(run_id)
         except MlflowException as error:
             raise LoggingError(
                 f"run_id: got {run_id}, and this store has no such run: `python -m snnpipe.review` shows those it has; "
                 "a word of your own names a new run"
             ) from error
-        if found.info.lifecycle_stage != "active":
+        if run.info.lifecycle_stage != "active":
             store = shlex.quote(mask(self._client.tracking_uri))
             raise LoggingError(
                 f"run_id: got {run_id}, a run that was deleted in this store: "
                 f"`MLFLOW_TRACKING_URI={store} mlflow runs restore --run-id {run_id}` brings it back; "
                 "leave run_id out to begin a new run, or name one with a word of your own"
             )
-        return found
+        return run
 
 
 def _earlier(run: Any) -> EarlierRun:

@@ -1,8 +1,8 @@
-"""Calls that a store has not taken yet: kept in their order, and handed on when it does.
+"""Keeps calls that a store has not taken yet, and sends them in their order once it does.
 
-A spool is a folder that is there while something is in it: ``calls.jsonl``, a line that says what the calls belong to
-and a line for each call, each behind a checksum, and under ``files/`` the files that they name, as they were at the
-time.
+A spool is a folder that exists only while it holds calls. The first line of ``calls.jsonl`` names the run and the store
+of the calls, and each further line is a call. Each line begins with a checksum. ``files/`` has the files that calls
+name, with their content at the time of the call.
 """
 
 import hashlib
@@ -26,25 +26,25 @@ _FILES = "files"
 _FORMAT = 1
 
 Call = dict[str, Any]
-"""Whatever a store's own sender knows how to send. Calls of one ``stream`` are sent in their order."""
+"""A call to a store, as plain data that the store's sender understands. Calls of one ``stream`` keep their order."""
 
 
 class RefusedError(SnnPipeError):
-    """A store does not take a call, and will not."""
+    """A store does not take a call, and never will."""
 
 
 @dataclass
 class Outcome:
-    """What became of calls that were handed on.
+    """The result of sending calls.
 
     Attributes
     ----------
     taken
-        How many were taken.
+        Number of calls that were taken.
     refused
-        Why others never will be.
+        For each call that the store will never take, the reason.
     failed
-        What kept a stream's calls from being taken now, by the stream.
+        For each stream that could not be sent now, the error.
     """
 
     taken: int = 0
@@ -53,19 +53,19 @@ class Outcome:
 
 
 class Spool:
-    """The calls of one run that are still to be sent, in memory and in a folder that this process holds.
+    """The calls of one run that must still be sent, in memory and in a folder that this process has locked.
 
     Parameters
     ----------
     folder
-        Of this spool alone; calls that an earlier process left there come first.
+        The folder of this spool alone. Calls that an earlier process left there come first.
     owner
-        What the calls belong to, which whoever sends them needs to know; None takes what stands in the folder.
+        The run and the store of the calls, for the process that sends them. None takes them from the folder.
 
     Raises
     ------
     UserError
-        If what is in the folder cannot be read, or another process holds it.
+        If the content of the folder cannot be read, or if another process has locked the folder.
     """
 
     def __init__(self, folder: Path, owner: Mapping[str, Any] | None = None):
@@ -74,18 +74,18 @@ class Spool:
         self._calls = deque[Call]()
         self._refused: list[Call] = []
         self._checksum = b""
-        self._behind = False  # whether the file is to be written anew, for it lacks calls that are in memory
+        self._behind = False  # whether the file lacks calls that are in memory, and must be rewritten
         if (folder / CALLS).exists() or owner is None:
             if not self._hold():
                 raise UserError(f"{folder} belongs to a run that is under way, or is being sent: wait for its end")
             try:
-                found, calls, whole, self._checksum = _read(folder)
+                recorded, calls, whole, self._checksum = _read(folder)
             except ArtifactError:
                 self.close()
                 raise
-            owner = owner or found
+            owner = owner or recorded
             self._calls.extend(calls)
-            self._behind = not whole  # what is added is not to be added to half a line
+            self._behind = not whole  # a new line must not follow half a line
         self.owner = {"format": _FORMAT, **owner}
         self._number = max((call["n"] for call in self._calls), default=0)
 
@@ -93,16 +93,16 @@ class Spool:
         return len(self._calls)
 
     def streams(self) -> set[str]:
-        """Return the streams of the calls that are to be sent."""
+        """Return the streams of the calls that must still be sent."""
         return {call["stream"] for call in self._calls}
 
     @property
     def is_safe(self) -> bool:
-        """Whether the folder has every call."""
+        """Whether the folder holds every call."""
         return not self._behind
 
     def add(self, call: Call, file: Path | None = None) -> None:
-        """Keep a call, and the file that it names."""
+        """Add a call, and the file that it names."""
         self._number += 1
         call = {"n": self._number, **call}
         if file is not None:
@@ -121,14 +121,16 @@ class Spool:
             self._behind = False
         except (OSError, StorageError) as error:
             if not self._behind:
-                warnings.warn(f"what the store does not take is kept in memory only: {one_line(error)}", stacklevel=2)
+                warnings.warn(
+                    f"calls that the store does not take are kept in memory only: {one_line(error)}", stacklevel=2
+                )
             self._behind = True
 
     def hand_on(self, take: Callable[[Call, Path | None], None], streams: Collection[str]) -> "Outcome":
-        """Hand on the calls of some streams, each with its file, in their order, and forget those that are taken.
+        """Pass the calls of some streams to ``take`` in their order, each with its file, and remove those it takes.
 
-        Where ``take`` raises, the call is kept, and those after it in its stream are not handed on. One that is refused
-        (`RefusedError`) stays in the folder, and is not handed on again by this process.
+        If ``take`` raises, the call stays, and later calls of its stream are not sent. A refused call (`RefusedError`)
+        stays in the folder, but this process does not send it again.
         """
         before, kept, outcome = len(self._calls), deque[Call](), Outcome()
         try:
@@ -152,17 +154,18 @@ class Spool:
         if not self._calls and not self._refused:
             self._remove()
         elif len(self._calls) < before:
-            with suppress(StorageError):  # the file then has more calls than are left: sent twice is as sent once
+            with suppress(StorageError):  # the file then holds sent calls too: sending a call twice does no harm
                 self._write()
         return outcome
 
     def _file_of(self, call: Call) -> Path | None:
-        """Return the file that a call names, which is in the folder of the run that the spool is in.
+        """Return the file that a call names; None if it names none.
 
         Raises
         ------
         RefusedError
-            If it is elsewhere: whoever wrote the folder could have any file sent.
+            If the file is not in the folder of the spool's run. Otherwise a prepared spool could send any file of this
+            machine.
         """
         if "file" not in call:
             return None
@@ -172,13 +175,13 @@ class Spool:
         return file
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Unlock the folder for other processes."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def _hold(self) -> bool:
-        """Hold the folder until `close`, or the end of the process; return whether no other process does."""
+        """Lock the folder until `close` or the end of the process; return False if another process has locked it."""
         import fcntl
 
         if self._lock is None:
@@ -193,16 +196,16 @@ class Spool:
         return True
 
     def _keep(self, file: Path) -> str:
-        """Give a file a second name in the folder, which stays when the first is replaced; return it."""
+        """Give a file a second name in the folder and return it. The content stays there if the file is replaced."""
         name = Path(_FILES, str(self._number), file.name)
         kept = self.folder / name
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(file, kept)
-            except OSError:  # another file system, or one without such names
+            except OSError:  # another file system, or one without hard links
                 shutil.copyfile(file, kept)
-        except OSError:  # no room for it
+        except OSError:  # the disk is full, for example
             shutil.rmtree(kept.parent, ignore_errors=True)
             return str(file.resolve())
         return str(name)
@@ -212,41 +215,41 @@ class Spool:
         try:
             with replace_file(self.folder / CALLS) as calls:
                 calls.writelines(self._line(value) for value in (self.owner, *self._refused, *self._calls))
-        except BaseException:  # the file is as it was
+        except BaseException:  # the file is unchanged
             self._checksum = before
             raise
 
     def _line(self, value: Mapping[str, Any]) -> bytes:
-        """Return a line of the file: a checksum over it and all before it, and what it says."""
-        told = json.dumps(value).encode()
-        self._checksum = _chained(self._checksum, told)
-        return self._checksum + b" " + told + b"\n"
+        """Return a line of the file: a checksum over this line and all lines before it, then the content."""
+        content = json.dumps(value).encode()
+        self._checksum = _chained(self._checksum, content)
+        return self._checksum + b" " + content + b"\n"
 
     def _remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        with suppress(OSError):  # other runs' may be beside it
+        with suppress(OSError):  # it may hold spools of other runs
             self.folder.parent.rmdir()
         self._behind = False
         self.close()
 
 
 def _read(folder: Path) -> tuple[Mapping[str, Any], list[Call], bool, bytes]:
-    """Return what calls belong to, the calls, whether no half line of a killed process follows, and the checksum."""
-    checksum, told = b"", list[Any]()
+    """Return a spool's owner, its calls, whether the last line is complete, and the checksum of the last line."""
+    checksum, values = b"", list[Any]()
     try:
         *lines, rest = (folder / CALLS).read_bytes().split(b"\n")
         for line in lines:
-            expected, _, said = line.partition(b" ")
-            checksum = _chained(checksum, said)
+            expected, _, content = line.partition(b" ")
+            checksum = _chained(checksum, content)
             if checksum != expected:
-                raise ValueError(f"line {len(told) + 1} or one before it was altered")
-            told.append(json.loads(said))
-        owner, *calls = told
+                raise ValueError(f"line {len(values) + 1} or one before it was altered")
+            values.append(json.loads(content))
+        owner, *calls = values
         require_format(owner["format"], _FORMAT, folder / CALLS, "spool")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / CALLS} cannot be read: {one_line(error)}") from error
     return owner, calls, not rest, checksum
 
 
-def _chained(before: bytes, told: bytes) -> bytes:
-    return hashlib.sha256(before + told).hexdigest()[:16].encode()
+def _chained(before: bytes, content: bytes) -> bytes:
+    return hashlib.sha256(before + content).hexdigest()[:16].encode()

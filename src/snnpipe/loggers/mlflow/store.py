@@ -1,4 +1,4 @@
-"""Which MLflow store is meant, and the way into it."""
+"""Chooses the MLflow store and opens it."""
 
 import logging
 import os
@@ -18,18 +18,18 @@ VARIABLE = "MLFLOW_TRACKING_URI"
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 _ANSWER_TIMEOUT_S = 5.0
 _ACCESS = (401, 403, 408, 429)
-"""Answers of a server that say nothing of the call, but of who makes it, or when."""
+"""HTTP statuses that refuse a user or a time, and not the call itself."""
 _BAD_CALLS = ("IntegrityError", "DataError", "ProgrammingError")
-"""A database's errors that are the call's fault, by SQLAlchemy's names."""
+"""SQLAlchemy's names of the database errors that mean that the call is wrong."""
 
 
 def store_uri(given: str | None = None, folder: str = "mlruns", key: str = "logger.tracking_uri") -> str:
-    """Return what is given by a key, else ``$MLFLOW_TRACKING_URI``, else the SQLite store of a folder.
+    """Return the address of the store: the given one, else ``$MLFLOW_TRACKING_URI``, else a SQLite file in a folder.
 
     Raises
     ------
     LoggingError
-        If no store of MLflow has such an address.
+        If no MLflow store can have this address. The message names ``key`` or the variable.
     """
     uri = os.environ.get(VARIABLE) or None if given is None else given
     if uri is None:
@@ -39,7 +39,7 @@ def store_uri(given: str | None = None, folder: str = "mlruns", key: str = "logg
 
 
 def given_by(given: str | None, key: str) -> str:
-    """Return what an address was given by: a key, or the environment."""
+    """Return the source of an address for messages: the name of the environment variable, or else the key."""
     return VARIABLE if given is None and os.environ.get(VARIABLE) else key
 
 
@@ -49,18 +49,18 @@ def sqlite_file(uri: str) -> Path:
 
 
 def is_server(uri: str) -> bool:
-    """Whether a store is reached through an MLflow server."""
+    """Whether an address is that of an MLflow server."""
     return urlsplit(uri).scheme in ("http", "https")
 
 
 def without_user(uri: str) -> str:
-    """Return a server's address without user and password: what is opened in a browser, which asks for them."""
+    """Return a server's address without user and password, for a browser, which asks for them itself."""
     url = urlsplit(uri)
     return urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2]))
 
 
 def check_answers(uri: str) -> None:
-    """Raise `OSError` at once where nothing listens at a store's address; MLflow would retry for minutes."""
+    """Raise `OSError` at once if nothing listens at a store's address. MLflow would retry for minutes."""
     url = urlsplit(uri)
     scheme = url.scheme.partition("+")[0]
     proxied = any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"))
@@ -69,14 +69,14 @@ def check_answers(uri: str) -> None:
 
 
 def check_takes_calls(uri: str) -> None:
-    """Raise `OSError` within seconds where a store is known not to take calls: MLflow would wait and try again.
+    """Raise `OSError` within seconds if a store does not take calls now. MLflow would wait and try again for longer.
 
-    A SQLite store that another process writes to is such a one, for the moment.
+    A SQLite store takes no calls while another process writes to it.
     """
     if is_server(uri):
         import requests
 
-        with suppress(requests.exceptions.SSLError):  # whom to trust is MLflow's to know: it answers
+        with suppress(requests.exceptions.SSLError):  # the server answers, and MLflow checks its certificate
             requests.get(f"{uri.rstrip('/')}/health", timeout=_ANSWER_TIMEOUT_S)
     elif uri.startswith(SQLITE):
         file = sqlite_file(uri).resolve()
@@ -90,23 +90,24 @@ def check_takes_calls(uri: str) -> None:
 
 
 def wait_no_longer_than_needed() -> None:
-    """Let MLflow's client give up on a server within seconds, in place of minutes at each call, unless told otherwise.
+    """Make MLflow's client give up on a server within seconds at each call, and not minutes.
 
-    It reads these variables at each call: for one whose calls are kept where the server does not take them.
+    The client reads these variables at each call. Values that the user has set stay. A logger calls this because it
+    keeps the calls that a server does not take.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 
 def may_take_later(error: BaseException) -> bool:
-    """Whether it was a store that failed, or the way to it, and not the call that was wrong."""
+    """Whether the store may take the call later: whether the store or the connection failed, and the call is right."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
-        if hasattr(error.__cause__, "orig"):  # SQLAlchemy's, around one of the database's
+        if hasattr(error.__cause__, "orig"):  # an error of SQLAlchemy that wraps one of the database
             return type(error.__cause__).__name__ not in _BAD_CALLS
         status = error.get_http_status_code()
-    elif (answer := getattr(error, "response", None)) is not None:  # of the server that takes files
+    elif (answer := getattr(error, "response", None)) is not None:  # the answer of the server that stores files
         status = answer.status_code
     else:
         return isinstance(error, OSError)
@@ -114,22 +115,22 @@ def may_take_later(error: BaseException) -> bool:
 
 
 def import_mlflow() -> Any:
-    """Import MLflow, its chatter kept off the terminal, and return it."""
+    """Import MLflow without its usual output on the terminal, and return it."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a logger's `address` says where it is
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a logger's `address` has the URL
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import mlflow
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # they print what they raise
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # they print the errors that they raise
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return mlflow
 
 
 def opening_errors() -> tuple[type[Exception], ...]:
-    """Return the kinds of errors that come of a store that cannot be opened."""
+    """Return the classes of errors that a store raises when it cannot be opened."""
     from sqlalchemy.exc import SQLAlchemyError
 
     return import_mlflow().exceptions.MlflowException, SQLAlchemyError, OSError, ImportError, UnicodeError
@@ -141,18 +142,18 @@ def open_client(uri: str) -> Any:
     Raises
     ------
     OSError
-        If it is one with an address and nothing listens there.
+        If the store is at a network address and nothing listens there.
     MlflowException
-        If MLflow cannot open it.
+        If MLflow cannot open the store.
     """
     check_answers(uri)
     return import_mlflow().MlflowClient(tracking_uri=uri)
 
 
 def create_sqlite(uri: str) -> None:
-    """Make the database of a SQLite store that has none, elsewhere, and put it in place when it is whole.
+    """Make the database of a SQLite store if it has none. It is made elsewhere and moved into place when complete.
 
-    MLflow makes one in dozens of steps, and cannot open what a process has left that was killed between them.
+    MLflow makes a database in dozens of steps, and cannot open one whose making was interrupted.
     """
     file = sqlite_file(uri)
     if file.exists() and file.stat().st_size:

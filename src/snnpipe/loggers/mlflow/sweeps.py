@@ -1,4 +1,4 @@
-"""The runs of multi-runs in an MLflow store: a parent, and a child a job."""
+"""The runs of a multi-run in an MLflow store: a parent run, and a child run for each job."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ _CONTENT = ".digest"
 
 
 def sweep_fingerprint(overrides: Sequence[str]) -> str:
-    """Return a digest of what a multi-run was told."""
+    """Return a digest of a multi-run's overrides."""
     return hashlib.sha256(json.dumps(list(overrides)).encode()).hexdigest()[:32]
 
 
@@ -35,22 +35,22 @@ class MLflowSweeps:
         self._client = client
 
     def newest(self, experiment_id: str, identity: str) -> str | None:
-        """Return the id of the newest parent run with a fingerprint."""
+        """Return the id of the newest parent run with this fingerprint; None if there is none."""
         query = f"tags.`{SWEEP_TAG}` = '{identity}'"
-        found = next(search_runs(self._client, [experiment_id], query, newest_first=True), None)
-        return None if found is None else str(found.info.run_id)
+        run = next(search_runs(self._client, [experiment_id], query, newest_first=True), None)
+        return None if run is None else str(run.info.run_id)
 
     def reopen(self, parent: str) -> None:
-        """Mark a parent run as running again, and as killed what a killed process left running under it."""
+        """Mark a parent run as running again, and its child runs that a killed process left running as killed."""
         self.end_killed(self._client.get_run(parent).info.experiment_id, parent)
         self._client.update_run(parent, status="RUNNING")
 
     def end_killed(self, experiment_id: str, parent: str) -> None:
-        """Mark what runs under a parent run, and cannot any more, as killed."""
+        """Mark child runs that the store has as running, but whose process is gone, as killed."""
         self._end(self._children(experiment_id, parent))
 
     def end_earlier(self, experiment_id: str, parent: str, tags: Mapping[str, str]) -> None:
-        """Mark earlier attempts at a job as killed: where it begins once more, their processes are gone."""
+        """Mark earlier attempts at a job as killed. The job begins again, so their processes are gone."""
         same = "".join(f" and tags.`{name}` = '{tags[name]}'" for name in _ORDER if name in tags)
         overrides = tags.get(_OVERRIDES_TAG)
         children = self._children(experiment_id, parent, same)
@@ -63,7 +63,7 @@ class MLflowSweeps:
                 self._client.set_terminated(child.info.run_id, status="KILLED")
 
     def jobs(self, experiment_id: str, parent: str) -> list[SweepJob]:
-        """Return the jobs under a parent run, in their order; of one that ran more than once, how it ended last."""
+        """Return the jobs under a parent run in their order. A job that ran more than once has its latest result."""
         latest: dict[str, Any] = {}
         for run in self._children(experiment_id, parent):
             key = run.data.tags.get(_OVERRIDES_TAG, run.info.run_id)
@@ -80,7 +80,7 @@ class MLflowSweeps:
     def finished(
         self, experiment_id: str, parent: str, fingerprint: str, content: Mapping[str, str]
     ) -> SweepJob | None:
-        """Return the job under a parent run that finished with a fingerprint and has the tags of a content."""
+        """Return the finished job with this fingerprint and these content tags under a parent run; None if none has."""
         for run in self._children(experiment_id, parent, f" and tags.`{RUN_TAG}` = '{fingerprint}'"):
             if run.info.status == "FINISHED" and content.items() <= run.data.tags.items():
                 return _job(run)
@@ -91,7 +91,7 @@ class MLflowSweeps:
 
 
 def _other_content(earlier: Any, later: Any) -> bool:
-    """Whether a run was begun with other data, weights or source than one before it."""
+    """Whether a later run was begun with other data, weights or source than an earlier one."""
     one, other = (
         {name: value for name, value in run.data.tags.items() if name.endswith(_CONTENT)} for run in (earlier, later)
     )

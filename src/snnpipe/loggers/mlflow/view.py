@@ -1,9 +1,9 @@
-"""How MLflow's pages show an experiment: the mode for model training, accuracy and costs as columns of its runs.
+"""Sets how MLflow's pages show an experiment: the mode for model training, accuracy and costs as columns of its runs.
 
-The pages (MLflow 3.17) read a shared view of the runs from an experiment's tag ``mlflow.sharedViewState.<key>``, which
-an address names as ``viewStateShareKey=<key>``. Its value has the view's name, when it was made, and, as JSON, what the
-pages keep of a table and its charts. Columns are named as in the pages' source: ``metrics.`<name>```,
-``attributes.`<title>```, or by a field. A tag's value may have 5,000 characters.
+The pages (MLflow 3.17) read a shared view of the runs from an experiment's tag ``mlflow.sharedViewState.<key>``. An
+address names the view as ``viewStateShareKey=<key>``. The tag's value has the view's name, the time at which it was
+made, and the state of the table and its charts as JSON. Columns have the names of the pages' source:
+``metrics.`<name>```, ``attributes.`<title>```, or a field. A tag's value may have at most 5,000 characters.
 """
 
 import json
@@ -24,44 +24,44 @@ COLUMNS = (
 """Metrics that the list of runs shows."""
 
 FIRST_CHART = {"snn/accuracy_at_step": "accuracy/at_step"}
-"""Series that are logged under a second name. A run's page sorts its charts by name, and no setting changes that:
-``accuracy`` comes before ``ann`` and all else."""
+"""Series that are logged under a second name too. A run's page always sorts its charts by name, and ``accuracy`` comes
+before all others."""
 
 _KEY = "snnpipe-1"
-"""Of the view; another view takes another number, so that one which a user has changed stays."""
+"""Key of the view. A changed view gets another number, so that a view that a user has changed stays."""
 
 _MODE = "workflowType=machine_learning"
 _NAME, _CREATED = "attributes.`Run Name`", "runDateAndNestInfo"
 _WIDTHS = {_NAME: 205, _CREATED: 145}
-"""Pixels. With these, all columns are on a window of 1280."""
+"""Widths in pixels. With these, all columns fit into a window of 1280 pixels."""
 
 _METRIC_WIDTH = 96
 _MADE_MS = 1_795_651_200_000
-"""When the view was made: 26 November 2026."""
+"""Time at which the view was made, in ms since 1970: 26 November 2026."""
 
 
 def runs_address(server: str, experiment_id: str, *, with_view: bool) -> str:
-    """Return where a browser shows an experiment's runs, in the view that `show_results` has left there."""
+    """Return the address of an experiment's runs in a browser, with the view that `show_results` has set."""
     view = f"&viewStateShareKey={quote(_KEY)}" if with_view else ""
     return f"{server}/#/experiments/{experiment_id}/runs?{_MODE}{view}"
 
 
 def run_address(server: str, experiment_id: str, run_id: str) -> str:
-    """Return where a browser shows a run."""
+    """Return the address of a run in a browser."""
     return f"{server}/#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
 
 
 def show_results(client: Any, experiment: Any) -> bool:
-    """Leave the view with an experiment that lacks it, unless its store refuses; return whether it is there.
+    """Add the view to an experiment that lacks it; return whether the experiment has it. The store may refuse it.
 
-    What the experiment's tags say already stays: somebody may have chosen another kind, or changed the view.
+    Tags that the experiment already has stay: a user may have chosen another kind, or changed the view.
 
     Parameters
     ----------
     client
         An ``mlflow.MlflowClient``.
     experiment
-        An ``mlflow.entities.Experiment`` of its store.
+        An ``mlflow.entities.Experiment`` of the client's store.
     """
     refusals = (import_mlflow().exceptions.MlflowException, OSError)
     there = set(experiment.tags)
@@ -74,7 +74,7 @@ def show_results(client: Any, experiment: Any) -> bool:
 
 
 def _state() -> dict[str, Any]:
-    """Return what the pages keep of a table of runs and of the charts beside it."""
+    """Return the state of a table of runs and of the charts beside it, in the form that the pages read."""
     columns = [f"metrics.`{name}`" for name in COLUMNS]
     sections = {
         "accuracy over time": [_line(f"snn/{name}_at_step") for name in ("accuracy", "agreement")],
@@ -91,7 +91,7 @@ def _state() -> dict[str, Any]:
         "compareRunCharts": [
             chart | {"metricSectionId": title} for title, charts in sections.items() for chart in charts
         ],
-        "isAccordionReordered": True,  # else the pages sort sections by name
+        "isAccordionReordered": True,  # otherwise the pages sort sections by name
     }
 
 

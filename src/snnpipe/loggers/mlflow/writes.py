@@ -1,7 +1,7 @@
-"""What a run writes to an MLflow store: sent at once, or kept while the store does not take it.
+"""Sends what a run logs to an MLflow store at once, and keeps it while the store does not take it.
 
-A call is plain data with the time at which it was made, so that it can be sent later, and again: metrics of one name,
-step, time and value are one point in MLflow, tags and files take the place of earlier ones.
+A call is plain data with the time at which it was made. So it can be sent later, and sending it twice does no harm:
+metrics of the same name, step, time and value are one point in MLflow, and tags and files replace earlier ones.
 """
 
 import time
@@ -17,10 +17,10 @@ from snnpipe.loggers.mlflow.store import check_takes_calls, may_take_later, wait
 from snnpipe.protocols import Status
 
 FOLDER = "unsent"
-"""Of a run's output folder: where spools are."""
+"""Name of the folder, within a run's output folder, that holds spools."""
 
 ROWS, FILES = STREAMS = ("rows", "files")
-"""What a database takes, and what a folder of files does: either can be away by itself."""
+"""Calls to the database, and calls to the folder of files. One of the two can be away while the other answers."""
 
 _BATCH = {"params": 100, "metrics": 1000}
 _FIRST_PAUSE_S, _PAUSE_S = 1.0, 60.0
@@ -29,20 +29,21 @@ _ATTEMPTS = 3
 
 
 class MLflowWrites:
-    """Sends what a run writes, in its order.
+    """Sends the calls of a run in their order.
 
     Parameters
     ----------
     client
         An ``mlflow.MlflowClient``.
     run_id
-        Of the run.
+        Id of the run.
     uri
-        Of the store.
+        Address of the store.
     folder
-        Where what the store does not take is kept, in a folder by the run's id.
+        Folder for calls that the store does not take. They are in a folder with the run's id within it.
     began_ms
-        When the run began, by the store: no time is before it, nor before that of an earlier call, though the clock be.
+        Time at which the run began, by the store. No call gets an earlier time, nor one before that of an earlier call,
+        even if the clock goes back.
     """
 
     def __init__(self, client: Any, run_id: str, uri: str, folder: Path, began_ms: int = 0):
@@ -55,21 +56,21 @@ class MLflowWrites:
         self._doubted = False
 
     def doubt(self) -> None:
-        """Look, before the next call, whether the store answers: it has just not."""
+        """Check before the next call whether the store answers. The caller has just seen that it does not."""
         self._doubted = True
 
     @property
     def waiting(self) -> bool:
-        """Whether the store lacks rows that were written."""
+        """Whether the store still lacks some rows of this run."""
         return ROWS in self._spool.streams()
 
     def catch_up(self) -> None:
-        """Send what an earlier process of the run has left.
+        """Send the calls that an earlier process of the run has left.
 
         Raises
         ------
         MlflowException, OSError
-            If the store does not take it.
+            If the store does not take them.
         """
         if len(self._spool):
             hand_on_all(self._spool, self._client)
@@ -83,11 +84,11 @@ class MLflowWrites:
         self._write({"kind": "metrics", "points": list(points)})
 
     def tag(self, name: str, value: str, *, of_files: bool = False) -> None:
-        """Set or replace a tag, if it says something of files after those that were written before."""
+        """Set or replace a tag. With ``of_files``, the tag is sent after the files that were logged before it."""
         self._write({"kind": "tag", "name": name, "value": value, "stream": FILES if of_files else ROWS})
 
     def dataset(self, dataset: Mapping[str, str]) -> None:
-        """Record a dataset, as the fields of MLflow's."""
+        """Record a dataset, given as the fields of an MLflow dataset."""
         self._write({"kind": "dataset", "dataset": dict(dataset)})
 
     def artifact(self, file: Path, folder: str) -> None:
@@ -96,13 +97,13 @@ class MLflowWrites:
         Raises
         ------
         FileNotFoundError
-            If it is not there.
+            If there is no such file.
         """
         file.stat()
         self._write({"kind": "artifact", "folder": folder, "stream": FILES}, file)
 
     def end(self, status: Status) -> None:
-        """End the run; what the store does not take within seconds stays in its folder."""
+        """End the run. Calls that the store does not take within some seconds stay in the run's folder."""
         self._write({"kind": "end", "status": status})
         deadline, pause = time.monotonic() + _LAST_S, 0.1
         while len(self._spool) and time.monotonic() < deadline:
@@ -112,12 +113,12 @@ class MLflowWrites:
             self._send_kept()
         if len(self._spool):
             where = self._spool.folder.parent.parent
-            told = f"{len(self._spool)} calls that log run {self._run_id} have not reached {self._spool.owner['store']}"
+            text = f"{len(self._spool)} calls that log run {self._run_id} have not reached {self._spool.owner['store']}"
             if self._spool.is_safe:
-                told += f": they are in {self._spool.folder}; `python -m snnpipe.send {where}` sends them"
+                text += f": they are in {self._spool.folder}; `python -m snnpipe.send {where}` sends them"
             else:
-                told += f" and are lost, for {self._spool.folder} cannot be written; the run's files are in {where}"
-            warnings.warn(told, stacklevel=2)
+                text += f" and are lost, because {self._spool.folder} cannot be written; the run's files are in {where}"
+            warnings.warn(text, stacklevel=2)
         self._spool.close()
 
     # ------------------------------------------------------------------ sending
@@ -132,7 +133,7 @@ class MLflowWrites:
                     self._doubted = False
                 send(self._client, self._run_id, call, file)
             except BaseException as error:
-                if not isinstance(error, Exception):  # the run is being stopped, and still to be ended
+                if not isinstance(error, Exception):  # the run is being stopped, but its end must still be logged
                     self._spool.add(call, file)
                 if not may_take_later(error):
                     raise
@@ -140,7 +141,7 @@ class MLflowWrites:
                 if not len(self._spool):
                     warnings.warn(
                         f"the tracking store does not take what the run logs ({root_cause(error)[:200]}): it is kept "
-                        f"in {self._spool.folder} until the store does",
+                        f"in {self._spool.folder} until the store takes it",
                         stacklevel=2,
                     )
             else:
@@ -153,7 +154,7 @@ class MLflowWrites:
         self._next_try[stream] = time.monotonic() + self._pause_s[stream]
 
     def _send_kept(self) -> None:
-        """Send what is kept of the streams whose time to try it is."""
+        """Send the kept calls of the streams whose pause is over."""
         now = time.monotonic()
         streams = {stream for stream in self._spool.streams() if self._next_try[stream] <= now}
         if not streams:
@@ -177,7 +178,7 @@ class MLflowWrites:
 
 
 def hand_on(spool: Spool, client: Any, streams: Collection[str] = STREAMS) -> Outcome:
-    """Send to its run what a spool holds."""
+    """Send the calls of a spool to its run."""
 
     def take(call: Call, file: Path | None) -> None:
         try:
@@ -191,12 +192,12 @@ def hand_on(spool: Spool, client: Any, streams: Collection[str] = STREAMS) -> Ou
 
 
 def hand_on_all(spool: Spool, client: Any) -> Outcome:
-    """Send to its run all that a spool holds.
+    """Send all calls of a spool to its run.
 
     Raises
     ------
     MlflowException, OSError
-        If the store does not take it.
+        If the store does not take them.
     """
     outcome = hand_on(spool, client)
     for error in outcome.failed.values():
@@ -205,14 +206,14 @@ def hand_on_all(spool: Spool, client: Any) -> Outcome:
 
 
 def send_left(folder: Path, client: Any) -> None:
-    """Send what a process has left in a spool's folder.
+    """Send the calls that a process has left in a spool's folder.
 
     Raises
     ------
     UserError
-        If another process holds the folder.
+        If another process has locked the folder.
     MlflowException, OSError
-        If the store does not take it.
+        If the store does not take the calls.
     """
     spool = Spool(folder)
     try:
@@ -222,12 +223,12 @@ def send_left(folder: Path, client: Any) -> None:
 
 
 def spool_folder(folder: Path, run_id: str) -> Path:
-    """Return where a run's spool is, in the run's output folder."""
+    """Return the folder of a run's spool within the run's output folder."""
     return folder / FOLDER / run_id
 
 
 def send(client: Any, run_id: str, call: Call, file: Path | None) -> None:
-    """Make one call."""
+    """Send one call."""
     from mlflow.entities import Metric, Param
 
     if call["kind"] == "params":
@@ -255,7 +256,7 @@ def _send_dataset(client: Any, run_id: str, dataset: Mapping[str, str]) -> None:
     for attempt in range(_ATTEMPTS):
         try:
             client.log_inputs(run_id, inputs)
-        except MlflowException as error:  # of two runs that file a new dataset at once the second is turned away once
+        except MlflowException as error:  # if two runs log a new dataset at once, the second is refused once
             if attempt == _ATTEMPTS - 1 or may_take_later(error):
                 raise
         else:
