@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+from snnpipe.base.exits import INTERRUPTED, TERMINATED
+
+CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
 """Exit code of a process that a signal has ended."""
 
 _TWICE_S = 0.5

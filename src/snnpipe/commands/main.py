@@ -8,7 +8,6 @@ import contextlib
 import io
 import os
 import re
-import signal
 import sys
 import warnings
 from argparse import ArgumentParser
@@ -28,6 +27,7 @@ from hydra_plugins.snnpipe import register as register_plugins
 from snnpipe import __version__
 from snnpipe.base import signals
 from snnpipe.base.errors import UserError
+from snnpipe.base.exits import FAULT, INTERRUPTED, MISTAKE
 from snnpipe.base.masking import mask, masked_traceback, to_environment
 from snnpipe.config.override_text import typed
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from snnpipe.values.run import RunState
 
 CONFIG_PATH = "pkg://snnpipe.conf"
-_FAULT, _MISTAKE = 1, 2
 _COMPLETIONS = ("install", "uninstall", "query")
 
 
@@ -60,12 +59,12 @@ def main() -> None:
     except Exception as error:
         if _began() and not isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
             sys.stderr.write(masked_traceback(error))
-            sys.exit(_FAULT)
+            sys.exit(FAULT)
         _report(error)  # any error while the configuration is composed is a mistake in it
-        sys.exit(_MISTAKE)
+        sys.exit(MISTAKE)
     except KeyboardInterrupt:
         print("snnpipe: interrupted", file=sys.stderr)
-        sys.exit(signals.CODES[signal.SIGINT])
+        sys.exit(INTERRUPTED)
 
 
 class _Parser(ArgumentParser):
@@ -203,11 +202,11 @@ def _compose_and_run(composed: DictConfig) -> Any:
         signals.check()
         if not isinstance(error, UserError):
             sys.stderr.write(masked_traceback(error))
-            sys.exit(_FAULT)
+            sys.exit(FAULT)
         if (unsaved := getattr(error, "result", None)) is not None:
             print(closing_table(unsaved), flush=True)
         _report(error)
-        sys.exit(_MISTAKE)
+        sys.exit(MISTAKE)
     print(closing_table(result), flush=True)
     return result.metrics
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from snnpipe.base.errors import LoggingError, UserError, did_you_mean
+from snnpipe.base.exits import TERMINATED
 from snnpipe.base.masking import mask
 from snnpipe.commands.shared import OPTION, ToolParser, open_store, require_store
 from snnpipe.loggers.mlflow.store import is_server, store_uri, without_user
@@ -23,7 +24,6 @@ _HOST, _PORT = "127.0.0.1", 5000
 _START_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 10.0
 _POLL_S = 0.2
-_TERMINATED = 143
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
     require_store(uri)
     port = _free_port(asked.port)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(_TERMINATED))
+        signal.signal(number, lambda *_: sys.exit(TERMINATED))
     with tempfile.TemporaryFile() as output, _server(uri, port, output) as process:
         address = _address(f"http://{_HOST}:{port}", open_store(uri), asked.experiment)
         _wait_until_it_answers(process, port, output)

@@ -4,14 +4,13 @@ import os
 from pathlib import Path
 
 from snnpipe.base.errors import LoggingError, UserError
+from snnpipe.base.exits import MISTAKE
 from snnpipe.base.masking import HIDDEN, mask
 from snnpipe.commands.shared import OPTION, ToolParser, require_store
 from snnpipe.loggers.mlflow.address import cannot_open, check_address
 from snnpipe.loggers.mlflow.spool import CALLS, Spool
 from snnpipe.loggers.mlflow.store import open_client, opening_errors, store_uri
 from snnpipe.loggers.mlflow.writes import FOLDER, hand_on_all
-
-_MISTAKE = 2
 
 
 def main() -> int:
@@ -48,7 +47,7 @@ def _send(folder: Path, tracking_uri: str | None) -> int:
     print(f"run {run}: {outcome.taken} of {calls} calls are sent to {mask(uri)}")
     for why in outcome.refused:
         print(f"run {run}: refused, and left in {folder}: {why}")
-    return _MISTAKE if outcome.refused else 0
+    return MISTAKE if outcome.refused else 0
 
 
 def _store(given: str | None, recorded: str) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from snnpipe.base.errors import LoggingError, UserError, as_line
+from snnpipe.base.exits import FAULT, INTERRUPTED, MISTAKE
 from snnpipe.base.masking import masked_traceback
 from snnpipe.loggers.mlflow.address import cannot_open
 from snnpipe.loggers.mlflow.store import SQLITE, given_by, open_client, opening_errors, sqlite_file, store_uri
 
 OPTION = "--tracking-uri"
-_FAULT, _MISTAKE, _INTERRUPTED = 1, 2, 130
 
 
 class ToolParser(ArgumentParser):
@@ -69,9 +69,9 @@ def end_with(main: Callable[[], int]) -> NoReturn:
         sys.exit(main())
     except UserError as error:
         print(f"snnpipe: error: {as_line(error)}", file=sys.stderr)
-        sys.exit(_MISTAKE)
+        sys.exit(MISTAKE)
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         sys.stderr.write(masked_traceback(error))
-        sys.exit(_FAULT)
+        sys.exit(FAULT)

@@ -145,7 +145,7 @@ class Fit:
         """Yield an equal training of an earlier run, if it may be taken and a logger has one."""
         reuse = self._training.reuse and self._log.started and getattr(self._training, "epochs", None) != 0
         if reuse and (why := content().why_not_shared()):
-            warnings.warn(f"the training is not shared with other runs: {why}", stacklevel=2)
+            warnings.warn(f"the training is not shared with other runs: {why}", stacklevel=1)
             reuse = False
         if not reuse:
             yield None

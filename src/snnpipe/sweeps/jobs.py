@@ -17,6 +17,7 @@ from snnpipe.base import signals
 from snnpipe.base.checked_files import read_json, write_json
 from snnpipe.base.cores import limit_cores, threads
 from snnpipe.base.errors import ConfigError, StorageError, UserError, one_line, reason
+from snnpipe.base.exits import FAULT, MISTAKE
 from snnpipe.base.masking import mask, masked, masked_traceback
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _RESULT, _RESULT_FORMAT = "result.json", 1
 _CONTENT_NOT_KNOWN = {"data.digest": "unknown"}
 """Tag of a job that failed before its content was known. An earlier result of the job may be for other data."""
-FAULT, MISTAKE = 1, 2
 
 
 def run_job(composed: DictConfig) -> Mapping[str, float] | None:

@@ -18,11 +18,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from snnpipe.base.errors import ArtifactError, LoggingError, UserError, one_line
+from snnpipe.base.exits import FAULT, MISTAKE
 from snnpipe.base.files import make_folder
 from snnpipe.base.masking import to_environment
 from snnpipe.protocols import Status, SweepStore
 from snnpipe.sweeps.durations import merge_durations, task_overrides, what_varies
-from snnpipe.sweeps.jobs import FAULT, MISTAKE, kept_jobs, tell, without_sweep
+from snnpipe.sweeps.jobs import kept_jobs, tell, without_sweep
 from snnpipe.sweeps.repeats import drop_repeats
 from snnpipe.sweeps.results import write_results
 from snnpipe.sweeps.table import sweep_table
