@@ -30,9 +30,9 @@ from snnpipe.base.errors import UserError
 from snnpipe.base.exits import FAULT, INTERRUPTED, MISTAKE
 from snnpipe.base.masking import mask, masked_traceback, to_environment
 from snnpipe.config.override_text import typed
+from snnpipe.sweeps import current
 
 if TYPE_CHECKING:
-    from snnpipe.protocols import Status
     from snnpipe.values.run import RunState
 
 CONFIG_PATH = "pkg://snnpipe.conf"
@@ -121,18 +121,12 @@ def _show_warning(
 @contextlib.contextmanager
 def _ending_the_sweep() -> Iterator[None]:
     """Print a multi-run's table when the block ends, even if it was interrupted, and exit with the jobs' code."""
-
-    def end(status: "Status") -> int:
-        sweeps = sys.modules.get("snnpipe.sweeps.recorder")  # Hydra has imported it if this is a multi-run
-        code: int = sweeps.end_sweep(status) if sweeps else 0
-        return code
-
     try:
         yield
     except BaseException as error:
-        end("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
+        current.end("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
         raise
-    if code := end("FINISHED"):
+    if code := current.end("FINISHED"):
         sys.exit(code)
 
 
@@ -141,15 +135,14 @@ _running = False
 
 def _began() -> bool:
     """Whether the configuration was composed, and the run or multi-run has begun."""
-    return _running or getattr(sys.modules.get("snnpipe.sweeps.recorder"), "began", False)
+    return _running or current.has_begun()
 
 
 def _forget_earlier() -> None:
     """Forget that an earlier call in this process had begun a run."""
     global _running  # noqa: PLW0603
     _running = False
-    if recorder := sys.modules.get("snnpipe.sweeps.recorder"):
-        recorder.began = False  # type: ignore[attr-defined]
+    current.forget()
 
 
 def _print_help() -> None:

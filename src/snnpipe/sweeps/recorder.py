@@ -18,10 +18,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from snnpipe.base.errors import ArtifactError, LoggingError, UserError, one_line
-from snnpipe.base.exits import FAULT, MISTAKE
 from snnpipe.base.files import make_folder
 from snnpipe.base.masking import to_environment
 from snnpipe.protocols import Status, SweepStore
+from snnpipe.sweeps import current
 from snnpipe.sweeps.durations import merge_durations, task_overrides, what_varies
 from snnpipe.sweeps.jobs import kept_jobs, tell, without_sweep
 from snnpipe.sweeps.repeats import drop_repeats
@@ -38,10 +38,8 @@ class SweepRecorder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the parent run, or reopen that of the same multi-run, and put its id into the jobs' configuration."""
-        global _current, began  # noqa: PLW0603  Hydra makes the callback, and the command line ends what it began
         try:
-            _current = _Sweep(config)
-            began = True
+            current.begin(_Sweep(config))
         except Exception as error:  # Hydra would only warn, and run the jobs without a parent run
             sys.exit(tell(error))
 
@@ -162,19 +160,3 @@ def _identity(config: DictConfig) -> list[str]:
     sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
     searched = {key: value for key, value in sweeper.items() if key not in _HOW_MUCH}
     return [*without_sweep(task_overrides(config.hydra)), json.dumps(searched, sort_keys=True)]
-
-
-_current: _Sweep | None = None
-began = False
-"""Whether this process has begun a multi-run."""
-
-
-def end_sweep(status: Status) -> int:
-    """Print the table of this process's multi-run, if there is one, and end its parent run.
-
-    Returns the exit code: 0 if every job finished, 2 if all failures were mistakes in the settings, otherwise 1.
-    """
-    global _current
-    sweep, _current = _current, None
-    failed = sweep.end(status) if sweep is not None else []
-    return (MISTAKE if all(job.mistake for job in failed) else FAULT) if failed else 0
