@@ -35,8 +35,10 @@ from snnpipe.conversion.fidelity import FEW, difference, require_same_rates
 from snnpipe.data.checked_data import CheckedData
 from snnpipe.frameworks.compat import require_keras_2, start_afresh
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.catalogue import built_in
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.metrics.evaluation import Evaluation
+from snnpipe.metrics.measurements import Measurements, require_metrics, require_own
 from snnpipe.metrics.memory import peak_memory_mb
 from snnpipe.metrics.passes import AnnPass, TestPass
 from snnpipe.metrics.series import step_series
@@ -49,6 +51,7 @@ from snnpipe.protocols import (
     DataModule,
     Encoder,
     Logger,
+    Metric,
     OpenSimulator,
     Simulator,
     Status,
@@ -66,6 +69,7 @@ from snnpipe.settings.naming import filter_tags, run_name
 from snnpipe.values.checkpoint import Checkpoint, EarlierFit
 from snnpipe.values.data import DataSpec
 from snnpipe.values.diagnosis import Diagnosis
+from snnpipe.values.metric import tags_of
 from snnpipe.values.network import ConversionPlan, SpikingNetwork
 from snnpipe.values.outcome import Outcome
 from snnpipe.values.result import RunResult, UnsavedWeightsError
@@ -105,7 +109,7 @@ class Trainer:
     ----------
     data, architecture, training, converter, simulator, encoder
         The parts, one of each family of plugins.
-    callbacks, loggers
+    callbacks, loggers, metrics
         Any number of them.
     diagnosed_images
         Test images on which the accuracy that conversion loses is traced to layers; 0 for none.
@@ -142,6 +146,7 @@ class Trainer:
         encoder: Encoder,
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] = (),
+        metrics: Sequence[Metric] = (),
         diagnosed_images: int = 100,
         seed: int = 0,
         output_dir: str | Path | None = None,
@@ -155,7 +160,9 @@ class Trainer:
     ):
         self.data = CheckedData.of(data)
         require_parts({"training": training, "converter": converter, "simulator": simulator, "encoder": encoder})
-        require_lists(callbacks=callbacks, loggers=loggers)
+        require_lists(callbacks=callbacks, loggers=loggers, metrics=metrics)
+        specs = require_metrics(metrics)
+        self.metrics = tuple(metrics)
         self.architecture = architecture
         self.training = training
         self.converter = converter
@@ -173,7 +180,9 @@ class Trainer:
             "simulator": simulator,
             "encoder": encoder,
         }
-        self.config: dict[str, Any] = masked(config if config is not None else {"seed": seed} | describe(self._parts))
+        self.config: dict[str, Any] = masked(
+            config if config is not None else {"seed": seed} | describe(self._measured_by)
+        )
         self._named = name is not None
         self.name = name or run_name(self.config)
         self.tags = dict(tags or {})
@@ -189,6 +198,8 @@ class Trainer:
             seed,
             str(self.output_dir),
             self._log.artifact,
+            log_metric=self._log_metric,
+            specs=specs,
             settings=simulator,  # type: ignore[arg-type]  # a simulator has the settings' attributes
             run_name=self.name,
             command=command,
@@ -343,8 +354,9 @@ class Trainer:
         if self.model is None or self.network is None:
             raise UserError("Trainer.evaluate: there is no spiking network yet: call convert() first")
         self._log.stage("evaluate")
-        fitted = {name: v for name, v in self._state.results.items() if name.startswith(("fit/", "ann/"))}
-        self._state.results = fitted
+        self._state.results = {
+            name: v for name, v in self._state.results.items() if name.startswith(("fit/", "ann/"))
+        } | self._state.logged
         if self._ann is None or not self._ann.is_of(self.model, self.data):
             self._ann = AnnPass.of(self.model, self.data)
             self._record(self._ann.metrics)
@@ -362,22 +374,24 @@ class Trainer:
             self.encoder.constant,
         )
         images = TestPass(self.data, simulator, self.encoder, self.seed, self.network, self._ann.images)
-        sampled = max((callback.sample_images for callback in self.callbacks), default=0)
+        measurements = Measurements(self.metrics, self.network, simulator, durations)
+        sampled = max(measurements.sample_images(images.n_images), *(c.sample_images for c in self.callbacks), 0)
         seconds = 0.0
         self._log.tell("on_simulation_start", self._state, images.n_images)
         with simulator.open(self.network, self.encoder.constant) as opened:
             self._verify(images, opened)
+            known = {n: v for n, v in self._state.results.items() if built_in(n) or n in self._state.logged}
             self._begin("simulate", images.n_images)
-            for batch, took in images.simulate(opened, self._ann.classes, evaluation, sampled):
+            for batch, took in images.simulate(opened, self._ann.classes, evaluation, sampled, measurements):
                 seconds += took
                 self._log.tell("on_simulation_batch_end", self._state, batch)
             used = opened.used
-        known = dict(self._state.results)
         metrics = evaluation.metrics() | {
             "simulate/images_per_s": evaluation.images / max(seconds, 1e-9),
             "simulate/peak_memory_mb": peak_memory_mb(),
         }
         self._record(metrics)
+        self._record(measurements.values())
         accuracy, agreement = evaluation.accuracy_at_step, evaluation.agreement_at_step
         curves = {"accuracy": accuracy.tolist(), "agreement": agreement.tolist()}
         for logger in self._log.started:
@@ -391,23 +405,24 @@ class Trainer:
                     energy = write_energy(self.output_dir / "tables" / "energy.csv", energy_estimates(counts))
                     self._log.artifact(energy, "tables")
         self._explain(images, evaluation.outcome())
-        told = self._state.trained_by, self._state.diagnosis, self._state.remarks, self.network.no_synops
-        self._log.tag("description", description(self._state.results, used, *told))
+        state = self._state
+        told = state.trained_by, state.diagnosis, state.remarks, self.network.no_synops, state.specs
+        self._log.tag("description", description(state.results, used, *told))
         self._log.tell("on_evaluate_end", self._state)
         self._log.stage("done")
-        address = {"run": self.name} if self._log.started else {}
-        address |= self._log.address | self._state.address
+        address = ({"run": self.name} if self._log.started else {}) | self._log.address | state.address
         result = RunResult(
             dict(self._state.results),
             curves["accuracy"],
             curves["agreement"],
-            {n_steps: known | evaluation.metrics(n_steps) for n_steps in durations[:-1]},
+            {n: known | evaluation.metrics(n) | measurements.values(n) for n in durations[:-1]},
             used,
-            self._state.trained_by,
+            state.trained_by,
             address,
-            self._state.diagnosis,
-            self._state.remarks,
+            state.diagnosis,
+            state.remarks,
             self.network.no_synops,
+            state.specs,
         )
         try:
             self._save_checkpoint()  # there may be room by now
@@ -434,12 +449,17 @@ class Trainer:
         return str(getattr(self._state.spec, "name", "") or type(self._parts["data"]).__name__)
 
     @property
+    def _measured_by(self) -> dict[str, Any]:
+        """The parts that a run's results come from."""
+        return self._parts | ({"metrics": self.metrics} if self.metrics else {})
+
+    @property
     def content(self) -> Content:
         """Digests of what the run depends on beside its configuration; prepares what is not prepared yet."""
         model = self.model or self.prepare()
         if self._content is None:
             callbacks = [callback for callback in self.callbacks if callback.changes_fit]
-            self._content = content_of(self._parts | {"data": self.data}, model, self.config, callbacks)
+            self._content = content_of(self._measured_by | {"data": self.data}, model, self.config, callbacks)
         return self._content
 
     def _fit_fingerprint(self) -> str:
@@ -467,6 +487,8 @@ class Trainer:
                     callback.load_state_dict(state.callbacks[name])
             for epoch, metrics in enumerate(state.history, start=1):
                 self._record(metrics, step=epoch)
+            self._state.logged |= state.logged
+            self._state.results |= state.logged
         return FitLog(self._log, self._state, fingerprint, state)
 
     def _tell_where_it_goes_on(self, where: str) -> None:
@@ -604,7 +626,7 @@ class Trainer:
         for path in [*pictures, *leftovers(self.output_dir)]:  # of an earlier process in the same folder
             path.unlink()
         tags = filter_tags(self.config, self.dataset_name) | content.tags | self.tags
-        tags |= {"snnpipe.version": __version__, "stage_reached": "prepare"}
+        tags |= {"snnpipe.version": __version__, "stage_reached": "prepare"} | tags_of(self._state.specs)
         if commit := git_commit():
             tags["git.commit"] = self._state.commit = commit
         try:
@@ -627,6 +649,13 @@ class Trainer:
     def _record(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self._state.results.update(metrics)
         self._log.metrics(metrics, step)
+
+    def _log_metric(self, name: str, value: float, step: int | None = None) -> None:
+        """Record a callback's metric."""
+        own = {name: require_own(name, value, step, self._state.specs)}
+        if self._log.reached in ("fit", "convert"):
+            self._state.logged |= own
+        self._record(own, step)
 
     def _log_setup(self) -> None:
         state = self._state

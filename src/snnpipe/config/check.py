@@ -17,7 +17,15 @@ from pydantic import Field
 
 from snnpipe.base.errors import ConfigError, did_you_mean, one_line
 from snnpipe.base.files import new_folder
-from snnpipe.config.targets import TRUSTED, build_node, foreign_parts, locate, node_problems, value_problems
+from snnpipe.config.targets import (
+    COLLECTIONS,
+    TRUSTED,
+    build_node,
+    foreign_parts,
+    locate,
+    node_problems,
+    value_problems,
+)
 from snnpipe.settings.describe import flatten
 from snnpipe.settings.domains import ExperimentName, Neuron, NonNegativeInt, PositiveFloat, PositiveInt, Seed, Text
 from snnpipe.settings.schema import is_node, shown, value_problem
@@ -25,6 +33,7 @@ from snnpipe.settings.schema import is_node, shown, value_problem
 if TYPE_CHECKING:
     from snnpipe.protocols import SweepStore
     from snnpipe.trainer import Trainer
+    from snnpipe.values.metric import MetricSpec
 
 PARTS = {
     "data": "data",
@@ -170,7 +179,7 @@ def check(
                 f"{group}: got {shown(node)}: needs a _target_ to build; choose a config of the group {group}="
             )
     problems += value_problems(config.get("neuron"), "neuron", Neuron | dict[str, Neuron])
-    for group in ("callbacks", "logger"):
+    for group in COLLECTIONS:
         problems += _collection_problems(config.get(group), group)
     for key, choice in _CHOSEN_WITH.items():
         problems = [f"{p}; choose one with {choice}=" if p.startswith(f"{key}: got ") else p for p in problems]
@@ -263,7 +272,7 @@ def _require_trusted(config: Mapping[str, Any], trusted: Collection[str] | None)
 
 
 def _root_problems(config: Mapping[str, Any]) -> list[str]:
-    known = {*_SCALARS, *PARTS, *_GROUPS, "neuron", "callbacks", "logger"}
+    known = {*_SCALARS, *PARTS, *_GROUPS, *COLLECTIONS, "neuron"}
     inside = flatten({key: node for key, node in config.items() if isinstance(node, Mapping)})
     unknown = {key: f"no such key; {did_you_mean(str(key), known, inside)}" for key in config if key not in known}
     unknown |= dict.fromkeys(unknown.keys() & {"experiment", "debug", "local"}, _OF_FILES)
@@ -368,20 +377,11 @@ def build(
 
     _require_trusted(config, trusted)
     parts = {name: build_node(config[group], group) for group, name in PARTS.items()}
-    loggers = [
-        build_node(node, f"logger.{name}")
-        for name, node in (config.get("logger") or {}).items()
-        if isinstance(node, Mapping)
-    ]
-    callbacks = [
-        build_node(node, f"callbacks.{name}")
-        for name, node in (config.get("callbacks") or {}).items()
-        if isinstance(node, Mapping)
-    ]
     return Trainer(
         **parts,
-        callbacks=callbacks,
-        loggers=loggers,
+        callbacks=_build_collection(config.get("callbacks"), "callbacks"),
+        loggers=_build_collection(config.get("logger"), "logger"),
+        metrics=_build_collection(config.get("metrics"), "metrics"),
         diagnosed_images=config["diagnosis"]["images"],
         seed=config["seed"],
         output_dir=config["paths"]["output_dir"],
@@ -393,6 +393,27 @@ def build(
         command=command,
         resumed=resumed,
     )
+
+
+def _build_collection(nodes: Mapping[str, Any] | None, group: str) -> list[Any]:
+    """Return the plugins of a group that holds any number of them."""
+    return [build_node(node, f"{group}.{name}") for name, node in (nodes or {}).items() if isinstance(node, Mapping)]
+
+
+def metric_specs(composed: DictConfig) -> "Sequence[MetricSpec]":
+    """Return what describes the metrics that a multi-run's configuration names.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be built, or is no metric.
+    """
+    from snnpipe.metrics.measurements import require_metrics
+
+    nodes = _plain(composed, "metrics")
+    if problems := _collection_problems(nodes, "metrics"):
+        raise ConfigError(*problems)
+    return require_metrics(_build_collection(nodes, "metrics"))
 
 
 def build_sweep_store(composed: DictConfig) -> "SweepStore | None":

@@ -18,11 +18,12 @@ from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.evaluation import BatchEvaluation, Evaluation
+from snnpipe.metrics.measurements import Measurements
 from snnpipe.metrics.verification import Verification
 from snnpipe.protocols import DataModule, Encoder, OpenSimulator, Simulator
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.run import SimulatedBatch
-from snnpipe.values.simulation import SpikeEvents, Stimulus
+from snnpipe.values.simulation import SimulationChunk, SpikeEvents, Stimulus
 
 if TYPE_CHECKING:
     import tf_keras
@@ -130,6 +131,7 @@ class TestPass:
         ann_classes: NDArray[np.int64],
         evaluation: Evaluation,
         sampled: int,
+        measurements: Measurements | None = None,
     ) -> Iterator[tuple[SimulatedBatch, float]]:
         """Simulate the images, batch by batch, and add each to an evaluation.
 
@@ -146,6 +148,8 @@ class TestPass:
             Takes every batch.
         sampled
             How many of the first images' single spikes are kept.
+        measurements
+            Takes every batch too, with its chunks; None where nothing else is measured.
 
         Yields
         ------
@@ -167,24 +171,34 @@ class TestPass:
                 record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
                 batch = evaluation.batch(labels, ann_classes_b)
                 began = time.perf_counter()
-                found = self._simulated(opened, Stimulus(all_images[rows], ids, encoder, record), batch)
-                if found is None:
+                chunks: list[SimulationChunk] | None = [] if measurements else None
+                stimulus = Stimulus(all_images[rows], ids, encoder, record)
+                simulated = self._simulated(opened, stimulus, batch, chunks)
+                if simulated is None:
                     self.at_once = _half(len(ids))
                     continue
                 seconds = time.perf_counter() - began
                 evaluation.add(batch)
                 first = rows.stop
-                yield SimulatedBatch(ids, labels, ann_classes_b, *found), seconds
+                whole = SimulatedBatch(ids, labels, ann_classes_b, *simulated)
+                if measurements:
+                    measurements.add(replace(whole, chunks=chunks or ()))
+                yield whole, seconds
 
     def _simulated(
-        self, opened: OpenSimulator, stimulus: Stimulus, batch: BatchEvaluation
+        self, opened: OpenSimulator, stimulus: Stimulus, batch: BatchEvaluation, chunks: list[SimulationChunk] | None
     ) -> tuple[NDArray[np.float64], dict[str, SpikeEvents]] | None:
-        """Return a batch's class scores and recorded spikes, or None where the memory does not suffice for it."""
+        """Return a batch's class scores and recorded spikes, or None where the memory does not suffice for it.
+
+        Its chunks are added to a list where one is given.
+        """
         scores: list[NDArray[np.float64]] = []
         events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
         try:
             for chunk in opened.run(stimulus):
                 scores.append(batch.add(chunk))
+                if chunks is not None:
+                    chunks.append(chunk)
                 for name, activity in chunk.layers.items():
                     events[name].append(activity.events)
             recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}

@@ -25,12 +25,15 @@ class RunLog:
     ----------
     started
         The loggers that take what is told: all of them from `start` to `end`, else none.
+    reached
+        The stage that the run is in.
     """
 
     def __init__(self, callbacks: Sequence[Callback], loggers: Sequence[Logger]):
         self.callbacks, self.loggers = callbacks, loggers
         self._missing: list[str] = []
         self.started: list[Logger] = []
+        self.reached = ""
 
     def start(
         self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None, resumed: str | None
@@ -58,6 +61,7 @@ class RunLog:
 
     def stage(self, stage: str) -> None:
         """Record how far the run has come."""
+        self.reached = stage
         self.tag("stage_reached", stage)
 
     def tag(self, name: str, value: str) -> None:
@@ -150,7 +154,8 @@ class FitLog:
 
         def state() -> TrainingState:
             callbacks = {name: callback.state_dict() for name, callback in self._log.callbacks_by_name()}
-            return TrainingState(self._fingerprint, epoch, batch, [*self._history], over, arrays(), callbacks)
+            logged = dict(self._state.logged)
+            return TrainingState(self._fingerprint, epoch, batch, [*self._history], over, arrays(), callbacks, logged)
 
         if self._log.started:
             self._log.tell("on_resumable_point", self._state, ResumablePoint(self._step, over, state))

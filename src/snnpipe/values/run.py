@@ -3,15 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.values.data import DataSpec
 from snnpipe.values.diagnosis import Diagnosis, Remark
+from snnpipe.values.metric import MetricSpec
 from snnpipe.values.network import ConversionPlan, SpikingNetwork
 from snnpipe.values.outcome import Outcome
-from snnpipe.values.simulation import SimulationSettings, SpikeEvents
+from snnpipe.values.simulation import SimulationChunk, SimulationSettings, SpikeEvents
 from snnpipe.values.training_state import TrainingState
 
 
@@ -116,6 +118,8 @@ class SimulatedBatch:
         Class scores after each step.
     events
         Spikes of the images that were recorded, by layer.
+    chunks
+        The network's activity, chunk by chunk in their order. Metrics are given it; for callbacks there is none.
     """
 
     image_ids: Sequence[int]
@@ -123,6 +127,7 @@ class SimulatedBatch:
     ann_classes: NDArray[np.int64]
     scores_btc: NDArray[np.float64]
     events: Mapping[str, SpikeEvents]
+    chunks: Sequence[SimulationChunk] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +150,8 @@ class SweepJob:
         Of its run; empty where it has none of its own.
     number
         By which a person knows it, from 1; 0 where it has none.
+    specs
+        What describes the metrics of its own.
     """
 
     overrides: Sequence[str]
@@ -154,11 +161,29 @@ class SweepJob:
     run_id: str = ""
     output_dir: str = ""
     number: int = 0
+    specs: Sequence[MetricSpec] = ()
+
+
+class LogMetric(Protocol):
+    """Logs one number."""
+
+    def __call__(self, name: str, value: float, step: int | None = None) -> None:
+        """Log a value, of a step if it has one.
+
+        Raises
+        ------
+        ConfigError
+            If the name is no metric's name or is logged by snnpipe or a metric, or the value is no finite number.
+        """
+
+
+def _log_nowhere(name: str, value: float, step: int | None = None) -> None:
+    """Take a number where there is no run to log it."""
 
 
 @dataclass(eq=False)
 class RunState:
-    """What callbacks may see of a run, and what they may ask for and tell.
+    """What callbacks may see of a run, what they may ask for, and where they log.
 
     Attributes
     ----------
@@ -168,12 +193,20 @@ class RunState:
         Folder of the run's files.
     log_artifact
         Hands a file to the loggers, with the folder it goes to.
+    log_metric
+        Logs a number of a callback's own, from ``on_fit_start`` on: ``log_metric(name, value, step=None)``. Every
+        logger records it, and ``results`` has the last value of the name. What is logged more than once needs steps: a
+        run that goes on keeps the value that is there for a name and a step.
     spec, plan, network, settings
         Of dataset, conversion, spiking network and simulation, once they are known.
     stop_training
         A callback sets this to end training after the epoch.
     results
         Every metric of the run so far.
+    logged
+        Those that callbacks have logged before the evaluation, which a training's state holds too.
+    specs
+        What describes the metrics of its own (`snnpipe.protocols.Metric`).
     outcome
         What the simulation of the test images came to.
     run_name, command
@@ -197,12 +230,15 @@ class RunState:
     seed: int
     output_dir: str
     log_artifact: Callable[[Path, str], None]
+    log_metric: LogMetric = _log_nowhere
     spec: DataSpec | None = None
     plan: ConversionPlan | None = None
     network: SpikingNetwork | None = None
     settings: SimulationSettings | None = None
     stop_training: bool = False
     results: dict[str, float] = field(default_factory=dict)
+    logged: dict[str, float] = field(default_factory=dict)
+    specs: Sequence[MetricSpec] = ()
     outcome: "Outcome | None" = None
     run_name: str = ""
     command: str = ""
