@@ -179,8 +179,9 @@ PROBLEMS = {
     "images": ([own(sample_images=-1)], "SimpleNamespace.sample_images: got -1: give a whole number, or None"),
     "snnpipe's": ([own("snn/test_accuracy")], "'snn/test_accuracy' is logged by snnpipe already: give it another name"),
     "a layer's": ([own("rate_hz/mine")], "'rate_hz/mine' is logged by snnpipe already"),
-    "twice": ([own(), own()], "'own/a' is logged by several of SimpleNamespace: give each a name of its own"),
+    "twice": ([own(), own()], "'own/a' is logged by SimpleNamespace already: give it another name"),
     "another's": ([Counting(), own("own/right")], "'own/right' is logged by Counting already: give it another name"),
+    "snnpipe's all": ([own("snn/*")], "'snn/*' is logged by snnpipe already"),
     "a pattern's": ([Counting(), own("own/spikes/a")], "'own/spikes/a' is logged by Counting already"),
 }
 
@@ -233,7 +234,7 @@ def test_what_a_callback_cannot_log_is_one_line(name, value, step, says):
 
 def test_a_mistake_in_a_configuration_is_told_before_anything_runs(command):
     clash = command(*FAST, "+metrics.mine._target_=metric_plugins.Counting", "+metrics.again=${metrics.mine}")
-    assert clash.code == 2 and "is logged by several of Counting: give each a name of its own" in clash.err
+    assert clash.code == 2 and "metrics: Counting: 'own/right' is logged by Counting already" in clash.err
     lacking = command(*FAST, "+metrics.mine._target_=snnpipe.Progress")
     assert lacking.error_lines == [
         "snnpipe: error: metrics.mine._target_: snnpipe.callbacks.progress.Progress is no metric: it lacks start, add, "

@@ -3,13 +3,13 @@
 Axes: b = image of the batch, t = simulation step, c = class.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 from snnpipe.base.errors import ConfigError, SimulationError
-from snnpipe.metrics.catalogue import built_in
+from snnpipe.metrics.catalogue import CATALOGUE, built_in
 from snnpipe.protocols import Metric, Simulator
 from snnpipe.settings.domains import is_whole
 from snnpipe.values.metric import MetricSpec, is_number, name_problem, spec_of
@@ -26,45 +26,38 @@ def require_metrics(metrics: Sequence[Metric]) -> tuple[MetricSpec, ...]:
     ConfigError
         If one is no metric, or two of them, or one and snnpipe itself, log a metric of the same name.
     """
-    problems: list[str] = []
-    owners: dict[str, str] = {}
-    for metric in metrics:
-        kind = metric.__name__ if isinstance(metric, type) else type(metric).__name__
-        if isinstance(metric, type):
-            problems.append(f"metrics: got the class {kind}: give an object of it, made with ()")
-            continue
-        if not isinstance(metric, Metric):
-            problems.append(f"metrics: {kind} is no metric: give it what snnpipe.protocols.Metric says")
-            continue
-        specs: Any = metric.specs
-        if not isinstance(specs, (list, tuple)) or not specs or not all(isinstance(s, MetricSpec) for s in specs):
-            problems.append(f"metrics: {kind}.specs: got {specs!r}: give a list of snnpipe.MetricSpec, one or more")
-            continue
-        images = getattr(metric, "sample_images", 0)
-        if images is not None and (not isinstance(images, int) or isinstance(images, bool) or images < 0):
-            problems.append(
-                f"metrics: {kind}.sample_images: got {images!r}: give a whole number, or None for all images"
-            )
-        for spec in specs:
-            own = built_in(spec.name) is not None
-            owner = "snnpipe" if own else owners.setdefault(spec.name, kind)
-            if own or owner != kind or sum(s.name == spec.name for s in specs) > 1:
-                problems.append(f"metrics: {kind}: {spec.name!r} is logged by {owner} already: give it another name")
-    if len(metrics) > 1 and not problems:
-        problems = _repeated(metrics)
+    problems = [problem for problem in map(_problem, metrics) if problem] or list(_clashes(metrics))
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
     return tuple(spec for metric in metrics for spec in metric.specs)
 
 
-def _repeated(metrics: Sequence[Metric]) -> list[str]:
-    """Return the names that several objects of one class log."""
-    names = [(spec.name, type(metric).__name__) for metric in metrics for spec in metric.specs]
-    return [
-        f"metrics: {name!r} is logged by several of {kind}: give each a name of its own"
-        for name, kind in dict.fromkeys(names)
-        if names.count((name, kind)) > 1
-    ]
+def _problem(metric: Any) -> str:
+    """Return what keeps an object from being a metric; empty where nothing does."""
+    if isinstance(metric, type):
+        return f"metrics: got the class {metric.__name__}: give an object of it, made with ()"
+    kind = type(metric).__name__
+    if not isinstance(metric, Metric):
+        return f"metrics: {kind} is no metric: give it what snnpipe.protocols.Metric says"
+    specs: Any = metric.specs
+    if not isinstance(specs, (list, tuple)) or not specs or not all(isinstance(spec, MetricSpec) for spec in specs):
+        return f"metrics: {kind}.specs: got {_shown(specs)}: give a list of snnpipe.MetricSpec, one or more"
+    images = getattr(metric, "sample_images", 0)
+    if images is not None and (not is_whole(images) or images < 0):
+        return f"metrics: {kind}.sample_images: got {images!r}: give a whole number, or None for all images"
+    return ""
+
+
+def _clashes(metrics: Sequence[Metric]) -> Iterator[str]:
+    """Yield the names that something else logs already."""
+    taken = [(spec, "snnpipe") for spec in CATALOGUE]
+    for metric in metrics:
+        kind = type(metric).__name__
+        for spec in metric.specs:
+            owner = next((owner for other, owner in taken if spec.overlaps(other)), None)
+            if owner is not None:
+                yield f"metrics: {kind}: {spec.name!r} is logged by {owner} already: give it another name"
+            taken.append((spec, kind))
 
 
 def require_own(name: str, value: float, step: int | None, specs: Sequence[MetricSpec]) -> float:

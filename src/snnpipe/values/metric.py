@@ -94,6 +94,10 @@ class MetricSpec:
         """Whether a metric is the one, or one of those, that it describes."""
         return name.startswith(self.name[:-1]) and len(name) >= len(self.name) if self.is_pattern else name == self.name
 
+    def overlaps(self, other: "MetricSpec") -> bool:
+        """Whether there is a name that both describe."""
+        return self.matches(other.name) or other.matches(self.name)
+
     @property
     def in_short(self) -> str:
         """What tables with little room call it."""
