@@ -1,4 +1,4 @@
-"""The page that a run is reviewed with: one file, with nothing outside it."""
+"""The page that a run is reviewed with: one file that needs no other."""
 
 import base64
 import functools
@@ -43,9 +43,9 @@ def run_page(state: RunState, folder: Path) -> str:
     Parameters
     ----------
     state
-        Of the run, after its simulation.
+        The run after its simulation.
     folder
-        With the run's ``plots/``, ``config.yaml`` and ``environment.json``; what is missing is left out.
+        Holds the run's ``plots/``, ``config.yaml`` and ``environment.json``; what is missing is left out.
     """
     assert state.plan is not None and state.network is not None
     return render(
@@ -81,7 +81,7 @@ def answer(metrics: Mapping[str, float]) -> str:
 
 
 def _facts(state: RunState) -> Iterator[str]:
-    """Yield which run a page is of: its id, when it ended, and from which code and training it came."""
+    """Yield which run the page shows: its id, when it ended, its code and its training."""
     if state.run_id:
         yield f"run {state.run_id}"
     yield f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -127,7 +127,7 @@ def synops_beside_macs(m: Mapping[str, float]) -> str:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the diagnosis' table: its title, how a value is written, and what it says."""
+    """A column of the diagnosis' table: its title, how a value is written, and what the value means."""
 
     title: str
     text: Callable[[Any], str]

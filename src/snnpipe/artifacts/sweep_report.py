@@ -1,4 +1,4 @@
-"""The page that a multi-run is reviewed with: one file, with nothing outside it but the way to its jobs' reports."""
+"""The page that a multi-run is reviewed with: one file, which links to the reports of its jobs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

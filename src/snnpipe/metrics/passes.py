@@ -1,4 +1,4 @@
-"""Passes over the test images: the ANN's, the spiking network's, and both simulators' where one is verified.
+"""Passes over the test images: by the ANN, by the spiking network, and by two simulators where one is verified.
 
 Axes: b = image of the batch, t = simulation step, c = class.
 """
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     import tf_keras
 
 _VERIFIED_TOGETHER = 10
-"""Images at once while verifying, for all spikes of all of them are kept."""
+"""Images at once while verifying: all spikes of each are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class AnnPass:
-    """What the ANN makes of every test image.
+    """The ANN's classes of all test images, and its metrics.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class AnnPass:
 
     @classmethod
     def of(cls, model: "tf_keras.Model | NativeNetwork", data: DataModule) -> Self:
-        """Return what a model makes of the test images."""
+        """Show a model the test images."""
         right = 0
         loss = 0.0
         classes = []
@@ -68,9 +68,9 @@ class AnnPass:
             shifted = logits - logits.max(axis=-1, keepdims=True)
             log_sum = np.log(np.exp(shifted).sum(axis=-1))
             loss += float(np.sum(log_sum - shifted[np.arange(len(labels)), labels]))
-        found = np.concatenate(classes)
-        metrics = {"ann/test_accuracy": right / len(found), "ann/test_loss": loss / len(found)}
-        return cls(found, metrics, [weight.numpy() for weight in model.weights], images)
+        n_images = sum(map(len, classes))
+        metrics = {"ann/test_accuracy": right / n_images, "ann/test_loss": loss / n_images}
+        return cls(np.concatenate(classes), metrics, [weight.numpy() for weight in model.weights], images)
 
     def is_of(self, model: "tf_keras.Model | NativeNetwork", data: DataModule) -> bool:
         """Whether a model still has the weights that it had then, and the first test batch the same images."""
@@ -154,7 +154,7 @@ class TestPass:
         Yields
         ------
         batch, seconds
-            What became of a batch, and how long simulating it took.
+            A batch after its simulation, and how long simulating it took.
 
         Raises
         ------
@@ -236,7 +236,7 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _half(images: int) -> int:
-    """Return the size of the batches that take the place of one that is too large, and tell of it."""
+    """Return the size of the batches that replace one that is too large, and warn of it."""
     if images == 1:
         raise SimulationError(
             "simulating one image needs more memory than there is: set simulator.chunk_steps lower, or take a smaller "
