@@ -208,7 +208,7 @@ def test_it_says_what_differs(command, store, tmp_path):
     assert ["A", "99.00", "%", "98.00", "%", "96.93", "to", "98.70", "+1.00", "97.00", "%", "-"] in [
         words[:12] for words in said
     ]
-    assert ["B", "-", "A", "+0.00", "-0.50", "+0.50", "+0.00", "+0.0", "+0"] in said
+    assert ["B", "-", "A", "+0.00", "-0.50", "+0.50", "+0.00", "+0", "+0"] in said
     assert "  B - A: the 95 % intervals of SNN accuracy overlap: the difference may be chance" in lines
     assert "  C - A: the 95 % intervals of SNN accuracy lie apart: more than chance" in lines
     assert ["scale", "100.0", "50.0", "1.0"] in said

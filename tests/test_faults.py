@@ -16,6 +16,7 @@ from pathlib import Path
 import nengo
 import numpy as np
 import pytest
+from metric_plugins import Counting
 from multiruns import FAST, client_of, runs_of, table_of, wait_for
 from team_store import free_port, server_process
 
@@ -40,6 +41,7 @@ from snnpipe.loggers.mlflow import writes as mlflow_writes
 from snnpipe.loggers.mlflow.spool import RefusedError, Spool
 from snnpipe.metrics import passes
 from snnpipe.metrics.evaluation import Evaluation
+from snnpipe.metrics.measurements import Measurements
 from snnpipe.simulators.nengo_dl import OpenNengoDL
 from snnpipe.testing import SPEC
 from snnpipe.values.checkpoint import Checkpoint
@@ -113,18 +115,23 @@ def simulated(network, model, data, simulator, opened):
     """Return the metrics, the sampled spikes and the sizes of the batches of a simulation."""
     images = passes.TestPass(data, simulator, ConstantEncoder(), 0, network)
     evaluation = Evaluation(network, [simulator.n_steps], simulator.dt, "last", 1, data.spec.n_classes)
+    measured = Measurements([Counting()], network, simulator, [simulator.n_steps])
+    ann_classes = passes.AnnPass.of(model, data).classes
     with opened:
-        batches = [
-            batch
-            for batch, _ in images.simulate(opened, passes.AnnPass.of(model, data).classes, evaluation, sampled=10)
-        ]
+        batches = [batch for batch, _ in images.simulate(opened, ann_classes, evaluation, 10, measured)]
     spikes = {}
     for name in batches[0].events:
         columns = [np.concatenate([getattr(b.events[name], f.name) for b in batches]) for f in fields(SpikeEvents)]
         spikes[name] = np.stack(columns)[:, np.lexsort(columns[::-1])]
     scores = np.concatenate([batch.scores_btc for batch in batches])
     confusions = evaluation.outcome().between_cc
-    return evaluation.metrics(), spikes, scores, confusions, [len(batch.labels) for batch in batches]
+    return (
+        evaluation.metrics() | measured.values(),
+        spikes,
+        scores,
+        confusions,
+        [len(batch.labels) for batch in batches],
+    )
 
 
 @pytest.mark.parametrize("kind", [EventDrivenSimulator, ClockDrivenSimulator, NengoDLSimulator])

@@ -209,7 +209,7 @@ def test_the_table_of_a_multi_run_sorts(browser, tmp_path):
     assert sorted_by("SNN accuracy") == ["9", "100", "20", "<b>"]
     assert sorted_by("SNN accuracy") == ["20", "100", "9", "<b>"]
     assert sorted_by("latency") == ["20", "100", "9", "<b>"], "what was not reached comes last"
-    assert sorted_by("mean rate")[-1] == "<b>", "a failed job has one cell for all its metrics"
+    assert sorted_by("mean firing rate")[-1] == "<b>", "a failed job has one cell for all its metrics"
     assert sorted_by("scale") == ["9", "20", "100", "<b>"]
     assert "4 jobs, 1 of them failed: at best 98.00 % (scale=20)" in page
     rows = [row.text for row in browser.find_elements("css selector", "#jobs tbody tr")]

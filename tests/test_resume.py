@@ -100,6 +100,28 @@ class StopsAt(Callback):
             raise KeyboardInterrupt
 
 
+class Logs(Callback):
+    """Logs numbers of its own: once, and at each epoch."""
+
+    def on_fit_start(self, state):
+        state.log_metric("own/once", 1)
+
+    def on_epoch_end(self, state, progress):
+        state.log_metric("own/epochs", progress.epoch, step=progress.epoch)
+        if progress.epoch == 1:
+            state.log_metric("own/first", np.float32(0.5))
+
+    def on_evaluate_end(self, state):
+        state.log_metric("own/late", 2.0)
+
+
+OWN = {"own/once": 1.0, "own/epochs": EPOCHS, "own/first": 0.5, "own/late": 2.0}
+
+
+def own_of(result):
+    return {name: value for name, value in result.metrics.items() if name.startswith("own/")}
+
+
 def trainer_of(path, digits, folder, *callbacks, resumed=None, before=(), training=None):
     architecture, usual = PATHS[path]
     return Trainer(
@@ -109,7 +131,7 @@ def trainer_of(path, digits, folder, *callbacks, resumed=None, before=(), traini
         converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0),
         simulator=AutoSimulator(n_steps=20, batch_size=16),
         encoder=ConstantEncoder(),
-        callbacks=[*before, EarlyStopping(patience=2), Checkpoints(every_steps=1), *callbacks],
+        callbacks=[*before, Logs(), EarlyStopping(patience=2), Checkpoints(every_steps=1), *callbacks],
         loggers=[MLflowLogger(folder=str(folder)), CsvLogger(folder=str(folder / "run"))],
         diagnosed_images=0,
         output_dir=folder / "run",
@@ -150,7 +172,9 @@ def whole(request, data_dir, tmp_path_factory):
         return TfdsDataModule("digits", data_dir=str(data_dir), **settings)
 
     folder = tmp_path_factory.mktemp(request.param) / "mlruns"
-    trainer_of(request.param, digits, folder).run()
+    result = trainer_of(request.param, digits, folder).run()
+    assert own_of(result) == OWN
+    assert OWN.keys() <= curves_of(folder).keys() & {row[0] for row in rows_of(folder)}
     return request.param, digits, folder
 
 
@@ -178,7 +202,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stops, tmp_pat
         run_id = only_run_id(folder)
         random.seed()  # whatever state the new process would have
         np.random.seed()
-    trainer_of(path, digits, folder, resumed=run_id).run()
+    result = trainer_of(path, digits, folder, resumed=run_id).run()
+    assert own_of(result) == OWN, "what a callback logged before the run was stopped is in its result"
     expected, found = weights_in(uninterrupted), weights_in(folder)
     assert {name: value.tobytes() for name, value in found.items()} == {n: v.tobytes() for n, v in expected.items()}
     assert curves_of(folder) == curves_of(uninterrupted)

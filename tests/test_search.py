@@ -30,7 +30,9 @@ def study_of(folder: Path):
 
 def test_a_grid_over_durations_simulates_once(command, tmp_path):
     folder = tmp_path / "work"
-    words = ("-m", *FAST, "model.units=[16]", "conversion.scale_firing_rates=50", "simulator.n_steps=6,4,10")
+    one = (*FAST, "model.units=[16]", "conversion.scale_firing_rates=50")
+    one += ("+metrics.counting._target_=metric_plugins.Counting",)
+    words = ("-m", *one, "simulator.n_steps=6,4,10")
     result = command(*words)
     assert result.code == 0, result.err
     (parent,), children = runs_of(folder)
@@ -44,12 +46,15 @@ def test_a_grid_over_durations_simulates_once(command, tmp_path):
     curve = client_of(folder).get_metric_history(by_steps["6"].info.run_id, "snn/accuracy_at_step")
     assert [point.step for point in curve] == [1, 2, 3, 4, 5, 6]
 
-    alone = command(*FAST, "model.units=[16]", "conversion.scale_firing_rates=50", "simulator.n_steps=6")
+    alone = command(*one, "simulator.n_steps=6")
     assert alone.code == 0, alone.err
     parents, _ = runs_of(folder)
     of_its_own = parents[-1].data
     # MLflow keeps the newest value of a series among the metrics, too
     measured = {name for name in of_its_own.metrics if not name.startswith("simulate/")}
+    assert {"own/images", "own/right", "own/spikes/dense"} <= measured
+    assert len({run.data.metrics["own/spikes/dense"] for run in children}) == 3
+    assert all("| own accuracy | " in run.data.tags["mlflow.note.content"] for run in children)
     assert {name: by_steps["6"].data.metrics.get(name) for name in measured - {"fit/images_per_s"}} == {
         name: of_its_own.metrics[name] for name in measured - {"fit/images_per_s"}
     }
@@ -215,6 +220,14 @@ def test_failed_trials_do_not_stop_a_search_and_do_not_count(command, tmp_path):
         (["hydra.sweeper.sampler=guess"], "hydra.sweeper.sampler: got 'guess'"),
         (["hydra.sweeper.minimize=[]"], "hydra.sweeper.minimize: nothing to search for"),
         (["hydra.sweeper.minimize=[snn/accuracy]"], "no such metric 'snn/accuracy'; did you mean 'snn/"),
+        (
+            ["hydra.sweeper.minimize=[snn/test_accuracy]"],
+            "got 'snn/test_accuracy', whose higher values are better: name it in hydra.sweeper.maximize",
+        ),
+        (
+            ["hydra.sweeper.minimize=[own/right]", "+metrics.own._target_=metric_plugins.Counting"],
+            "got 'own/right', whose higher values are better: name it in hydra.sweeper.maximize",
+        ),
         (["hydra.sweeper.objectives=[]"], "hydra.sweeper.objectives: no such key; known: "),
         (["+hydra.sweeper.trials=3"], "hydra.sweeper.trials: no such"),
         (["training.epochs=1"], "hydra.sweeper.params: nothing to search"),

@@ -19,6 +19,7 @@ import nengo
 import numpy as np
 import pytest
 from configs import composed
+from metric_plugins import Counting
 
 from snnpipe import (
     AutoSimulator,
@@ -40,6 +41,7 @@ from snnpipe.base import signals
 from snnpipe.base.errors import ConfigError, ConversionError, LoggingError, ModelError, UserError, VerificationError
 from snnpipe.callbacks.base import Callback
 from snnpipe.callbacks.report import Report
+from snnpipe.metrics.catalogue import built_in
 from snnpipe.run.summary import closing_table
 from snnpipe.settings.describe import flatten
 from snnpipe.settings.naming import run_name
@@ -138,6 +140,7 @@ def test_the_run_is_in_mlflow(finished):
     assert filters == {"data": "digits", "model": "Cnn2d", "training": "Keras", "neuron": "SpikingReLU"}
     assert f"| SNN accuracy | {100 * result.metrics['snn/test_accuracy']:.2f} %" in run.data.tags["mlflow.note.content"]
     assert "snnpipe.version" in run.data.tags
+    assert not [name for name in run.data.metrics if built_in(name) is None]
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.name == "digits"
     for name, value in result.metrics.items():
@@ -635,13 +638,17 @@ def test_run_names_tell_settings_of_layers_apart():
 def test_verified_images_end_in_metrics_and_the_closing_table(fitted, tmp_path):
     _, data = fitted
     simulator = AutoSimulator(n_steps=20, batch_size=16, max_images=20, verify_images=5)
-    result = make_trainer(data, tmp_path, simulator=simulator, loggers=[]).run()
+    trainer = make_trainer(data, tmp_path, simulator=simulator, loggers=[], metrics=[Counting()], diagnosed_images=5)
+    result = trainer.run()
     assert result.metrics["verify/images"] == 5
+    assert result.metrics["own/images"] == 20, "verified and diagnosed images are not among those of a metric"
+    assert result.metrics["own/right"] == result.metrics["snn/test_accuracy"]
     assert result.metrics["verify/moved_spike_share"] <= 1e-3
     assert result.metrics["verify/same_class"] == 1
     assert result.simulator.startswith(("event_driven (auto: ", "clock_driven (auto: "))
     table = closing_table(result)
     assert "against nengo_dl  5 images" in table
+    assert f"own accuracy      {100 * result.metrics['own/right']:.2f} %\n" in table
     assert max(map(len, table.splitlines())) <= 100
 
 

@@ -15,6 +15,7 @@ from snnpipe.base.errors import ConfigError
 from snnpipe.settings.domains import Precision, Readout
 from snnpipe.values.checkpoint import Checkpoint, EarlierFit
 from snnpipe.values.data import DataSpec
+from snnpipe.values.metric import MetricSpec
 from snnpipe.values.network import ConversionPlan, SpikingNetwork
 from snnpipe.values.run import (
     BatchProgress,
@@ -25,7 +26,7 @@ from snnpipe.values.run import (
     SimulatedBatch,
     SweepJob,
 )
-from snnpipe.values.simulation import ImageEncoder, SimulationChunk, Stimulus
+from snnpipe.values.simulation import ImageEncoder, SimulationChunk, SimulationSettings, Stimulus
 from snnpipe.values.training_state import TrainingState
 
 if TYPE_CHECKING:
@@ -217,6 +218,31 @@ class Callback(Protocol):
     def on_evaluate_end(self, state: RunState) -> None: ...
 
     def on_exception(self, state: RunState, error: BaseException) -> None: ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Measures something of its own of the simulated test images.
+
+    It may have ``sample_images``: of how many of the first test images it is given the single spikes (`SpikeEvents`),
+    None for all of them; without it, of none by itself.
+
+    It sees each test image once, whatever batches the memory makes necessary, and no image that is only verified or
+    diagnosed. Where one simulation answers for several durations, each has a copy of the metric (``copy.deepcopy``).
+    """
+
+    @property
+    def specs(self) -> Sequence[MetricSpec]:
+        """What it may give; an attribute does too. One whose name ends in ``/*`` stands for any that begins so."""
+
+    def start(self, network: SpikingNetwork, settings: SimulationSettings) -> None:
+        """Begin an evaluation, and forget an earlier one."""
+
+    def add(self, batch: SimulatedBatch) -> None:
+        """Take a batch that has been simulated to the end; the value must not depend on how images are batched."""
+
+    def values(self) -> Mapping[str, float]:
+        """Return what was measured, finite numbers by name; a name that has no value is left out."""
 
 
 class CallbackSink(Protocol):

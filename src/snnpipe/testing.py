@@ -6,9 +6,9 @@ public methods of a plugin.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +16,17 @@ from snnpipe import protocols
 from snnpipe.base.errors import UserError
 from snnpipe.data.checked_data import CheckedData
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.measurements import Measurements, require_metrics
 from snnpipe.values.data import DataSpec
 from snnpipe.values.network import ConversionPlan, SpikingNetwork
 from snnpipe.values.run import BatchProgress, FitProgress, ResumablePoint, RunState, SimulatedBatch
-from snnpipe.values.simulation import SimulationSettings, SpikeEvents, Stimulus
+from snnpipe.values.simulation import (
+    LayerActivity,
+    SimulationChunk,
+    SimulationSettings,
+    SpikeEvents,
+    Stimulus,
+)
 from snnpipe.values.training_state import TrainingState
 
 if TYPE_CHECKING:
@@ -227,6 +234,66 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
         callback.on_simulation_batch_end(state, batch)
         callback.on_evaluate_end(state)
         callback.on_exception(state, KeyboardInterrupt())
+
+
+def check_metric(metric: protocols.Metric, network: SpikingNetwork) -> Mapping[str, float]:
+    """Check that a metric's specs are its own and its values finite, whatever the batches, chunks and durations.
+
+    Returns its values for drawn spikes of eight images, which are shown for eight steps.
+    """
+    try:
+        require_metrics([metric])
+        whole = _measured(metric, network, batch_size=8, chunk_steps=8)[8]
+        for batch_size, chunk_steps in ((8, 8), (3, 8), (8, 2)):
+            again = _measured(metric, network, batch_size, chunk_steps)[8]
+            assert again.keys() == whole.keys() and all(np.isclose(again[name], whole[name]) for name in whole), (
+                f"a metric depends on the batches, the chunks, or an earlier evaluation: {whole}, then {again}"
+            )
+        alone = _measured(metric, network, batch_size=8, chunk_steps=2, n_steps=4)[4]
+        both = _measured(metric, network, batch_size=8, chunk_steps=2, durations=[4, 8])
+    except UserError as error:
+        raise AssertionError(str(error)) from error
+    assert both[4] == alone and both[8].keys() == whole.keys(), "a metric's copy for a shorter duration is not its own"
+    return whole
+
+
+def _measured(
+    metric: protocols.Metric,
+    network: SpikingNetwork,
+    batch_size: int,
+    chunk_steps: int,
+    n_steps: int = 8,
+    durations: Sequence[int] = (),
+) -> dict[int, dict[str, float]]:
+    """Return what a metric gives for drawn spikes of eight images, by duration."""
+    durations = durations or [n_steps]
+    settings: Any = SimulationSettings(n_steps=durations[-1])
+    measurements = Measurements([metric], network, settings, durations)
+    rng = np.random.default_rng(0)
+    spikes = {layer.name: rng.poisson(0.2, (8, 8, layer.size)) for layer in network.layers}
+    outputs, labels = rng.normal(size=(8, 8, SPEC.n_classes)).astype(np.float32), rng.integers(0, SPEC.n_classes, 8)
+    for first in range(0, 8, batch_size):
+        ids = range(first, min(first + batch_size, 8))
+        rows = slice(ids.start, ids.stop)
+        chunks = []
+        for step in range(0, durations[-1], chunk_steps):
+            steps = slice(step, min(step + chunk_steps, durations[-1]))
+            layers = {
+                name: LayerActivity(s[rows, steps].sum(axis=1).astype(np.float32), _events(s[rows, steps], first, step))
+                for name, s in spikes.items()
+            }
+            chunks.append(SimulationChunk(step, outputs[rows, steps], layers, np.abs(outputs[rows, steps]).round()))
+        events = {name: SpikeEvents.concatenate([chunk.layers[name].events for chunk in chunks]) for name in spikes}
+        scores = outputs[rows, : durations[-1]].astype(np.float64)
+        measurements.add(SimulatedBatch(ids, labels[rows], labels[rows], scores, events, chunks))
+    return {duration: measurements.values(duration) for duration in durations}
+
+
+def _events(spikes_btn: np.ndarray, first_image: int, first_step: int) -> SpikeEvents:
+    """Return counts of spikes as events."""
+    image, step, neuron = np.nonzero(spikes_btn)
+    fields = (image + first_image, step + first_step, neuron, spikes_btn[image, step, neuron])
+    return SpikeEvents(*(field.astype(np.int32) for field in fields))
 
 
 def _no_state() -> TrainingState:

@@ -13,6 +13,7 @@ from snnpipe.base.masking import masked
 from snnpipe.data.checked_data import CheckedData
 from snnpipe.data.explained import explained
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.measurements import require_metrics
 from snnpipe.metrics.passes import AnnPass, TestPass
 from snnpipe.protocols import (
     Architecture,
@@ -21,6 +22,7 @@ from snnpipe.protocols import (
     DataModule,
     Encoder,
     Logger,
+    Metric,
     Simulator,
     TrainingPath,
     require_lists,
@@ -55,7 +57,7 @@ class Trainer:
     ----------
     data, architecture, training, converter, simulator, encoder
         The parts, one of each family of plugins.
-    callbacks, loggers
+    callbacks, loggers, metrics
         Any number of them.
     diagnosed_images
         Test images on which the accuracy that conversion loses is traced to layers; 0 for none.
@@ -96,6 +98,7 @@ class Trainer:
         encoder: Encoder,
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] = (),
+        metrics: Sequence[Metric] = (),
         diagnosed_images: int = 100,
         seed: int = 0,
         output_dir: str | Path | None = None,
@@ -109,7 +112,7 @@ class Trainer:
     ):
         self.data = CheckedData.of(data)
         require_parts({"training": training, "converter": converter, "simulator": simulator, "encoder": encoder})
-        require_lists(callbacks=callbacks, loggers=loggers)
+        require_lists(callbacks=callbacks, loggers=loggers, metrics=metrics)
         self.converter, self.simulator, self.encoder = converter, simulator, encoder
         self.diagnosed_images, self.seed = diagnosed_images, seed
         self.output_dir = new_folder() if output_dir is None else Path(output_dir)
@@ -120,6 +123,7 @@ class Trainer:
             "conversion": converter,
             "simulator": simulator,
             "encoder": encoder,
+            **({"metrics": tuple(metrics)} if metrics else {}),
         }
         self.config: dict[str, Any] = masked(config if config is not None else {"seed": seed} | describe(self._parts))
         self._named = name is not None
@@ -135,6 +139,8 @@ class Trainer:
             seed,
             str(self.output_dir),
             self.log.artifact,
+            log_metric=self.log.log_metric,
+            specs=require_metrics(metrics),
             config=self.config,
             settings=simulator,  # type: ignore[arg-type]  # a simulator has the settings' attributes
             run_name=self.name,
@@ -146,13 +152,7 @@ class Trainer:
         self._held = ExitStack()
 
     def run(self) -> RunResult:
-        """Fit, convert and evaluate, and log all of it.
-
-        Returns
-        -------
-        RunResult
-            Metrics, curves, and where to look.
-        """
+        """Fit, convert and evaluate, and log all of it; returns metrics, curves, and where to look."""
         with self:
             self.fit()
             self.convert()
@@ -217,13 +217,7 @@ class Trainer:
         return self.network
 
     def evaluate(self) -> RunResult:
-        """Simulate the test images and measure what the conversion costs.
-
-        Returns
-        -------
-        RunResult
-            Metrics, curves, and where to look.
-        """
+        """Simulate the test images and measure what the conversion costs; returns metrics and curves."""
         if self.model is None or self.network is None:
             raise UserError("Trainer.evaluate: there is no spiking network yet: call convert() first")
         with explained(self.data):

@@ -19,8 +19,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from snnpipe.base.errors import ConfigError, UserError, did_you_mean, one_line
+from snnpipe.metrics.catalogue import CATALOGUE
 from snnpipe.metrics.front import OBJECTIVES
 from snnpipe.sweeps.durations import as_overrides
+from snnpipe.values.metric import spec_of
 
 if TYPE_CHECKING:
     import optuna
@@ -77,6 +79,7 @@ class OptunaSweeper(Sweeper):
         self._sampler, self._seed = sampler, seed
         self._storage, self._study_name = storage, study_name
         self._as_configured = as_configured
+        self._may_be_missing: set[str] = set()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep the objects that Hydra gives to a sweeper, and make the launcher."""
@@ -88,6 +91,7 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run trials until the study has enough of them."""
         fixed, space = self._space(arguments)
+        self._may_be_missing = self._check_directions()
         study = self._open_study()
         self._check(study, space)
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
@@ -123,6 +127,30 @@ class OptunaSweeper(Sweeper):
                 "'conversion.scale_firing_rates=interval(10,300)'"
             )
         return fixed, space
+
+    def _check_directions(self) -> set[str]:
+        """Return the metrics that a run may be without, because it did not reach them.
+
+        Raises
+        ------
+        ConfigError
+            If an objective is to be minimized of which more is better, or the other way round.
+        """
+        from snnpipe.config.build import metric_specs
+
+        own = metric_specs(self.config)
+        problems = []
+        for name, small in self._minimized.items():
+            spec = spec_of(name, (*CATALOGUE, *own))
+            if spec is not None and spec.better == ("higher" if small else "lower"):
+                key, other = ("minimize", "maximize") if small else ("maximize", "minimize")
+                problems.append(
+                    f"hydra.sweeper.{key}: got {name!r}, whose {spec.better} values are better: name it in "
+                    f"hydra.sweeper.{other}"
+                )
+        if problems:
+            raise ConfigError(*problems)
+        return {spec.name for spec in (*OBJECTIVES, *own)}
 
     def _open_study(self) -> "optuna.Study":
         try:
@@ -212,7 +240,7 @@ class OptunaSweeper(Sweeper):
 
     def _value(self, metrics: Mapping[str, float], name: str) -> float:
         """Return the value of an objective; the worst possible value if the run does not have it or it is NaN."""
-        if name not in metrics and name not in {objective.metric for objective in OBJECTIVES}:
+        if name not in metrics and name not in self._may_be_missing:
             key = "hydra.sweeper.minimize" if self._minimized[name] else "hydra.sweeper.maximize"
             raise ConfigError(f"{key}: no such metric {name!r}; {did_you_mean(name, metrics)}")
         value = metrics.get(name, nan)

@@ -1,4 +1,4 @@
-"""What a run ran on: versions and machine, and nothing of the environment's variables."""
+"""The versions and the machine of a run, without any environment variable."""
 
 import platform
 import subprocess
@@ -40,7 +40,7 @@ def git_commit() -> str | None:
     """Return the commit of the checkout that snnpipe runs from (``-dirty`` where it is changed), if it is one."""
     folder = Path(__file__).parent
     try:
-        found = subprocess.run(
+        commit = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
             capture_output=True,
             text=True,
@@ -55,4 +55,4 @@ def git_commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() if tracked.returncode == 0 else None
+    return commit.stdout.strip() if tracked.returncode == 0 else None

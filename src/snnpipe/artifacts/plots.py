@@ -99,8 +99,8 @@ def class_scores(
         axes.set_visible(False)
     for axes, scores_tc, image, label in zip(grid.ravel(), scores_btc, images, labels, strict=False):
         _draw_scores(axes, time_ms, scores_tc, label)
-        found = int(np.argmax(scores_tc[-1]))
-        verdict = "right" if found == label else f"read as {literal(class_names[found])}"
+        read_as = int(np.argmax(scores_tc[-1]))
+        verdict = "right" if read_as == label else f"read as {literal(class_names[read_as])}"
         axes.set_title(f"image {image}: {literal(class_names[label])}, {verdict}", fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("time (ms)")

@@ -1,4 +1,4 @@
-"""The page that a run is reviewed with: one file, with nothing outside it."""
+"""The page that a run is reviewed with: one file that needs no other."""
 
 import base64
 import functools
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from snnpipe import __version__
 from snnpipe.artifacts.tables import plan_table
 from snnpipe.base.files import file_name
+from snnpipe.metrics import catalogue as c
 from snnpipe.metrics.energy import energy_texts
-from snnpipe.metrics.formats import percent
+from snnpipe.metrics.formats import ann_accuracy, percent
 from snnpipe.settings.command_line import with_overrides
+from snnpipe.values.metric import NO_VALUE, MetricSpec, spec_of, without_patterns
 from snnpipe.values.network import ConversionPlan
 from snnpipe.values.run import RunState
 
@@ -41,9 +43,9 @@ def run_page(state: RunState, folder: Path) -> str:
     Parameters
     ----------
     state
-        Of the run, after its simulation.
+        The run after its simulation.
     folder
-        With the run's ``plots/``, ``config.yaml`` and ``environment.json``; what is missing is left out.
+        Holds the run's ``plots/``, ``config.yaml`` and ``environment.json``; what is missing is left out.
     """
     assert state.plan is not None and state.network is not None
     return render(
@@ -53,7 +55,7 @@ def run_page(state: RunState, folder: Path) -> str:
         facts=list(_facts(state)),
         tiles=[
             dict(zip(("label", "value", "note"), tile, strict=True))
-            for tile in _tiles(state.results, state.network.no_synops)
+            for tile in _tiles(state.results, state.network.no_synops, state.specs)
         ],
         remarks=[_remark(remark, state.command) for remark in state.remarks],
         diagnosis=_diagnosis(state.diagnosis, state.command) if state.diagnosis else None,
@@ -62,25 +64,24 @@ def run_page(state: RunState, folder: Path) -> str:
         command=state.command,
         config=_read(folder / "config.yaml"),
         environment=_read(folder / "environment.json"),
-        metrics=[(name, f"{value:.6g}") for name, value in sorted(state.results.items())],
+        metrics=[_figure(name, value, state.specs) for name, value in sorted(state.results.items())],
     )
 
 
 def answer(metrics: Mapping[str, float]) -> str:
-    """Return what a run found, in a sentence or two."""
-    drop, latency = 100 * metrics["snn/accuracy_drop"], metrics.get("snn/latency_ms_to_1pt")
-    ann = metrics["snn/test_accuracy"] + metrics["snn/accuracy_drop"]
-    beside = (
-        f"{abs(drop):.2f} points {'below' if drop > 0 else 'above'} the ANN's" if abs(drop) >= 0.005 else "as the ANN's"
-    )
-    text = f"{percent(metrics['snn/test_accuracy'])} spiking, {beside} {percent(ann)}."
-    if latency is None:
+    """Return what a run came to, in a sentence or two."""
+    drop, ann = metrics[c.DROP.name], c.ANN_ACCURACY.text(ann_accuracy(metrics))
+    where = "below" if drop > 0 else "above"
+    same = c.DROP.number(drop) == c.DROP.number(0)
+    beside = "as the ANN's" if same else f"{c.DROP.text(abs(drop)).lstrip('+')} {where} the ANN's"
+    text = f"{c.SNN_ACCURACY.of(metrics)} spiking, {beside} {ann}."
+    if c.LATENCY.name not in metrics:
         return f"{text} It does not come within one point of the ANN."
-    return f"{text} Within one point of it after {latency:g} ms."
+    return f"{text} Within one point of it after {c.LATENCY.of(metrics)}."
 
 
 def _facts(state: RunState) -> Iterator[str]:
-    """Yield which run a page is of: its id, when it ended, and from which code and training it came."""
+    """Yield which run the page shows: its id, when it ended, its code and its training."""
     if state.run_id:
         yield f"run {state.run_id}"
     yield f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -90,35 +91,43 @@ def _facts(state: RunState) -> Iterator[str]:
         yield f"trained by run {state.trained_by}, whose weights were taken (training.reuse=false trains anew)"
 
 
-def _tiles(m: Mapping[str, float], no_synops: str) -> Iterator[tuple[str, str, str]]:
-    low, high = percent(m["snn/accuracy_ci_low"]), percent(m["snn/accuracy_ci_high"])
-    yield "SNN accuracy", percent(m["snn/test_accuracy"]), f"95 %: {low} to {high}, {m['snn/test_images']:,.0f} images"
-    yield "ANN accuracy", percent(m["ann/test_accuracy"]), "all test images"
-    yield "agreement", percent(m["snn/agreement"]), "of images get the ANN's class"
-    latency = m.get("snn/latency_ms_to_1pt")
-    yield "latency", "-" if latency is None else f"{latency:g} ms", "until within 1 point of the ANN, to stay"
-    if "snn/synops_per_image" in m:
-        yield "SynOps per image", f"{m['snn/synops_per_image']:,.0f}", synops_beside_macs(m)
+def _tiles(m: Mapping[str, float], no_synops: str, specs: Sequence[MetricSpec]) -> Iterator[tuple[str, str, str]]:
+    """Yield what a run came to: label, value and note of each figure."""
+    interval = f"95 %: {c.CI_LOW.of(m)} to {c.CI_HIGH.of(m)}, {c.TEST_IMAGES.of(m)} images"
+    yield c.SNN_ACCURACY.label, c.SNN_ACCURACY.of(m), interval
+    yield c.ANN_ACCURACY.label, c.ANN_ACCURACY.of(m), "all test images"
+    yield c.AGREEMENT.label, c.AGREEMENT.of(m), "of images get the ANN's class"
+    yield c.LATENCY.in_short, c.LATENCY.of(m), "until within 1 point of the ANN, to stay"
+    if c.SYNOPS.name in m:
+        yield c.SYNOPS.label, c.SYNOPS.of(m), synops_beside_macs(m)
     else:
-        yield "SynOps, energy per image", "-", f"not counted: {no_synops}"
-    if "snn/mean_rate_hz" in m:
-        yield "mean firing rate", f"{m['snn/mean_rate_hz']:.3g} Hz", f"busiest neuron {m['snn/max_rate_hz']:,.0f} Hz"
+        yield f"{c.SYNOPS.in_short}, {c.ENERGY_PER_IMAGE}", NO_VALUE, f"not counted: {no_synops}"
+    if c.MEAN_RATE.name in m:
+        yield c.MEAN_RATE.label, c.MEAN_RATE.of(m), f"busiest neuron {c.MAX_RATE.of(m)}"
     if energy := energy_texts(m):
         arithmetic = f"SNN in arithmetic units, where the ANN takes {energy['ann']}"
         note = f"{arithmetic}; SNN on neuromorphic chips {energy['chip']}; estimated from published device figures"
-        yield "energy per image", energy["snn"], note
+        yield c.ENERGY_PER_IMAGE, energy["snn"], note
+    for spec in without_patterns(specs):
+        yield spec.label, spec.of(m), spec.note
+
+
+def _figure(name: str, value: float, specs: Sequence[MetricSpec]) -> tuple[str, str, str]:
+    """Return a metric's name, its value as it is logged, and what it is with its value in its unit."""
+    spec = spec_of(name, (*c.CATALOGUE, *specs))
+    return name, f"{value:.6g}", f"{spec.label}: {spec.text(value)}" if spec else ""
 
 
 def synops_beside_macs(m: Mapping[str, float]) -> str:
     """Return how a run's SynOps compare with what the ANN multiplies; empty where that is not counted."""
-    if "snn/synops_per_dense_mac" not in m:
+    if c.SYNOPS_PER_MAC.name not in m:
         return ""
-    return f"{m['snn/synops_per_dense_mac']:.3g} times the ANN's {m['ann/dense_macs']:,.0f} multiply-accumulates"
+    return f"{c.SYNOPS_PER_MAC.of(m)} times the ANN's {c.DENSE_MACS.of(m)} multiply-accumulates"
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the diagnosis' table: its title, how a value is written, and what it says."""
+    """A column of the diagnosis' table: its title, how a value is written, and what the value means."""
 
     title: str
     text: Callable[[Any], str]

@@ -1,4 +1,4 @@
-"""The spikes of some test images as a file: written by a run, read by whoever looks into them."""
+"""The spikes of some test images as a file, which a run writes and `read_spikes` reads."""
 
 from dataclasses import dataclass
 from pathlib import Path

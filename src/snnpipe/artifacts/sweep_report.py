@@ -1,37 +1,21 @@
-"""The page that a multi-run is reviewed with: one file, with nothing outside it but the way to its jobs' reports."""
+"""The page that a multi-run is reviewed with: one file, which links to the reports of its jobs."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from snnpipe.artifacts.report import encoded, render
-from snnpipe.metrics.formats import percent, points
+from snnpipe.metrics import catalogue as c
+from snnpipe.values.metric import NO_VALUE, MetricSpec
 
+_COLUMNS = (
+    *(c.SNN_ACCURACY, c.DROP, c.LATENCY, c.SYNOPS, c.ANN_ACCURACY, c.CI_LOW),
+    *(c.AGREEMENT, c.MEAN_RATE),
+)
+"""In the order of the table: what a conversion costs stands before the rest."""
 
-@dataclass(frozen=True)
-class _Column:
-    """A metric as the table of jobs shows it: its heading, how a value is written, and what the heading leaves out."""
-
-    title: str
-    text: Callable[[float], str]
-    says: str = ""
-
-
-_LOW, _HIGH = "snn/accuracy_ci_low", "snn/accuracy_ci_high"
-_COLUMNS = {
-    "snn/test_accuracy": _Column("SNN accuracy", percent),
-    "snn/accuracy_drop": _Column(
-        "drop (points)", points, "accuracy of the ANN minus that of the SNN, on the images that were simulated"
-    ),
-    "snn/latency_ms_to_1pt": _Column("latency (ms)", "{:g}".format, "until accuracy stays within 1 point of the ANN's"),
-    "snn/synops_per_image": _Column("SynOps per image", "{:,.0f}".format),
-    "ann/test_accuracy": _Column("ANN accuracy", percent, "on all test images"),
-    _LOW: _Column("95 % interval", percent, "of the SNN's accuracy"),
-    "snn/agreement": _Column("agreement", percent, "images that get the class that the ANN gives"),
-    "snn/mean_rate_hz": _Column("mean rate (Hz)", "{:.3g}".format),
-}
-"""By the metrics, in the order of the table: what a conversion costs stands before the rest."""
+_IN_SHORT = (c.DROP, c.LATENCY)
+_INTERVAL = "95 % interval", "of the SNN's accuracy"
 
 
 def sweep_page(
@@ -44,6 +28,7 @@ def sweep_page(
     best: Mapping[str, Mapping[str, Any]],
     picture: Path | None,
     links: Sequence[str] = (),
+    specs: Sequence[MetricSpec] = (),
 ) -> str:
     """Return a multi-run's page.
 
@@ -61,13 +46,16 @@ def sweep_page(
         Of the Pareto front.
     links
         The way to each job's report from where the page is, empty for a job that has none; or none at all.
+    specs
+        What describes the metrics of the jobs' own.
     """
+    shown = (*_COLUMNS, *specs)
     jobs = [dict(zip(header, row, strict=True)) for row in rows]
     failed = [job for job in jobs if job["status"] != "FINISHED"]
     top = best.get("most accurate")
     text = f"{len(jobs)} jobs"
     text += f", {len(failed)} of them failed" if failed else ""
-    text += f": at best {percent(top['metrics']['snn/test_accuracy'])} ({top['settings']})" if top else ""
+    text += f": at best {c.SNN_ACCURACY.of(top['metrics'])} ({top['settings']})" if top else ""
     return render(
         "sweep.html.j2",
         name=name,
@@ -75,7 +63,7 @@ def sweep_page(
         best=_best(best),
         picture=encoded(picture) if picture else "",
         settings=[{"key": key, "name": short} for key, short in names.items()],
-        columns=[vars(column) for column in _COLUMNS.values()],
+        columns=[_heading(spec) for spec in shown],
         rows=[
             {
                 "number": job["job"],
@@ -85,7 +73,7 @@ def sweep_page(
                 "failed": job in failed,
                 "error": job["error"],
                 "settings": [job[key] for key in names],
-                "cells": [_cell(job, metric) for metric in _COLUMNS],
+                "cells": [_cell(job, spec) for spec in shown],
             }
             for job, link in zip(jobs, links or [""] * len(jobs), strict=True)
         ],
@@ -93,31 +81,39 @@ def sweep_page(
     )
 
 
+def _heading(spec: MetricSpec) -> dict[str, str]:
+    """Return a column's heading, and what it leaves out."""
+    if spec is c.CI_LOW:
+        return dict(zip(("title", "says"), _INTERVAL, strict=True))
+    return {"title": spec.with_unit(spec.in_short if spec in _IN_SHORT else spec.label), "says": spec.note}
+
+
 def _best(best: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
     """Return the settings worth taking, each once with all that it is best at."""
-    found: dict[str, dict[str, str]] = {}
+    entries: dict[str, dict[str, str]] = {}
     for what, entry in best.items():
-        if entry["command"] in found:
-            found[entry["command"]]["what"] += f", {what}"
+        command = entry["command"]
+        if command in entries:
+            entries[command]["what"] += f", {what}"
         else:
-            found[entry["command"]] = {"what": what, "figures": _figures(entry["metrics"]), "command": entry["command"]}
-    return list(found.values())
+            entries[command] = {"what": what, "figures": _figures(entry["metrics"]), "command": command}
+    return list(entries.values())
 
 
 def _figures(m: Mapping[str, float]) -> str:
-    latency, synops = m.get("snn/latency_ms_to_1pt"), m.get("snn/synops_per_image")
-    words = [f"{percent(m['snn/test_accuracy'])} (drop {points(m['snn/accuracy_drop'])} points)"]
-    words += [f"{latency:g} ms"] if latency is not None else []
-    words += [f"{synops:,.0f} SynOps an image"] if synops is not None else []
+    words = [f"{c.SNN_ACCURACY.of(m)} ({c.DROP.in_short} {c.DROP.of(m)})"]
+    words += [c.LATENCY.of(m)] if c.LATENCY.name in m else []
+    words += [f"{c.SYNOPS.of(m)} SynOps an image"] if c.SYNOPS.name in m else []
     return ", ".join(words)
 
 
-def _cell(job: Mapping[str, Any], metric: str) -> dict[str, Any]:
+def _cell(job: Mapping[str, Any], spec: MetricSpec) -> dict[str, Any]:
     """Return what a job's row says of a metric, and what it is sorted by."""
-    value = job[metric]
+    value = job[spec.name]
     if value is None:
-        return {"value": "", "text": "-"}
-    text = _COLUMNS[metric].text(value)
-    if metric == _LOW:
-        text = f"{100 * value:.2f} to {percent(job[_HIGH])}"
+        return {"value": "", "text": NO_VALUE}
+    if spec is c.CI_LOW:
+        text = f"{spec.number(value)} to {c.CI_HIGH.of(job)}"
+    else:
+        text = spec.text(value) if spec.unit == "%" else spec.number(value)
     return {"value": value, "text": text}

@@ -44,7 +44,7 @@ class RunFiles(Callback):
         StorageError
             If some cannot be written: the first problem.
         """
-        if not state.logged:
+        if not state.is_logged:
             return
         problems: list[StorageError] = []
         writers: tuple[Callable[[RunState, Path], None], ...] = (_predictions, _curves, _energy, _diagnosis)
@@ -58,7 +58,7 @@ class RunFiles(Callback):
 
     def on_exception(self, state: RunState, error: BaseException) -> None:
         """Write the traceback of an error that is no mistake of the user's."""
-        if state.logged and isinstance(error, Exception) and not isinstance(error, UserError):
+        if state.is_logged and isinstance(error, Exception) and not isinstance(error, UserError):
             path = write_text(Path(state.output_dir) / "traceback.txt", masked_traceback(error))
             state.log_artifact(path, "")
 

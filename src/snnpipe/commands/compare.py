@@ -20,10 +20,23 @@ from snnpipe.base.shorten import shorten
 from snnpipe.commands.shared import ToolParser, open_store
 from snnpipe.loggers.mlflow.search import search_runs
 from snnpipe.loggers.mlflow.store import import_mlflow
-from snnpipe.metrics.formats import ann_accuracy
+from snnpipe.metrics.catalogue import (
+    AGREEMENT,
+    ANN_ACCURACY,
+    CI_HIGH,
+    CI_LOW,
+    DROP,
+    LATENCY,
+    MEAN_RATE,
+    SNN_ACCURACY,
+    SYNOPS,
+    cell,
+)
+from snnpipe.metrics.formats import on_the_same_images
 from snnpipe.metrics.paired import two_sided_p_value
 from snnpipe.run.content import UNKNOWN
 from snnpipe.sweeps.table import columns
+from snnpipe.values.metric import NO_VALUE, MetricSpec, merged, specs_of
 
 _WIDTH = 100
 _ID_LENGTH = 32
@@ -41,63 +54,13 @@ _SOURCES = ("snnpipe.version", "git.commit", *_CONTENT)
 _BEYOND_CHANCE = 0.05
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column of the table of results.
-
-    Attributes
-    ----------
-    title
-        Heading of the column.
-    metric
-        Name of the metric in MLflow.
-    form
-        Format of the value after multiplication by ``factor``.
-    factor
-        Factor on the metric.
-    unit
-        Text after the value.
-    """
-
-    title: str
-    metric: str
-    form: str
-    factor: float = 1.0
-    unit: str = ""
-
-    def value(self, metrics: Mapping[str, float]) -> str:
-        """Return a run's value; a dash if it has none."""
-        if self.metric not in metrics:
-            return "-"
-        return f"{_plain(self.factor * metrics[self.metric]):{self.form}}{self.unit}"
-
-    def difference(self, metrics: Mapping[str, float], first: Mapping[str, float]) -> str:
-        """Return the difference of a run's value from the first run's; empty if one of them has none."""
-        if self.metric not in metrics or self.metric not in first:
-            return ""
-        difference = _plain(self.factor * (metrics[self.metric] - first[self.metric]))
-        return f"{difference:+{self.form.lstrip('+')}}"
-
-
-def _plain(value: float) -> float:
-    """Return a value without the rounding error of its last digits, which could show as -0.00."""
-    return round(value, 6) + 0.0
-
-
-_ANN = _Column("ANN", "ann/test_accuracy", ".2f", 100, " %")
-_SNN = _Column("SNN", "snn/test_accuracy", ".2f", 100, " %")
-_COSTS = (
-    _Column("drop", "snn/accuracy_drop", "+.2f", 100),
-    _Column("agreement", "snn/agreement", ".2f", 100, " %"),
-    _Column("latency", "snn/latency_ms_to_1pt", "g", unit=" ms"),
-    _Column("rate", "snn/mean_rate_hz", ".1f", unit=" Hz"),
-    _Column("SynOps", "snn/synops_per_image", ",.0f"),
-)
+_COSTS = (DROP, AGREEMENT, LATENCY, MEAN_RATE, SYNOPS)
+_INTERVAL = "95 %"
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A run, its letter in the tables, and the classes that it gave each image, if it kept them."""
+    """A run, its letter in the tables, the classes that it gave each image, if it kept them, and its own metrics."""
 
     letter: str
     run_id: str
@@ -105,6 +68,7 @@ class _Run:
     status: str
     metrics: Mapping[str, float]
     settings: Mapping[str, str]
+    specs: Sequence[MetricSpec]
     predictions: Predictions | None
 
 
@@ -121,7 +85,7 @@ def main() -> int:
     uri, client = open_store(asked.tracking_uri)
     stored = _find(_Store(uri, client, asked.experiment), asked.runs, asked.filter)
     runs = [_read(client, run, _letter(number)) for number, run in enumerate(stored)]
-    results, settings = _results(runs), _settings(runs)
+    results, settings = [_results(runs), *_own_results(runs)], _settings(runs)
     chance = [line for run in runs[1:] for line in _chance(run, runs[0])]
     folder = make_folder(asked.output or Path("mlruns/compare") / time.strftime("%Y-%m-%d_%H-%M-%S"), "--output")
     _write(folder, runs, results, chance, settings)
@@ -196,7 +160,7 @@ def _read(client: Any, run: Any, letter: str) -> _Run:
     settings |= {name: tags[name] for name in _SOURCES if name in tags}
     metrics, info = run.data.metrics, run.info
     predictions = _predictions(client, info.run_id, metrics)
-    return _Run(letter, info.run_id, info.run_name, _status(run), metrics, settings, predictions)
+    return _Run(letter, info.run_id, info.run_name, _status(run), metrics, settings, specs_of(tags), predictions)
 
 
 def _status(run: Any) -> str:
@@ -214,7 +178,7 @@ def _predictions(client: Any, run_id: str, metrics: Mapping[str, float]) -> Pred
     except (import_mlflow().exceptions.MlflowException, OSError, ArtifactError):
         return None
     right = np.mean(predictions.snn_i == predictions.label_i) if len(predictions.label_i) else np.nan
-    return predictions if np.isclose(right, metrics.get("snn/test_accuracy", np.nan)) else None
+    return predictions if np.isclose(right, metrics.get(SNN_ACCURACY.name, np.nan)) else None
 
 
 def _letter(number: int) -> str:
@@ -225,32 +189,46 @@ def _letter(number: int) -> str:
 
 
 def _results(runs: Sequence[_Run]) -> list[list[str]]:
-    """Return the table of results: a row for each run, and below each but the first its difference from the first."""
-    first = runs[0]
-    rows = [["", _ANN.title, _SNN.title, "95 %", *(column.title for column in _COSTS)]]
-    for run in runs:
-        values = [column.value(run.metrics) for column in _COSTS]
-        rows.append(
-            [run.letter, _ANN.value(_on_the_same_images(run.metrics)), _SNN.value(run.metrics), _interval(run), *values]
-        )
-        if run is not first:
-            ann = _ANN.difference(_on_the_same_images(run.metrics), _on_the_same_images(first.metrics))
-            snn, *costs = [column.difference(run.metrics, first.metrics) for column in (_SNN, *_COSTS)]
-            if any((ann, snn, *costs)):
-                rows.append([f"{run.letter} - {first.letter}", ann, snn, "", *costs])
+    """Return the table of results: a row a run, and under each but the first its difference to the first."""
+    specs = (ANN_ACCURACY, SNN_ACCURACY, *_COSTS)
+    rows = _compared(runs, specs)
+    intervals = {run.letter: _interval(run) for run in runs} | {"": _INTERVAL}
+    return [[*row[:3], intervals.get(row[0], ""), *row[3:]] for row in rows]
+
+
+def _own_results(runs: Sequence[_Run]) -> list[list[list[str]]]:
+    """Return tables, as many as their width makes necessary, of metrics that the runs have of their own."""
+    groups: list[list[MetricSpec]] = []
+    for spec in merged(run.specs for run in runs):
+        wider = _compared(runs, [*groups[-1], spec]) if groups else []
+        if wider and sum(2 + max(map(len, column)) for column in zip(*wider, strict=True)) <= _WIDTH:
+            groups[-1].append(spec)
+        else:
+            groups.append([spec])
+    return [_compared(runs, group) for group in groups]
+
+
+def _compared(runs: Sequence[_Run], specs: Sequence[MetricSpec]) -> list[list[str]]:
+    """Return a table of some metrics: a row a run, and under each but the first its difference to the first."""
+    rows = [["", *(spec.in_short for spec in specs)]]
+    metrics = [on_the_same_images(run.metrics) for run in runs]
+    for run, of_run in zip(runs, metrics, strict=True):
+        rows.append([run.letter, *(cell(spec, of_run) for spec in specs)])
+        differences = [
+            spec.difference(of_run[spec.name], metrics[0][spec.name])
+            if spec.name in of_run and spec.name in metrics[0]
+            else ""
+            for spec in specs
+        ]
+        if run is not runs[0] and any(differences):
+            rows.append([f"{run.letter} - {runs[0].letter}", *differences])
     return rows
 
 
-def _on_the_same_images(metrics: Mapping[str, float]) -> Mapping[str, float]:
-    """Return a run's metrics, with the ANN's accuracy on the images that were simulated."""
-    if not {"snn/test_accuracy", "snn/accuracy_drop"} <= metrics.keys():
-        return metrics
-    return {**metrics, _ANN.metric: ann_accuracy(metrics)}
-
-
 def _interval(run: _Run) -> str:
-    bounds = [run.metrics.get(f"snn/accuracy_ci_{end}") for end in ("low", "high")]
-    return "-" if None in bounds else " to ".join(f"{100 * bound:.2f}" for bound in bounds if bound is not None)
+    if not {CI_LOW.name, CI_HIGH.name} <= run.metrics.keys():
+        return NO_VALUE
+    return " to ".join(spec.number(run.metrics[spec.name]) for spec in (CI_LOW, CI_HIGH))
 
 
 def _chance(run: _Run, first: _Run) -> Iterator[str]:
@@ -294,7 +272,7 @@ def _of_the_same_data(run: _Run, first: _Run) -> bool:
 
 
 def _intervals(run: _Run, first: _Run) -> str:
-    names = ("snn/accuracy_ci_low", "snn/accuracy_ci_high")
+    names = (CI_LOW.name, CI_HIGH.name)
     if not all(name in one.metrics for one in (run, first) for name in names):
         return "one of them has no SNN accuracy"
     if all(run.metrics[name] == first.metrics[name] for name in names):
@@ -316,7 +294,10 @@ def _settings(runs: Sequence[_Run]) -> list[list[str]]:
 
 
 def _printed(
-    runs: Sequence[_Run], results: Sequence[Sequence[str]], chance: Sequence[str], settings: Sequence[Sequence[str]]
+    runs: Sequence[_Run],
+    results: Sequence[Sequence[Sequence[str]]],
+    chance: Sequence[str],
+    settings: Sequence[Sequence[str]],
 ) -> str:
     rule = "-" * _WIDTH
     names = columns([[run.letter, run.run_id[:_SHORT], run.status, run.name] for run in runs], str.ljust)
@@ -330,7 +311,7 @@ def _printed(
         differ = [key + row for key, row in zip(keys, values, strict=True)]
     if len(runs) > _SHOWN:
         differ.append(f"  Of {len(runs)} runs, these are the settings of the first {_SHOWN}; the files have all.")
-    parts = [names, columns(results, str.rjust), [f"  {line}" for line in chance], differ]
+    parts = [names, *(columns(table, str.rjust) for table in results), [f"  {line}" for line in chance], differ]
     return "\n".join([rule, *(line.rstrip() for part in parts for line in (*part, rule))])
 
 
@@ -342,7 +323,7 @@ def _number(value: float | None) -> str:
 def _write(
     folder: Path,
     runs: Sequence[_Run],
-    results: Sequence[Sequence[str]],
+    results: Sequence[Sequence[Sequence[str]]],
     chance: Sequence[str],
     settings: Sequence[Sequence[str]],
 ) -> None:
@@ -352,6 +333,6 @@ def _write(
     rows += [["metric", name, *(_number(run.metrics.get(name)) for run in runs)] for name in sorted(metrics)]
     write_csv(folder / "compare.csv", ["kind", "name", *(run.run_id for run in runs)], rows)
     names = [["", "id", "status", "name"], *([run.letter, run.run_id, run.status, run.name] for run in runs)]
-    text = ["# Comparison", markdown_table(names), "## Results", markdown_table(results)]
+    text = ["# Comparison", markdown_table(names), "## Results", *map(markdown_table, results)]
     text += [*chance, "## Settings that differ", markdown_table(settings)]
     write_text(folder / "compare.md", "\n\n".join(text) + "\n")

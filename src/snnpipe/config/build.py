@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from snnpipe.base.errors import ConfigError
-from snnpipe.config.check import PARTS, require_trusted
+from snnpipe.config.check import PARTS, collection_problems, require_trusted
+from snnpipe.config.compose import plain
 from snnpipe.config.targets import TRUSTED, build_node, locate, node_problems
 
 if TYPE_CHECKING:
     from snnpipe.protocols import SweepStore
     from snnpipe.trainer import Trainer
+    from snnpipe.values.metric import MetricSpec
 
 
 def build(
@@ -51,6 +53,7 @@ def build(
         **parts,
         callbacks=_built(config, "callbacks"),
         loggers=_built(config, "logger"),
+        metrics=_built(config, "metrics"),
         diagnosed_images=config["diagnosis"]["images"],
         seed=config["seed"],
         output_dir=config["paths"]["output_dir"],
@@ -68,6 +71,22 @@ def _built(config: Mapping[str, Any], group: str) -> list[Any]:
     """Return the plugins of a group that holds any number of them by name."""
     nodes = (config.get(group) or {}).items()
     return [build_node(node, f"{group}.{name}") for name, node in nodes if isinstance(node, Mapping)]
+
+
+def metric_specs(composed: DictConfig) -> "Sequence[MetricSpec]":
+    """Return the specs of the metrics that a multi-run's configuration names.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be built, or is no metric.
+    """
+    from snnpipe.metrics.measurements import require_metrics
+
+    nodes = plain(composed, "metrics")
+    if problems := collection_problems(nodes, "metrics"):
+        raise ConfigError(*problems)
+    return require_metrics(_built({"metrics": nodes}, "metrics"))
 
 
 def build_sweep_store(composed: DictConfig) -> "SweepStore | None":

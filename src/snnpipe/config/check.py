@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from snnpipe.base.errors import ConfigError, did_you_mean
-from snnpipe.config.targets import TRUSTED, foreign_parts, node_problems, value_problems
+from snnpipe.config.targets import COLLECTIONS, TRUSTED, foreign_parts, node_problems, value_problems
 from snnpipe.settings.describe import flatten
 from snnpipe.settings.domains import ExperimentName, Neuron, NonNegativeInt, PositiveInt, Seed, Text
 from snnpipe.settings.schema import is_node, shown, value_problem
@@ -23,8 +23,8 @@ PARTS = {
     "encoder": "encoder",
 }
 """Config groups that hold one plugin each, and the trainer's name for it."""
-COLLECTIONS = ("callbacks", "logger")
-"""Config groups that hold any number of plugins by name."""
+
+
 _RunId = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=250, description="one word of A to z, 0 to 9, '_', '-' and '.'")
 ]
@@ -104,7 +104,7 @@ def _problems(node: Any, key: str) -> list[str]:
     if key in SETTINGS:
         return settings_problems(node, key, SETTINGS[key])
     if key in COLLECTIONS:
-        problems = _collection_problems(node, key)
+        problems = collection_problems(node, key)
     elif key == "neuron":
         problems = value_problems(node, key, Neuron | dict[str, Neuron])
     elif is_node(node):
@@ -144,7 +144,7 @@ def settings_problems(node: Any, group: str, known: Mapping[str, Any]) -> list[s
     return problems
 
 
-def _collection_problems(nodes: Any, group: str) -> list[str]:
+def collection_problems(nodes: Any, group: str) -> list[str]:
     """Return the mistakes of a group that holds any number of plugins by name; null is none."""
     if nodes is not None and not isinstance(nodes, Mapping):
         return [f"{group}: got {shown(nodes)}: takes plugins by name; choose a config with {group}="]

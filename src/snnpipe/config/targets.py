@@ -22,6 +22,7 @@ from snnpipe.protocols import (
     DataModule,
     Encoder,
     Logger,
+    Metric,
     Simulator,
     TrainingPath,
 )
@@ -40,7 +41,10 @@ _FAMILIES: dict[str, tuple[str, type]] = {
     "encoder": ("encoder", Encoder),
     "callbacks": ("callback", Callback),
     "logger": ("logger", Logger),
+    "metrics": ("metric", Metric),
 }
+COLLECTIONS = ("callbacks", "logger", "metrics")
+"""Groups whose parts have names of their own."""
 _SET_LATER = ("spec",)
 """What a part may have from its set-up on only."""
 _HYDRAS_KEYS: dict[str, Any] = {
@@ -221,7 +225,7 @@ def require_family(part: Any, key: str) -> None:
 
 def _family_of(key: str) -> tuple[str, type] | None:
     group, _, name = key.partition(".")
-    return _FAMILIES.get(group) if (not name) == (group not in ("callbacks", "logger")) and "." not in name else None
+    return _FAMILIES.get(group) if (not name) == (group not in COLLECTIONS) and "." not in name else None
 
 
 def _methods(protocol: type) -> list[str]:

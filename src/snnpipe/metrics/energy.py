@@ -146,7 +146,7 @@ class OperationCounts:
         Of the spiking network.
     first_layer_macs
         Multiply-accumulates that carry the image to the first neurons: least, where a device keeps the current of a
-        constant image, and most, where it computes it anew at every step.
+        constant image, and most, where it computes it again at every step.
     ann_macs, ann_activations
         Multiply-accumulates and activations of one forward pass of the ANN.
     """
@@ -259,7 +259,7 @@ def energy_metrics(counts: OperationCounts) -> dict[str, float]:
     """Return the ranges that a run logs, nJ."""
     estimates = energy_estimates(counts)
     arithmetic, chips = energy_range(estimates, "arithmetic"), energy_range(estimates, "neuromorphic chip")
-    found = {
+    ranges = {
         "snn_nj_low": arithmetic.snn_low_j,
         "snn_nj_high": arithmetic.snn_high_j,
         "ann_nj_low": arithmetic.ann_low_j,
@@ -267,4 +267,4 @@ def energy_metrics(counts: OperationCounts) -> dict[str, float]:
         "chip_nj_low": chips.snn_low_j,
         "chip_nj_high": chips.snn_high_j,
     }
-    return {f"energy/{name}": joules * 1e9 for name, joules in found.items() if joules is not None}
+    return {f"energy/{name}": joules * 1e9 for name, joules in ranges.items() if joules is not None}

@@ -1,4 +1,4 @@
-"""Everything that is counted while the test images are simulated, in memory that hardly grows with them.
+"""What is counted while the test images are simulated. The memory that it takes hardly grows with their number.
 
 Axes: b = image of the batch, t = step, n = neuron, c = class, d = duration.
 """
@@ -93,8 +93,8 @@ class Evaluation:
     network
         The network that is simulated.
     durations
-        Steps that an image is shown: one, or several in ascending order that are answered for by one simulation of the
-        longest. A simulation's chunks end at each of them.
+        Steps that an image is shown, in ascending order. One simulation of the longest gives the figures of all; its
+        chunks end at each duration.
     dt
         Seconds per step.
     readout, readout_steps
@@ -119,7 +119,7 @@ class Evaluation:
         self.counts = Counts.none(self.network, self.durations, self.n_classes)
 
     def batch(self, labels: NDArray[np.int64], ann_classes: NDArray[np.int64]) -> "BatchEvaluation":
-        """Begin a batch, of which the true and the ANN's classes are known.
+        """Begin a batch, given its true classes and the ANN's.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class Evaluation:
         return BatchEvaluation(self, labels, ann_classes, ReadoutState(self.readout, self.readout_steps))
 
     def add(self, batch: "BatchEvaluation") -> None:
-        """Count a batch that has been simulated to the end; until then it leaves nothing behind."""
+        """Count a batch that has been simulated to the end; one that is broken off is not counted."""
         self.counts.add(batch.counts)
         self._classes.append(np.stack([batch.labels, batch.ann_classes, batch.snn_classes]))
 
@@ -166,13 +166,13 @@ class Evaluation:
         return np.concatenate(self._classes, axis=1) if self._classes else np.empty((3, 0), np.int64)
 
     def metrics(self, n_steps: int | None = None) -> dict[str, float]:
-        """Return the metrics of the run's schema, those per step apart, after one of the durations (None: the last)."""
+        """Return the metrics after one of the durations (None: the longest), without those of each step."""
         n_steps = n_steps or self.durations[-1]
         until = self.durations.index(n_steps) + 1
         images = max(self.images, 1)
         accuracy = float(self.accuracy_at_step[n_steps - 1])
         low, high = wilson_interval(int(self.counts.right_t[n_steps - 1]), self.images)
-        found = {
+        metrics = {
             "snn/test_accuracy": accuracy,
             "snn/accuracy_ci_low": low,
             "snn/accuracy_ci_high": high,
@@ -180,16 +180,16 @@ class Evaluation:
             "snn/accuracy_drop": self.ann_accuracy - accuracy,
             "snn/test_images": float(self.images),
         }
-        found |= self._operations(images, n_steps, until)
-        if counts := OperationCounts.of(found):
-            found |= energy_metrics(counts)
+        metrics |= self._operations(images, n_steps, until)
+        if counts := OperationCounts.of(metrics):
+            metrics |= energy_metrics(counts)
         latency = latency_steps(list(self.accuracy_at_step[:n_steps]), self.ann_accuracy, points=1)
         if latency is not None:
-            found["snn/latency_ms_to_1pt"] = float(f"{latency * self.dt * 1000:.9g}")
-        return found | self._rates(images, n_steps, until)
+            metrics["snn/latency_ms_to_1pt"] = float(f"{latency * self.dt * 1000:.9g}")
+        return metrics | self._rates(images, n_steps, until)
 
     def outcome(self) -> Outcome:
-        """Return what the pictures of a run need, after the last step."""
+        """Return what the pictures of a run show, after the last step."""
         seconds = max(self.images, 1) * self.durations[-1] * self.dt
         return Outcome(
             self.images,
@@ -207,40 +207,40 @@ class Evaluation:
     def _operations(self, images: int, n_steps: int, until: int) -> dict[str, float]:
         network = self.network
         neurons = sum(layer.size for layer in network.layers)
-        found = {"snn/neuron_updates_per_image": float(neurons * n_steps), "ann/activations": float(neurons)}
+        metrics = {"snn/neuron_updates_per_image": float(neurons * n_steps), "ann/activations": float(neurons)}
         if network.no_synops:
-            return found
+            return metrics
         synops = sum(float(layer.synops_d[:until].sum()) for layer in self.counts.layers.values()) / images
         every_step = network.first_layer_macs * n_steps
-        found["snn/synops_per_image"] = synops
-        found["snn/first_layer_macs"] = float(network.first_layer_macs if self.constant_input else every_step)
-        found["snn/first_layer_macs_every_step"] = float(every_step)
+        metrics["snn/synops_per_image"] = synops
+        metrics["snn/first_layer_macs"] = float(network.first_layer_macs if self.constant_input else every_step)
+        metrics["snn/first_layer_macs_every_step"] = float(every_step)
         if network.dense_macs:
-            found["ann/dense_macs"] = float(network.dense_macs)
-            found["snn/synops_per_dense_mac"] = synops / network.dense_macs
-        return found
+            metrics["ann/dense_macs"] = float(network.dense_macs)
+            metrics["snn/synops_per_dense_mac"] = synops / network.dense_macs
+        return metrics
 
     def _rates(self, images: int, n_steps: int, until: int) -> dict[str, float]:
         seconds = images * n_steps * self.dt
-        found = {}
+        metrics = {}
         spikes = {name: layer.spikes_dn[:until].sum(axis=0) for name, layer in self.counts.layers.items()}
         rates = {name: spikes_n / seconds for name, spikes_n in spikes.items()}
         for name, rate_n in rates.items():
-            found[f"rate_hz/{name}"] = float(rate_n.mean())
-            found[f"silent_fraction/{name}"] = float(np.mean(rate_n == 0))
-            found[f"spikes_per_image/{name}"] = float(spikes[name].sum() / images)
+            metrics[f"rate_hz/{name}"] = float(rate_n.mean())
+            metrics[f"silent_fraction/{name}"] = float(np.mean(rate_n == 0))
+            metrics[f"spikes_per_image/{name}"] = float(spikes[name].sum() / images)
         if spiking := [layer.name for layer in self.network.layers if layer.spiking]:
-            found["snn/spikes_per_image"] = sum(found[f"spikes_per_image/{name}"] for name in spiking)
+            metrics["snn/spikes_per_image"] = sum(metrics[f"spikes_per_image/{name}"] for name in spiking)
         if rates:
             together = np.concatenate(list(rates.values()))
-            found["snn/mean_rate_hz"] = float(together.mean())
-            found["snn/max_rate_hz"] = float(together.max())
-        return found
+            metrics["snn/mean_rate_hz"] = float(together.mean())
+            metrics["snn/max_rate_hz"] = float(together.max())
+        return metrics
 
 
 @dataclass
 class BatchEvaluation:
-    """One batch of an evaluation: takes the chunks of its simulation in order."""
+    """One batch of an evaluation. It takes the chunks of its simulation in their order."""
 
     total: Evaluation
     labels: NDArray[np.int64]
@@ -264,16 +264,16 @@ class BatchEvaluation:
             If it goes on beyond the end of a duration that it began within.
         """
         scores = self.readout.scores(chunk)
-        found = classes(scores)
-        steps = slice(chunk.first_step, chunk.first_step + found.shape[1])
+        classes_bt = classes(scores)
+        steps = slice(chunk.first_step, chunk.first_step + classes_bt.shape[1])
         duration = bisect_right(self.total.durations, chunk.first_step)
         if steps.stop > self.total.durations[duration]:
             raise SimulationError(
                 f"the simulator gave steps {steps.start} to {steps.stop} in one chunk, and step "
-                f"{self.total.durations[duration]} must end one: it does not heed simulator.chunk_steps"
+                f"{self.total.durations[duration]} must end one: it ignores simulator.chunk_steps"
             )
-        self.counts.right_t[steps] += np.sum(found == self.labels[:, None], axis=0)
-        self.counts.agree_t[steps] += np.sum(found == self.ann_classes[:, None], axis=0)
+        self.counts.right_t[steps] += np.sum(classes_bt == self.labels[:, None], axis=0)
+        self.counts.agree_t[steps] += np.sum(classes_bt == self.ann_classes[:, None], axis=0)
         for layer in self.total.network.layers:
             spikes_n = chunk.layers[layer.name].counts_bn.sum(axis=0, dtype=np.float64)
             counts = self.counts.layers[layer.name]
@@ -281,7 +281,7 @@ class BatchEvaluation:
             if layer.fan_out_n is not None:
                 counts.synops_d[duration] += float(spikes_n @ layer.fan_out_n)
         if steps.stop == self.total.durations[-1]:
-            self.snn_classes = found[:, -1]
+            self.snn_classes = classes_bt[:, -1]
             self._count_classes()
         return scores
 

@@ -1,6 +1,8 @@
-"""Shares and differences as people read them."""
+"""Shares as people read them."""
 
 from collections.abc import Mapping
+
+from snnpipe.metrics.catalogue import ANN_ACCURACY, DROP, SNN_ACCURACY
 
 
 def percent(share: float, digits: int = 2) -> str:
@@ -10,9 +12,11 @@ def percent(share: float, digits: int = 2) -> str:
 
 def ann_accuracy(metrics: Mapping[str, float]) -> float:
     """Return the ANN's accuracy on the images that were simulated, from which a drop is counted."""
-    return metrics["snn/test_accuracy"] + metrics["snn/accuracy_drop"]
+    return metrics[SNN_ACCURACY.name] + metrics[DROP.name]
 
 
-def points(share: float, digits: int = 2) -> str:
-    """Return a difference of shares in percentage points, with its sign: a drop that is positive is a loss."""
-    return f"{round(100 * share, digits) + 0.0:+.{digits}f}"  # adding zero leaves no -0.00
+def on_the_same_images(metrics: Mapping[str, float]) -> Mapping[str, float]:
+    """Return a run's metrics with the accuracy that the ANN has on the images that were simulated, if it has both."""
+    if not {SNN_ACCURACY.name, DROP.name} <= metrics.keys():
+        return metrics
+    return {**metrics, ANN_ACCURACY.name: ann_accuracy(metrics)}

@@ -1,4 +1,4 @@
-"""Passes over the test images: the ANN's, the spiking network's, and both simulators' where one is verified.
+"""Passes over the test images: by the ANN, by the spiking network, and by two simulators where one is verified.
 
 Axes: b = image of the batch, t = simulation step, c = class.
 """
@@ -6,7 +6,7 @@ Axes: b = image of the batch, t = simulation step, c = class.
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -18,22 +18,23 @@ from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.evaluation import BatchEvaluation, Evaluation
+from snnpipe.metrics.measurements import Measurements
 from snnpipe.metrics.verification import Verification
 from snnpipe.protocols import DataModule, Encoder, OpenSimulator, Simulator
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.run import SimulatedBatch
-from snnpipe.values.simulation import SpikeEvents, Stimulus
+from snnpipe.values.simulation import SimulationChunk, SpikeEvents, Stimulus
 
 if TYPE_CHECKING:
     import tf_keras
 
 _VERIFIED_TOGETHER = 10
-"""Images at once while verifying, for all spikes of all of them are kept."""
+"""Images at once while verifying: all spikes of each are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class AnnPass:
-    """What the ANN makes of every test image.
+    """The ANN's classes of all test images, and its metrics.
 
     Attributes
     ----------
@@ -54,7 +55,7 @@ class AnnPass:
 
     @classmethod
     def of(cls, model: "tf_keras.Model | NativeNetwork", data: DataModule) -> Self:
-        """Return what a model makes of the test images."""
+        """Show a model the test images."""
         right = 0
         loss = 0.0
         classes = []
@@ -67,9 +68,9 @@ class AnnPass:
             shifted = logits - logits.max(axis=-1, keepdims=True)
             log_sum = np.log(np.exp(shifted).sum(axis=-1))
             loss += float(np.sum(log_sum - shifted[np.arange(len(labels)), labels]))
-        found = np.concatenate(classes)
-        metrics = {"ann/test_accuracy": right / len(found), "ann/test_loss": loss / len(found)}
-        return cls(found, metrics, [weight.numpy() for weight in model.weights], images)
+        n_images = sum(map(len, classes))
+        metrics = {"ann/test_accuracy": right / n_images, "ann/test_loss": loss / n_images}
+        return cls(np.concatenate(classes), metrics, [weight.numpy() for weight in model.weights], images)
 
     def is_of(self, model: "tf_keras.Model | NativeNetwork", data: DataModule) -> bool:
         """Whether a model still has the weights that it had then, and the first test batch the same images."""
@@ -130,6 +131,7 @@ class TestPass:
         ann_classes: NDArray[np.int64],
         evaluation: Evaluation,
         sampled: int,
+        measurements: Measurements | None = None,
     ) -> Iterator[tuple[SimulatedBatch, float]]:
         """Simulate the images, batch by batch, and add each to an evaluation.
 
@@ -146,11 +148,13 @@ class TestPass:
             Takes every batch.
         sampled
             How many of the first images' single spikes are kept.
+        measurements
+            Takes every batch too, with its chunks; None where nothing else is measured.
 
         Yields
         ------
         batch, seconds
-            What became of a batch, and how long simulating it took.
+            A batch after its simulation, and how long simulating it took.
 
         Raises
         ------
@@ -167,24 +171,34 @@ class TestPass:
                 record = tuple(row for row, image_id in enumerate(ids) if image_id < sampled)
                 batch = evaluation.batch(labels, ann_classes_b)
                 began = time.perf_counter()
-                found = self._simulated(opened, Stimulus(all_images[rows], ids, encoder, record), batch)
-                if found is None:
+                chunks: list[SimulationChunk] | None = [] if measurements else None
+                stimulus = Stimulus(all_images[rows], ids, encoder, record)
+                simulated = self._simulated(opened, stimulus, batch, chunks)
+                if simulated is None:
                     self.at_once = _half(len(ids))
                     continue
                 seconds = time.perf_counter() - began
                 evaluation.add(batch)
                 first = rows.stop
-                yield SimulatedBatch(ids, labels, ann_classes_b, *found), seconds
+                whole = SimulatedBatch(ids, labels, ann_classes_b, *simulated)
+                if measurements:
+                    measurements.add(replace(whole, chunks=chunks or ()))
+                yield whole, seconds
 
     def _simulated(
-        self, opened: OpenSimulator, stimulus: Stimulus, batch: BatchEvaluation
+        self, opened: OpenSimulator, stimulus: Stimulus, batch: BatchEvaluation, chunks: list[SimulationChunk] | None
     ) -> tuple[NDArray[np.float64], dict[str, SpikeEvents]] | None:
-        """Return a batch's class scores and recorded spikes, or None where the memory does not suffice for it."""
+        """Return a batch's class scores and recorded spikes, or None where the memory does not suffice for it.
+
+        Its chunks are added to a list where one is given.
+        """
         scores: list[NDArray[np.float64]] = []
         events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
         try:
             for chunk in opened.run(stimulus):
                 scores.append(batch.add(chunk))
+                if chunks is not None:
+                    chunks.append(chunk)
                 for name, activity in chunk.layers.items():
                     events[name].append(activity.events)
             recorded = {name: SpikeEvents.concatenate(parts) for name, parts in events.items()}
@@ -222,7 +236,7 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _half(images: int) -> int:
-    """Return the size of the batches that take the place of one that is too large, and tell of it."""
+    """Return the size of the batches that replace one that is too large, and warn of it."""
     if images == 1:
         raise SimulationError(
             "simulating one image needs more memory than there is: set simulator.chunk_steps lower, or take a smaller "

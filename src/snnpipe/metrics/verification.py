@@ -42,9 +42,9 @@ class Verification:
     squares: tuple[float, float] = (0.0, 0.0)
     same_class: int = 0
 
-    def add(self, found: Iterable[SimulationChunk], reference: Iterable[SimulationChunk]) -> None:
+    def add(self, chunks: Iterable[SimulationChunk], reference: Iterable[SimulationChunk]) -> None:
         """Compare two runs of a batch, all of whose images were recorded."""
-        ours, theirs = list(found), list(reference)
+        ours, theirs = list(chunks), list(reference)
         a, b = (np.concatenate([chunk.outputs_btc for chunk in run], axis=1) for run in (ours, theirs))
         self.images += len(b)
         difference = a.astype(np.float64) - b
@@ -64,7 +64,7 @@ class Verification:
         return sum(self.moved.values()) / max(1, sum(self.spikes.values()))
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics of the run's schema."""
+        """Return the metrics that a run logs."""
         return {
             "verify/images": float(self.images),
             "verify/moved_spike_share": self.moved_share,

@@ -31,7 +31,7 @@ _WORDS = {
     "test": "its test data",
     "model": "its model as built (initial weights, layers)",
     "source": "the source of its parts",
-    "conversion": "the source of its converter, encoder or simulator",
+    "conversion": "the source of its converter, encoder, simulator or metrics",
 }
 _FILE, _FORMAT = "content.json", 1
 
@@ -133,7 +133,8 @@ def content_of(
         "conversion": lambda: digest_of(
             [
                 *(type(parts[name]) for name in ("conversion", "simulator", "encoder")),
-                *_files_named([config.get(name) for name in ("conversion", "simulator", "encoder")]),
+                *map(type, parts.get("metrics", ())),
+                *_files_named([config.get(name) for name in ("conversion", "simulator", "encoder", "metrics")]),
             ]
         ),
     }

@@ -11,10 +11,12 @@ from snnpipe.artifacts.environment import git_commit
 from snnpipe.base import signals
 from snnpipe.base.errors import StorageError, UserError, one_line, reason
 from snnpipe.callbacks.run_files import RunFiles
+from snnpipe.metrics.measurements import require_own
 from snnpipe.metrics.series import step_series
 from snnpipe.protocols import Arrays, Callback, Logger, Status
 from snnpipe.settings.describe import flatten
 from snnpipe.values.data import DataSpec
+from snnpipe.values.metric import tags_of
 from snnpipe.values.run import BatchProgress, FitProgress, ResumablePoint, RunState
 from snnpipe.values.training_state import TrainingState
 
@@ -35,6 +37,8 @@ class RunLog:
         The loggers that take records: all of them from `start` to `end`, else none.
     was_started
         Whether they have been opened, even if they are closed again.
+    reached
+        The stage that the run is in.
     """
 
     state: RunState
@@ -45,6 +49,7 @@ class RunLog:
         self._missing: list[str] = []
         self.started: list[Logger] = []
         self.was_started = False
+        self.reached = ""
 
     @property
     def ending_the_fit(self) -> list[Callback]:
@@ -53,13 +58,13 @@ class RunLog:
 
     def start(self, name: str, tags: Mapping[str, str], parent: str | None, resumed: str | None) -> None:
         """Open the run in every logger; its configuration is its parameters."""
-        tags = {**tags, "snnpipe.version": __version__, "stage_reached": "prepare"}
+        tags = {**tags, "snnpipe.version": __version__, "stage_reached": "prepare"} | tags_of(self.state.specs)
         if commit := git_commit():
             tags["git.commit"] = self.state.commit = commit
         for logger in self.loggers:
             self.started.append(logger)
             logger.start(name, flatten(self.state.config), tags, parent, resumed)
-        self.state.logged = self.was_started = True
+        self.state.is_logged = self.was_started = True
         self.state.run_id = self.address.get("run id", "")
 
     def end(self, error: BaseException | None) -> list[Exception]:
@@ -82,7 +87,7 @@ class RunLog:
                 attempt(failures, logger.set_tag, "error.mistake", str(isinstance(error, UserError)).lower())
             attempt(failures, logger.finalize, status)
         self.started = []
-        self.state.logged = False
+        self.state.is_logged = False
         return failures
 
     @property
@@ -92,6 +97,7 @@ class RunLog:
 
     def stage(self, stage: str) -> None:
         """Record how far the run has come."""
+        self.reached = stage
         self.tag("stage_reached", stage)
 
     def tag(self, name: str, value: str) -> None:
@@ -104,6 +110,13 @@ class RunLog:
         self.state.results.update(metrics)
         for logger in self.started:
             logger.log_metrics(metrics, step)
+
+    def log_metric(self, name: str, value: float, step: int | None = None) -> None:
+        """Record a metric of a callback's own (`snnpipe.values.run.RunState.log_metric`)."""
+        own = {name: require_own(name, value, step, self.state.specs)}
+        if self.reached in ("fit", "convert"):
+            self.state.logged |= own
+        self.record(own, step)
 
     def curves(self, curves: Mapping[str, Sequence[float]], n_steps: int, dt: float) -> None:
         """Record metrics that have a value at every simulation step."""
@@ -212,7 +225,8 @@ class FitLog:
 
         def state() -> TrainingState:
             callbacks = {name: callback.state_dict() for name, callback in self._log.callbacks_by_name()}
-            return TrainingState(self._fingerprint, epoch, batch, [*self._history], over, arrays(), callbacks)
+            logged = dict(self._log.state.logged)
+            return TrainingState(self._fingerprint, epoch, batch, [*self._history], over, arrays(), callbacks, logged)
 
         if self._log.started:
             self._log.tell("on_resumable_point", ResumablePoint(self._step, over, state))

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from snnpipe.base.errors import VerificationError
 from snnpipe.conversion.fidelity import FEW, difference
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.catalogue import built_in
 from snnpipe.metrics.evaluation import Evaluation
+from snnpipe.metrics.measurements import Measurements
 from snnpipe.metrics.memory import peak_memory_mb
 from snnpipe.metrics.passes import AnnPass, TestPass
 from snnpipe.metrics.verification import TOLERANCE
@@ -62,6 +64,7 @@ class Simulated:
             state.diagnosis,
             state.remarks,
             self.evaluation.network.no_synops,
+            state.specs,
         )
 
 
@@ -112,13 +115,16 @@ class Simulation:
             images.data.spec.n_classes,
             encoder.constant,
         )
-        sampled = max((callback.sample_images for callback in self.log.callbacks), default=0)
+        measurements = Measurements(self.parts.get("metrics", ()), network, simulator, durations)
+        wanted = [callback.sample_images for callback in self.log.callbacks]
+        sampled = max(measurements.sample_images(images.n_images), *wanted, 0)
         seconds = 0.0
         self.log.tell("on_simulation_start", images.n_images)
         with simulator.open(network, encoder.constant) as opened:
             self._verify(opened)
+            before = self._before()
             self.log.begin("simulate", images.n_images)
-            for batch, took in images.simulate(opened, ann.classes, evaluation, sampled):
+            for batch, took in images.simulate(opened, ann.classes, evaluation, sampled, measurements):
                 seconds += took
                 self.log.tell("on_simulation_batch_end", batch)
             used = opened.used
@@ -126,10 +132,11 @@ class Simulation:
             "simulate/images_per_s": evaluation.images / max(seconds, 1e-9),
             "simulate/peak_memory_mb": peak_memory_mb(),
         }
-        before = dict(self.log.state.results)
         self.log.record(evaluation.metrics() | speed)
+        self.log.record(measurements.values())
         self.log.tag("simulator.used", used)
-        simulated = Simulated(evaluation, {n: before | evaluation.metrics(n) for n in durations[:-1]}, used)
+        shorter = {n: before | evaluation.metrics(n) | measurements.values(n) for n in durations[:-1]}
+        simulated = Simulated(evaluation, shorter, used)
         self.log.curves(simulated.curves, durations[-1], simulator.dt)
         return simulated
 
@@ -145,6 +152,11 @@ class Simulation:
         state.diagnosis = self._diagnose(outcome, wanted) if wanted else None
         plan = state.plan or ConversionPlan(())
         state.remarks = remarks(plan, self.images, self.model, self.parts, outcome, state.diagnosis)
+
+    def _before(self) -> dict[str, float]:
+        """Return the metrics that hold for every duration: snnpipe's own so far, and those logged before."""
+        state = self.log.state
+        return {name: value for name, value in state.results.items() if built_in(name) or name in state.logged}
 
     def _diagnose(self, outcome: Outcome, wanted: int) -> Diagnosis:
         from snnpipe.diagnosis.diagnose import diagnose

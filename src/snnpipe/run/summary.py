@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from snnpipe.artifacts.report import synops_beside_macs
 from snnpipe.artifacts.tables import markdown_table
+from snnpipe.metrics import catalogue as c
 from snnpipe.metrics.energy import energy_texts
-from snnpipe.metrics.formats import ann_accuracy, percent, points
+from snnpipe.metrics.formats import ann_accuracy, percent
 from snnpipe.values.diagnosis import Diagnosis
+from snnpipe.values.metric import without_patterns
 
 if TYPE_CHECKING:
     from snnpipe.values.result import RunResult
 
 WIDTH = 100
-_TEXT_WIDTH = WIDTH - 20
+_LABEL_WIDTH = 16
+"""Of the longest label of snnpipe's own."""
 _TOGETHER = "\N{NO-BREAK SPACE}"
 
 
@@ -25,7 +28,7 @@ class _Row(NamedTuple):
     Attributes
     ----------
     label, text
-        What it says, and of what. Overrides in it stand in backticks, as in Markdown.
+        What it is of, and what it says. Overrides in it stand in backticks, as in Markdown.
     remark
         Further text, on a line of its own in the terminal.
     """
@@ -39,7 +42,8 @@ def closing_table(result: "RunResult") -> str:
     """Return the table that a run ends with, at most 100 columns wide but for addresses, which are whole."""
     answers = list(_answers(result))
     label_width = max(len(label) for label in [*(row.label for row in answers), *result.address])
-    lines = [(label, line) for row in answers for label, line in _lines(row)] + list(result.address.items())
+    width = WIDTH - 4 - max(label_width, _LABEL_WIDTH)
+    lines = [(label, line) for row in answers for label, line in _lines(row, width)] + list(result.address.items())
     text = [f"  {label:<{label_width}}  {value}" for label, value in lines]
     rule = "-" * min(WIDTH, max(map(len, text)) + 2)
     return "\n".join([rule, *text, rule])
@@ -51,11 +55,11 @@ def description(result: "RunResult") -> str:
     return markdown_table([("", ""), *((row.label, "; ".join(filter(None, row[1:]))) for row in rows)])
 
 
-def _lines(row: _Row) -> Iterator[tuple[str, str]]:
+def _lines(row: _Row, width: int) -> Iterator[tuple[str, str]]:
     """Yield a row in lines that fit, the label beside the first."""
     options = {"break_long_words": False, "break_on_hyphens": False}
-    lines = wrap(row.text.replace("`", ""), _TEXT_WIDTH, **options)  # type: ignore[arg-type]
-    lines += wrap(row.remark.replace("`", ""), _TEXT_WIDTH, initial_indent="  ", subsequent_indent="  ", **options)  # type: ignore[arg-type]
+    lines = wrap(row.text.replace("`", ""), width, **options)  # type: ignore[arg-type]
+    lines += wrap(row.remark.replace("`", ""), width, initial_indent="  ", subsequent_indent="  ", **options)  # type: ignore[arg-type]
     for i, line in enumerate(lines):
         yield "" if i else row.label, line.replace(_TOGETHER, " ")
 
@@ -63,37 +67,34 @@ def _lines(row: _Row) -> Iterator[tuple[str, str]]:
 def _answers(result: "RunResult") -> Iterator[_Row]:
     """Yield the table's rows, most wanted first."""
     m = result.metrics
-    low, high = percent(m["snn/accuracy_ci_low"]), percent(m["snn/accuracy_ci_high"])
-    latency = m.get("snn/latency_ms_to_1pt")
-    yield _Row("ANN accuracy", percent(m["ann/test_accuracy"]))
+    yield _Row(c.ANN_ACCURACY.label, c.ANN_ACCURACY.of(m))
+    interval = f"{c.CI_LOW.of(m)} to {c.CI_HIGH.of(m)}"
+    yield _Row(c.SNN_ACCURACY.label, f"{c.SNN_ACCURACY.of(m)}  (95 %: {interval}, {c.TEST_IMAGES.of(m)} test images)")
+    yield _Row(c.DROP.label, f"{c.DROP.of(m)} {_same_images(m)}")
+    yield _Row(c.AGREEMENT.label, f"{c.AGREEMENT.of(m)} of images get the class that the ANN gives")
     yield _Row(
-        "SNN accuracy",
-        f"{percent(m['snn/test_accuracy'])}  (95 %: {low} to {high}, {m['snn/test_images']:,.0f} test images)",
+        c.LATENCY.in_short,
+        f"{c.LATENCY.of(m)} {c.LATENCY.note}"
+        if c.LATENCY.name in m
+        else "accuracy does not come within 1 point of the ANN's",
     )
-    yield _Row("accuracy drop", f"{points(m['snn/accuracy_drop'])} points {_same_images(m)}")
-    yield _Row("agreement", f"{percent(m['snn/agreement'])} of images get the class that the ANN gives")
-    yield _Row(
-        "latency",
-        "accuracy does not come within 1 point of the ANN's"
-        if latency is None
-        else f"{latency:g} ms until accuracy stays within 1 point of the ANN's",
-    )
-    yield _Row("mean firing rate", f"{m['snn/mean_rate_hz']:.3g} Hz  (busiest neuron {m['snn/max_rate_hz']:,.0f} Hz)")
-    yield _Row("SynOps per image", _synops(m, result.no_synops))
+    yield _Row(c.MEAN_RATE.label, f"{c.MEAN_RATE.of(m)}  (busiest neuron {c.MAX_RATE.of(m)})")
+    yield _Row(c.SYNOPS.label, _synops(m, result.no_synops))
     yield _energy(m)
-    if "simulate/images_per_s" in m:
-        speed, memory = m["simulate/images_per_s"], m["simulate/peak_memory_mb"]
-        yield _Row("simulated", f"{speed:,.1f} images/s, {memory:,.0f} MiB at most")
+    for spec in without_patterns(result.specs):
+        yield _Row(spec.label, f"{spec.of(m)}  {spec.note}".rstrip())
+    if c.IMAGES_PER_S.name in m:
+        yield _Row(c.IMAGES_PER_S.label, f"{c.IMAGES_PER_S.of(m)}, {c.PEAK_MEMORY.of(m)} at most")
     if result.trained_by:
         yield _Row("trained", f"by run {result.trained_by}; `training.reuse=false` trains anew")
     if result.simulator:
         name, _, why = result.simulator.partition(" (auto: ")
         yield _Row("simulator", f"{name}: {why.removesuffix(')')}" if why else name)
-    if "verify/images" in m:
+    if c.VERIFIED.name in m:
         yield _Row(
             "against nengo_dl",
-            f"{m['verify/images']:,.0f} images: {m['verify/moved_spike_share']:.2g} of the spikes moved, "
-            f"outputs within {m['verify/output_difference']:.2g}, {percent(m['verify/same_class'])} alike",
+            f"{c.VERIFIED.of(m)} images: {c.MOVED_SPIKES.of(m)} of the spikes moved, outputs within "
+            f"{c.OUTPUT_DIFFERENCE.of(m)}, {c.SAME_CLASS.of(m)} alike",
         )
     for remark in result.remarks:
         cure = f"`{remark.cure}`" if remark.cure else ""
@@ -105,24 +106,24 @@ def _answers(result: "RunResult") -> Iterator[_Row]:
 def _same_images(metrics: Mapping[str, float]) -> str:
     """Return what the drop is against, where not all test images were simulated."""
     there = ann_accuracy(metrics)
-    if math.isclose(there, metrics["ann/test_accuracy"], abs_tol=1e-9):
+    if math.isclose(there, metrics[c.ANN_ACCURACY.name], abs_tol=1e-9):
         return "on the same images"
-    return f"on the same images, of which the ANN has {percent(there)}"
+    return f"on the same images, of which the ANN has {c.ANN_ACCURACY.text(there)}"
 
 
 def _synops(metrics: Mapping[str, float], no_synops: str) -> str:
-    if "snn/synops_per_image" not in metrics:
+    if c.SYNOPS.name not in metrics:
         return f"not counted: {no_synops}"
     beside = synops_beside_macs(metrics)
-    return f"{metrics['snn/synops_per_image']:,.0f}" + (f"  ({beside})" if beside else "")
+    return c.SYNOPS.of(metrics) + (f"  ({beside})" if beside else "")
 
 
 def _energy(metrics: Mapping[str, float]) -> _Row:
     energy = energy_texts(metrics)
     if not energy:
-        return _Row("energy per image", "no estimate, for SynOps are not counted")
+        return _Row(c.ENERGY_PER_IMAGE, "no estimate, for SynOps are not counted")
     return _Row(
-        "energy per image",
+        c.ENERGY_PER_IMAGE,
         f"SNN {energy['snn']}, ANN {energy['ann']} in arithmetic units",
         f"SNN {energy['chip']} on neuromorphic chips; estimates from published figures",
     )

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -22,6 +22,7 @@ from snnpipe.base.masking import mask, masked, masked_traceback
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
 from snnpipe.sweeps.durations import task_overrides
+from snnpipe.values.metric import MetricSpec, tags_of, without_patterns
 from snnpipe.values.run import EarlierRun, SweepJob
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
         return None
     output_dir = str(trainer.output_dir)
     job.say(job.steps[-1], f"{job_answers(result.metrics)}, files {output_dir}")
-    job.keep(job.steps[-1], metrics=dict(result.metrics), output_dir=output_dir)
+    job.keep(job.steps[-1], metrics=dict(result.metrics), output_dir=output_dir, specs=_plain(result.specs))
     return result.metrics
 
 
@@ -138,7 +139,15 @@ def kept_jobs(folder: Path) -> list[SweepJob]:
     """
     folders = sorted(folder.glob(f"*/{_RESULT}"), key=lambda path: (len(path.parent.name), path.parent.name))
     answers = [read_json(path, _RESULT_FORMAT, "answer of a job")["answers"] for path in folders]
-    return [SweepJob(**job) for of_job in answers for job in of_job]
+    return [_kept(job) for of_job in answers for job in of_job]
+
+
+def _kept(job: Mapping[str, Any]) -> SweepJob:
+    return SweepJob(**{**job, "specs": tuple(MetricSpec(**spec) for spec in job.get("specs", ()))})
+
+
+def _plain(specs: Sequence[MetricSpec]) -> list[dict[str, Any]]:
+    return [asdict(spec) for spec in without_patterns(specs)]
 
 
 def _with_steps(config: Mapping[str, Any], n_steps: int) -> dict[str, Any]:
@@ -287,7 +296,7 @@ class _Job:
             self._record(n_steps, self.tags(config), error, mistake=tell(error) == MISTAKE)
         else:
             self.say(n_steps, job_answers(metrics))
-            self.keep(n_steps, metrics=dict(metrics))
+            self.keep(n_steps, metrics=dict(metrics), specs=_plain(longest.specs))
 
     def _log_shorter(
         self,
@@ -305,7 +314,7 @@ class _Job:
         simulator = config["simulator"]
         dataset = trainer.dataset_name
         tags = filter_tags(config, dataset) | trainer.content.tags | self.tags(config)
-        tags["simulation.run_id"] = longest.address.get("run id", "")
+        tags |= tags_of(longest.specs) | {"simulation.run_id": longest.address.get("run id", "")}
         tags["description"] = description(replace(longest, metrics=metrics, diagnosis=None, remarks=()))
         store.start(config.get("run_name") or run_name(config, dataset), flatten(masked(config)), tags, self._parent)
         store.log_metrics(metrics)

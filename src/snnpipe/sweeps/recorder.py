@@ -116,12 +116,13 @@ class _Sweep:
         except LoggingError as error:
             warnings.warn(f"the table has this process's jobs only: {one_line(error)}", stacklevel=2)
             return kept
-        metrics = {tuple(job.overrides): job.metrics for job in kept if job.metrics is not None}
-        lacking = [job.metrics is None and tuple(job.overrides) in metrics for job in stored]
-        return [
-            replace(job, metrics=metrics[tuple(job.overrides)], error="") if lacks else job
-            for job, lacks in zip(stored, lacking, strict=True)
-        ]
+        finished = {tuple(job.overrides): job for job in kept if job.metrics is not None}
+
+        def whole(job: SweepJob) -> SweepJob:
+            here = finished.get(tuple(job.overrides)) if job.metrics is None else None
+            return job if here is None else replace(job, metrics=here.metrics, specs=here.specs, error="")
+
+        return [whole(job) for job in stored]
 
     def _leave_nothing(self) -> None:
         """Remove the folder of a multi-run without jobs, with Hydra's file in it, and the folders made above it."""

@@ -9,24 +9,19 @@ from urllib.parse import quote
 
 from snnpipe.artifacts.sweep_report import sweep_page
 from snnpipe.artifacts.tables import write_csv, write_text
-from snnpipe.metrics.front import OBJECTIVES, front_of
+from snnpipe.metrics import catalogue as c
+from snnpipe.metrics.front import OBJECTIVES, cost, front_of
 from snnpipe.protocols import SweepStore
 from snnpipe.settings.command_line import command_line
 from snnpipe.settings.describe import to_yaml
 from snnpipe.sweeps.jobs import single
 from snnpipe.sweeps.table import AS_CONFIGURED, differing_keys, job_labels, job_numbers, short_keys
+from snnpipe.values.metric import merged
 from snnpipe.values.run import SweepJob
 
-_METRICS = (
-    "ann/test_accuracy",
-    "snn/test_accuracy",
-    "snn/accuracy_ci_low",
-    "snn/accuracy_ci_high",
-    "snn/accuracy_drop",
-    "snn/agreement",
-    "snn/latency_ms_to_1pt",
-    "snn/synops_per_image",
-    "snn/mean_rate_hz",
+_SPECS = (
+    *(c.ANN_ACCURACY, c.SNN_ACCURACY, c.CI_LOW, c.CI_HIGH, c.DROP, c.AGREEMENT),
+    *(c.LATENCY, c.SYNOPS, c.MEAN_RATE),
 )
 _WITHIN = 0.01
 _PAGE = "report.html"
@@ -60,6 +55,7 @@ def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | No
         files += [("", write_text(folder / "best.yaml", to_yaml(best))), ("plots", picture)]
     content: dict[str, Any] = {"name": name, "command": command, "header": header, "rows": rows}
     content |= {"names": short_keys(differing_keys(jobs)), "best": best, "picture": picture}
+    content["specs"] = merged(job.specs for job in jobs)
     page = write_text(folder / _PAGE, sweep_page(**content, links=report_links(jobs, folder)))
     if store is not None:
         for artifacts, path in files:
@@ -82,8 +78,8 @@ def results_table(jobs: Sequence[SweepJob]) -> tuple[list[str], list[list[Any]]]
     The columns are the job's number, each key that differs, the status, metrics, whether the job is on the Pareto
     front, the run's id and the error.
     """
-    keys = differing_keys(jobs)
-    header = ["job", *keys, "status", *_METRICS, "on_front", "run_id", "error"]
+    keys, names = differing_keys(jobs), _names(jobs)
+    header = ["job", *keys, "status", *names, "on_front", "run_id", "error"]
     rows = []
     front = front_of([job.metrics for job in jobs])
     for number, job, on_front in zip(job_numbers(jobs), jobs, front, strict=True):
@@ -94,13 +90,18 @@ def results_table(jobs: Sequence[SweepJob]) -> tuple[list[str], list[list[Any]]]
                 number,
                 *(settings.get(key, "") for key in keys),
                 "FINISHED" if job.metrics is not None else "FAILED",
-                *(metrics.get(name) for name in _METRICS),
+                *(metrics.get(name) for name in names),
                 bool(on_front),
                 job.run_id,
                 job.error,
             ]
         )
     return header, rows
+
+
+def _names(jobs: Sequence[SweepJob]) -> list[str]:
+    """Return the metrics that the results have: snnpipe's own, then those of the jobs."""
+    return list(dict.fromkeys(spec.name for spec in (*_SPECS, *merged(job.specs for job in jobs))))
 
 
 def report_links(jobs: Sequence[SweepJob], folder: Path) -> list[str]:
@@ -115,23 +116,23 @@ def best_settings(jobs: Sequence[SweepJob]) -> dict[str, dict[str, Any]]:
     if not finished:
         return {}
 
-    def cost(job: SweepJob, *order: int) -> tuple[float, ...]:
-        return tuple(OBJECTIVES[n].of(job.metrics or {}) for n in order)
+    def costs(job: SweepJob, *order: int) -> tuple[float, ...]:
+        return tuple(cost(OBJECTIVES[n], job.metrics or {}) for n in order)
 
-    close = [job for job in finished if (job.metrics or {}).get("snn/accuracy_drop", 1) <= _WITHIN]
+    close = [job for job in finished if (job.metrics or {}).get(c.DROP.name, 1) <= _WITHIN]
     best = {
-        "most accurate": min(finished, key=lambda job: (-(job.metrics or {})["snn/test_accuracy"], *cost(job, 2, 1)))
+        "most accurate": min(finished, key=lambda job: (-(job.metrics or {})[c.SNN_ACCURACY.name], *costs(job, 2, 1)))
     }
     if close:
-        if all("snn/synops_per_image" in (job.metrics or {}) for job in close):
-            best["fewest SynOps within 1 point of the ANN"] = min(close, key=lambda job: cost(job, 2, 1, 0))
-        best["fastest within 1 point of the ANN"] = min(close, key=lambda job: cost(job, 1, 2, 0))
+        if all(c.SYNOPS.name in (job.metrics or {}) for job in close):
+            best["fewest SynOps within 1 point of the ANN"] = min(close, key=lambda job: costs(job, 2, 1, 0))
+        best["fastest within 1 point of the ANN"] = min(close, key=lambda job: costs(job, 1, 2, 0))
     labels = dict(zip(map(id, jobs), job_labels(jobs), strict=True))
     return {name: _entry(job, labels[id(job)]) for name, job in best.items()}
 
 
 def _entry(job: SweepJob, label: str) -> dict[str, Any]:
-    metrics = {name: (job.metrics or {})[name] for name in _METRICS if name in (job.metrics or {})}
+    metrics = {name: (job.metrics or {})[name] for name in _names([job]) if name in (job.metrics or {})}
     return {
         "settings": label,
         "command": command_line(single(job.overrides)),
@@ -148,8 +149,8 @@ def _picture(jobs: Sequence[SweepJob], path: Path) -> Path:
     return pareto_plot(
         path,
         labels=[labels[n] for n, _ in finished],
-        costs=[[objective.of(metrics) for objective in OBJECTIVES] for _, metrics in finished],
-        names=[objective.label for objective in OBJECTIVES],
+        costs=[[cost(objective, metrics) for objective in OBJECTIVES] for _, metrics in finished],
+        names=[objective.with_unit(objective.label) for objective in OBJECTIVES],
         on_front=front_of([metrics for _, metrics in finished]),
         reference=[labels[n] == AS_CONFIGURED for n, _ in finished],
         numbers=[numbers[n] for n, _ in finished],

@@ -4,28 +4,78 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from snnpipe.base.shorten import shorten
-from snnpipe.metrics.formats import ann_accuracy, percent, points
+from snnpipe.metrics.catalogue import ANN_ACCURACY, DROP, LATENCY, SNN_ACCURACY, SYNOPS, cell
+from snnpipe.metrics.formats import on_the_same_images
 from snnpipe.metrics.intervals import mean_interval
+from snnpipe.values.metric import NO_VALUE, MetricSpec, formatted, merged
 from snnpipe.values.run import SweepJob
 
 AS_CONFIGURED = "as configured"
 _WIDTH = 100
+_SETTINGS_WIDTH = 24
+"""Of the settings at least, where the runs have metrics of their own."""
+
+_ANSWERS = (ANN_ACCURACY, SNN_ACCURACY, DROP, LATENCY, SYNOPS)
+_HEADINGS = (*(spec.in_short for spec in _ANSWERS[:-1]), SYNOPS.label)
 
 
 def sweep_table(jobs: Sequence[SweepJob]) -> str:
     """Return a multi-run's table, at most 100 characters wide: the jobs' differing settings, and their answers."""
     keys = differing_keys(jobs)
     finished = [job.metrics for job in jobs if job.metrics is not None]
-    answers = [("ANN", "SNN", "drop", "latency", "SynOps per image"), *(_answers(job.metrics) for job in jobs)]
     settings = [list(short_keys(keys).values()), *(_values(job, keys) for job in jobs)]
-    if keys == ["seed"] and len(finished) > 1:
-        answers.append(_means(finished))
-        settings.append([f"mean of {len(finished)}, 95 %"])
-    right = columns(answers, str.rjust)
+    means = finished if keys == ["seed"] and len(finished) > 1 else []
+    if means:
+        settings.append([f"mean of {len(means)}, 95 %"])
+    right = columns(_column_group(_ANSWERS, _HEADINGS, jobs, means), str.rjust)
+    own = merged(job.specs for job in jobs)
+    room = _WIDTH - (min(_SETTINGS_WIDTH, len(columns(settings, str.ljust)[0])) if keys else 0)
+    shown = 0
+    for spec in own:
+        wider = columns(_column_group([spec], [spec.in_short], jobs, means), str.rjust)
+        if len(right[0]) + len(wider[0]) > room:
+            break
+        right = [a + b for a, b in zip(right, wider, strict=True)]
+        shown += 1
     left = columns(settings, str.ljust, _WIDTH - len(right[0])) if keys else [""] * len(right)
     lines = [f"{a}{b}".rstrip() for a, b in zip(left, right, strict=True)]
+    if shown < len(own):
+        names = ", ".join(spec.in_short for spec in own[shown:])
+        lines.append(f"  {shorten([f'also in sweep.csv: {names}'], _WIDTH - 2)[0]}")
     rule = "-" * max(map(len, lines))
     return "\n".join([rule, *lines, rule])
+
+
+def _column_group(
+    specs: Sequence[MetricSpec],
+    headings: Sequence[str],
+    jobs: Sequence[SweepJob],
+    means: Sequence[Mapping[str, float]],
+) -> list[Sequence[str]]:
+    """Return some columns of metrics: headings, a row a job, and the mean over some runs where there are any."""
+    rows: list[Sequence[str]] = [headings, *(_cells(specs, job.metrics) for job in jobs)]
+    return [*rows, [_mean(spec, [on_the_same_images(run) for run in means]) for spec in specs]] if means else rows
+
+
+def _cells(specs: Sequence[MetricSpec], metrics: Mapping[str, float] | None) -> list[str]:
+    """Return what a job's row says of some metrics; of a job that failed, that it did under the ANN's accuracy."""
+    if metrics is None:
+        return ["failed" if spec is ANN_ACCURACY else "" for spec in specs]
+    shown = on_the_same_images(metrics)
+    if not shown.get(SYNOPS.name):
+        shown = {name: value for name, value in shown.items() if name != SYNOPS.name}
+    return [cell(spec, shown) for spec in specs]
+
+
+def _mean(spec: MetricSpec, runs: Sequence[Mapping[str, float]]) -> str:
+    """Return a metric's mean over some runs with half the width of its interval, a dash where one has no value."""
+    values = [spec.factor * run[spec.name] for run in runs if spec.name in run]
+    if len(values) < len(runs):
+        return NO_VALUE
+    mean, half = mean_interval(values)
+    form = spec.mean_form or spec.form
+    unit = f" {spec.unit}" if spec.unit and spec.unit != DROP.unit else ""
+    return f"{formatted(mean, form)} ± {formatted(half, form.lstrip('+'))}{unit}"
 
 
 def job_name(number: int, n_jobs: int | None, overrides: Sequence[str], keys: Sequence[str]) -> str:
@@ -38,8 +88,8 @@ def job_name(number: int, n_jobs: int | None, overrides: Sequence[str], keys: Se
 
 def job_answers(metrics: Mapping[str, float]) -> str:
     """Return the result of a job in words, for its line."""
-    ann, snn, drop, latency, _ = _answers(metrics)
-    return f"ANN {ann}, SNN {snn}, drop {drop}, latency {latency}"
+    specs = _ANSWERS[:-1]
+    return ", ".join(f"{spec.in_short} {text}" for spec, text in zip(specs, _cells(specs, metrics), strict=True))
 
 
 def job_numbers(jobs: Sequence[SweepJob]) -> list[int]:
@@ -65,24 +115,6 @@ def columns(rows: Sequence[Sequence[str]], adjust: Callable[[str, int], str], wi
     return [
         "".join(f"  {adjust(cell, w)}" for cell, w in zip(row, widths, strict=True)) for row in zip(*cut, strict=True)
     ]
-
-
-def _means(metrics: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
-    def cell(name: str, form: str, factor: float = 1.0, unit: str = "") -> str:
-        values = [of_job[name] for of_job in metrics if name in of_job]
-        return mean_of([factor * value for value in values], form, unit) if len(values) == len(metrics) else "-"
-
-    def mean_of(values: Sequence[float], form: str, unit: str) -> str:
-        mean, half = mean_interval(values)
-        return f"{round(mean, 6) + 0.0:{form}} ± {half:{form.lstrip('+')}}{unit}"
-
-    return (
-        mean_of([100 * ann_accuracy(of_job) for of_job in metrics], ".2f", " %"),
-        cell("snn/test_accuracy", ".2f", 100, " %"),
-        cell("snn/accuracy_drop", "+.2f", 100),
-        cell("snn/latency_ms_to_1pt", ".0f", unit=" ms"),
-        cell("snn/synops_per_image", ",.0f"),
-    )
 
 
 def job_labels(jobs: Sequence[SweepJob]) -> list[str]:
@@ -116,16 +148,3 @@ def short_value(value: str) -> str:
     with suppress(ValueError):
         value = min(value, f"{float(value):.4g}", key=len)
     return value
-
-
-def _answers(metrics: Mapping[str, float] | None) -> tuple[str, ...]:
-    if metrics is None:
-        return ("failed", "", "", "", "")
-    latency, synops = metrics.get("snn/latency_ms_to_1pt"), metrics.get("snn/synops_per_image")
-    return (
-        percent(ann_accuracy(metrics)),
-        percent(metrics["snn/test_accuracy"]),
-        points(metrics["snn/accuracy_drop"]),
-        "-" if latency is None else f"{latency:g} ms",
-        "-" if not synops else f"{synops:,.0f}",
-    )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from snnpipe.base.errors import StorageError
 from snnpipe.values.diagnosis import Diagnosis, Remark
+from snnpipe.values.metric import MetricSpec
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class RunResult:
         Problems of the run's spikes: units that do not spike, rates that do not fit.
     no_synops
         Why SynOps and energy are not among the metrics; empty if they are.
+    specs
+        Labels, units and formats of the metrics of the run's own plugins.
     """
 
     metrics: Mapping[str, float]
@@ -43,6 +46,7 @@ class RunResult:
     diagnosis: Diagnosis | None = None
     remarks: Sequence[Remark] = ()
     no_synops: str = ""
+    specs: Sequence[MetricSpec] = ()
 
 
 class UnsavedWeightsError(StorageError):

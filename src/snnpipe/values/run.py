@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.values.data import DataSpec
 from snnpipe.values.diagnosis import Diagnosis, Remark
+from snnpipe.values.metric import MetricSpec
 from snnpipe.values.network import ConversionPlan, SpikingNetwork
 from snnpipe.values.outcome import Outcome
-from snnpipe.values.simulation import SimulationSettings, SpikeEvents
+from snnpipe.values.simulation import SimulationChunk, SimulationSettings, SpikeEvents
 from snnpipe.values.training_state import TrainingState
 
 
@@ -117,6 +118,8 @@ class SimulatedBatch:
         Class scores after each step.
     events
         Spikes of the images that were recorded, by layer.
+    chunks
+        The network's activity, chunk by chunk in their order. Metrics are given it; for callbacks there is none.
     """
 
     image_ids: Sequence[int]
@@ -124,6 +127,7 @@ class SimulatedBatch:
     ann_classes: NDArray[np.int64]
     scores_btc: NDArray[np.float64]
     events: Mapping[str, SpikeEvents]
+    chunks: Sequence[SimulationChunk] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +150,8 @@ class SweepJob:
         Folder of its run's files; empty if it has no folder of its own.
     number
         Number of the job in what people read, from 1; 0 if it has none.
+    specs
+        Labels, units and formats of the metrics of the run's own plugins.
     """
 
     overrides: Sequence[str]
@@ -155,6 +161,24 @@ class SweepJob:
     run_id: str = ""
     output_dir: str = ""
     number: int = 0
+    specs: Sequence[MetricSpec] = ()
+
+
+class LogMetric(Protocol):
+    """Logs one number."""
+
+    def __call__(self, name: str, value: float, step: int | None = None) -> None:
+        """Log a value, of a step if it has one.
+
+        Raises
+        ------
+        ConfigError
+            If the name is no metric's name or is logged by snnpipe or a metric, or the value is no finite number.
+        """
+
+
+def _log_nowhere(name: str, value: float, step: int | None = None) -> None:
+    """Take a number where there is no run to log it."""
 
 
 @dataclass(eq=False)
@@ -169,9 +193,13 @@ class RunState:
         Folder of the run's files.
     log_artifact
         Gives the loggers a file, and the folder of the run's artifacts for it.
+    log_metric
+        Logs a number of a callback's own, from ``on_fit_start`` on: ``log_metric(name, value, step=None)``. Every
+        logger records it, and ``results`` has the last value of the name. A name that is logged more than once needs
+        steps: a resumed run keeps the value that it has already for a name and a step.
     config
         The run's configuration, without passwords.
-    logged
+    is_logged
         Whether the loggers are open.
     spec, plan, network, settings
         The dataset's spec, the conversion plan, the spiking network and the simulation's settings, once they are known.
@@ -179,6 +207,10 @@ class RunState:
         A callback sets this to end training after the epoch.
     results
         Every metric of the run so far.
+    logged
+        Those that callbacks have logged before the evaluation, which a training's state holds too.
+    specs
+        What describes the metrics of its own (`snnpipe.protocols.Metric`).
     outcome
         Result of simulating the test images.
     run_name, command
@@ -203,14 +235,17 @@ class RunState:
     seed: int
     output_dir: str
     log_artifact: Callable[[Path, str], None]
+    log_metric: LogMetric = _log_nowhere
     config: Mapping[str, Any] = field(default_factory=dict)
-    logged: bool = False
+    is_logged: bool = False
     spec: DataSpec | None = None
     plan: ConversionPlan | None = None
     network: SpikingNetwork | None = None
     settings: SimulationSettings | None = None
     stop_training: bool = False
     results: dict[str, float] = field(default_factory=dict)
+    logged: dict[str, float] = field(default_factory=dict)
+    specs: Sequence[MetricSpec] = ()
     outcome: "Outcome | None" = None
     run_name: str = ""
     command: str = ""
@@ -225,3 +260,4 @@ class RunState:
     def forget_evaluation(self) -> None:
         """Keep the results of training only: another evaluation begins."""
         self.results = {name: value for name, value in self.results.items() if name.startswith(("fit/", "ann/"))}
+        self.results |= self.logged

@@ -6,7 +6,7 @@ Each state is one file (`snnpipe.base.checked_files`). A file that was cut off o
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class TrainingState:
         Arrays by name: weights, the optimizer's variables, sums of the running metrics, states of random generators.
     callbacks
         State of each callback, by its class.
+    logged
+        Metrics that callbacks have logged, by name.
     """
 
     fingerprint: str
@@ -49,6 +51,7 @@ class TrainingState:
     over: bool
     arrays: Mapping[str, NDArray[Any]]
     callbacks: Mapping[str, Any]
+    logged: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -64,6 +67,7 @@ class TrainingState:
             "history": [dict(metrics) for metrics in self.history],
             "over": self.over,
             "callbacks": dict(self.callbacks),
+            "logged": dict(self.logged),
             "arrays": list(self.arrays),
         }
         arrays: dict[str, Any] = {f"{i:04d}": array for i, array in enumerate(self.arrays.values())}

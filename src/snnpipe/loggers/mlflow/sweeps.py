@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from snnpipe.loggers.mlflow.search import search_runs
+from snnpipe.values.metric import specs_of
 from snnpipe.values.run import SweepJob
 
 PARENT_TAG, SWEEP_TAG, RUN_TAG = "mlflow.parentRunId", "sweep.fingerprint", "run.fingerprint"
@@ -108,4 +109,5 @@ def _job(run: Any) -> SweepJob:
         run_id=run.info.run_id,
         output_dir="" if _SIMULATED_BY_TAG in tags else run.data.params.get(OUTPUT_DIR, ""),
         number=int(tags.get(_NUMBER_TAG, 0)),
+        specs=specs_of(tags),
     )

@@ -12,15 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from snnpipe.loggers.mlflow.store import import_mlflow
+from snnpipe.metrics.catalogue import ANN_ACCURACY, DROP, LATENCY, SNN_ACCURACY, SPIKES, SYNOPS
 
-COLUMNS = (
-    "ann/test_accuracy",
-    "snn/test_accuracy",
-    "snn/accuracy_drop",
-    "snn/latency_ms_to_1pt",
-    "snn/spikes_per_image",
-    "snn/synops_per_image",
-)
+COLUMNS = tuple(spec.name for spec in (ANN_ACCURACY, SNN_ACCURACY, DROP, LATENCY, SPIKES, SYNOPS))
 """Metrics that the list of runs shows."""
 
 FIRST_CHART = {"snn/accuracy_at_step": "accuracy/at_step"}
