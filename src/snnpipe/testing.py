@@ -169,11 +169,15 @@ def check_encoder(encoder: protocols.Encoder) -> None:
 
 
 def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> None:
-    """Check that a simulator covers every step once, records every spike that it counts, and can be run again."""
+    """Check that a simulator covers every step once, records every spike that it counts, and can be run again.
+
+    Its chunks end at every multiple of ``chunk_steps``, on which shorter durations rely.
+    """
     from snnpipe.encoders import ConstantEncoder
 
     assert isinstance(simulator, protocols.Simulator), "a simulator lacks open or one of its settings"
-    assert dataclasses.is_dataclass(simulator), "a simulator is no dataclass: derive it from types.SimulationSettings"
+    in_parts = simulator.with_settings(chunk_steps=2)
+    assert (in_parts.chunk_steps, in_parts.n_steps) == (2, simulator.n_steps), "with_settings changes other settings"
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (simulator.batch_size, *SPEC.image_shape)).astype(np.float32)
     everyone = tuple(range(len(images)))
@@ -182,6 +186,12 @@ def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> 
         first = list(opened.run(stimulus))
         again = list(opened.run(stimulus))
         short = list(opened.run(Stimulus(images[:1], [0], ConstantEncoder())))
+    with in_parts.open(network) as opened:
+        for chunk in opened.run(stimulus):
+            end = chunk.first_step + chunk.outputs_btc.shape[1]
+            assert end - chunk.first_step <= 2 and (end % 2 == 0 or end == simulator.n_steps), (
+                f"with chunk_steps=2, steps {chunk.first_step} to {end} are one chunk"
+            )
     step = 0
     for chunk in first:
         assert chunk.first_step == step, f"a chunk begins at step {chunk.first_step}, not {step}"
@@ -209,6 +219,7 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
         state = RunState(0, str(folder), lambda path, where: None, spec=spec, network=network)
         state.settings = SimulationSettings(n_steps=4)
         callback.on_prepare_end(state)
+        callback.on_run_start(state)
         callback.on_stage_start(state, "fit", spec.n_train)
         callback.on_fit_start(state)
         callback.on_train_batch_end(state, BatchProgress(0, 1, 0, 1, 20))
