@@ -37,8 +37,10 @@ PUBLIC = {
     "Callback": "snnpipe.callbacks.base",
     "ConversionPlan": "snnpipe.values.network",
     "DataSpec": "snnpipe.values.data",
+    "Equation": "snnpipe.neurons.model",
     "LayerActivity": "snnpipe.values.simulation",
     "NeuronLayer": "snnpipe.values.network",
+    "NeuronModel": "snnpipe.neurons.model",
     "PlannedLayer": "snnpipe.values.network",
     "RunResult": "snnpipe.values.result",
     "RunState": "snnpipe.values.run",
@@ -46,8 +48,10 @@ PUBLIC = {
     "SpikeEvents": "snnpipe.values.simulation",
     "SpikingNetwork": "snnpipe.values.network",
     "Stimulus": "snnpipe.values.simulation",
+    "Synapse": "snnpipe.synapses",
     "read_plan": "snnpipe.artifacts.tables",
     "read_spikes": "snnpipe.artifacts.spikes",
+    "register_neuron": "snnpipe.neurons.model",
 }
 """Module of each public name. A configuration names a class by ``snnpipe.`` and its public name."""
 

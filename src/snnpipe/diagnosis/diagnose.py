@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.diagnosis.hybrids import rate_version, with_rates
+from snnpipe.diagnosis.hybrids import with_rates
 from snnpipe.diagnosis.measures import LayerMeter, loss_p_value
 from snnpipe.diagnosis.sample import Sample, sample_of, settings_of
 from snnpipe.diagnosis.search import Searcher, Trial
@@ -21,8 +21,8 @@ from snnpipe.diagnosis.wording import measured
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.passes import TestPass
+from snnpipe.neurons.model import rate_version
 from snnpipe.protocols import Simulator
-from snnpipe.simulators.neurons import spike_unit
 from snnpipe.values.diagnosis import Diagnosis, LayerDiagnosis, Loss, Suggestion, Tried
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import ImageEncoder, SimulationChunk
@@ -116,7 +116,7 @@ def _rate_networks(
         return [], [f"layer {without[0].name!r}: {kind} neurons have no rate version here to compare their spikes with"]
     rates = {layer.name for layer in network.layers}
     with with_rates(network, rates, filters=False) as plain:
-        units = {layer.name: spike_unit(layer, simulator.dt) for layer in plain.layers}
+        units = {layer.name: layer.spike_unit(simulator.dt) for layer in plain.layers}
 
         def keep(batch: int, chunk: SimulationChunk) -> None:
             for name, activity in chunk.layers.items():

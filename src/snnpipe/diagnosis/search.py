@@ -18,7 +18,6 @@ from snnpipe.diagnosis.sample import Sample
 from snnpipe.diagnosis.situation import Candidate, Situation, changed
 from snnpipe.diagnosis.suggestions import candidates, combinations
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.simulators.neurons import spike_unit
 from snnpipe.values.diagnosis import LayerDiagnosis, Suggestion, Tried
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import SimulationChunk
@@ -205,7 +204,7 @@ class Searcher:
         """Return what becomes of the sample in a network."""
         simulator, encoder = parts["simulator"], parts["encoder"].seeded(self.seed)
         spiking = [layer.name for layer in network.layers if layer.spiking]
-        units = {layer.name: spike_unit(layer, simulator.dt) / simulator.n_steps for layer in network.layers}
+        units = {layer.name: layer.spike_unit(simulator.dt) / simulator.n_steps for layer in network.layers}
         rates: list[dict[str, NDArray[np.float32]]] = [{} for _ in self.sample.batches]
         spikes = 0.0
 

@@ -14,7 +14,9 @@ import numpy as np
 
 from snnpipe.diagnosis.measures import ACTIVE, rate_limit
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.neurons.model import neuron_model
 from snnpipe.settings.per_layer import per_layer
+from snnpipe.synapses import Synapse
 from snnpipe.values.diagnosis import LayerDiagnosis, Loss
 from snnpipe.values.network import NeuronLayer
 from snnpipe.values.simulation import SimulationSettings
@@ -122,7 +124,7 @@ class Situation:
         layers: Sequence[NeuronLayer] = self.layers
         if "conversion.synapse" in changes:
             synapses = per_layer(changes["conversion.synapse"], names, None, "conversion.synapse")
-            layers = [replace(layer, synapse=synapses[layer.name]) for layer in layers]
+            layers = [replace(layer, synapse=Synapse.of(synapses[layer.name])) for layer in layers]
         if SCALES in changes:
             scales = per_layer(changes[SCALES], names, 1.0, SCALES)
             layers = [replace(layer, scale_firing_rates=scales[layer.name]) for layer in layers]
@@ -157,7 +159,7 @@ class Situation:
             return next((found.name for found in self.found if found.settled_ms is None), None)
         along = 0.0
         for layer in self.layers:
-            along += tau_of(layer) or 0.0
+            along += layer.synapse.tau or 0.0
             if _SETTLES * along > self.seconds * 1.000001:
                 return layer.name
         return None
@@ -175,7 +177,7 @@ class Situation:
         Without a refractory period these are its activation times the scale, for what was measured suffers from the
         layers before. With one, it is what was measured.
         """
-        tau = tau_of(layer)
+        tau = layer.synapse.tau
         memory = min(self.seconds, 2 * tau) if tau else self.seconds
         level = active_level(found)
         if level is not None and not rate_limit(layer, self.settings.dt)[1]:
@@ -236,16 +238,10 @@ def _active(found: LayerDiagnosis) -> Any:
     return found.ann[found.ann > ACTIVE * np.sqrt(np.mean(np.square(found.ann)))]
 
 
-def tau_of(layer: NeuronLayer) -> float | None:
-    """Return a filter's time constant, s; None where there is no filter, or one that has none."""
-    tau = getattr(layer.synapse, "tau", layer.synapse)
-    return tau if isinstance(tau, (int, float)) else None
-
-
 def override(key: str, value: Any, forced: bool = False) -> str:
     """Return an override as a shell takes it; a forced one adds to a mapping that is there."""
     if key == "conversion.neuron":
-        return "neuron=spiking_relu"
+        return f"neuron={neuron_model(value).config}"
     if not isinstance(value, Mapping):
         return f"{key}={value}"
     return (

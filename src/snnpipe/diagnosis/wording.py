@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from snnpipe.diagnosis.measures import rate_limit
-from snnpipe.diagnosis.situation import Situation, tau_of
+from snnpipe.diagnosis.situation import Situation
 from snnpipe.metrics.formats import percent
 from snnpipe.values.diagnosis import LayerDiagnosis
 from snnpipe.values.network import NeuronLayer
@@ -49,18 +49,18 @@ def _spikes(s: Situation, found: LayerDiagnosis) -> str:
 
 
 def _settling(layer: NeuronLayer, found: LayerDiagnosis) -> Iterator[str]:
-    tau = tau_of(layer)
+    tau = layer.synapse.tau
     if not found.rate_hz:
         return
     if tau is None:
-        yield "it has no filter" if layer.synapse is None else "its filter has no time constant"
+        yield "it has no filter" if not layer.synapse else "its filter has no time constant"
         return
     settled = f"has settled after {found.settled_ms:g} ms" if found.settled_ms is not None else "has not settled"
     yield f"its filter of {1000 * tau:g} ms {settled}"
 
 
 def _filters(s: Situation) -> str:
-    along = 1000 * sum(tau_of(layer) or 0.0 for layer in s.layers)
+    along = 1000 * sum(layer.synapse.tau or 0.0 for layer in s.layers)
     late = s.unsettled()
     who = f"{late} has not settled" if late else "rate neurons behind them have not settled"
     return f"the filters' time constants are {along:g} ms together, and in {s.milliseconds:g} ms {who}"

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow, without_build_notes
+from snnpipe.neurons.amplitude import amplitude_of
 from snnpipe.neurons.choice import neurons_for
 from snnpipe.simulators.chunks import chunks
+from snnpipe.synapses import NO_SYNAPSE
 from snnpipe.values.network import NeuronLayer, SpikingNetwork
 from snnpipe.values.simulation import LayerActivity, Rates, SimulationChunk, SimulationSettings, SpikeEvents, Stimulus
 
@@ -39,8 +41,7 @@ class NengoDLSimulator(SimulationSettings):
         with _with_rates(network) as of_rates, once.open(of_rates) as opened:
             (chunk,) = opened.run(stimulus)
         layers = {
-            layer.name: chunk.layers[layer.name].counts_bn * (layer.neuron_type.amplitude / self.dt)
-            for layer in of_rates.layers
+            layer.name: chunk.layers[layer.name].counts_bn * layer.spike_unit(self.dt) for layer in of_rates.layers
         }
         return Rates(layers, chunk.outputs_btc[:, 0])
 
@@ -66,11 +67,11 @@ def _with_rates(network: SpikingNetwork) -> Iterator[SpikingNetwork]:
             ensemble = layer.neurons.ensemble
             undo.callback(setattr, ensemble, "neuron_type", ensemble.neuron_type)
             ensemble.neuron_type = neurons
-            layers.append(replace(layer, neuron_type=neurons, synapse=None, initial_state={}))
+            layers.append(replace(layer, neuron_type=neurons, synapse=NO_SYNAPSE, initial_state={}))
         for filtering in (*network.network.all_connections, *network.network.all_probes):
             undo.callback(setattr, filtering, "synapse", filtering.synapse)
             filtering.synapse = None
-        yield replace(network, layers=tuple(layers), output_synapse=None)
+        yield replace(network, layers=tuple(layers), output_synapse=NO_SYNAPSE)
 
 
 class OpenNengoDL:
@@ -180,8 +181,7 @@ class OpenNengoDL:
 
     def _in_spikes(self, output_bn: NDArray[np.floating[Any]], layer: NeuronLayer) -> NDArray[np.floating[Any]]:
         """Return spikes per step from a neuron's output, amplitude / dt a spike; for a rate neuron, rate times dt."""
-        amplitude = getattr(layer.neuron_type, "amplitude", 1.0)
-        counts = output_bn * (self._settings.dt / amplitude)
+        counts = output_bn * (self._settings.dt / amplitude_of(layer.neuron_type))
         return np.rint(counts) if layer.spiking else counts
 
 
