@@ -106,9 +106,9 @@ class _Step:
 def _rate_networks(
     sample: Sample, network: SpikingNetwork, simulator: Simulator, encoder: ImageEncoder
 ) -> tuple[list[_Step], list[str]]:
-    """Return what stands between the ANN and the first spike, and notes where that cannot be told.
+    """Return the steps between the ANN and the first spike, and notes where there are none to take.
 
-    What the ANN's activations of a layer are not known of gets its neurons' rates instead.
+    A layer whose activations in the ANN are not known gets its neurons' rates in their place.
     """
     without = [layer for layer in network.layers if rate_version(layer.neuron_type) is None]
     if without:
@@ -123,12 +123,12 @@ def _rate_networks(
                 sample.activations[batch].setdefault(name, activity.net_bn * np.float32(units[name]))
 
         once: Simulator = replace(simulator, n_steps=1)  # type: ignore[type-var]  # a dataclass
-        found = [_Step("rate neurons", False, sample.right(plain, once, ConstantEncoder(), keep))]
+        steps = [_Step("rate neurons", False, sample.right(plain, once, ConstantEncoder(), keep))]
     with with_rates(network, rates) as filtered:
-        found.append(_Step("filters", False, sample.right(filtered, simulator, ConstantEncoder())))
+        steps.append(_Step("filters", False, sample.right(filtered, simulator, ConstantEncoder())))
         if not encoder.constant:
-            found.append(_Step("input", False, sample.right(filtered, simulator, encoder)))
-    return found, []
+            steps.append(_Step("input", False, sample.right(filtered, simulator, encoder)))
+    return steps, []
 
 
 def _spiking_network(
@@ -148,10 +148,10 @@ def _spiking_network(
 
     stepwise: Simulator = replace(simulator, chunk_steps=1)  # type: ignore[type-var]  # a dataclass
     right = sample.right(network, stepwise, encoder, measure)
-    found = [meter.result() for meter in meters.values()]
+    figures = [meter.result() for meter in meters.values()]
     seconds = simulator.n_steps * simulator.dt
     spiking = {layer.name for layer in network.layers if layer.spiking}
-    return found, right, sum(d.rate_hz * seconds * d.neurons for d in found if d.name in spiking)
+    return figures, right, sum(d.rate_hz * seconds * d.neurons for d in figures if d.name in spiking)
 
 
 def _hybrids(
@@ -173,14 +173,14 @@ def _hybrids(
 
 def _losses(ann_right: NDArray[np.bool_], steps: Sequence[_Step]) -> list[tuple[Loss, float]]:
     """Return what each step costs, and the p-value of everything lost until then."""
-    found, before = [], ann_right
+    losses, before = [], ann_right
     for step in steps:
         points = 100 * float(before.mean() - step.right.mean())
         p_value = loss_p_value(before, step.right)
         loss = Loss(step.source, step.is_layer, float(step.right.mean()), points, p_value)
-        found.append((loss, loss_p_value(ann_right, step.right)))
+        losses.append((loss, loss_p_value(ann_right, step.right)))
         before = step.right
-    return found
+    return losses
 
 
 def _beyond_noise(losses: Sequence[tuple[Loss, float]]) -> list[Loss]:

@@ -90,10 +90,10 @@ def _saturation(s: Situation) -> Iterator[Candidate]:
     scales = _lower_scales(s)
     if not scales:
         return
-    found = max((own for _, own in s.spiking if own.name in scales), key=lambda own: own.saturated)
+    figures = max((own for _, own in s.spiking if own.name in scales), key=lambda own: own.saturated)
     reason = (
-        f"{found.saturated:.0%} of {found.name} fires at its refractory limit: "
-        f"a scale of {scales[found.name]:g} leaves an active neuron at half of it"
+        f"{figures.saturated:.0%} of {figures.name} fires at its refractory limit: "
+        f"a scale of {scales[figures.name]:g} leaves an active neuron at half of it"
     )
     yield from _with_scales(s, scales, reason)
 
@@ -101,17 +101,17 @@ def _saturation(s: Situation) -> Iterator[Candidate]:
 def _lower_scales(s: Situation) -> dict[str, float]:
     """Return a lower scale for each layer whose neurons fire at their refractory limit."""
     scales = {}
-    for layer, found in s.spiking:
-        lower = _half_limit_scale(layer, found)
-        if found.saturated >= SATURATED and lower is not None and lower < layer.scale_firing_rates:
+    for layer, figures in s.spiking:
+        lower = _half_limit_scale(layer, figures)
+        if figures.saturated >= SATURATED and lower is not None and lower < layer.scale_firing_rates:
             scales[layer.name] = lower
     return scales
 
 
-def _half_limit_scale(layer: NeuronLayer, found: LayerDiagnosis) -> float | None:
+def _half_limit_scale(layer: NeuronLayer, figures: LayerDiagnosis) -> float | None:
     """Return the scale at which a mean activation makes a neuron fire at half of its refractory limit."""
     current = neuron_model(layer.neuron_type).half_limit_current(layer.neuron_type)
-    level = active_level(found)
+    level = active_level(figures)
     return None if current is None or level is None else nice(current / level, down=True)
 
 
@@ -120,31 +120,31 @@ class _Coarse:
     """A layer with too few spikes: how many there are in its filter's memory, and the scale that gives enough."""
 
     layer: NeuronLayer
-    found: LayerDiagnosis
+    figures: LayerDiagnosis
     spikes: float
     scale: float
 
 
 def _coarse(s: Situation) -> dict[str, _Coarse]:
     coarse = {}
-    for layer, found in s.spiking:
-        spikes, refractory = s.spikes_in_memory(layer, found), rate_limit(layer, s.settings.dt)[1]
-        if spikes is None or spikes >= ENOUGH or (refractory and found.saturated >= SATURATED):
+    for layer, figures in s.spiking:
+        spikes, refractory = s.spikes_in_memory(layer, figures), rate_limit(layer, s.settings.dt)[1]
+        if spikes is None or spikes >= ENOUGH or (refractory and figures.saturated >= SATURATED):
             continue
         factor = nice(AIM / max(spikes, 1e-6 if spikes else 0.02))
-        highest = _spike_a_step(s, layer, found)
+        highest = _spike_a_step(s, layer, figures)
         if highest is not None:
             factor = min(factor, max(nice(highest, down=True), 2.0))
         scale = _rounded(layer.scale_firing_rates * factor)
         if refractory:
-            scale = max(_half_limit_scale(layer, found) or scale, 2 * layer.scale_firing_rates)
-        coarse[layer.name] = _Coarse(layer, found, spikes, scale)
+            scale = max(_half_limit_scale(layer, figures) or scale, 2 * layer.scale_firing_rates)
+        coarse[layer.name] = _Coarse(layer, figures, spikes, scale)
     return coarse
 
 
-def _spike_a_step(s: Situation, layer: NeuronLayer, found: LayerDiagnosis) -> float | None:
+def _spike_a_step(s: Situation, layer: NeuronLayer, figures: LayerDiagnosis) -> float | None:
     """Return the factor on a scale with which the strongest activation makes a spike a step."""
-    strongest = strongest_level(found)
+    strongest = strongest_level(figures)
     return None if strongest is None else 1 / (strongest * layer.scale_firing_rates * s.settings.dt)
 
 
@@ -160,7 +160,7 @@ def rescaled(s: Situation) -> Iterator[Candidate]:
     memory = f"the {min(2000 * tau, s.milliseconds):g} ms that its filter remembers" if tau else "an image"
     spikes = worst.spikes * worst.scale / before
     reason = (
-        f"{name} fires at {worst.found.rate_hz:.3g} Hz, and its activations make {worst.spikes:.2g} spikes of an "
+        f"{name} fires at {worst.figures.rate_hz:.3g} Hz, and its activations make {worst.spikes:.2g} spikes of an "
         f"active neuron in {memory}; scale {worst.scale:g} in place of {before:g} makes {spikes:.2g}"
     )
     yield from _with_scales(s, {name: worst.scale}, reason)

@@ -151,7 +151,7 @@ class NeuronModel:
 
 
 _UNKNOWN = NeuronModel(half_limit_current=lif_half_limit_current, signed=lambda neuron: True)
-"""A type that is not registered: it runs in NengoDL only, and its spikes are counted whatever their sign."""
+"""A type that is not registered: it runs in NengoDL only, and its spikes count by their size, of either sign."""
 
 _TABLE: dict[type, NeuronModel] = {}
 _BUILT_IN: set[type] = set()

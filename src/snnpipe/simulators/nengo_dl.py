@@ -1,4 +1,4 @@
-"""The reference: the network in NengoDL's own simulator, a step at a time with carried state.
+"""The reference: NengoDL's own simulator, called step by step with its state kept in between.
 
 Axes: b = image of the batch, t = step, n = neuron, c = class.
 """
@@ -24,7 +24,7 @@ from snnpipe.values.simulation import LayerActivity, Rates, SimulationChunk, Sim
 
 @dataclass(frozen=True)
 class NengoDLSimulator(SimulationSettings):
-    """Run the network as NengoDL does: slow, and what every other simulator is held against."""
+    """Run the network as NengoDL does. It is slow, and the reference that every other simulator is compared with."""
 
     def open(self, network: SpikingNetwork, constant_input: bool = True) -> "OpenNengoDL":
         """Build the network's simulator."""
@@ -77,7 +77,7 @@ def _with_rates(network: SpikingNetwork) -> Iterator[SpikingNetwork]:
 class OpenNengoDL:
     """A network loaded in NengoDL's simulator, one batch size for all batches.
 
-    After a batch that failed it is built anew, for no more images than the next one has.
+    After a batch that failed it is built again, for at most as many images as the next batch has.
     """
 
     used = "nengo_dl"
@@ -97,7 +97,7 @@ class OpenNengoDL:
         with network:
             nengo_dl.configure_settings(dtype=self._settings.precision)
             self._spikes = {layer.name: nengo.Probe(layer.neurons) for layer in self._network.layers}
-        for probe in self._spikes.values():  # the network is left as it was found
+        for probe in self._spikes.values():  # the network is left as it was
             self._probes.callback(network.probes.remove, probe)
         with suppress(MemoryError, import_tensorflow().errors.ResourceExhaustedError):  # a smaller batch may do
             self._build()

@@ -32,7 +32,7 @@ class PlannedLayer:
     - ``unsupported``: cannot be converted; ``reason`` says why and the cure.
 
     ``rate_units`` counts the units that pass on a rate at every step and no spikes. ``synapse`` is its time constant in
-    s, or what Nengo calls it; whatever `Synapse.of` takes may be given.
+    s, or what Nengo calls it; it may be given as anything that `Synapse.of` takes.
     """
 
     name: str
@@ -106,7 +106,7 @@ class NeuronLayer:
     scale_firing_rates
         Factor on the input current, its inverse on the output.
     synapse
-        Filters the output; whatever `Synapse.of` takes may be given.
+        Filters the output; it may be given as anything that `Synapse.of` takes.
     fan_out_n
         Synapses that a spike of each neuron drives; None where they cannot be counted.
     initial_state
@@ -176,7 +176,7 @@ class SpikingNetwork:
     output_layer
         Name of the layer of neurons that the output is read from, None where the output is linear.
     output_synapse
-        Filters a linear output; whatever `Synapse.of` takes may be given.
+        Filters a linear output; it may be given as anything that `Synapse.of` takes.
     first_layer_macs
         Multiply-accumulates of the connections that carry the input image, once.
     dense_macs

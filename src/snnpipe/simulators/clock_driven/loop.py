@@ -180,8 +180,8 @@ class Loop:
                     output_spikes = output_spikes.write(t, spikes[self.output_layer][j])
                 if rows is not None:
                     events = [
-                        _record(tf, found, t, tf.gather(spikes[i][j], rows))
-                        for i, found in zip(spiking, events, strict=True)
+                        _record(tf, recorded, t, tf.gather(spikes[i][j], rows))
+                        for i, recorded in zip(spiking, events, strict=True)
                     ]
             return index + 1, new_states, (outputs, output_spikes, events)
 
@@ -192,7 +192,7 @@ class Loop:
             states,
             outputs.stack(),
             output_spikes.stack() if self.output_layer is not None else None,
-            [(found.concat(), sizes.stack()) for found, sizes in events],
+            [(recorded.concat(), sizes.stack()) for recorded, sizes in events],
         )
 
     def _block(
@@ -295,9 +295,9 @@ def _as(value: float, precision: str) -> Any:
     return np.asarray(value, precision)
 
 
-def _record(tf: Any, found: tuple[Any, Any], t: Any, spikes: Any) -> tuple[Any, Any]:
+def _record(tf: Any, recorded: tuple[Any, Any], t: Any, spikes: Any) -> tuple[Any, Any]:
     spikes = tf.reshape(spikes, [tf.shape(spikes)[0], -1])
     where = tf.where(spikes != 0)
-    values, sizes = found
+    values, sizes = recorded
     rows = tf.concat([tf.cast(where, spikes.dtype), tf.gather_nd(spikes, where)[:, None]], axis=1)
     return values.write(t, rows), sizes.write(t, tf.shape(where)[0])

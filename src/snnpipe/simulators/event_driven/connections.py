@@ -121,14 +121,14 @@ class Connections:
         if op is None:  # a constant image
             return []
         assert isinstance(op, LayerOp)
-        found = [
+        ways = [
             (source, [*layers, (op, slot)])
             for slot, t in enumerate(op.inputs)
             for source, layers in self._paths(t, sources)
         ]
-        if found and (why := unknown(op, self._graph.shapes)):
+        if ways and (why := unknown(op, self._graph.shapes)):
             raise refused(f"layer {op.layer.name!r} {why}")
-        return found
+        return ways
 
     def _path(self, source: int, layers: Sequence[tuple[LayerOp, int]]) -> _Path:
         shapes = self._graph.shapes
@@ -177,13 +177,13 @@ class Connections:
 
     def _as_matrix(self, path: _Path, factor: float) -> Rows:
         shapes = self._graph.shapes
-        found = path.before
+        product = path.before
         if path.core is not None:
             for op, slot in ((path.core, 0), *path.behind):
-                if _entries(op, shapes, found) > _MOST_SYNAPSES:
+                if _entries(op, shapes, product) > _MOST_SYNAPSES:
                     raise refused(f"layer {op.layer.name!r} stands where too many synapses have to be made of it")
-                found = matrix(op, slot, shapes) @ found
-        return matrix_rows(sparse.csc_array(found * factor))
+                product = matrix(op, slot, shapes) @ product
+        return matrix_rows(sparse.csc_array(product * factor))
 
 
 def _entries(op: LayerOp, shapes: Sequence[tuple[int, ...]], before: sparse.csr_array) -> int:

@@ -172,12 +172,12 @@ class OpenEventDriven:
                 spikes_btc[:, t : t + n],
                 counts_bn,
             )
-            found = {}
+            events = {}
             if harvest:
                 for name, number in compiled.layers.items():
-                    found[name] = _events(workspace, number, stimulus.image_ids[rows[0]], first + t, n)
+                    events[name] = _events(workspace, number, stimulus.image_ids[rows[0]], first + t, n)
             spare.append(workspace)
-            return found
+            return events
 
         def record(row: int) -> list[dict[str, SpikeEvents]]:
             # an image that is recorded runs block by block, so that each block's events can be taken
@@ -192,7 +192,9 @@ class OpenEventDriven:
         layers, at = {}, 0
         for name in compiled.layers:
             here = slice(at, at + sizes[name])
-            layers[name] = LayerActivity(counts_bn[:, here], SpikeEvents.concatenate([found[name] for found in events]))
+            layers[name] = LayerActivity(
+                counts_bn[:, here], SpikeEvents.concatenate([of_block[name] for of_block in events])
+            )
             at += sizes[name]
         return SimulationChunk(
             first_step=first,
