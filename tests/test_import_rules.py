@@ -12,7 +12,7 @@ from snnpipe.base.public import PUBLIC
 SOURCE = Path(__file__).parent.parent / "src" / "snnpipe"
 HYDRA_PLUGINS = SOURCE.parent / "hydra_plugins" / "snnpipe"
 ORDER = (
-    *("base", "settings", "frameworks", "values", "neurons", "synapses", "protocols"),
+    *("base", "settings", "frameworks", "neurons", "synapses", "values", "protocols"),
     *("encoders", "data", "models", "training", "conversion", "simulators"),
     *("metrics", "diagnosis", "artifacts", "callbacks", "loggers"),
     *("run", "trainer", "config", "sweeps", "commands", "testing"),
@@ -30,7 +30,7 @@ HOMES = {
     "optuna": {"hydra_plugins.snnpipe.optuna_sweeper"},
     "mlflow": {"loggers.mlflow"},
     "nengo": {
-        *("values", "frameworks", "neurons", "conversion", "diagnosis"),
+        *("values", "frameworks", "neurons", "synapses", "conversion", "diagnosis"),
         *("models.lif_cnn", "training.nengo_dl", "simulators.nengo_dl"),
     },
     "nengo_dl": {"frameworks", "neurons", "conversion", "training.nengo_dl", "simulators.nengo_dl"},

@@ -117,7 +117,7 @@ def test_neurons_at_the_output(simulator):
         return last
 
     network = converted(native(write, seed=1))
-    assert (network.output_layer, network.output_synapse) == ("last", None)
+    assert (network.output_layer, network.output_synapse.plain) == ("last", None)
     expected = run(NengoDLSimulator, network, stimulus(), 40, batch_size=3, precision="float64")
     found = run(simulator, network, stimulus(), 40, batch_size=3, precision="float64")
     assert expected.output_spikes_btc.sum() > 20
@@ -134,12 +134,12 @@ def test_a_filter_on_the_output_does_not_depend_on_chunks():
 
 def test_synapses_and_layers_are_read():
     network = converted(native(all_kinds, seed=3))
-    assert {layer.name: (layer.shape, layer.synapse) for layer in network.layers} == {
+    assert {layer.name: (layer.shape, layer.synapse.plain) for layer in network.layers} == {
         "first": ((12,), 0.005),
         "second": ((8,), 0.01),
         "third": ((4, 4), None),
     }
-    assert network.output_synapse == 0.02
+    assert network.output_synapse.plain == 0.02
     found = {layer.name: layer.fan_out_n for layer in network.layers}
     assert set(found["second"]) == set(found["third"]) == {3}
     places = np.array([1, 2, 3, 3, 2, 1])  # of the convolution's output, that each place of its input reaches
@@ -379,7 +379,7 @@ def test_lif_by_hand_spikes_as_in_nengo_dl(simulator):
     model = Mlp(units=[16, 12], use_bias=False).build(SPEC)
     network = LifByHand(scale_firing_rates={"dense*": 20.0, "logits": 5.0}, synapse=0.005).convert(model, seed=0)
     assert network.output_layer == "logits"
-    assert [layer.synapse for layer in network.layers] == [0.005, 0.005, None]
+    assert [layer.synapse.plain for layer in network.layers] == [0.005, 0.005, None]
     x = np.random.default_rng(0).uniform(0, 1, (3, *SPEC.image_shape)).astype(np.float32)
     shown = stimulus(x, PoissonEncoder(max_rate_hz=300.0))
     expected = run(NengoDLSimulator, network, shown, 60, batch_size=3, precision="float64")

@@ -1,14 +1,16 @@
 """The equations of neurons and synapses, step by step, against Nengo's own in NumPy."""
 
+import re
+
 import nengo
 import numpy as np
 import pytest
 
-from snnpipe.base.errors import SimulationError
+from snnpipe.base.errors import ConfigError, SimulationError
 from snnpipe.frameworks.compat import import_tensorflow
-from snnpipe.simulators.filters import discrete
-from snnpipe.simulators.neurons import equation, spike_unit
-from snnpipe.values.network import NeuronLayer
+from snnpipe.simulators.base import equation
+from snnpipe.synapses import Synapse, in_milliseconds
+from snnpipe.values.network import NeuronLayer, PlannedLayer
 
 tf = import_tensorflow()
 N_STEPS = 120
@@ -16,7 +18,8 @@ DRAWS = 20_000
 
 
 def layer_of(neuron, gain=1.0, size=1):
-    return NeuronLayer("dense", (size,), None, neuron, gain, None, None)
+    initial = {name: np.zeros(size) for name in neuron.state}
+    return NeuronLayer("dense", (size,), None, neuron, gain, None, None, initial)
 
 
 def no_seeds():
@@ -93,7 +96,7 @@ def test_spiking_neurons_step_as_nengos_do(kind, gain, dt):
     found, state = our_steps(layer, currents, dt, state)
     assert expected.any()
     np.testing.assert_array_equal(found, np.rint(found), "a whole number of spikes")
-    np.testing.assert_allclose(found * spike_unit(layer, dt), expected, rtol=1e-12)
+    np.testing.assert_allclose(found * layer.spike_unit(dt), expected, rtol=1e-12)
     np.testing.assert_allclose(state["voltage"], theirs["voltage"], rtol=0, atol=1e-9)
     if isinstance(neuron, nengo.LIF):
         np.testing.assert_allclose(state["refractory_time"], theirs["refractory_time"] - dt, rtol=0, atol=1e-9)
@@ -108,7 +111,7 @@ def test_rate_neurons_have_nengos_rates(kind, gain, dt):
     expected = nengo_steps(neuron, currents * gain, dt, {})
     layer = layer_of(neuron, gain, currents.shape[1])
     found, _ = our_steps(layer, currents, dt, {})
-    np.testing.assert_allclose(found * spike_unit(layer, dt), expected, rtol=1e-12)
+    np.testing.assert_allclose(found * layer.spike_unit(dt), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -202,22 +205,33 @@ def test_the_shape_of_what_is_drawn_is_known_while_a_graph_is_made(kind):
     assert step(tf.ones((2, 3))).shape == shapes[0] == (2, 3)
 
 
-@pytest.mark.parametrize("neuron", [nengo.AdaptiveLIF(), nengo.RegularSpiking(nengo.AdaptiveLIFRate())])
-def test_neurons_without_an_equation_are_refused_by_name(neuron):
-    name = type(getattr(neuron, "base_type", neuron)).__name__
-    with pytest.raises(SimulationError, match=rf"layer 'dense' has neurons of type {name},.*simulator=nengo_dl$"):
+class Derived(nengo.SpikingRectifiedLinear):
+    """Not registered: it may step otherwise than what it is derived from."""
+
+
+@pytest.mark.parametrize(
+    ("neuron", "name"),
+    [
+        (nengo.AdaptiveLIF(), "AdaptiveLIF"),
+        (nengo.RegularSpiking(nengo.AdaptiveLIFRate()), "RegularSpiking(AdaptiveLIFRate)"),
+        (Derived(), "Derived"),
+    ],
+)
+def test_neurons_without_an_equation_are_refused_by_name(neuron, name):
+    with pytest.raises(SimulationError, match=rf"^layer 'dense' has neurons of type {re.escape(name)}, .*nengo_dl$"):
         equation(layer_of(neuron), 0.001)
 
 
 # ---------------------------------------------------------------------- synapses
 
+TWO_POLES = nengo.LinearFilter([3.0], [4e-5, 0.012, 1.0])
 SYNAPSES = {
     "time constant": 0.0071,
     "whole time constant": 1,
     "short time constant": 0.0001,
     "low-pass": nengo.Lowpass(0.0071),
     "alpha": nengo.Alpha(0.004),
-    "two poles and a gain": nengo.LinearFilter([3.0], [4e-5, 0.012, 1.0]),
+    "two poles and a gain": TWO_POLES,
     "three poles": nengo.LinearFilter([1.0], [1e-7, 6e-5, 0.012, 1.0]),
 }
 INPUTS = np.random.default_rng(3).uniform(-1, 3, (2, 50, 3))
@@ -228,7 +242,10 @@ INPUTS = np.random.default_rng(3).uniform(-1, 3, (2, 50, 3))
 @pytest.mark.parametrize("kind", SYNAPSES)
 def test_a_filter_gives_what_nengos_synapse_does_a_step_later(kind, dt):
     synapse = SYNAPSES[kind]
-    own, theirs = discrete(synapse, dt), nengo.Lowpass(synapse) if isinstance(synapse, (int, float)) else synapse
+    own, theirs = (
+        Synapse.of(synapse).discrete(dt, ""),
+        nengo.Lowpass(synapse) if isinstance(synapse, (int, float)) else synapse,
+    )
     assert own.a.shape == (own.order, own.order) and own.c.shape == own.b.shape == (own.order,)
     expected = np.stack([theirs.filt(image, dt=dt, y0=0) for image in INPUTS])
     found = own.over(INPUTS, np.zeros((2, 3, own.order)))
@@ -237,14 +254,14 @@ def test_a_filter_gives_what_nengos_synapse_does_a_step_later(kind, dt):
 
 
 def test_a_filter_goes_on_from_the_state_that_it_left():
-    own = discrete(nengo.Alpha(0.004), 0.001)
+    own = Synapse.of(nengo.Alpha(0.004)).discrete(0.001, "")
     whole, state = own.over(INPUTS, np.zeros((2, 3, 2))), np.zeros((2, 3, 2))
     parts = [own.over(INPUTS[:, first : first + 20], state) for first in (0, 20, 40)]
     assert np.array_equal(np.concatenate(parts, axis=1), whole)
 
 
 def test_a_filter_computes_in_the_precision_of_its_state():
-    own, inputs = discrete(0.0071, 0.001), INPUTS.astype(np.float32)
+    own, inputs = Synapse.of(0.0071).discrete(0.001, ""), INPUTS.astype(np.float32)
     a, b, expected, value = np.float32(own.a.item()), np.float32(own.b.item()), [], np.zeros((2, 3), np.float32)
     for t in range(inputs.shape[1]):
         expected.append(value)
@@ -257,18 +274,50 @@ def test_a_filter_computes_in_the_precision_of_its_state():
 @pytest.mark.parametrize(("steps", "decay"), [(0.029, 0), (0.03, 0), (0.0301, np.exp(-1 / 0.0301)), (1.0, np.exp(-1))])
 def test_a_very_short_time_constant_is_a_delay_as_it_is_in_nengo_dl(steps, decay):
     dt = 0.001
-    own = discrete(steps * dt, dt)
+    own = Synapse.of(steps * dt).discrete(dt, "")
     assert own.a.item() == pytest.approx(decay, rel=1e-9, abs=0)
     assert own.b.item() == 1 - own.a.item() and own.c.item() == 1
 
 
 def test_no_synapse_is_no_filter():
-    assert discrete(None, 0.001) is None
+    assert not Synapse.of(None) and Synapse.of(None).discrete(0.001, "") is None
+
+
+@pytest.mark.parametrize("synapse", [nengo.LinearFilter([0.001, 1.0], [0.002, 1.0]), nengo.LinearFilter([2.0], [1.0])])
+def test_a_synapse_without_delay_is_refused(synapse):
+    whole = (
+        rf"^layer 'a' has the synapse {re.escape(str(synapse))}, which passes its input on without delay: .*=nengo_dl$"
+    )
+    with pytest.raises(SimulationError, match=whole):
+        Synapse.of(synapse).discrete(0.001, "layer 'a'")
+
+
+def test_a_synapse_that_is_no_linear_filter_is_refused():
+    synapse = Synapse.of(nengo.synapses.Triangle(0.01))
+    with pytest.raises(ConfigError, match=r"^conversion.synapse: got Triangle\(t=0.01\): takes a time constant in s, "):
+        synapse.linear("conversion.synapse")
 
 
 @pytest.mark.parametrize(
-    "synapse", [nengo.LinearFilter([0.001, 1.0], [0.002, 1.0]), nengo.LinearFilter([2.0], [1.0]), nengo.Lowpass(0)]
+    ("given", "tau", "plain", "shown"),
+    [
+        (None, None, None, ""),
+        (0.0071, 0.0071, 0.0071, "7.1"),
+        (nengo.Lowpass(0.0071), 0.0071, 0.0071, "7.1"),
+        (nengo.Alpha(0.004), 0.004, "Alpha(tau=0.004)", "Alpha(tau=0.004)"),
+        (TWO_POLES, None, str(TWO_POLES), str(TWO_POLES)),
+    ],
 )
-def test_a_synapse_without_delay_is_refused(synapse):
-    with pytest.raises(ValueError, match="^passes its input on without delay$"):
-        discrete(synapse, 0.001)
+def test_what_is_given_for_a_synapse_is_one_value(given, tau, plain, shown):
+    synapse = Synapse.of(given)
+    assert (synapse.tau, synapse.plain, bool(synapse)) == (tau, plain, given is not None)
+    assert in_milliseconds(plain) == shown
+    layer = NeuronLayer("dense", (1,), None, nengo.LIF(), 1.0, given, None)
+    assert layer.synapse == synapse == Synapse.of(synapse)
+    assert PlannedLayer("dense", "Dense", "native", "LIF", synapse=given).synapse == plain
+
+
+@pytest.mark.parametrize("given", ["10 ms", True, [0.01]])
+def test_what_is_no_synapse_is_refused_with_the_layer(given):
+    with pytest.raises(ConfigError, match=rf"^synapse of layer 'dense': got {re.escape(repr(given))}: takes a time "):
+        NeuronLayer("dense", (1,), None, nengo.LIF(), 1.0, given, None)

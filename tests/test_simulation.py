@@ -435,7 +435,7 @@ def test_auto_counts_the_events_of_a_changing_input():
 def test_too_many_synapses_are_refused(monkeypatch):
     from tf_keras import layers
 
-    from snnpipe.simulators.event_driven import program as event_program
+    from snnpipe.simulators.event_driven import connections
 
     net = converted(
         layers.Conv2D(4, 3, activation="relu"),
@@ -445,7 +445,7 @@ def test_too_many_synapses_are_refused(monkeypatch):
         layers.Dense(3),
     )
     EventDrivenSimulator().open(net)
-    monkeypatch.setattr(event_program, "_MOST_SYNAPSES", 5_000)
+    monkeypatch.setattr(connections, "_MOST_SYNAPSES", 5_000)
     with pytest.raises(SimulationError, match=r"layer 'c'.*too many synapses.*simulator=clock_driven"):
         EventDrivenSimulator().open(net)
 

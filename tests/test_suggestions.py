@@ -213,5 +213,5 @@ def test_what_was_measured_is_a_sentence():
 def test_settings_of_a_simulator_are_changed_by_their_keys():
     s = situation().assuming({"simulator.n_steps": 40, "conversion.synapse": {"a": 0.005}})
     assert s.settings.n_steps == s.parts["simulator"].n_steps == 40
-    assert [layer.synapse for layer in s.layers] == [0.005, None]
+    assert [layer.synapse.plain for layer in s.layers] == [0.005, None]
     assert s.unsettled() is None and s.assuming({"conversion.synapse": 0.02}).unsettled() == "a"

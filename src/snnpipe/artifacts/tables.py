@@ -12,6 +12,7 @@ from snnpipe.base import checked_files
 from snnpipe.base.errors import ArtifactError, one_line
 from snnpipe.base.files import replace_file
 from snnpipe.metrics.energy import EnergyEstimate
+from snnpipe.synapses import in_milliseconds
 from snnpipe.values.diagnosis import Diagnosis
 from snnpipe.values.network import ConversionPlan, PlannedLayer
 
@@ -51,7 +52,7 @@ def plan_table(plan: ConversionPlan) -> tuple[list[str], list[list[str]]]:
             "x".join(map(str, layer.shape)),
             f"{layer.neurons:,}" if layer.neurons else "",
             "" if layer.scale_firing_rates is None else f"{layer.scale_firing_rates:g}",
-            _synapse(layer.synapse),
+            in_milliseconds(layer.synapse),
             layer.reason,
         ]
         for layer in plan.layers
@@ -66,7 +67,7 @@ def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
     return [
         checked_files.write_json(
             folder / "plan.json",
-            {"layers": [_plain(layer) for layer in plan.layers], "notes": list(plan.notes)},
+            {"layers": [asdict(layer) for layer in plan.layers], "notes": list(plan.notes)},
             PLAN_FORMAT,
         ),
         write_text(folder / "plan.md", "\n\n".join(["# Conversion plan", *plan.notes, table]) + "\n"),
@@ -108,19 +109,6 @@ def write_diagnosis(folder: Path, diagnosis: Diagnosis) -> list[Path]:
         write_json(folder / "diagnosis.json", diagnosis.plain()),
         write_csv(folder / "layers.csv", list(rows[0]), [list(row.values()) for row in rows]),
     ]
-
-
-def _plain(layer: PlannedLayer) -> dict[str, Any]:
-    own = asdict(layer)
-    if not isinstance(layer.synapse, (float, int, type(None))):
-        own["synapse"] = str(layer.synapse)
-    return own
-
-
-def _synapse(synapse: Any) -> str:
-    if isinstance(synapse, (float, int)):
-        return f"{1000 * synapse:g}"
-    return "" if synapse is None else str(synapse)
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:

@@ -37,9 +37,11 @@ PUBLIC = {
     "Callback": "snnpipe.callbacks.base",
     "ConversionPlan": "snnpipe.values.network",
     "DataSpec": "snnpipe.values.data",
+    "Equation": "snnpipe.neurons.model",
     "LayerActivity": "snnpipe.values.simulation",
     "MetricSpec": "snnpipe.values.metric",
     "NeuronLayer": "snnpipe.values.network",
+    "NeuronModel": "snnpipe.neurons.model",
     "PlannedLayer": "snnpipe.values.network",
     "RunResult": "snnpipe.values.result",
     "RunState": "snnpipe.values.run",
@@ -49,8 +51,10 @@ PUBLIC = {
     "SpikeEvents": "snnpipe.values.simulation",
     "SpikingNetwork": "snnpipe.values.network",
     "Stimulus": "snnpipe.values.simulation",
+    "Synapse": "snnpipe.synapses",
     "read_plan": "snnpipe.artifacts.tables",
     "read_spikes": "snnpipe.artifacts.spikes",
+    "register_neuron": "snnpipe.neurons.model",
 }
 """The module of each public name. A configuration names a class by ``snnpipe.`` and its public name."""
 

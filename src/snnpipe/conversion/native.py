@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from snnpipe.base.errors import ConversionError
 from snnpipe.conversion.native_layers import UnreadableError, neuron_names, read_layers
-from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
+from snnpipe.conversion.nengo_objects import built, initial_states
 from snnpipe.conversion.synapses import Costs, costs
 from snnpipe.frameworks.keras_graph import nodes
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.synapses import NO_SYNAPSE, Synapse
 from snnpipe.values.network import ConversionPlan, NeuronLayer, PlannedLayer, SpikingNetwork
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def spiking_network(network: "nengo.Network", input: "nengo.Node", output: "neng
             neurons=neurons,
             neuron_type=neurons.ensemble.neuron_type,
             scale_firing_rates=1.0,
-            synapse=None if read is None else read.synapses[name],
+            synapse=NO_SYNAPSE if read is None else read.synapses[name],
             fan_out_n=cost.fan_out.get(name),
             initial_state=initial[name],
         )
@@ -102,7 +103,7 @@ def spiking_network(network: "nengo.Network", input: "nengo.Node", output: "neng
         keras_model=keras_model,
         unreadable=why,
         output_layer=output_layer,
-        output_synapse=time_constant(output.synapse) if keras_model is not None and output_layer is None else None,
+        output_synapse=Synapse.of(output.synapse if keras_model is not None and output_layer is None else None),
         first_layer_macs=cost.first_layer_macs,
         dense_macs=cost.dense_macs,
         rate_units=cost.rate_units,
@@ -127,5 +128,5 @@ def _planned(layer: NeuronLayer) -> PlannedLayer:
         kind,
         shape=layer.shape,
         neurons=layer.size,
-        synapse=layer.synapse,
+        synapse=layer.synapse.plain,
     )

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.conversion.nengo_objects import time_constant
+from snnpipe.base.errors import ConfigError
 from snnpipe.frameworks.compat import import_nengo_dl, import_tf_keras
 from snnpipe.frameworks.keras_graph import activation_name
+from snnpipe.synapses import Synapse
 
 if TYPE_CHECKING:
     import nengo
@@ -38,12 +39,12 @@ class ReadNetwork:
     shapes
         Of each layer of neurons, without the batch.
     synapses
-        On each layer's output: time constant in s, or a Nengo synapse; None for none.
+        On each layer's output.
     """
 
     model: "tf_keras.Model"
     shapes: dict[str, tuple[int, ...]]
-    synapses: "dict[str, float | nengo.synapses.LinearFilter | None]"
+    synapses: dict[str, Synapse]
 
 
 def neuron_names(network: "nengo.Network") -> "dict[nengo.ensemble.Neurons, str]":
@@ -240,7 +241,7 @@ class _Reader:
         probe = [self._output] if self._output.target == obj else []
         return [c for c in self._network.all_connections if c.pre_obj == obj] + probe
 
-    def _synapse(self, neurons: Any) -> Any:
+    def _synapse(self, neurons: Any) -> Synapse:
         """Return the synapse on all that leaves a layer of neurons."""
         name = self._neurons[neurons]
         found = [_readable_synapse(leaving.synapse, f"ensemble {name!r}") for leaving in self._leaving(neurons)]
@@ -300,10 +301,10 @@ class _Reader:
         return found
 
 
-def _readable_synapse(synapse: Any, what: str) -> Any:
+def _readable_synapse(synapse: Any, what: str) -> Synapse:
     try:
-        return time_constant(synapse)
-    except TypeError:
+        return Synapse.of(synapse).linear("synapse")
+    except ConfigError:
         raise UnreadableError(f"{what} has the synapse {synapse!r}, which is no linear filter") from None
 
 

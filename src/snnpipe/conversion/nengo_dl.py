@@ -9,7 +9,7 @@ import numpy as np
 
 from snnpipe.base.errors import ConfigError, ConversionError, one_line
 from snnpipe.conversion.nengo_dl_layers import make_converter
-from snnpipe.conversion.nengo_objects import built, initial_states, time_constant
+from snnpipe.conversion.nengo_objects import built, initial_states
 from snnpipe.conversion.rewrite import Rewritten, prepare, rewrite
 from snnpipe.conversion.synapses import Costs, costs
 from snnpipe.frameworks.compat import import_nengo_dl, without_build_notes
@@ -17,10 +17,13 @@ from snnpipe.frameworks.copies import flattened
 from snnpipe.frameworks.keras_graph import is_op, nodes, rectifier
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.frameworks.rectifiers import Rectifier
+from snnpipe.neurons.amplitude import has_amplitude
 from snnpipe.neurons.choice import neurons_for
+from snnpipe.neurons.model import name_of
 from snnpipe.settings.domains import LayerSynapses, Neuron, Scale
 from snnpipe.settings.per_layer import per_layer
 from snnpipe.settings.schema import check_fields
+from snnpipe.synapses import Synapse
 from snnpipe.values.network import ConversionPlan, NeuronLayer, PlannedLayer, SpikingNetwork
 
 if TYPE_CHECKING:
@@ -115,7 +118,7 @@ class NengoDLConverter:
                 neurons=size,
                 rate_units=0 if own.neurons.spiking else size,
                 scale_firing_rates=own.scale,
-                synapse=own.synapse,
+                synapse=own.synapse.plain,
             )
         if rewritten.becomes.startswith("rate neurons"):
             return replace(plan, reason="not spiking: only a ReLU becomes spiking neurons", rate_units=size)
@@ -142,7 +145,9 @@ class NengoDLConverter:
         """Return the settings of each layer of neurons."""
         names = [name for name, own in rewritten.items() if own.becomes == "neurons" and not own.problem]
         scales = per_layer(self.scale_firing_rates, names, 1.0, "conversion.scale_firing_rates")
-        synapses: dict[str, Any] = per_layer(self.synapse, names, None, "conversion.synapse")
+        key = "conversion.synapse"
+        given: dict[str, Any] = per_layer(self.synapse, names, None, key)
+        synapses = {name: Synapse.of(own, key).linear(key) for name, own in given.items()}
         asked: dict[str, Any] = per_layer(self.neuron, names, None, "conversion.neuron")
         found = {}
         for name in names:
@@ -150,7 +155,7 @@ class NengoDLConverter:
             own = rectifier(model.get_layer(name))
             assert own is not None
             neurons, why = neurons_for(own, asked[name], scales[name])
-            found[name] = _LayerSettings(name, scales[name], _filter(synapses[name]), own, neurons, why)
+            found[name] = _LayerSettings(name, scales[name], synapses[name], own, neurons, why)
         return found
 
     # ------------------------------------------------------------------ the network
@@ -200,7 +205,7 @@ class NengoDLConverter:
             _configure(converter.net, neurons[name], own)
         output_layer = next((name for name in settings if neurons[name] is output.target), None)
         if output_layer is not None:
-            output.synapse = settings[output_layer].synapse
+            output.synapse = settings[output_layer].synapse.nengo
         initial = initial_states(built(converter.net), neurons)
         layers = tuple(
             NeuronLayer(
@@ -255,35 +260,23 @@ def _no_fallback(node: Any) -> str:
 class _LayerSettings:
     name: str
     scale: float
-    synapse: "float | nengo.synapses.LinearFilter | None"
+    synapse: Synapse
     rectifier: Rectifier
     neurons: "nengo.neurons.NeuronType"
     why_not_spiking: str
 
     @property
     def neuron_name(self) -> str:
-        base = getattr(self.neurons, "base_type", None)
-        name = type(self.neurons).__name__
-        return f"{name}({type(base).__name__})" if base is not None else name
+        return name_of(self.neurons)
 
 
 def _configure(network: "nengo.Network", neurons: "nengo.ensemble.Neurons", own: _LayerSettings) -> None:
     """Give a layer of neurons its type and synapse; NengoDL has given it its gain."""
     neurons.ensemble.neuron_type = own.neurons
-    if own.synapse is not None:
+    if own.synapse:
         for connection in network.all_connections:
             if connection.pre_obj is neurons:
-                connection.synapse = own.synapse
-
-
-def _filter(synapse: Any) -> "float | nengo.synapses.LinearFilter | None":
-    try:
-        return time_constant(synapse)
-    except TypeError:
-        raise ConfigError(
-            f"conversion.synapse: got {synapse!r}: takes a time constant in s, nengo.Lowpass, nengo.Alpha or another "
-            "nengo.LinearFilter"
-        ) from None
+                connection.synapse = own.synapse.nengo
 
 
 def _check_neuron(neuron: Any, scale: float, layer: str) -> None:
@@ -296,7 +289,7 @@ def _check_neuron(neuron: Any, scale: float, layer: str) -> None:
         raise ConfigError(
             f"conversion.neuron: got {neuron!r} for layer {layer!r}: takes Nengo neuron types; choose one with neuron="
         )
-    if scale != 1 and not hasattr(neuron, "amplitude"):
+    if scale != 1 and not has_amplitude(neuron):
         raise ConfigError(
             f"conversion.scale_firing_rates: got {scale} for layer {layer!r}, but {type(neuron).__name__} has no "
             "amplitude to undo it with: take 1, or another neuron"

@@ -1,7 +1,7 @@
 """What is read off Nengo's own objects, for converted and native networks alike."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,22 +34,3 @@ def initial_states(
         }
         for name, neurons in layers.items()
     }
-
-
-def time_constant(synapse: Any) -> "float | nengo.synapses.LinearFilter | None":
-    """Return a low-pass synapse as its time constant in s, any other linear filter as it is.
-
-    Raises
-    ------
-    TypeError
-        If it is something else.
-    """
-    from nengo.synapses import LinearFilter, Lowpass
-
-    if synapse is None or isinstance(synapse, (int, float)):
-        return synapse
-    if isinstance(synapse, Lowpass):
-        return float(synapse.tau)
-    if not isinstance(synapse, LinearFilter):
-        raise TypeError(f"not a linear filter: {synapse!r}")
-    return synapse

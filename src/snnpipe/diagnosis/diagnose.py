@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.diagnosis.hybrids import rate_version, with_rates
+from snnpipe.diagnosis.hybrids import with_rates
 from snnpipe.diagnosis.measures import LayerMeter, loss_p_value
 from snnpipe.diagnosis.sample import Sample, sample_of, settings_of
 from snnpipe.diagnosis.search import Searcher, Trial
@@ -21,8 +21,8 @@ from snnpipe.diagnosis.wording import measured
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.passes import TestPass
+from snnpipe.neurons.model import rate_version
 from snnpipe.protocols import Simulator
-from snnpipe.simulators.neurons import spike_unit
 from snnpipe.values.diagnosis import Diagnosis, LayerDiagnosis, Loss, Suggestion, Tried
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import ImageEncoder, SimulationChunk
@@ -106,9 +106,9 @@ class _Step:
 def _rate_networks(
     sample: Sample, network: SpikingNetwork, simulator: Simulator, encoder: ImageEncoder
 ) -> tuple[list[_Step], list[str]]:
-    """Return what stands between the ANN and the first spike, and notes where that cannot be told.
+    """Return the steps between the ANN and the first spike, and notes where there are none to take.
 
-    What the ANN's activations of a layer are not known of gets its neurons' rates instead.
+    A layer whose activations in the ANN are not known gets its neurons' rates in their place.
     """
     without = [layer for layer in network.layers if rate_version(layer.neuron_type) is None]
     if without:
@@ -116,19 +116,19 @@ def _rate_networks(
         return [], [f"layer {without[0].name!r}: {kind} neurons have no rate version here to compare their spikes with"]
     rates = {layer.name for layer in network.layers}
     with with_rates(network, rates, filters=False) as plain:
-        units = {layer.name: spike_unit(layer, simulator.dt) for layer in plain.layers}
+        units = {layer.name: layer.spike_unit(simulator.dt) for layer in plain.layers}
 
         def keep(batch: int, chunk: SimulationChunk) -> None:
             for name, activity in chunk.layers.items():
                 sample.activations[batch].setdefault(name, activity.net_bn * np.float32(units[name]))
 
         once = simulator.with_settings(n_steps=1)
-        found = [_Step("rate neurons", False, sample.right(plain, once, ConstantEncoder(), keep))]
+        steps = [_Step("rate neurons", False, sample.right(plain, once, ConstantEncoder(), keep))]
     with with_rates(network, rates) as filtered:
-        found.append(_Step("filters", False, sample.right(filtered, simulator, ConstantEncoder())))
+        steps.append(_Step("filters", False, sample.right(filtered, simulator, ConstantEncoder())))
         if not encoder.constant:
-            found.append(_Step("input", False, sample.right(filtered, simulator, encoder)))
-    return found, []
+            steps.append(_Step("input", False, sample.right(filtered, simulator, encoder)))
+    return steps, []
 
 
 def _spiking_network(
@@ -148,10 +148,10 @@ def _spiking_network(
 
     stepwise = simulator.with_settings(chunk_steps=1)
     right = sample.right(network, stepwise, encoder, measure)
-    found = [meter.result() for meter in meters.values()]
+    figures = [meter.result() for meter in meters.values()]
     seconds = simulator.n_steps * simulator.dt
     spiking = {layer.name for layer in network.layers if layer.spiking}
-    return found, right, sum(d.rate_hz * seconds * d.neurons for d in found if d.name in spiking)
+    return figures, right, sum(d.rate_hz * seconds * d.neurons for d in figures if d.name in spiking)
 
 
 def _hybrids(
@@ -173,14 +173,14 @@ def _hybrids(
 
 def _losses(ann_right: NDArray[np.bool_], steps: Sequence[_Step]) -> list[tuple[Loss, float]]:
     """Return what each step costs, and the p-value of everything lost until then."""
-    found, before = [], ann_right
+    losses, before = [], ann_right
     for step in steps:
         points = 100 * float(before.mean() - step.right.mean())
         p_value = loss_p_value(before, step.right)
         loss = Loss(step.source, step.is_layer, float(step.right.mean()), points, p_value)
-        found.append((loss, loss_p_value(ann_right, step.right)))
+        losses.append((loss, loss_p_value(ann_right, step.right)))
         before = step.right
-    return found
+    return losses
 
 
 def _beyond_noise(losses: Sequence[tuple[Loss, float]]) -> list[Loss]:

@@ -4,14 +4,13 @@ Axes: b = image of the batch, n = neuron, o = state variable of a filter.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.metrics.paired import one_sided_p_value
-from snnpipe.simulators.filters import discrete
-from snnpipe.simulators.neurons import spike_unit
+from snnpipe.neurons.model import neuron_model
 from snnpipe.values.diagnosis import LayerDiagnosis
 from snnpipe.values.network import NeuronLayer
 from snnpipe.values.simulation import LayerActivity
@@ -58,10 +57,12 @@ def settling_step(levels: Sequence[float] | NDArray[np.float64]) -> int | None:
 
 def rate_limit(layer: NeuronLayer, dt: float) -> tuple[float, bool]:
     """Return the rate, Hz, above which a layer's neurons are saturated, and whether a refractory period is why."""
-    own: Any = getattr(layer.neuron_type, "base_type", layer.neuron_type)
-    if not hasattr(own, "tau_ref"):
-        return 1 / dt, False
-    return NEAR_LIMIT / max(float(own.tau_ref), dt), True
+    model = neuron_model(layer.neuron_type)
+    refractory = model.refractory(layer.neuron_type)
+    if refractory is not None:
+        return NEAR_LIMIT / max(refractory, dt), True
+    most = model.most_spikes(layer.neuron_type)
+    return (1 if most == inf else NEAR_LIMIT * most) / dt, False
 
 
 class LayerMeter:
@@ -82,8 +83,8 @@ class LayerMeter:
 
     def __init__(self, layer: NeuronLayer, n_steps: int, dt: float, images: int):
         self._layer, self._n_steps, self._dt = layer, n_steps, dt
-        self._unit = spike_unit(layer, dt)
-        self._filter = discrete(layer.synapse, dt)
+        self._unit = layer.spike_unit(dt)
+        self._filter = layer.synapse.discrete(dt, f"layer {layer.name!r}")
         # filters are linear: the last rate is a weighted sum of all steps' spikes, the mean rate a filter of their sums
         impulse = np.zeros(n_steps)
         impulse[0] = self._unit

@@ -1,6 +1,6 @@
-"""What a run says of its spikes beside its figures: units that do not spike, and rates that do not fit.
+"""Remarks on a run's spikes beside its figures: units that do not spike, and rates that do not fit.
 
-All of it comes from the evaluation, so that it is there without a diagnosis too.
+They come from the evaluation, so that a run without a diagnosis has them too.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -40,7 +40,7 @@ def remarks(
     outcome: Outcome,
     diagnosis: Diagnosis | None,
 ) -> tuple[Remark, ...]:
-    """Return what there is to say of a run's spikes.
+    """Return the remarks on a run's spikes.
 
     Parameters
     ----------
@@ -69,15 +69,15 @@ def _not_spiking(plan: ConversionPlan, network: SpikingNetwork) -> Iterator[Rema
     rate = {f"{own.name} ({type(own.neuron_type).__name__})": own.size for own in network.layers if not own.spiking}
     rate |= {f"{own.name} ({own.becomes.removeprefix('rate neurons (').rstrip(')')})": own.rate_units for own in others}
     units = sum(layer.size for layer in network.layers) + sum(layer.rate_units for layer in others)
-    told = []
+    remarks = []
     if len(in_network) + len(others) == len(rate):
-        told.append(f"all {units:,} units are rate neurons")
+        remarks.append(f"all {units:,} units are rate neurons")
     elif rate:
-        told.append(f"{sum(rate.values()):,} of {units:,} units stay rate neurons: {_few(rate)}")
+        remarks.append(f"{sum(rate.values()):,} of {units:,} units stay rate neurons: {_few(rate)}")
     if in_software := [f"{layer.name} ({layer.kind})" for layer in plan.layers if layer.status == "fallback"]:
-        told.append(f"in software only: {_few(in_software)}")
-    if told:
-        yield Remark("not spiking", "; ".join(told))
+        remarks.append(f"in software only: {_few(in_software)}")
+    if remarks:
+        yield Remark("not spiking", "; ".join(remarks))
 
 
 # ---------------------------------------------------------------------- rates that do not fit
@@ -101,14 +101,16 @@ def _warnings(
         return
     s = Situation(parts, model, settings_of(images.simulator), images.network.layers, (), ())
     _, first, _ = next(images.batches(min(images.at_once, images.n_images), images.n_images))
-    inputs, anew = _inputs(float(np.max(np.abs(first))), plan, s)
+    inputs, training = _inputs(float(np.max(np.abs(first))), plan, s)
     if above:
-        told = _few([_crowded(layers[name], busiest[name], outcome) for name in above])
-        text = f"neurons spike more than once a step, which a simulator counts and most chips cannot send: {told}"
+        layers_named = _few([_crowded(layers[name], busiest[name], outcome) for name in above])
+        text = (
+            f"neurons spike more than once a step, which a simulator counts and most chips cannot send: {layers_named}"
+        )
         cure, expected = _calmer(s, busiest, diagnosis)
-        yield Remark("warning", inputs + text, cure, _both(expected, anew))
+        yield Remark("warning", inputs + text, cure, _both(expected, training))
     elif at_limit and inputs:
-        yield Remark("warning", f"{inputs}neurons fire at their refractory limit: {_few(at_limit)}", expected=anew)
+        yield Remark("warning", f"{inputs}neurons fire at their refractory limit: {_few(at_limit)}", expected=training)
     if not lost:
         return
     levels = {name: np.percentile(a, _STRONG) for name, a in activations_of(model, images.network)(first).items()}
@@ -120,12 +122,12 @@ def _warnings(
     if weak:
         untried = next(livelier(s, weak), None) if diagnosis is None else None
         cure, expected = (untried.override, _UNTRIED) if untried else ("", "")
-        told = _few([_hardly(layers[name], level, s) for name, level in weak.items()])
-        text = f"even the strongest activations spike less than once in {s.milliseconds:g} ms: {told}"
-        yield Remark("warning", inputs + text, cure, _both(expected, anew))
+        layers_named = _few([_hardly(layers[name], level, s) for name, level in weak.items()])
+        text = f"even the strongest activations spike less than once in {s.milliseconds:g} ms: {layers_named}"
+        yield Remark("warning", inputs + text, cure, _both(expected, training))
     silent = [name for name, rate in busiest.items() if not rate and name not in weak and levels.get(name, 1) > 0]
     if silent:
-        yield Remark("warning", f"{inputs}no neuron spikes for any image: {_few(silent)}", expected=anew)
+        yield Remark("warning", f"{inputs}no neuron spikes for any image: {_few(silent)}", expected=training)
 
 
 def _calmer(s: Situation, busiest: Mapping[str, float], diagnosis: Diagnosis | None) -> tuple[str, str]:
@@ -150,14 +152,14 @@ def _hardly(layer: NeuronLayer, level: float, s: Situation) -> str:
 
 
 def _inputs(largest: float, plan: ConversionPlan, s: Situation) -> tuple[str, str]:
-    """Return what is said of images far larger or smaller than usual, and of another scaling; empty for others."""
+    """Return a remark on images that are far larger or smaller than usual, and what another scaling takes."""
     low, high = USUAL_INPUTS
     if low <= largest <= high or any(layer.kind in ("Rescaling", "Normalization") for layer in plan.layers):
         return "", ""
-    anew = (
+    training = (
         "data.scaling=zero_to_one trains anew" if s.takes("data.scaling") else "images of 0 to 1 need another training"
     )
-    return f"images reach {largest:.3g}, and scales such as 100 are made for images within -1 to 1; ", anew
+    return f"images reach {largest:.3g}, and scales such as 100 are made for images within -1 to 1; ", training
 
 
 def _both(*texts: str) -> str:
@@ -165,5 +167,5 @@ def _both(*texts: str) -> str:
 
 
 def _few(names: Collection[str]) -> str:
-    told = ", ".join(list(names)[:_NAMED])
-    return f"{told} and {len(names) - _NAMED} more" if len(names) > _NAMED else told
+    first = ", ".join(list(names)[:_NAMED])
+    return f"{first} and {len(names) - _NAMED} more" if len(names) > _NAMED else first

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 _Watch = Callable[[int, SimulationChunk], None]
-"""Is told each chunk, and the number of its batch."""
+"""Gets the number of a batch and each chunk of its simulation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Sample:
         watch: _Watch | None = None,
     ) -> NDArray[np.bool_]:
         """Return which images a network has right after the last step, shape ``(b,)``."""
-        found = []
+        predicted = []
         with _opened(simulator, network, encoder.constant) as opened:
             for i, (ids, images) in enumerate(self.batches):
                 readout = ReadoutState(simulator.readout, simulator.readout_steps)
@@ -54,22 +54,22 @@ class Sample:
                     scores = readout.scores(chunk)
                     if watch is not None:
                         watch(i, chunk)
-                found.append(classes(scores[:, -1]))
-        return np.asarray(np.concatenate(found) == self.labels)
+                predicted.append(classes(scores[:, -1]))
+        return np.asarray(np.concatenate(predicted) == self.labels)
 
 
 def sample_of(images: TestPass, model: "tf_keras.Model | NativeNetwork", wanted: int) -> Sample:
     """Return the first test images, at most so many."""
     n = min(wanted, images.n_images)
-    batches, labels, found, activations = [], [], [], []
+    batches, labels, predicted, activations = [], [], [], []
     predict = activations_of(model, images.network)
     for ids, of_batch, their_labels in images.batches(min(images.at_once, n), n):
         batches.append((ids, of_batch))
         labels.append(their_labels)
-        found.append(np.argmax(model.predict_on_batch(of_batch), axis=-1))
+        predicted.append(np.argmax(model.predict_on_batch(of_batch), axis=-1))
         activations.append(predict(of_batch))
     together = np.concatenate(labels)
-    return Sample(batches, together, np.concatenate(found) == together, activations)
+    return Sample(batches, together, np.concatenate(predicted) == together, activations)
 
 
 def activations_of(
@@ -86,9 +86,9 @@ def activations_of(
     inner = import_tf_keras().Model(graph.inputs, [there[name].output for name in names])
 
     def predict(images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        found = inner.predict_on_batch(images)
-        found = found if len(names) > 1 else [found]
-        return {name: values.reshape(len(images), -1) for name, values in zip(names, found, strict=True)}
+        outputs = inner.predict_on_batch(images)
+        outputs = outputs if len(names) > 1 else [outputs]
+        return {name: values.reshape(len(images), -1) for name, values in zip(names, outputs, strict=True)}
 
     return predict
 
@@ -106,5 +106,5 @@ def _opened(simulator: Simulator, network: SpikingNetwork, constant: bool) -> It
 
 
 def settings_of(simulator: Simulator) -> SimulationSettings:
-    """Return what every simulator is told, of one of them."""
+    """Return the settings of a simulator that all simulators have."""
     return SimulationSettings(**{f.name: getattr(simulator, f.name) for f in fields(SimulationSettings)})

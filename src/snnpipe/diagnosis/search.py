@@ -1,7 +1,7 @@
 """The search for settings that keep more of the accuracy: changes are tried on the sample, first one, then several.
 
-What is tried depends on counts alone, never on a clock, but for a limit that a search on an ordinary machine does not
-reach and that is told where it was.
+What is tried depends on counts alone and not on a clock. There is one limit on time, which an ordinary machine does not
+reach; a search that reaches it says so.
 """
 
 import time
@@ -18,7 +18,6 @@ from snnpipe.diagnosis.sample import Sample
 from snnpipe.diagnosis.situation import Candidate, Situation, changed
 from snnpipe.diagnosis.suggestions import candidates, combinations
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.simulators.neurons import spike_unit
 from snnpipe.values.diagnosis import LayerDiagnosis, Suggestion, Tried
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import SimulationChunk
@@ -166,7 +165,7 @@ class Searcher:
         self._steps += parts["simulator"].n_steps
         settings = replace(before.settings, **{f: getattr(parts["simulator"], f) for f in vars(before.settings)})
         return replace(
-            before, parts=parts, settings=settings, layers=network.layers, found=self.measure(network, parts)
+            before, parts=parts, settings=settings, layers=network.layers, figures=self.measure(network, parts)
         )
 
     # ------------------------------------------------------------------ trials
@@ -205,7 +204,7 @@ class Searcher:
         """Return what becomes of the sample in a network."""
         simulator, encoder = parts["simulator"], parts["encoder"].seeded(self.seed)
         spiking = [layer.name for layer in network.layers if layer.spiking]
-        units = {layer.name: spike_unit(layer, simulator.dt) / simulator.n_steps for layer in network.layers}
+        units = {layer.name: layer.spike_unit(simulator.dt) / simulator.n_steps for layer in network.layers}
         rates: list[dict[str, NDArray[np.float32]]] = [{} for _ in self.sample.batches]
         spikes = 0.0
 
@@ -228,18 +227,18 @@ class Searcher:
                     size += float(np.square(activation).sum(dtype=np.float64))
         return float(np.sqrt(off / size)) if size else float("inf")
 
-    # ------------------------------------------------------------------ what is told
+    # ------------------------------------------------------------------ what is reported
 
     def _helped(self) -> list[Trial]:
         return [trial for trial in self.trials.values() if loss_p_value(trial.right, self.base.right) < HELPS]
 
     def _suggestions(self, untried: Sequence[Candidate]) -> list[Suggestion]:
-        told = [
+        tried = [
             Suggestion(trial.candidate.override, trial.candidate.reason, trial.expected(self.base))
             for trial in ranked(self._helped())
         ]
         rest = [Suggestion(c.override, c.reason, "not tried: it trains anew") for c in untried]
-        return [*told[: _MOST_SUGGESTED - len(rest[:1])], *rest][:_MOST_SUGGESTED]
+        return [*tried[: _MOST_SUGGESTED - len(rest[:1])], *rest][:_MOST_SUGGESTED]
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:

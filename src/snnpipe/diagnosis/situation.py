@@ -14,7 +14,9 @@ import numpy as np
 
 from snnpipe.diagnosis.measures import ACTIVE, rate_limit
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.neurons.model import neuron_model
 from snnpipe.settings.per_layer import per_layer
+from snnpipe.synapses import Synapse
 from snnpipe.values.diagnosis import LayerDiagnosis, Loss
 from snnpipe.values.network import NeuronLayer
 from snnpipe.values.simulation import SimulationSettings
@@ -44,7 +46,7 @@ class Candidate:
     untried
         The override, where only another training would tell.
     forced
-        Keys of mappings into which Hydra merges new names only where it is told to.
+        Keys of mappings that take new names only with Hydra's ``++``.
     """
 
     reason: str
@@ -80,7 +82,7 @@ class Situation:
         The simulator's.
     layers
         The network's layers of neurons.
-    found
+    figures
         Diagnosis of each.
     bad
         Losses beyond sampling noise, the first one first.
@@ -92,7 +94,7 @@ class Situation:
     model: "tf_keras.Model | NativeNetwork | None"
     settings: SimulationSettings
     layers: Sequence[NeuronLayer]
-    found: Sequence[LayerDiagnosis]
+    figures: Sequence[LayerDiagnosis]
     bad: Sequence[Loss]
     measured: bool = True
 
@@ -117,12 +119,12 @@ class Situation:
         return any(loss.source == source and not loss.is_layer for loss in self.bad)
 
     def assuming(self, changes: Mapping[str, Any]) -> "Situation":
-        """Return the situation that changes would make, as far as it can be told without a simulation."""
+        """Return the situation that changes would make, as far as it is known without a simulation."""
         names = [layer.name for layer in self.layers]
         layers: Sequence[NeuronLayer] = self.layers
         if "conversion.synapse" in changes:
             synapses = per_layer(changes["conversion.synapse"], names, None, "conversion.synapse")
-            layers = [replace(layer, synapse=synapses[layer.name]) for layer in layers]
+            layers = [replace(layer, synapse=Synapse.of(synapses[layer.name])) for layer in layers]
         if SCALES in changes:
             scales = per_layer(changes[SCALES], names, 1.0, SCALES)
             layers = [replace(layer, scale_firing_rates=scales[layer.name]) for layer in layers]
@@ -154,10 +156,10 @@ class Situation:
     def unsettled(self) -> str | None:
         """Return the first layer that has not settled; where nothing was simulated, that will not have."""
         if self.measured:
-            return next((found.name for found in self.found if found.settled_ms is None), None)
+            return next((figures.name for figures in self.figures if figures.settled_ms is None), None)
         along = 0.0
         for layer in self.layers:
-            along += tau_of(layer) or 0.0
+            along += layer.synapse.tau or 0.0
             if _SETTLES * along > self.seconds * 1.000001:
                 return layer.name
         return None
@@ -167,22 +169,22 @@ class Situation:
     @property
     def spiking(self) -> list[tuple[NeuronLayer, LayerDiagnosis]]:
         """The layers that spike, with their diagnosis."""
-        return [pair for pair in zip(self.layers, self.found, strict=True) if pair[0].spiking]
+        return [pair for pair in zip(self.layers, self.figures, strict=True) if pair[0].spiking]
 
-    def spikes_in_memory(self, layer: NeuronLayer, found: LayerDiagnosis) -> float | None:
+    def spikes_in_memory(self, layer: NeuronLayer, figures: LayerDiagnosis) -> float | None:
         """Return how many spikes of an active neuron its filter averages: those of two time constants, or of all.
 
         Without a refractory period these are its activation times the scale, for what was measured suffers from the
         layers before. With one, it is what was measured.
         """
-        tau = tau_of(layer)
+        tau = layer.synapse.tau
         memory = min(self.seconds, 2 * tau) if tau else self.seconds
-        level = active_level(found)
+        level = active_level(figures)
         if level is not None and not rate_limit(layer, self.settings.dt)[1]:
             return level * layer.scale_firing_rates * memory
-        if found.active_spikes is None:
+        if figures.active_spikes is None:
             return None
-        return found.active_spikes * memory / self.seconds
+        return figures.active_spikes * memory / self.seconds
 
     def scales_as_set(self, changed: Mapping[str, float], key: str = SCALES) -> float | dict[str, float]:
         """Return all layers' scales, some changed, as a key takes them: ``*`` stands for what most have.
@@ -211,41 +213,35 @@ def changed(parts: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     UserError
         If a part does not take a value.
     """
-    found = dict(parts)
+    parts_changed = dict(parts)
     for key, value in changes.items():
         group, _, name = key.partition(".")
-        found[group] = replace(found[group], **{name: value})
-    return found
+        parts_changed[group] = replace(parts_changed[group], **{name: value})
+    return parts_changed
 
 
-def active_level(found: LayerDiagnosis) -> float | None:
+def active_level(figures: LayerDiagnosis) -> float | None:
     """Return the mean activation of the neurons that the ANN activates; None where activations are not known."""
-    active = _active(found)
+    active = _active(figures)
     return float(active.mean()) if len(active) else None
 
 
-def strongest_level(found: LayerDiagnosis) -> float | None:
+def strongest_level(figures: LayerDiagnosis) -> float | None:
     """Return the strongest activation of the pairs that were drawn; None where activations are not known."""
-    active = _active(found)
+    active = _active(figures)
     return float(active.max()) if len(active) else None
 
 
-def _active(found: LayerDiagnosis) -> Any:
-    if not len(found.ann):
-        return found.ann
-    return found.ann[found.ann > ACTIVE * np.sqrt(np.mean(np.square(found.ann)))]
-
-
-def tau_of(layer: NeuronLayer) -> float | None:
-    """Return a filter's time constant, s; None where there is no filter, or one that has none."""
-    tau = getattr(layer.synapse, "tau", layer.synapse)
-    return tau if isinstance(tau, (int, float)) else None
+def _active(figures: LayerDiagnosis) -> Any:
+    if not len(figures.ann):
+        return figures.ann
+    return figures.ann[figures.ann > ACTIVE * np.sqrt(np.mean(np.square(figures.ann)))]
 
 
 def override(key: str, value: Any, forced: bool = False) -> str:
     """Return an override as a shell takes it; a forced one adds to a mapping that is there."""
     if key == "conversion.neuron":
-        return "neuron=spiking_relu"
+        return f"neuron={neuron_model(value).config}"
     if not isinstance(value, Mapping):
         return f"{key}={value}"
     return (
@@ -266,7 +262,7 @@ def nice(value: float, down: bool = False) -> float:
     steps = (1.0, 2.0, 5.0, 10.0)
     lead = value / power
     if down:
-        found = max(step for step in steps if step <= lead * 1.000001)
+        rounded = max(step for step in steps if step <= lead * 1.000001)
     else:
-        found = min(step for step in steps if step >= lead * 0.999999)
-    return float(f"{found * power:.3g}")
+        rounded = min(step for step in steps if step >= lead * 0.999999)
+    return float(f"{rounded * power:.3g}")

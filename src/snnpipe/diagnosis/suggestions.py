@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil, exp
+from math import ceil
 from typing import Any
 
 from snnpipe.base.errors import UserError
@@ -15,8 +15,8 @@ from snnpipe.diagnosis.situation import (
     nice,
     override,
     strongest_level,
-    tau_of,
 )
+from snnpipe.neurons.model import name_of, neuron_model
 from snnpipe.values.diagnosis import LayerDiagnosis
 from snnpipe.values.network import NeuronLayer
 
@@ -90,10 +90,10 @@ def _saturation(s: Situation) -> Iterator[Candidate]:
     scales = _lower_scales(s)
     if not scales:
         return
-    found = max((own for _, own in s.spiking if own.name in scales), key=lambda own: own.saturated)
+    figures = max((own for _, own in s.spiking if own.name in scales), key=lambda own: own.saturated)
     reason = (
-        f"{found.saturated:.0%} of {found.name} fires at its refractory limit: "
-        f"a scale of {scales[found.name]:g} leaves an active neuron at half of it"
+        f"{figures.saturated:.0%} of {figures.name} fires at its refractory limit: "
+        f"a scale of {scales[figures.name]:g} leaves an active neuron at half of it"
     )
     yield from _with_scales(s, scales, reason)
 
@@ -101,23 +101,18 @@ def _saturation(s: Situation) -> Iterator[Candidate]:
 def _lower_scales(s: Situation) -> dict[str, float]:
     """Return a lower scale for each layer whose neurons fire at their refractory limit."""
     scales = {}
-    for layer, found in s.spiking:
-        lower = _half_limit_scale(layer, found)
-        if found.saturated >= SATURATED and lower is not None and lower < layer.scale_firing_rates:
+    for layer, figures in s.spiking:
+        lower = _half_limit_scale(layer, figures)
+        if figures.saturated >= SATURATED and lower is not None and lower < layer.scale_firing_rates:
             scales[layer.name] = lower
     return scales
 
 
-def _half_limit_scale(layer: NeuronLayer, found: LayerDiagnosis) -> float | None:
-    """Return the scale at which a mean activation makes a LIF neuron fire at half of its refractory limit.
-
-    Its rate 1 / (tau_ref + tau_rc ln(1 + 1 / (J - 1))) is 1 / (2 tau_ref) at J = 1 / (1 - exp(-tau_ref / tau_rc)).
-    """
-    neuron: Any = getattr(layer.neuron_type, "base_type", layer.neuron_type)
-    level = active_level(found)
-    if not getattr(neuron, "tau_ref", 0) or not hasattr(neuron, "tau_rc") or level is None:
-        return None
-    return nice(1 / (1 - exp(-neuron.tau_ref / neuron.tau_rc)) / level, down=True)
+def _half_limit_scale(layer: NeuronLayer, figures: LayerDiagnosis) -> float | None:
+    """Return the scale at which a mean activation makes a neuron fire at half of its refractory limit."""
+    current = neuron_model(layer.neuron_type).half_limit_current(layer.neuron_type)
+    level = active_level(figures)
+    return None if current is None or level is None else nice(current / level, down=True)
 
 
 @dataclass(frozen=True)
@@ -125,31 +120,31 @@ class _Coarse:
     """A layer with too few spikes: how many there are in its filter's memory, and the scale that gives enough."""
 
     layer: NeuronLayer
-    found: LayerDiagnosis
+    figures: LayerDiagnosis
     spikes: float
     scale: float
 
 
 def _coarse(s: Situation) -> dict[str, _Coarse]:
     coarse = {}
-    for layer, found in s.spiking:
-        spikes, refractory = s.spikes_in_memory(layer, found), rate_limit(layer, s.settings.dt)[1]
-        if spikes is None or spikes >= ENOUGH or (refractory and found.saturated >= SATURATED):
+    for layer, figures in s.spiking:
+        spikes, refractory = s.spikes_in_memory(layer, figures), rate_limit(layer, s.settings.dt)[1]
+        if spikes is None or spikes >= ENOUGH or (refractory and figures.saturated >= SATURATED):
             continue
         factor = nice(AIM / max(spikes, 1e-6 if spikes else 0.02))
-        highest = _spike_a_step(s, layer, found)
+        highest = _spike_a_step(s, layer, figures)
         if highest is not None:
             factor = min(factor, max(nice(highest, down=True), 2.0))
         scale = _rounded(layer.scale_firing_rates * factor)
         if refractory:
-            scale = max(_half_limit_scale(layer, found) or scale, 2 * layer.scale_firing_rates)
-        coarse[layer.name] = _Coarse(layer, found, spikes, scale)
+            scale = max(_half_limit_scale(layer, figures) or scale, 2 * layer.scale_firing_rates)
+        coarse[layer.name] = _Coarse(layer, figures, spikes, scale)
     return coarse
 
 
-def _spike_a_step(s: Situation, layer: NeuronLayer, found: LayerDiagnosis) -> float | None:
+def _spike_a_step(s: Situation, layer: NeuronLayer, figures: LayerDiagnosis) -> float | None:
     """Return the factor on a scale with which the strongest activation makes a spike a step."""
-    strongest = strongest_level(found)
+    strongest = strongest_level(figures)
     return None if strongest is None else 1 / (strongest * layer.scale_firing_rates * s.settings.dt)
 
 
@@ -161,11 +156,11 @@ def rescaled(s: Situation) -> Iterator[Candidate]:
     bad = [loss.source for loss in s.bad if loss.is_layer]
     name = next((name for name in bad if name in coarse), min(coarse, key=lambda name: coarse[name].spikes))
     worst = coarse[name]
-    tau, before = tau_of(worst.layer), worst.layer.scale_firing_rates
+    tau, before = worst.layer.synapse.tau, worst.layer.scale_firing_rates
     memory = f"the {min(2000 * tau, s.milliseconds):g} ms that its filter remembers" if tau else "an image"
     spikes = worst.spikes * worst.scale / before
     reason = (
-        f"{name} fires at {worst.found.rate_hz:.3g} Hz, and its activations make {worst.spikes:.2g} spikes of an "
+        f"{name} fires at {worst.figures.rate_hz:.3g} Hz, and its activations make {worst.spikes:.2g} spikes of an "
         f"active neuron in {memory}; scale {worst.scale:g} in place of {before:g} makes {spikes:.2g}"
     )
     yield from _with_scales(s, {name: worst.scale}, reason)
@@ -238,8 +233,8 @@ def refiltered(s: Situation) -> Iterator[Candidate]:
     key, tau = "conversion.synapse", s.fitting_tau()
     if not s.takes(key) or tau is None:
         return
-    longest = max((tau_of(layer) or 0.0 for layer, _ in s.spiking), default=0.0)
-    bare = next((layer.name for layer, _ in s.spiking if layer.synapse is None), None)
+    longest = max((layer.synapse.tau or 0.0 for layer, _ in s.spiking), default=0.0)
+    bare = next((layer.name for layer, _ in s.spiking if not layer.synapse), None)
     if bare is not None:
         tau = longest or tau
         reason = f"no filter behind {bare}: single spikes are passed on, which {1000 * tau:g} ms smooth"
@@ -258,7 +253,7 @@ def lengthened(s: Situation) -> Iterator[Candidate]:
     late, least = s.unsettled(), _STEPS_OF_A_LAYER * len(s.layers)
     if late is None and not s.loses_by("filters") and steps >= least:
         return
-    along = sum(tau_of(layer) or 0.0 for layer, _ in s.spiking)
+    along = sum(layer.synapse.tau or 0.0 for layer, _ in s.spiking)
     wanted = min(max(2 * steps, least, ceil(5 * along / s.settings.dt)), _LONGEST * steps)
     wanted = 10 * ceil(wanted / 10)
     who = f"{late} has not settled" if late else "the network has no time to settle"
@@ -295,7 +290,7 @@ def _averaging(s: Situation) -> Iterator[Candidate]:
     key = "conversion.synapse"
     if not s.takes(key):
         return
-    taus = {tau_of(layer) for layer, _ in s.spiking}
+    taus = {layer.synapse.tau for layer, _ in s.spiking}
     tau = max((tau for tau in taus if tau), default=None) or s.fitting_tau()
     if tau is None:
         return
@@ -311,13 +306,15 @@ def trainings(s: Situation) -> Iterator[Candidate]:
     """Yield what only another training would tell, where the run trains."""
     if not s.takes("training.epochs"):
         return
-    if s.loses_by("rate neurons") and s.takes("conversion.neuron") and _can_train_with_lif(s):
+    if s.loses_by("rate neurons") and s.takes("conversion.neuron") and (neuron := _trainable_neuron(s)) is not None:
         overrides = [] if s.takes("training.neuron") else ["training=nengo_dl"]
         lower = _lower_scales(s)
         key = "training.scale_firing_rates"
-        overrides += ["neuron@training.neuron=lif", override(key, s.scales_as_set(lower, key), s.forces(key))]
+        overrides.append(f"neuron@training.neuron={neuron_model(neuron).config}")
+        overrides.append(override(key, s.scales_as_set(lower, key), s.forces(key)))
         overrides += [candidate.override for candidate in _with_scales(s, lower, "")] if lower else []
-        yield Candidate("training with LIF's own rate curve makes the weights fit it", untried=" ".join(overrides))
+        reason = f"training with {name_of(neuron)}'s own rate curve makes the weights fit it"
+        yield Candidate(reason, untried=" ".join(overrides))
     noisy = any(loss.is_layer for loss in s.bad)
     if noisy and s.takes("model.logits_initializer") and s.value("model.logits_initializer") != "zeros":
         yield Candidate(
@@ -326,19 +323,23 @@ def trainings(s: Situation) -> Iterator[Candidate]:
         )
 
 
-def _can_train_with_lif(s: Situation) -> bool:
-    """Whether the network has LIF neurons, was not trained with them, and NengoDL can train it."""
+def _trainable_neuron(s: Situation) -> Any:
+    """Return the first neurons whose rate curve is no ReLU and can be trained with; None where there are none.
+
+    A config has to name them, the network must not be trained with them already, and NengoDL has to train it.
+    """
     from snnpipe.training.nengo_dl import NengoDLTraining
 
     trained_with = s.value("training.neuron") if s.takes("training.neuron") else None
-    kinds = {type(layer.neuron_type).__name__ for layer, _ in s.spiking}
-    if "LIF" not in kinds or type(trained_with).__name__ == "LIF":
-        return False
+    curved = (layer.neuron_type for layer, _ in s.spiking if rate_limit(layer, s.settings.dt)[1])
+    neuron = next((own for own in curved if neuron_model(own).config), None)
+    if neuron is None or type(trained_with) is type(neuron):
+        return None
     try:
         NengoDLTraining().check(s.model)
     except UserError:
-        return False
-    return True
+        return None
+    return neuron
 
 
 _ALONE = (rescaled,)

@@ -1,14 +1,14 @@
 """Which neurons stand for a rectifier of the model, given the neuron type that is asked for."""
 
-import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from snnpipe.frameworks.compat import import_nengo_dl
 from snnpipe.frameworks.rectifiers import Rectifier
+from snnpipe.neurons.amplitude import amplitude_of, with_amplitude
+from snnpipe.neurons.model import neuron_model
 
 if TYPE_CHECKING:
     import nengo
-
-_DRAWN_OR_REGULAR = ("RegularSpiking", "PoissonSpiking", "StochasticSpiking")
 
 
 def neurons_for(
@@ -29,61 +29,33 @@ def neurons_for(
 
     wanted = nengo.RectifiedLinear() if neuron is None else neuron
     if rectifier.plain:
-        return with_amplitude(wanted, scale), ""
+        return _scaled(wanted, scale), ""
     if rectifier.negative_slope:
-        found, why = _leaky(rectifier.negative_slope, wanted)
+        neurons, why = _leaky(rectifier.negative_slope, wanted)
     else:
         assert rectifier.max_value is not None
-        found, why = _clipped(rectifier.max_value * scale, wanted)
-    return with_amplitude(found, scale), why
+        neurons, why = _clipped(rectifier.max_value * scale, wanted)
+    return _scaled(neurons, scale), why
 
 
-def _integrates(neuron: Any) -> bool:
-    """Whether neurons are spiking rectified linear ones, by whichever name."""
-    import nengo
-
-    regular = type(neuron) is nengo.RegularSpiking and type(neuron.base_type) is nengo.RectifiedLinear
-    return type(neuron) is nengo.SpikingRectifiedLinear or regular
-
-
-def _amplitude(neuron: Any) -> float:
-    return float(neuron.amplitude * getattr(getattr(neuron, "base_type", None), "amplitude", 1.0))
+def _leaky(slope: float, wanted: "nengo.neurons.NeuronType") -> "tuple[nengo.neurons.NeuronType, str]":
+    if (neurons := neuron_model(wanted).leaky(wanted, slope)) is not None:
+        return neurons, ""
+    rates = import_nengo_dl().LeakyReLU(slope, amplitude=1.0 if wanted.spiking else amplitude_of(wanted))
+    why = f"{type(wanted).__name__} neurons have no spikes for values below 0: neuron=spiking_relu has"
+    return rates, why * wanted.spiking
 
 
-def _leaky(slope: float, wanted: Any) -> tuple[Any, str]:
-    from snnpipe.frameworks.compat import import_nengo_dl
+def _clipped(max_rate: float, wanted: "nengo.neurons.NeuronType") -> "tuple[nengo.neurons.NeuronType, str]":
+    from snnpipe.neurons.clipped import ClippedRectifiedLinear
 
-    nengo_dl = import_nengo_dl()
-    if _integrates(wanted):
-        amplitude, initial = _amplitude(wanted), wanted.initial_state
-        return nengo_dl.SpikingLeakyReLU(slope, amplitude=amplitude, initial_state=initial), ""
-    amplitude = float(getattr(wanted, "amplitude", 1.0)) if not wanted.spiking else 1.0
-    why = f"{type(wanted).__name__} neurons have no spikes for values below 0: neuron=spiking_relu has" * wanted.spiking
-    return nengo_dl.LeakyReLU(slope, amplitude=amplitude), why
+    if (neurons := neuron_model(wanted).clipped(wanted, max_rate)) is not None:
+        return neurons, ""
+    rates = ClippedRectifiedLinear(max_rate, amplitude=1.0 if wanted.spiking else amplitude_of(wanted))
+    why = f"{type(wanted).__name__} neurons cannot be given a highest rate: neuron=spiking_relu can"
+    return rates, why * wanted.spiking
 
 
-def _clipped(max_rate: float, wanted: Any) -> tuple[Any, str]:
-    import nengo
-
-    from snnpipe.neurons.clipped import ClippedRectifiedLinear, SpikingClippedRectifiedLinear
-
-    if type(wanted) is nengo.SpikingRectifiedLinear:
-        initial = wanted.initial_state
-        return SpikingClippedRectifiedLinear(max_rate, amplitude=wanted.amplitude, initial_state=initial), ""
-    base: Any = getattr(wanted, "base_type", None)
-    if type(wanted).__name__ in _DRAWN_OR_REGULAR and type(base) is nengo.RectifiedLinear:
-        clipped = ClippedRectifiedLinear(max_rate, amplitude=base.amplitude)
-        return type(wanted)(clipped, amplitude=wanted.amplitude, initial_state=wanted.initial_state), ""
-    amplitude = float(getattr(wanted, "amplitude", 1.0)) if not wanted.spiking else 1.0
-    why = f"{type(wanted).__name__} neurons cannot be told a highest rate: neuron=spiking_relu can" * wanted.spiking
-    return ClippedRectifiedLinear(max_rate, amplitude=amplitude), why
-
-
-def with_amplitude(neuron: "nengo.neurons.NeuronType", scale: float) -> "nengo.neurons.NeuronType":
+def _scaled(neuron: "nengo.neurons.NeuronType", scale: float) -> "nengo.neurons.NeuronType":
     """Return a neuron type whose output is divided by ``scale``."""
-    if scale == 1:
-        return neuron
-    scaled = copy.copy(neuron)
-    # Nengo's neuron types are frozen; this is how NengoDL itself sets the amplitude of a copy
-    type(scaled).amplitude.data[scaled] = neuron.amplitude / scale
-    return scaled
+    return neuron if scale == 1 else with_amplitude(neuron, amplitude_of(neuron) / scale)

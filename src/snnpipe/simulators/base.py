@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import SimulationError
-from snnpipe.simulators.filters import Filter, discrete
+from snnpipe.neurons.model import Equation, equation_of, name_of
 from snnpipe.simulators.nengo_dl import NengoDLSimulator
-from snnpipe.values.network import SpikingNetwork
+from snnpipe.synapses import Filter
+from snnpipe.values.network import NeuronLayer, SpikingNetwork
 from snnpipe.values.simulation import Rates, SimulationChunk, SimulationSettings
 
 
@@ -45,6 +46,29 @@ def require_layers(network: SpikingNetwork, simulator: str) -> None:
         )
 
 
+def equation(layer: NeuronLayer, dt: float) -> Equation:
+    """Return the step of a layer's neurons, their gain in ``current_factor``.
+
+    Raises
+    ------
+    SimulationError
+        If the neuron type has no equation, or one with state variables that the type has not.
+    """
+    own = equation_of(layer.neuron_type, dt)
+    kind = name_of(layer.neuron_type)
+    if own is None:
+        raise SimulationError(
+            f"layer {layer.name!r} has neurons of type {kind}, whose equation only NengoDL knows "
+            "(snnpipe.register_neuron gives it to clock_driven and auto, docs/simulators.md): take simulator=nengo_dl"
+        )
+    if missing := [name for name in own.state if name not in layer.initial_state]:
+        raise SimulationError(
+            f"layer {layer.name!r}: the equation registered for {kind} has the state variable {missing[0]!r}, and its "
+            f"class has {', '.join(map(repr, layer.initial_state)) or 'none'}: name it in the class's state too"
+        )
+    return replace(own, current_factor=layer.scale_firing_rates * own.current_factor)
+
+
 def output_filter(network: SpikingNetwork, dt: float) -> Filter | None:
     """Return the filter on a linear output, None for none.
 
@@ -53,13 +77,7 @@ def output_filter(network: SpikingNetwork, dt: float) -> Filter | None:
     SimulationError
         If it is one that only NengoDL knows.
     """
-    try:
-        return discrete(network.output_synapse, dt)
-    except ValueError as error:
-        raise SimulationError(
-            f"the output has the synapse {network.output_synapse!r}, which {error}: take another synapse, or "
-            "simulator=nengo_dl"
-        ) from None
+    return network.output_synapse.discrete(dt, "the output")
 
 
 def filtered(chunks: Iterable[SimulationChunk], synapse: Filter | None) -> Iterator[SimulationChunk]:

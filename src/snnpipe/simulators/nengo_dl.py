@@ -1,4 +1,4 @@
-"""The reference: the network in NengoDL's own simulator, a step at a time with carried state.
+"""The reference: NengoDL's own simulator, called step by step with its state kept in between.
 
 Axes: b = image of the batch, t = step, n = neuron, c = class.
 """
@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow, without_build_notes
+from snnpipe.neurons.amplitude import amplitude_of
 from snnpipe.neurons.choice import neurons_for
 from snnpipe.simulators.chunks import chunks
+from snnpipe.synapses import NO_SYNAPSE
 from snnpipe.values.network import NeuronLayer, SpikingNetwork
 from snnpipe.values.simulation import LayerActivity, Rates, SimulationChunk, SimulationSettings, SpikeEvents, Stimulus
 
 
 @dataclass(frozen=True)
 class NengoDLSimulator(SimulationSettings):
-    """Run the network as NengoDL does: slow, and what every other simulator is held against."""
+    """Run the network as NengoDL does. It is slow, and the reference that every other simulator is compared with."""
 
     def open(self, network: SpikingNetwork, constant_input: bool = True) -> "OpenNengoDL":
         """Build the network's simulator."""
@@ -39,8 +41,7 @@ class NengoDLSimulator(SimulationSettings):
         with _with_rates(network) as of_rates, once.open(of_rates) as opened:
             (chunk,) = opened.run(stimulus)
         layers = {
-            layer.name: chunk.layers[layer.name].counts_bn * (layer.neuron_type.amplitude / self.dt)
-            for layer in of_rates.layers
+            layer.name: chunk.layers[layer.name].counts_bn * layer.spike_unit(self.dt) for layer in of_rates.layers
         }
         return Rates(layers, chunk.outputs_btc[:, 0])
 
@@ -66,17 +67,17 @@ def _with_rates(network: SpikingNetwork) -> Iterator[SpikingNetwork]:
             ensemble = layer.neurons.ensemble
             undo.callback(setattr, ensemble, "neuron_type", ensemble.neuron_type)
             ensemble.neuron_type = neurons
-            layers.append(replace(layer, neuron_type=neurons, synapse=None, initial_state={}))
+            layers.append(replace(layer, neuron_type=neurons, synapse=NO_SYNAPSE, initial_state={}))
         for filtering in (*network.network.all_connections, *network.network.all_probes):
             undo.callback(setattr, filtering, "synapse", filtering.synapse)
             filtering.synapse = None
-        yield replace(network, layers=tuple(layers), output_synapse=None)
+        yield replace(network, layers=tuple(layers), output_synapse=NO_SYNAPSE)
 
 
 class OpenNengoDL:
     """A network loaded in NengoDL's simulator, one batch size for all batches.
 
-    After a batch that failed it is built anew, for no more images than the next one has.
+    After a batch that failed it is built again, for at most as many images as the next batch has.
     """
 
     used = "nengo_dl"
@@ -96,7 +97,7 @@ class OpenNengoDL:
         with network:
             nengo_dl.configure_settings(dtype=self._settings.precision)
             self._spikes = {layer.name: nengo.Probe(layer.neurons) for layer in self._network.layers}
-        for probe in self._spikes.values():  # the network is left as it was found
+        for probe in self._spikes.values():  # the network is left as it was
             self._probes.callback(network.probes.remove, probe)
         with suppress(MemoryError, import_tensorflow().errors.ResourceExhaustedError):  # a smaller batch may do
             self._build()
@@ -180,8 +181,7 @@ class OpenNengoDL:
 
     def _in_spikes(self, output_bn: NDArray[np.floating[Any]], layer: NeuronLayer) -> NDArray[np.floating[Any]]:
         """Return spikes per step from a neuron's output, amplitude / dt a spike; for a rate neuron, rate times dt."""
-        amplitude = getattr(layer.neuron_type, "amplitude", 1.0)
-        counts = output_bn * (self._settings.dt / amplitude)
+        counts = output_bn * (self._settings.dt / amplitude_of(layer.neuron_type))
         return np.rint(counts) if layer.spiking else counts
 
 

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConversionError
+from snnpipe.neurons.amplitude import amplitude_of
+from snnpipe.neurons.model import neuron_model
+from snnpipe.synapses import NO_SYNAPSE, Synapse
 
 if TYPE_CHECKING:
     import nengo
@@ -28,7 +31,8 @@ class PlannedLayer:
     - ``fallback``: it runs as a TensorNode, in software only (``conversion.allow_fallback=true``);
     - ``unsupported``: it cannot be converted; ``reason`` says why, and what helps.
 
-    ``rate_units`` is the number of units that send a rate at every step and no spikes.
+    ``rate_units`` is the number of units that send a rate at every step and no spikes. ``synapse`` is the time constant
+    in s, or Nengo's name of the synapse; it may be given as anything that `Synapse.of` takes.
     """
 
     name: str
@@ -40,7 +44,12 @@ class PlannedLayer:
     neurons: int = 0
     rate_units: int = 0
     scale_firing_rates: float | None = None
-    synapse: "float | str | nengo.synapses.LinearFilter | None" = None
+    synapse: "float | str | None" = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.synapse, str):
+            plain = Synapse.of(self.synapse, f"synapse of layer {self.name!r}").plain
+            object.__setattr__(self, "synapse", plain)
 
 
 @dataclass(frozen=True)
@@ -97,8 +106,7 @@ class NeuronLayer:
     scale_firing_rates
         Factor on the input current. The output is divided by it.
     synapse
-        Time constant in s of the low-pass filter on the output, or the Nengo synapse that filters it; None
-        for no filter.
+        Filter on the output; it may be given as anything that `Synapse.of` takes.
     fan_out_n
         Number of synapses that a spike of each neuron drives, shape ``(n,)``; None if they cannot be counted.
     initial_state
@@ -111,9 +119,12 @@ class NeuronLayer:
     neurons: "nengo.ensemble.Neurons"
     neuron_type: "nengo.neurons.NeuronType"
     scale_firing_rates: float
-    synapse: "float | nengo.synapses.LinearFilter | None"
+    synapse: Synapse
     fan_out_n: NDArray[np.int64] | None
     initial_state: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "synapse", Synapse.of(self.synapse, f"synapse of layer {self.name!r}"))
 
     @property
     def size(self) -> int:
@@ -128,13 +139,16 @@ class NeuronLayer:
     @property
     def signed(self) -> bool:
         """Whether the neurons' spikes can be negative as well as positive."""
-        own = self.neuron_type
-        return self.spiking and (bool(getattr(own, "negative_slope", 0)) or bool(own.negative))
+        return self.spiking and neuron_model(self.neuron_type).signed(self.neuron_type)
 
     @property
     def random(self) -> bool:
         """Whether spikes are drawn at random, so that two simulators agree only in distribution."""
-        return type(self.neuron_type).__name__ in ("PoissonSpiking", "StochasticSpiking")
+        return neuron_model(self.neuron_type).random
+
+    def spike_unit(self, dt: float) -> float:
+        """Return a neuron's output when it spikes once in a step: amplitude / dt."""
+        return amplitude_of(self.neuron_type) / dt
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +178,7 @@ class SpikingNetwork:
     output_layer
         Name of the layer of neurons that the output is read from; None if the output is linear.
     output_synapse
-        Time constant in s of the low-pass filter on a linear output, or the Nengo synapse that filters it; None
-        for no filter.
+        Filter on a linear output; it may be given as anything that `Synapse.of` takes.
     first_layer_macs
         Number of multiply-accumulates of the connections that carry the input image, for one pass.
     dense_macs
@@ -184,11 +197,14 @@ class SpikingNetwork:
     unreadable: str = ""
     rectifiers: "Mapping[str, Rectifier]" = field(default_factory=dict)
     output_layer: str | None = None
-    output_synapse: "float | nengo.synapses.LinearFilter | None" = None
+    output_synapse: Synapse = NO_SYNAPSE
     first_layer_macs: int = 0
     dense_macs: int = 0
     rate_units: Mapping[str, int] = field(default_factory=dict)
     uncountable: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output_synapse", Synapse.of(self.output_synapse, "synapse of the output"))
 
     @property
     def not_spiking(self) -> dict[str, int]:

@@ -21,6 +21,9 @@ INPUT, INTEGRATE, CLIPPED, LIF, LIF_RATE, OUTPUT = range(6)
 """Kinds of layers: a changing input, spiking rectified linear neurons, those with a highest current, LIF, integrated
 LIF rates, the output."""
 
+FUNCTIONS = {"integrate": INTEGRATE, "integrate_clipped": CLIPPED, "lif": LIF, "integrate_lif_rate": LIF_RATE}
+"""The kind of each function below that steps neurons, by the name that `snnpipe.neurons.model.EventRule` has it."""
+
 _DIRECT_BELOW = 0.1
 """Spikes per neuron and step of a constant current below which spike times are computed, not stepped to."""
 
@@ -74,6 +77,10 @@ class Program(NamedTuple):
     ----------
     kind, parameters
         Of each layer: its equation, and that equation's constants.
+    threshold, most_spikes
+        Of each layer: the current up to which a neuron at rest never spikes, and the most spikes of one in a step.
+    direct
+        Of each layer: whether the spike times of a constant current may be computed.
     first, size
         Of each layer: its first neuron among all, and how many it has.
     n_lines, line_length
@@ -111,6 +118,9 @@ class Program(NamedTuple):
 
     kind: NDArray[np.int64]
     parameters: NDArray[Any]
+    threshold: NDArray[Any]
+    most_spikes: NDArray[Any]
+    direct: NDArray[np.bool_]
     first: NDArray[np.int64]
     size: NDArray[np.int64]
     n_lines: NDArray[np.int64]
@@ -291,8 +301,10 @@ def _step(kind, v, refractory, current, base, decay, flags, now, parameters):
 
 
 @_compiled
-def _collect(words, v, first, neuron, count, m):
-    """List the neurons of a line that spiked, behind ``m`` events; returns how many there are now."""
+def _collect(words, v, most, first, neuron, count, m):
+    """List the neurons of a line that spiked, up to ``most`` times, behind ``m`` events; returns how many events there
+    are then.
+    """
     one = v.dtype.type(1)
     for number in range((v.shape[0] + 7) // 8):
         word = words[number]
@@ -302,7 +314,7 @@ def _collect(words, v, first, neuron, count, m):
             neuron[m] = first + i
             count[m] = one
             if v[i] >= one:  # it spiked more than once
-                more = np.floor(v[i])
+                more = min(np.floor(v[i]), most - one)
                 count[m] += more
                 v[i] -= more
             m += 1
@@ -452,8 +464,7 @@ def _direct(p, w, layer, base, step, n_steps):
 @_compiled
 def _constant_layer(p, w, layer, base, n_steps):
     """Run a layer whose current is constant: of its neurons, those whose current can make them spike."""
-    kind, first = p.kind[layer], p.first[layer]
-    threshold = 0 if kind in (INTEGRATE, CLIPPED) else 1
+    kind, first, threshold, most = p.kind[layer], p.first[layer], p.threshold[layer], p.most_spikes[layer]
     n = 0
     for o in range(first, first + p.size[layer]):
         i = p.order[o]
@@ -473,7 +484,7 @@ def _constant_layer(p, w, layer, base, n_steps):
     for t in range(n_steps):
         w.events[layer, t] = m
         _step(kind, v, refractory, none, base_line, zero, flags, w.now, p.parameters[layer])
-        m = _collect(w.words, v, 0, w.event_neuron, w.event_count, m)
+        m = _collect(w.words, v, most, 0, w.event_neuron, w.event_count, m)
     w.events[layer, n_steps] = m
     for e in range(w.events_at[layer], m):
         w.event_neuron[e] = w.active[w.event_neuron[e]]
@@ -508,7 +519,7 @@ def _scatter_step(p, w, layer, t, instant):
 @_compiled
 def _layer(p, w, layer, base, step, n_steps, output_tc):
     """Run a layer that events reach: neurons, or the output, which is only read."""
-    kind, first, length = p.kind[layer], p.first[layer], p.line_length[layer]
+    kind, first, length, most = p.kind[layer], p.first[layer], p.line_length[layer], p.most_spikes[layer]
     buffers = range(p.buffers[layer], p.buffers[layer + 1])
     one_buffer = p.buffers[layer + 1] - p.buffers[layer] == 1
     m = w.events_at[layer]
@@ -541,7 +552,7 @@ def _layer(p, w, layer, base, step, n_steps, output_tc):
                 v = w.voltage[first + at : first + at + length]
                 refractory = w.refractory[first + at : first + at + length]
                 _step(kind, v, refractory, current, base_line, decay, flags, w.now, p.parameters[layer])
-                m = _collect(w.words, v, at, w.event_neuron, w.event_count, m)
+                m = _collect(w.words, v, most, at, w.event_neuron, w.event_count, m)
         _scatter_step(p, w, layer, t, False)
         if (step + t) % _NOTHING_EVERY == 0:
             for b in buffers:
@@ -579,7 +590,7 @@ def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer,
             _layer(p, w, layer, base, step, n_steps, output_tc)
         else:
             direct = False
-            if kind == INTEGRATE and p.parameters[layer, 0] == 0:
+            if p.direct[layer]:
                 direct = _drive(base[: p.size[layer]]) < _DIRECT_BELOW * p.size[layer]
             if direct:
                 _direct(p, w, layer, base, step, n_steps)

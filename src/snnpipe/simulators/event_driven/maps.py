@@ -55,20 +55,20 @@ def matrix(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.
     size = int(np.prod(shape))
     layer, kind = op.layer, op.kind
     if kind in (*MOVING, "Concatenate"):
-        found = _moved(op, slot, shapes)
+        linear = _moved(op, slot, shapes)
     elif kind in POOLING:
-        found = pooling_matrix(layer, shape)
+        linear = pooling_matrix(layer, shape)
     elif kind == "Add":
-        found = sparse.eye_array(size, format="csr")
+        linear = sparse.eye_array(size, format="csr")
     elif kind == "Average":
-        found = sparse.eye_array(size, format="csr") / len(op.inputs)
+        linear = sparse.eye_array(size, format="csr") / len(op.inputs)
     elif kind == "BatchNormalization":
-        found = sparse.diags_array(_normalization(layer, shape), format="csr")
+        linear = sparse.diags_array(_normalization(layer, shape), format="csr")
     elif kind == "Dense":
-        found = sparse.csr_array(np.asarray(layer.kernel, np.float64).T)
+        linear = sparse.csr_array(np.asarray(layer.kernel, np.float64).T)
     else:
-        found = _convolution_matrix(Convolution.of(layer, shape))
-    return sparse.csr_array(found * factor)
+        linear = _convolution_matrix(Convolution.of(layer, shape))
+    return sparse.csr_array(linear * factor)
 
 
 def _moved(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.csr_array:
@@ -159,7 +159,7 @@ def _convolution_matrix(convolution: Convolution) -> sparse.csr_array:
     inputs = np.arange(int(np.prod(convolution.input_shape))).reshape(convolution.input_shape)
     outputs = np.arange(int(np.prod(convolution.output_shape))).reshape(convolution.output_shape)
     pairs = [
-        [(x, o, t) for x, found in enumerate(convolution.taps(axis)) for o, t in found if 0 <= o < size]
+        [(x, o, t) for x, taps in enumerate(convolution.taps(axis)) for o, t in taps if 0 <= o < size]
         for axis, size in enumerate(convolution.output_shape[:3])
     ]
     rows, columns, values = [], [], []
@@ -170,10 +170,10 @@ def _convolution_matrix(convolution: Convolution) -> sparse.csr_array:
             rows.append(np.tile(o, len(i)))
             columns.append(np.repeat(i, len(o)))
             values.append(convolution.kernel[tz, ty, tx, :, g * c_out // groups : (g + 1) * c_out // groups].ravel())
-    found = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return sparse.csr_array(found, shape=(outputs.size, inputs.size))
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    return sparse.csr_array(entries, shape=(outputs.size, inputs.size))
 
 
 def chained(matrices: Sequence[sparse.csr_array], size: int) -> sparse.csr_array:
     """Return the product of matrices, the first one applied first to a vector of ``size``."""
-    return sparse.csr_array(reduce(lambda found, m: m @ found, matrices, sparse.eye_array(size, format="csr")))
+    return sparse.csr_array(reduce(lambda product, m: m @ product, matrices, sparse.eye_array(size, format="csr")))

@@ -169,7 +169,7 @@ def _convolution_table(
     base, block = [], []
     for z_taps, y_taps, x_taps in product(*patterns):
         consecutive = groups == 1 and all(o == i for i, (o, _) in enumerate(x_taps))
-        found: list[tuple[Place, int, int]] = []
+        runs: list[tuple[Place, int, int]] = []
         parts: list[NDArray[np.float64]] = []  # of each row: (input channel, length)
         at = 0
         for (dz, tz), (dy, ty) in product(z_taps, y_taps):
@@ -179,10 +179,10 @@ def _convolution_table(
                     continue
                 part = np.stack([_by_channel(kernel[tz, ty, t], groups, c_in) for t in tx], axis=1)
                 part = part.reshape(c_in, -1) * of_channel[:, None]
-                found.append(((dz, dy, dx, 0), at, part.shape[1]))
+                runs.append(((dz, dy, dx, 0), at, part.shape[1]))
                 parts.append(part)
                 at += part.shape[1]
-        rows.append(found)
+        rows.append(runs)
         base.append(sum(w.size for w in weights))
         block.append(at)
         weights.append(np.concatenate(parts, axis=1).ravel() if parts else np.zeros(0))
@@ -229,19 +229,19 @@ def _several_places(
     return Rows(new_start, new_weight, new_class, [list(union) for union in known] or [[]], weights)
 
 
-def matrix_rows(found: sparse.csc_array) -> Rows:
+def matrix_rows(weights: sparse.csc_array) -> Rows:
     """Return a matrix's columns as runs of consecutive targets."""
-    found.eliminate_zeros()
-    found.sort_indices()
-    n = found.shape[1]
+    weights.eliminate_zeros()
+    weights.sort_indices()
+    n = weights.shape[1]
     rows: list[list[tuple[Place, int, int]]] = []
     for i in range(n):
-        targets = found.indices[found.indptr[i] : found.indptr[i + 1]]
+        targets = weights.indices[weights.indptr[i] : weights.indptr[i + 1]]
         breaks = np.flatnonzero(np.diff(targets) != 1) + 1
         edges = [0, *breaks.tolist(), len(targets)] if len(targets) else [0]
         rows.append([((0, 0, 0, int(targets[a])), a, b - a) for a, b in pairwise(edges)])
-    start = np.where(np.diff(found.indptr)[:, None] > 0, 0, NOWHERE) * np.ones((1, 4), np.int64)
-    return Rows(start, found.indptr[:-1].astype(np.int64), np.arange(n), rows, found.data, absolute=True)
+    start = np.where(np.diff(weights.indptr)[:, None] > 0, 0, NOWHERE) * np.ones((1, 4), np.int64)
+    return Rows(start, weights.indptr[:-1].astype(np.int64), np.arange(n), rows, weights.data, absolute=True)
 
 
 def on_grid(flat: Rows, grid: Place) -> Rows:

@@ -16,12 +16,11 @@ from tqdm import tqdm
 
 from snnpipe.base.cores import cores
 from snnpipe.settings.domains import PositiveInt
-from snnpipe.simulators.base import FastSimulator, filtered, output_filter, require_layers
+from snnpipe.simulators.base import FastSimulator, equation, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.event_driven.kernel import INPUT, OUTPUT, Program, Workspace, aligned, is_compiled, run_images
 from snnpipe.simulators.event_driven.program import Compiled, compile_program
 from snnpipe.simulators.graph import build_graph
-from snnpipe.simulators.neurons import equation, spike_unit
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import LayerActivity, SimulationChunk, SpikeEvents, Stimulus
 
@@ -66,7 +65,7 @@ class OpenEventDriven:
             network,
             settings.precision,
             current_factor=lambda layer: equation(layer, settings.dt).current_factor,
-            spike_unit=lambda layer: spike_unit(layer, settings.dt),
+            spike_unit=lambda layer: layer.spike_unit(settings.dt),
         )
         self._compiled: dict[bool, Compiled] = {}
         self._spare: dict[bool, list[Workspace]] = {True: [], False: []}
@@ -173,12 +172,12 @@ class OpenEventDriven:
                 spikes_btc[:, t : t + n],
                 counts_bn,
             )
-            found = {}
+            events = {}
             if harvest:
                 for name, number in compiled.layers.items():
-                    found[name] = _events(workspace, number, stimulus.image_ids[rows[0]], first + t, n)
+                    events[name] = _events(workspace, number, stimulus.image_ids[rows[0]], first + t, n)
             spare.append(workspace)
-            return found
+            return events
 
         def record(row: int) -> list[dict[str, SpikeEvents]]:
             # an image that is recorded runs block by block, so that each block's events can be taken
@@ -193,7 +192,9 @@ class OpenEventDriven:
         layers, at = {}, 0
         for name in compiled.layers:
             here = slice(at, at + sizes[name])
-            layers[name] = LayerActivity(counts_bn[:, here], SpikeEvents.concatenate([found[name] for found in events]))
+            layers[name] = LayerActivity(
+                counts_bn[:, here], SpikeEvents.concatenate([of_block[name] for of_block in events])
+            )
             at += sizes[name]
         return SimulationChunk(
             first_step=first,

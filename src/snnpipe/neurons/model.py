@@ -1,0 +1,232 @@
+"""What snnpipe knows of a neuron type: one table, an entry for each class, the user's own included."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp, inf
+from typing import TYPE_CHECKING, Any
+
+from snnpipe.base.errors import ConfigError
+from snnpipe.neurons.amplitude import with_amplitude
+
+if TYPE_CHECKING:
+    import nengo
+
+Seeds = Callable[[], Any]
+"""Makes the seeds of TensorFlow's stateless draws, those of each image in the step: whole numbers, shape ``(b, 2)``."""
+
+Step = Callable[[Any, tuple[Any, ...], Seeds], tuple[Any, tuple[Any, ...]]]
+"""From drive, state and seeds to output and new state."""
+
+
+def _as_it_is(current: Any) -> Any:
+    return current
+
+
+def _pass_on(drive: Any, state: tuple[Any, ...], seeds: Seeds) -> tuple[Any, tuple[Any, ...]]:
+    return drive, state
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Equation:
+    """A step of all neurons of a layer, in TensorFlow; all tensors have the shape ``(b, ...)`` of the layer's output.
+
+    It has two parts, because what depends on the current alone is computed once where the current is constant. It must
+    keep the precision of the tensors that it gets, float32 or float64.
+
+    Attributes
+    ----------
+    step
+        From drive, state and seeds to the step's output and the new state. The output is the number of spikes of each
+        neuron; of a rate neuron, its rate (Hz, amplitude included) times the time step. As it stands, it is the drive.
+    state
+        Names of the state variables, in the order in which ``step`` takes and gives them; Nengo's type has them too.
+    drive
+        From current to what ``step`` takes.
+    current_factor
+        What the input current is multiplied with before ``drive``; it costs nothing, because it goes into the weights.
+    """
+
+    step: Step = _pass_on
+    state: tuple[str, ...] = ()
+    drive: Callable[[Any], Any] = _as_it_is
+    current_factor: float = 1.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EventRule:
+    """How the event-driven kernel runs neurons; they take the current that ``Equation.current_factor`` makes.
+
+    Attributes
+    ----------
+    function
+        Name of the kernel's function (``simulators/event_driven/kernel.py``).
+    parameters
+        Constants that the function takes, five at most.
+    threshold
+        Current up to which a neuron that has not reached a spike never does.
+    direct
+        Whether neurons add up a constant current, and nothing else, so that their spike times can be computed.
+    """
+
+    function: str
+    parameters: tuple[float, ...] = ()
+    threshold: float = 0.0
+    direct: bool = False
+
+
+def _none(*arguments: Any) -> None:
+    return None
+
+
+def _may_be_negative(neuron: Any) -> bool:
+    return bool(neuron.negative)
+
+
+def _tau_ref(neuron: Any) -> float | None:
+    tau_ref = getattr(neuron, "tau_ref", None)
+    return None if tau_ref is None else float(tau_ref)
+
+
+def _any_number(neuron: Any) -> float:
+    return inf
+
+
+def lif_half_limit_current(neuron: Any) -> float | None:
+    """Return the current with which LIF neurons fire at half of their refractory limit.
+
+    The rate 1 / (tau_ref + tau_rc ln(1 + 1 / (J - 1))) is 1 / (2 tau_ref) at J = 1 / (1 - exp(-tau_ref / tau_rc)).
+    """
+    if not getattr(neuron, "tau_ref", 0) or not hasattr(neuron, "tau_rc"):
+        return None
+    return float(1 / (1 - exp(-neuron.tau_ref / neuron.tau_rc)))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NeuronModel:
+    """What snnpipe knows of a class of Nengo's neurons. Functions take an object of the class first.
+
+    Where a function returns None, or is not given, there is no such thing. A neuron's ``amplitude`` is Nengo's own
+    parameter of that name: one spike is an output of ``amplitude / dt``.
+
+    Attributes
+    ----------
+    equation
+        ``(neuron, dt)``: its step in TensorFlow, for steps of ``dt`` s. `clock_driven` needs it.
+    events
+        ``(neuron, dt)``: its rule in the event-driven kernel.
+    integrated
+        ``(neuron, dt)``: of a rate type, the kernel's rule for neurons that integrate it (`nengo.RegularSpiking`).
+    rate_version
+        ``(neuron)``: rate neurons whose output is its mean output under a constant current, for the diagnosis.
+    refractory
+        ``(neuron)``: its refractory period, s; as it stands, Nengo's parameter ``tau_ref``.
+    half_limit_current
+        ``(neuron)``: the current with which it fires at half of the rate that its refractory period allows.
+    most_spikes
+        ``(neuron)``: how often it spikes in a step at most.
+    signed
+        ``(neuron)``: whether its output may be below 0; as it stands, Nengo's ``negative``.
+    random
+        Whether it draws its spikes, so that two simulators agree in distribution only.
+    clipped
+        ``(neuron, max_rate)``: such neurons whose current is clipped at ``max_rate`` Hz, for ReLU6.
+    leaky
+        ``(neuron, slope)``: such neurons with a slope for negative currents, for LeakyReLU.
+    config
+        Its file in the config group ``neuron``, where that stands for the class.
+    """
+
+    equation: Callable[[Any, float], Equation | None] = _none
+    events: Callable[[Any, float], EventRule | None] = _none
+    integrated: Callable[[Any, float], EventRule | None] = _none
+    rate_version: "Callable[[Any], nengo.neurons.NeuronType | None]" = _none
+    refractory: Callable[[Any], float | None] = _tau_ref
+    half_limit_current: Callable[[Any], float | None] = _none
+    most_spikes: Callable[[Any], float] = _any_number
+    signed: Callable[[Any], bool] = _may_be_negative
+    random: bool = False
+    clipped: "Callable[[Any, float], nengo.neurons.NeuronType | None]" = _none
+    leaky: "Callable[[Any, float], nengo.neurons.NeuronType | None]" = _none
+    config: str = ""
+
+
+_UNKNOWN = NeuronModel(half_limit_current=lif_half_limit_current, signed=lambda neuron: True)
+"""A type that is not registered: it runs in NengoDL only, and its spikes count by their size, of either sign."""
+
+_TABLE: dict[type, NeuronModel] = {}
+_BUILT_IN: set[type] = set()
+
+
+def register_built_in(models: dict[type, NeuronModel]) -> None:
+    """Enter the neuron types that snnpipe comes with.
+
+    Raises
+    ------
+    ConfigError
+        If the user has registered one of them.
+    """
+    for cls in models:
+        if cls in _TABLE:
+            raise ConfigError(_is_built_in(cls))
+    _TABLE.update(models)
+    _BUILT_IN.update(models)
+
+
+def register_neuron(cls: type, model: NeuronModel) -> None:
+    """Say what snnpipe needs to know of a neuron type of your own: without it, the type runs in `nengo_dl` only.
+
+    Call it in the module that defines the class, so that the type is known wherever the class is imported. It holds for
+    the class alone and not for its subclasses; a second call takes the place of the first.
+
+    Parameters
+    ----------
+    cls
+        A class of Nengo neurons.
+    model
+        What there is to know.
+
+    Raises
+    ------
+    ConfigError
+        If ``cls`` is no class of Nengo neurons or one that snnpipe comes with, or ``model`` is no `NeuronModel`.
+    """
+    from nengo.neurons import NeuronType
+
+    if not (isinstance(cls, type) and issubclass(cls, NeuronType)):
+        raise ConfigError(f"register_neuron: got {cls!r}: give a class derived from nengo.neurons.NeuronType")
+    if not isinstance(model, NeuronModel):
+        raise ConfigError(f"register_neuron: got {model!r} for {cls.__name__}: give a snnpipe.NeuronModel(...)")
+    if cls in _BUILT_IN:
+        raise ConfigError(_is_built_in(cls))
+    _TABLE[cls] = model
+
+
+def _is_built_in(cls: type) -> str:
+    return f"register_neuron: {cls.__name__} is built in: derive a class of your own from it, and register that"
+
+
+def neuron_model(neuron: Any) -> NeuronModel:
+    """Return what is known of a neuron's class."""
+    import snnpipe.neurons.built_in  # noqa: F401  # not before there are neurons, because it loads NengoDL
+
+    return _TABLE.get(type(neuron), _UNKNOWN)
+
+
+def equation_of(neuron: Any, dt: float) -> Equation | None:
+    """Return a neuron's step, with an output in units of its amplitude: spikes, or its rate times ``dt``."""
+    return neuron_model(neuron).equation(neuron if neuron.spiking else with_amplitude(neuron, 1.0), dt)
+
+
+def rate_version(neuron: "nengo.neurons.NeuronType") -> "nengo.neurons.NeuronType | None":
+    """Return the rate neurons whose output is a neuron's mean output under a constant current; None if there are none.
+
+    A rate neuron is its own.
+    """
+    return neuron_model(neuron).rate_version(neuron) if neuron.spiking else neuron
+
+
+def name_of(neuron: Any) -> str:
+    """Return a neuron type as it is printed: its class, with that of the rates that it spikes by."""
+    base = getattr(neuron, "base_type", None)
+    name = type(neuron).__name__
+    return name if base is None else f"{name}({type(base).__name__})"

@@ -1,0 +1,191 @@
+"""Collects the flat arrays that the event-driven kernel runs, layer by layer."""
+
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.neurons.model import EventRule, neuron_model
+from snnpipe.settings.domains import Precision
+from snnpipe.simulators.event_driven.connections import Incoming, refused
+from snnpipe.simulators.event_driven.kernel import FUNCTIONS, INPUT, OUTPUT, Program, aligned
+from snnpipe.simulators.event_driven.rows import NOWHERE
+from snnpipe.values.network import NeuronLayer
+
+
+class Arrays:
+    """The arrays of a program, as far as they are collected."""
+
+    def __init__(self, precision: Precision):
+        self._precision = precision
+        self.neurons: list[NeuronLayer | None] = []
+        self.connected: list[tuple[int, float]] = []
+        self._lists: dict[str, list[Any]] = {name: [] for name in Program._fields}
+        for name in ("buffers", "lines_at", "buffer_at", "connections", "rows"):
+            self._lists[name].append(0)
+        self._n_neurons = self._n_currents = self._n_weights = self._n_tables = self._n_base = 0
+        self._first_starts: dict[int, NDArray[np.int64]] = {}
+
+    def input(self, size: int) -> int:
+        """Add a changing input; returns its number."""
+        return self._layer(INPUT, None, size, 0, 0, 1, size, None)
+
+    def layer(
+        self,
+        size: int,
+        incoming: list[Incoming],
+        base: "NDArray[np.float64] | int",
+        neurons: NeuronLayer | None = None,
+        rule: EventRule | None = None,
+    ) -> int:
+        """Add a layer and the connections into it; returns its number. Without neurons it is the output."""
+        kind = OUTPUT if rule is None else FUNCTIONS[rule.function]
+        lists = self._lists
+        grid = incoming[0].grid if incoming else (1, 1, 1, size)
+        groups: dict[tuple[float, bool], list[Incoming]] = {}
+        for connection in incoming:
+            groups.setdefault((connection.decay, connection.instant), []).append(connection)
+        if kind == OUTPUT and not groups:
+            groups = {(0.0, True): []}
+        margins = {}
+        for key, connections in groups.items():
+            reaches = [c.rows.reach(grid) for c in connections]
+            margins[key] = tuple(
+                np.max([r[side] for r in reaches], axis=0) if reaches else np.zeros(3, np.int64) for side in range(2)
+            )
+        flat = not any(np.any(m) for sides in margins.values() for m in sides)
+        n_lines, length = (1, size) if flat else (grid[0] * grid[1], grid[2] * grid[3])
+        number = self._layer(kind, rule, size, base, bool(incoming), n_lines, length, neurons)
+        for (decay, instant), connections in groups.items():
+            low, high = margins[decay, instant]
+            padded = np.array(grid[:3]) + low + high
+            strides = np.array([padded[1] * padded[2] * grid[3], padded[2] * grid[3], grid[3], 1])
+            origin = self._n_currents + int(low @ strides[:3])
+            buffer = len(lists["decay"])
+            lines = (
+                [origin]
+                if flat
+                else [origin + z * strides[0] + y * strides[1] for z in range(grid[0]) for y in range(grid[1])]
+            )
+            lists["line_at"] += [int(v) for v in lines]
+            lists["lines_at"].append(len(lists["line_at"]))
+            lists["decay"].append(decay)
+            lists["instant"].append(instant)
+            self._n_currents += int(np.prod(padded)) * grid[3]
+            lists["buffer_at"].append(self._n_currents)
+            for connection in connections:
+                self._connection(connection, buffer, origin, strides)
+        lists["buffers"].append(len(lists["decay"]))
+        lists["connections"].append(len(lists["source"]))
+        return number
+
+    def _layer(
+        self,
+        kind: int,
+        rule: EventRule | None,
+        size: int,
+        base: "NDArray[np.float64] | int",
+        reached: bool | int,
+        n_lines: int,
+        length: int,
+        neurons: NeuronLayer | None,
+    ) -> int:
+        lists = self._lists
+        number = len(lists["kind"])
+        lists["kind"].append(kind)
+        parameters = rule.parameters if rule is not None else ()
+        lists["parameters"].append([*parameters, *[0.0] * (5 - len(parameters))])
+        lists["threshold"].append(rule.threshold if rule is not None else 0.0)
+        lists["size"].append(size)
+        lists["n_lines"].append(n_lines)
+        lists["line_length"].append(length)
+        lists["base_from_image"].append(isinstance(base, int) and kind != INPUT)
+        stride = length
+        if isinstance(base, int):
+            lists["base_at"].append(base)
+        else:
+            own, lines = base, base.reshape(n_lines, length)
+            if reached and np.all(lines == lines[0]):
+                own, stride = lines[0], 0
+            lists["base_at"].append(self._n_base)
+            lists["base"].append(own)
+            self._n_base += own.size
+        lists["base_stride"].append(stride)
+        lists["first"].append(self._n_neurons)
+        most = inf if neurons is None else neuron_model(neurons.neuron_type).most_spikes(neurons.neuron_type)
+        direct = False
+        if neurons is not None:
+            state = neurons.initial_state
+            below = np.all(state["voltage"].astype(self._precision) < 1)
+            direct = rule is not None and rule.direct and most == inf and bool(below)
+            lists["voltage"].append(state["voltage"])
+            lists["refractory"].append(state.get("refractory_time", np.zeros(size)))
+            self._n_neurons += size
+        lists["most_spikes"].append(most)
+        lists["direct"].append(direct)
+        self.neurons.append(neurons)
+        if kind == INPUT:
+            lists["buffers"].append(0)
+            lists["connections"].append(0)
+        return number
+
+    def _connection(self, connection: Incoming, buffer: int, origin: int, strides: NDArray[np.int64]) -> None:
+        lists, rows = self._lists, connection.rows
+        here = rows.start[:, 0] > NOWHERE
+        start = np.where(here, origin + rows.start @ strides, -1)
+        ends = [
+            [(int(np.dot(p, strides)), int(np.dot(p, strides)) + n) for p, _, n in r] or [(0, 0)] for r in rows.rows
+        ]
+        low, high = (np.array([f(e[i] for e in of_class) for of_class in ends]) for i, f in ((0, min), (1, max)))
+        numbers = rows.classes[here]
+        inside = start[here] + low[numbers] >= lists["buffer_at"][buffer]
+        inside &= start[here] + high[numbers] <= self._n_currents
+        assert inside.all(), "rows end inside their buffer, for the kernel does not look"
+        lists["source"].append(connection.source)
+        lists["table"].append(self._n_tables)
+        lists["one_class"].append(len(lists["rows"]) - 1 if len(rows.rows) == 1 else -1)
+        lists["into"].append(buffer)
+        lists["start"].append(start)
+        lists["weight_at"].append(np.where(here, rows.weight_at + self._n_weights, 0))
+        lists["classes"].append(rows.classes + len(lists["rows"]) - 1)
+        for of_class in rows.rows:
+            for place, weight, length in of_class:
+                lists["row_at"].append(int(np.dot(place, strides)))
+                lists["row_weight"].append(weight)
+                lists["row_length"].append(length)
+            lists["rows"].append(len(lists["row_at"]))
+        lists["weights"].append(rows.weights)
+        self._n_weights += rows.weights.size
+        self._n_tables += len(start)
+        self.connected.append((connection.source, rows.adds))
+        self._first_starts.setdefault(connection.source, start)
+
+    def program(self) -> Program:
+        """Return the arrays."""
+        lists = self._lists
+        for number, neurons in enumerate(self.neurons):
+            if neurons is not None:
+                start = self._first_starts.get(number)
+                natural = np.arange(neurons.size)
+                lists["order"].append(natural if start is None else np.argsort(start, kind="stable"))
+        of_type = {"int32": ("order", "start", "weight_at", "classes", "row_at", "row_weight", "row_length")}
+        bools = ("base_from_image", "instant", "direct")
+        joined = ("order", "start", "weight_at", "classes", "weights", "base", "voltage", "refractory")
+        floats = ("parameters", "threshold", "most_spikes", "decay", "weights", "base", "voltage", "refractory")
+        arrays = {}
+        for name, values in lists.items():
+            dtype = (
+                "int32"
+                if name in of_type["int32"]
+                else "bool"
+                if name in bools
+                else self._precision
+                if name in floats
+                else "int64"
+            )
+            array = np.concatenate([np.zeros(0), *values]) if name in joined else np.asarray(values)
+            if dtype == "int32" and array.max(initial=0) > np.iinfo(np.int32).max:
+                raise refused(f"the network has {self._n_weights:,} weights and {self._n_currents:,} currents")
+            arrays[name] = aligned(np.ascontiguousarray(array, dtype)) if name == "weights" else array.astype(dtype)
+        return Program(**arrays)

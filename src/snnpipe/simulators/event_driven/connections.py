@@ -1,0 +1,197 @@
+"""The connections into a layer of the event-driven kernel: every way from a source of events to it, as rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from snnpipe.base.errors import SimulationError
+from snnpipe.simulators.event_driven.maps import Convolution, chained, matrix, unknown
+from snnpipe.simulators.event_driven.rows import (
+    Place,
+    Rows,
+    convolution_rows,
+    dense_rows,
+    matrix_rows,
+    on_grid,
+    one_place,
+)
+from snnpipe.simulators.graph import WEIGHTED, Graph, LayerOp
+from snnpipe.values.network import NeuronLayer
+
+_MOST_SYNAPSES = 50_000_000
+"""That a connection may hold as a sparse matrix: 600 MB."""
+
+
+def refused(what: str, cure: str = "clock_driven") -> SimulationError:
+    """Return the error that names what the kernel does not take, and the simulator that does."""
+    return SimulationError(f"simulator=event_driven: {what}, which it does not know: take simulator={cure}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """One way from a source to a target: layers before the weights, the layer with weights if any, layers behind."""
+
+    before: sparse.csr_array
+    core: LayerOp | None
+    behind: tuple[tuple[LayerOp, int], ...]
+    core_shape: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Incoming:
+    """A connection into a target.
+
+    Attributes
+    ----------
+    source
+        Number of the layer that it comes from.
+    decay, instant
+        What is left of its currents a step later, and whether they act in the step of the spike.
+    grid, rows
+        Its rows, and the positions that they are on.
+    path, factor
+        What the rows were made of.
+    """
+
+    source: int
+    decay: float
+    instant: bool
+    grid: Place
+    rows: Rows
+    path: _Path
+    factor: float
+
+
+class Connections:
+    """Finds the connections of a graph, for steps of ``dt`` s."""
+
+    def __init__(self, graph: Graph, dt: float):
+        self._graph = graph
+        self._dt = dt
+        self._producers = {op.output: op for op in graph.ops}
+
+    def into(
+        self, tensor: int, factor: float, sources: Mapping[int, int], layers: Sequence[NeuronLayer | None]
+    ) -> list[Incoming]:
+        """Return the connections that end in a target.
+
+        Parameters
+        ----------
+        tensor, factor
+            The target, and what its values are multiplied with.
+        sources
+            Of each tensor that gives events: the number of its layer in the program.
+        layers
+            Of each number, the layer of neurons; None for a changing input.
+        """
+        incoming: list[Incoming] = []
+        for source, passed in self._paths(tensor, sources):
+            decay, instant = self._decay(layers[sources[source]])
+            path = self._path(source, passed)
+            own = factor * (1 if instant else 1 - decay)
+            grid, rows = self._rows(path, own, int(np.prod(self._graph.shapes[tensor])))
+            incoming.append(Incoming(sources[source], decay, instant, grid, rows, path, own))
+        flat = (1, 1, 1, int(np.prod(self._graph.shapes[tensor])))
+        grid = next((i.grid for i in incoming if i.grid != flat), flat)
+        for i in incoming:
+            if i.grid != grid:
+                if not i.rows.absolute:  # a convolution of another geometry
+                    i.rows = self._as_matrix(i.path, i.factor)
+                i.rows, i.grid = on_grid(i.rows, grid), grid
+        return incoming
+
+    def _decay(self, layer: NeuronLayer | None) -> tuple[float, bool]:
+        """Return what is left of a source's currents a step later, and whether they act in the step of the spike."""
+        synapse = None if layer is None else layer.synapse.discrete(self._dt, f"layer {layer.name!r}")
+        if layer is None or synapse is None:
+            return 0.0, True
+        if not layer.synapse.is_low_pass:
+            raise refused(f"layer {layer.name!r} has the synapse {layer.synapse}")
+        return float(synapse.a[0, 0]), False
+
+    def _paths(self, tensor: int, sources: Mapping[int, int]) -> list[tuple[int, list[tuple[LayerOp, int]]]]:
+        """Return every way from a source to a tensor, as the layers passed and which of their inputs it enters by."""
+        if tensor in sources:
+            return [(tensor, [])]
+        op = self._producers.get(tensor)
+        if op is None:  # a constant image
+            return []
+        assert isinstance(op, LayerOp)
+        ways = [
+            (source, [*layers, (op, slot)])
+            for slot, t in enumerate(op.inputs)
+            for source, layers in self._paths(t, sources)
+        ]
+        if ways and (why := unknown(op, self._graph.shapes)):
+            raise refused(f"layer {op.layer.name!r} {why}")
+        return ways
+
+    def _path(self, source: int, layers: Sequence[tuple[LayerOp, int]]) -> _Path:
+        shapes = self._graph.shapes
+        core = next((i for i, (op, _) in enumerate(layers) if op.kind in WEIGHTED), len(layers))
+        size = int(np.prod(shapes[source]))
+        before = chained([matrix(op, slot, shapes) for op, slot in layers[:core]], size)
+        if core == len(layers):
+            return _Path(before, None, (), ())
+        op = layers[core][0]
+        return _Path(before, op, tuple(layers[core + 1 :]), shapes[op.inputs[0]])
+
+    def _rows(self, path: _Path, factor: float, size: int) -> tuple[Place, Rows]:
+        """Return a path's rows in the form that fits it best, and the grid of positions they are on."""
+        flat = (1, 1, 1, size)
+        scale = None if path.core is None else self._behind(path)
+        if scale is None:
+            return flat, self._as_matrix(path, factor)
+        assert path.core is not None
+        if path.core.kind == "Dense":
+            if path.before.shape[1] * path.core.layer.units > _MOST_SYNAPSES and one_place(path.before) is None:
+                raise refused(f"layer {path.core.layer.name!r} would have too many synapses")
+            kernel = np.asarray(path.core.layer.kernel, np.float64) * (factor * scale)
+            return flat, dense_rows(kernel, path.before)
+        convolution = Convolution.of(path.core.layer, path.core_shape)
+        rows = convolution_rows(convolution, path.before, factor * scale)
+        if rows is None:
+            return flat, self._as_matrix(path, factor)
+        z, y, x, c = convolution.output_shape
+        return (z, y, x, c), rows
+
+    def _behind(self, path: _Path) -> "NDArray[np.float64] | float | None":
+        """Return what the layers behind the weights multiply each channel with; None if they do more than that."""
+        assert path.core is not None
+        scale: Any = 1.0
+        channels = self._graph.shapes[path.core.output][-1]
+        for op, slot in path.behind:
+            shape = self._graph.shapes[op.output]
+            if op.kind == "BatchNormalization" and op.layer.axis == [len(shape)] and shape[-1] == channels:
+                scale = scale * np.asarray(op.layer.gamma, np.float64)
+            elif op.kind == "Average":
+                scale = scale / len(op.inputs)
+            elif op.kind not in ("Add", "Flatten", "Reshape") or (np.ndim(scale) and op.kind != "Add"):
+                return None
+            scale = scale * op.factors[slot]
+        return scale  # type: ignore[no-any-return]
+
+    def _as_matrix(self, path: _Path, factor: float) -> Rows:
+        shapes = self._graph.shapes
+        product = path.before
+        if path.core is not None:
+            for op, slot in ((path.core, 0), *path.behind):
+                if _entries(op, shapes, product) > _MOST_SYNAPSES:
+                    raise refused(f"layer {op.layer.name!r} stands where too many synapses have to be made of it")
+                product = matrix(op, slot, shapes) @ product
+        return matrix_rows(sparse.csc_array(product * factor))
+
+
+def _entries(op: LayerOp, shapes: Sequence[tuple[int, ...]], before: sparse.csr_array) -> int:
+    """Return at most how many entries a layer's matrix has, or its product with what stands before it."""
+    if op.kind not in WEIGHTED:
+        return 0
+    n_in, n_out = int(np.prod(shapes[op.inputs[0]])), int(np.prod(shapes[op.output]))
+    per_input = int(np.prod(op.layer.kernel.shape)) // shapes[op.inputs[0]][-1]
+    if op.kind == "Dense":
+        per_input = n_out
+    return max(n_in * per_input, min(int(before.nnz) * per_input, int(before.shape[1]) * n_out))

@@ -1,0 +1,187 @@
+"""Neuron types that a user registers: the example of docs/simulators.md, and what is refused."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import nengo
+import numpy as np
+import pytest
+
+from snnpipe import (
+    AutoSimulator,
+    ClockDrivenSimulator,
+    ConstantEncoder,
+    Equation,
+    EventDrivenSimulator,
+    Mlp,
+    NengoDLConverter,
+    NengoDLSimulator,
+    NeuronModel,
+    register_neuron,
+)
+from snnpipe.base.errors import ConfigError, SimulationError
+from snnpipe.diagnosis.measures import rate_limit
+from snnpipe.frameworks.compat import import_tensorflow, start_afresh
+from snnpipe.neurons import model as table
+from snnpipe.neurons.model import EventRule
+from snnpipe.testing import SPEC
+from snnpipe.values.simulation import Stimulus
+
+DOCS = (Path(__file__).parent.parent / "docs" / "simulators.md").read_text()
+IMAGES = np.random.default_rng(0).uniform(0, 1, (4, *SPEC.image_shape)).astype(np.float32)
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """The documentation's module, imported, with the config beside it; registered as long as a test runs."""
+    module, config = (re.search(rf"```{kind}\n(.*?)```", DOCS, re.DOTALL).group(1) for kind in ("python", "yaml"))
+    (tmp_path / "my_neurons.py").write_text(module)
+    (tmp_path / "conf" / "neuron").mkdir(parents=True)
+    (tmp_path / "conf" / "neuron" / "adapting.yaml").write_text(config)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    table.neuron_model(nengo.LIF())  # the built-in types are in the table that stays
+    monkeypatch.setattr(table, "_TABLE", dict(table._TABLE))
+    yield importlib.import_module("my_neurons")
+    del sys.modules["my_neurons"]
+
+
+def network(neuron, **settings):
+    start_afresh(0)
+    settings = {"scale_firing_rates": 40.0, "synapse": 0.005} | settings
+    return NengoDLConverter(neuron=neuron, **settings).convert(Mlp(units=[12, 8]).build(SPEC), seed=1)
+
+
+def simulate(net, simulator):
+    """Outputs of all steps, and each layer's spikes as a sorted table."""
+    with simulator.open(net) as opened:
+        chunks = list(opened.run(Stimulus(IMAGES, range(4), ConstantEncoder(), record=(0, 1, 2, 3))))
+        used = opened.used
+    spikes = {}
+    for layer in net.layers:
+        events = [chunk.layers[layer.name].events for chunk in chunks]
+        rows = np.concatenate([np.stack([e.image, e.step, e.neuron, e.count], axis=1) for e in events])
+        spikes[layer.name] = rows[np.lexsort(rows.T[::-1])]
+    return np.concatenate([chunk.outputs_btc for chunk in chunks], axis=1), spikes, used
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_example_spikes_as_it_does_in_nengo_dl(example, precision):
+    net = network(example.AdaptingLIF(rise=0.3))
+    settings = {"n_steps": 40, "batch_size": 4, "precision": precision}
+    expected, theirs, _ = simulate(net, NengoDLSimulator(**settings))
+    outputs, ours, used = simulate(net, AutoSimulator(**settings))
+    assert used == (
+        "clock_driven (auto: event_driven: layer 'dense' has neurons of type AdaptingLIF, which it does not know)"
+    )
+    for name, spikes in ours.items():
+        assert len(spikes) > 100 and len(spikes) == pytest.approx(len(theirs[name]), rel=0.01)
+        if precision == "float64":
+            np.testing.assert_array_equal(spikes, theirs[name])
+    if precision == "float64":
+        np.testing.assert_allclose(outputs, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_threshold_rises(example):
+    counts = [
+        len(simulate(network(example.AdaptingLIF(rise=rise)), ClockDrivenSimulator(n_steps=40))[1]["dense"])
+        for rise in (0.0, 0.3)
+    ]
+    assert counts[1] < 0.8 * counts[0]
+
+
+def test_a_run_of_the_command_line_registers_it(example, command, tmp_path):
+    del sys.modules["my_neurons"]  # the run imports it by itself
+    table._TABLE.pop(example.AdaptingLIF)
+    result = command(
+        *("--config-dir", str(tmp_path / "conf"), "neuron=adapting", "data=digits", "model=mlp", "model.units=[8]"),
+        *("training.epochs=1", "data.max_train_images=128", "conversion.scale_firing_rates=40", "simulator.n_steps=20"),
+        *(
+            "simulator.max_images=20",
+            "simulator.verify_images=10",
+            "simulator.precision=float64",
+            "diagnosis.images=10",
+        ),
+        *("callbacks=none", "logger=csv"),
+    )
+    assert result.code == 0, result.err
+    said = " ".join(result.out.split())
+    assert "simulator clock_driven: event_driven: layer 'dense' has neurons of type AdaptingLIF" in said
+    assert "against nengo_dl 10 images: 0 of the spikes moved" in said and "points lost rate neurons" in said
+
+
+# ---------------------------------------------------------------------- what is not registered, or wrongly
+
+
+class Unknown(nengo.LIF):
+    """Derived from a type that is known, and not registered."""
+
+
+def test_a_type_that_is_not_registered_runs_in_nengo_dl_and_is_told_how_to_register(example):
+    assert simulate(network(Unknown()), AutoSimulator(n_steps=5))[2] == (
+        "nengo_dl (auto: layer 'dense' has neurons of type Unknown, whose equation only NengoDL knows "
+        "(snnpipe.register_neuron gives it to clock_driven and auto, docs/simulators.md))"
+    )
+
+
+class OfTheUser(nengo.RectifiedLinear):
+    """A rate type that a test registers."""
+
+
+@pytest.mark.parametrize(
+    ("cls", "model", "message"),
+    [
+        (nengo.LIF(), NeuronModel(), "got LIF(): give a class derived from nengo.neurons.NeuronType"),
+        (int, NeuronModel(), "got <class 'int'>: give a class derived from nengo.neurons.NeuronType"),
+        (nengo.LIF, NeuronModel(), "LIF is built in: derive a class of your own from it, and register that"),
+        (OfTheUser, max, f"got {max!r} for OfTheUser: give a snnpipe.NeuronModel(...)"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused(cls, model, message, example):
+    with pytest.raises(ConfigError, match=f"^register_neuron: {re.escape(message)}$"):
+        register_neuron(cls, model)
+
+
+def test_a_state_variable_that_the_class_lacks_is_refused(example):
+    register_neuron(Unknown, NeuronModel(equation=lambda neuron, dt: Equation(state=("voltage", "calcium"))))
+    with pytest.raises(SimulationError, match="'calcium', and its class has 'voltage', 'refractory_time': name it in"):
+        ClockDrivenSimulator(n_steps=5).open(network(Unknown()))
+
+
+def test_a_registered_rate_type_can_be_what_others_spike_by(example):
+    built_in = table.neuron_model(nengo.RectifiedLinear())
+    register_neuron(OfTheUser, NeuronModel(equation=built_in.equation, integrated=built_in.integrated))
+    of_user, of_nengo = (nengo.RegularSpiking(kind(amplitude=0.5)) for kind in (OfTheUser, nengo.RectifiedLinear))
+    for simulator in (ClockDrivenSimulator(n_steps=40), EventDrivenSimulator(n_steps=40)):
+        found, expected = (simulate(network(own, scale_firing_rates=900.0), simulator) for own in (of_user, of_nengo))
+        np.testing.assert_array_equal(found[0], expected[0])
+        assert len(found[1]["dense"]) > 50
+
+
+class AtMostTwice(nengo.SpikingRectifiedLinear):
+    """Spikes at most twice a step; what is above stays for the next."""
+
+
+def test_the_kernel_and_the_diagnosis_keep_to_the_most_spikes_of_a_step(example):
+    tf = import_tensorflow()
+
+    def step(spikes_per_step, state, seeds):
+        voltage = state[0] + spikes_per_step
+        spikes = tf.clip_by_value(tf.floor(voltage), 0, 2)
+        return spikes, (voltage - spikes,)
+
+    model = NeuronModel(
+        equation=lambda neuron, dt: Equation(step=step, state=("voltage",), drive=tf.nn.relu, current_factor=dt),
+        events=lambda neuron, dt: EventRule(function="integrate", direct=True),
+        most_spikes=lambda neuron: 2,
+    )
+    register_neuron(AtMostTwice, model)
+    net = network(AtMostTwice(), scale_firing_rates=4000.0)
+    (_, by_clock, _), (_, by_events, _) = (
+        simulate(net, kind(n_steps=20, precision="float64")) for kind in (ClockDrivenSimulator, EventDrivenSimulator)
+    )
+    for layer in net.layers:
+        assert set(by_clock[layer.name][:, 3]) == {1, 2}
+        np.testing.assert_array_equal(by_events[layer.name], by_clock[layer.name])
+        assert rate_limit(layer, 0.001) == (0.95 * 2 / 0.001, False)
