@@ -196,7 +196,7 @@ class OpenClockDriven:
 
     def _images(self, stimulus: Stimulus) -> Any:
         shape = (len(stimulus), *self._graph.shapes[self._graph.image])
-        return self._tf.constant(stimulus.images.reshape(shape), self._settings.precision)
+        return self._tf.constant(stimulus.still().reshape(shape), self._settings.precision)
 
     def _still_values(self, images: Any) -> _Still:
         """Return what images alone determine, without the neurons: of a constant image it is computed once."""
