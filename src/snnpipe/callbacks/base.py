@@ -35,7 +35,7 @@ class Callback:
         """The loggers are open: files that are logged from here on belong to the run."""
 
     def on_stage_start(self, state: RunState, stage: str, images: int) -> None:
-        """``fit``, ``convert``, ``verify``, ``simulate`` or ``diagnose`` is about to begin, on ``images`` images."""
+        """``fit``, ``convert``, ``verify``, ``simulate`` or ``diagnose`` is about to begin, on ``images`` samples."""
 
     def on_fit_start(self, state: RunState) -> None:
         """Training is about to begin."""
