@@ -89,10 +89,10 @@ def changed(value):
     return ~np.isclose(rows[1:], rows[:1], rtol=1e-10, atol=1e-10)
 
 
-def macs(model, image_alone=False):
+def macs(model, input_alone=False):
     """Pairs of an input and an output of each layer with weights, of which the one changes with the other.
 
-    Inputs that change neither with the image nor with a unit do not count; with ``image_alone`` not those either that
+    Inputs that change neither with the input nor with a unit do not count; with ``input_alone`` not those either that
     change with neurons only.
     """
     run, shapes, rng = linear_parts(model), shapes_of_units(model), np.random.default_rng(0)
@@ -101,11 +101,11 @@ def macs(model, image_alone=False):
     def draw(shape, changes):
         return rng.uniform(0.5, 1, (3, *shape)) if changes else np.ones((3, *shape))
 
-    given = {name: draw(shape, not image_alone) for name, shape in shapes.items()}
+    given = {name: draw(shape, not input_alone) for name, shape in shapes.items()}
     image = draw(model.input_shape[1:], True)
     while True:  # rate units of the image change with it, and so do those behind them
         computed, tensors = run(image, given)
-        late = {name for name in others if image_alone and not np.array_equal(given[name], computed[name])}
+        late = {name for name in others if input_alone and not np.array_equal(given[name], computed[name])}
         if not late:
             break
         given |= {name: computed[name] for name in late}

@@ -46,7 +46,7 @@ class Arrays:
         ends = np.cumsum([0, *self.sizes])
         self.parts = [(images[a:b], labels[a:b]) for a, b in pairwise(ends)]
         counts = dict(zip(("n_train", "n_validation", "n_test"), self.sizes, strict=True))
-        self.spec = DataSpec(**{"image_shape": (8, 8, 1), "n_classes": 10, **counts, **self.fields})
+        self.spec = DataSpec(**{"input_shape": (8, 8, 1), "n_classes": 10, **counts, **self.fields})
 
     def train_dataset(self, epoch: int = 0) -> Any:
         order = np.random.default_rng(epoch).permutation(self.sizes[0])

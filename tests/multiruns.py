@@ -26,7 +26,7 @@ def runs_of(folder: Path) -> tuple[list, list]:
 
 def table_of(out: str) -> list[str]:
     """Return the lines of the closing table's jobs."""
-    return out.rpartition("SynOps per image\n")[2].partition("\n--")[0].splitlines()
+    return out.rpartition("SynOps per sample\n")[2].partition("\n--")[0].splitlines()
 
 
 def wait_for(condition, seconds: float = 120) -> None:

@@ -49,7 +49,7 @@ class Pictures:
 
 def net(spec, weights=None):
     model = tf_keras.Sequential([
-        tf_keras.layers.Input(spec.image_shape),
+        tf_keras.layers.Input(spec.input_shape),
         tf_keras.layers.Flatten(),
         tf_keras.layers.Dense(8, activation="relu", name="hidden"),
         tf_keras.layers.Dense(spec.n_classes, name="logits"),

@@ -28,7 +28,7 @@ from snnpipe.values.simulation import Stimulus
 
 L = keras.layers
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (FEW, *SHAPE)).astype(np.float32)
-OURS = dataclasses.replace(SPEC, image_shape=SHAPE, n_classes=CLASSES)
+OURS = dataclasses.replace(SPEC, input_shape=SHAPE, n_classes=CLASSES)
 SPIKING = NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=200.0, synapse=0.002)
 
 

@@ -37,16 +37,16 @@ REFUSED = {
     "pixels without end": r"images\[0\] has a pixel that is inf",
     "pixels too large": r"has a pixel that is inf",
     "images as text": r"no numbers, but 'image\.png': decode them",
-    "channels first": r"have shape \(3, 8, 8\), and DataSpec.image_shape is \(8, 8, 1\)",
-    "flat images": r"reshape the images to \(-1, 8, 8, 1\), or give image_shape=\(64,\)",
-    "images of another size": r"have shape \(7, 8, 1\).*give image_shape=\(7, 8, 1\)",
+    "channels first": r"have shape \(3, 8, 8\), and DataSpec.input_shape is \(8, 8, 1\)",
+    "flat images": r"reshape the images to \(-1, 8, 8, 1\), or give input_shape=\(64,\)",
+    "images of another size": r"have shape \(7, 8, 1\).*give input_shape=\(7, 8, 1\)",
     "negative weights": r"weight of images\[0\] is -1: give a number of 0 or more",
     "weights that are no number": r"weight of images\[0\] is nan",
     "weights of another shape": r"\(32, 8, 8\): give one number per image",
     "a mapping": r"a mapping with 'image', 'label'.*lambda row: \(row\['image'\], row\['label'\]\)",
-    "images alone": r"one array of shape \(32, 8, 8, 1\): yield \(images, labels\)",
+    "images alone": r"one array of shape \(32, 8, 8, 1\): yield \(samples, labels\)",
     "four parts": r"has 4 parts: yield",
-    "two inputs": r"its images are a tuple",
+    "two inputs": r"its samples are a tuple",
     "not batched": r"one image of shape \(8, 8, 1\) .* \.batch\(self\.batch_size\)",
     "without an end": r"never ends: leave out \.repeat\(\)",
     "a generator without an end": r"beyond the 100 images of DataSpec\.n_train: leave out \.repeat\(\)",
@@ -57,7 +57,7 @@ REFUSED = {
     "an array": r"returned a ndarray: return a stream of batches",
     "a function": r"returned a function: return a stream",
     "a number": r"returned a int: return a stream",
-    "ragged": r"its images make no array: .* the same shape",
+    "ragged": r"its samples make no array: .* the same shape",
     "fewer labels": r"32 images and 31 labels",
 }
 
@@ -147,7 +147,7 @@ def test_images_of_any_rank(shape, tmp_path):
         def stream(self, images, labels, size):
             return super().stream(images.reshape(-1, *shape), labels, size)
 
-    result = trainer_of(Shaped(fields={"image_shape": shape}), tmp_path).run()
+    result = trainer_of(Shaped(fields={"input_shape": shape}), tmp_path).run()
     assert 0 <= result.metrics["snn/test_accuracy"] <= 1
 
 
@@ -165,7 +165,7 @@ def test_what_a_spec_leaves_out_is_worked_out():
     class Bare(Arrays):
         def setup(self):
             super().setup()
-            self.spec = DataSpec(image_shape=(8, 8, 1), n_classes=10)
+            self.spec = DataSpec(input_shape=(8, 8, 1), n_classes=10)
 
     for habit in ("none", "a generator", "a sequence"):
         spec = ready(Bare(habit)).spec
@@ -177,8 +177,8 @@ def test_what_a_spec_leaves_out_is_worked_out():
 @pytest.mark.parametrize(
     "spec",
     [
-        {"image_shape": [8, 8, 1], "n_classes": 10},
-        type("Spec", (), {"image_shape": (8, 8, 1), "n_classes": 10, "n_train": 100}),
+        {"input_shape": [8, 8, 1], "n_classes": 10},
+        type("Spec", (), {"input_shape": (8, 8, 1), "n_classes": 10, "n_train": 100}),
     ],
 )
 def test_a_spec_of_ones_own(spec):
@@ -240,8 +240,8 @@ def test_an_empty_split_is_refused(sizes, says):
         ({"n_validation": 0}, r"beyond the 0 images of DataSpec\.n_validation"),
         ({"n_validation": 80}, r"validation split ends after 40 images"),
         ({"n_test": -1}, r"DataSpec\.n_test: got -1"),
-        ({"image_shape": ()}, r"DataSpec\.image_shape: got \(\): give the shape of one image"),
-        ({"image_shape": (None, 8, 8, 1)}, r"DataSpec\.image_shape: got \(None, 8, 8, 1\).* without the batch"),
+        ({"input_shape": ()}, r"DataSpec\.input_shape: got \(\): give the shape of one sample"),
+        ({"input_shape": (None, 8, 8, 1)}, r"DataSpec\.input_shape: got \(None, 8, 8, 1\).* without the batch"),
         ({"n_classes": 1}, r"DataSpec\.n_classes: got 1: .*yes or no are 2 classes"),
         ({"n_classes": 0}, r"DataSpec\.n_classes: got 0: give the number of classes"),
         ({"class_names": ("a", "b")}, r"DataSpec\.class_names: got \('a', 'b'\), and n_classes is 10"),
@@ -265,10 +265,10 @@ class Empty:
         ({"batch_size": None}, r"Changed\.batch_size: it has none: set it"),
         ({"batch_size": "32"}, r"Changed\.batch_size: got '32'"),
         ({"batch_size": 0}, r"Changed\.batch_size: got 0"),
-        ({"spec": None}, r"Changed\.spec is a NoneType: give a snnpipe\.types\.DataSpec\(image_shape"),
+        ({"spec": None}, r"Changed\.spec is a NoneType: give a snnpipe\.DataSpec\(input_shape"),
         ({"spec": (8, 8, 1)}, r"Changed\.spec is a tuple: give a"),
-        ({"spec": {"image_shape": (8, 8, 1), "classes": 3}}, r"Changed\.spec: no such key 'classes'; .*n_classes"),
-        ({"spec": {"image_shape": (8, 8, 1)}}, r"DataSpec\.n_classes: got 0"),
+        ({"spec": {"input_shape": (8, 8, 1), "classes": 3}}, r"Changed\.spec: no such key 'classes'; .*n_classes"),
+        ({"spec": {"input_shape": (8, 8, 1)}}, r"DataSpec\.n_classes: got 0"),
         ({"train_dataset": lambda self: None}, r"train_dataset must take one argument: .*\(self, epoch=0\)"),
         ({"test_dataset": lambda self: None}, r"test_dataset must take one argument: .*batch_size=None"),
         ({"test_dataset": lambda self, size: None}, r"test_dataset\(\) returned None: return a stream"),
@@ -388,7 +388,7 @@ def test_weights_that_become_no_number_with_a_finite_loss_are_never_saved(tmp_pa
             layers = tf_keras.layers
             return tf_keras.Sequential(
                 [
-                    layers.Input(spec.image_shape),
+                    layers.Input(spec.input_shape),
                     layers.Flatten(),
                     layers.Dense(8, activation="relu"),
                     layers.BatchNormalization(name="norm"),

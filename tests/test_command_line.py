@@ -158,7 +158,7 @@ WRONG = {
     ),
     "batch larger than the split": (["data.batch_size=99999"], "data.batch_size", "data.batch_size=1295"),
     "unknown split": (["data.test_split=testing"], "testing", "train"),
-    "empty split": (["data.test_split='test[:0]'"], "test[:0]", "no images"),
+    "empty split": (["data.test_split='test[:0]'"], "test[:0]", "no samples"),
     "layer that is not there": (
         ["conversion.scale_firing_rates={conv9: 2.0}"],
         "conversion.scale_firing_rates",
@@ -407,7 +407,7 @@ def test_a_users_own_function_and_config(command, tmp_path, monkeypatch):
         "        self.units = units\n"
         "    def build(self, spec):\n"
         "        layers = keras().layers\n"
-        "        return keras().Sequential([layers.Input(spec.image_shape), layers.Flatten(),\n"
+        "        return keras().Sequential([layers.Input(spec.input_shape), layers.Flatten(),\n"
         "            layers.Dense(self.units, activation='relu'), layers.Dense(spec.n_classes)])\n"
         "def build_net(spec, units=4):\n"
         "    return Net(units).build(spec)\n"

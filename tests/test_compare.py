@@ -158,7 +158,7 @@ def test_answers_to_images_of_other_content_are_not_held_against_one_another(tmp
         return [line.strip() for line in lines if " - A: SNN" in line]
 
     assert chance(*ids[:5]) == [
-        "B - A: SNN, 1,000 images: the same ones are right",
+        "B - A: SNN, 1,000 samples: the same ones are right",
         "C - A: SNN accuracy is the same",
         "D - A: SNN accuracy is the same",
         "E - A: SNN accuracy is the same",
@@ -184,14 +184,14 @@ def test_answers_to_the_same_images_tell_more_than_intervals(tmp_path, monkeypat
     lines = capsys.readouterr().out.splitlines()
     assert end.value.code == 0 and max(map(len, lines)) <= 100
     assert [line.strip() for line in lines if line.startswith(tuple(f"  {x} - A: " for x in "BCDEFG"))] == [
-        "B - A: SNN, 1,000 images: 12 right in B alone, 0 in A alone: more than chance (p = 0.00049)",
-        "B - A: ANN, 1,000 images: 0 right in B alone, 1 in A alone: may be chance (p = 1)",
-        "C - A: SNN, 1,000 images: 5 right in C alone, 2 in A alone: may be chance (p = 0.45)",
-        "C - A: ANN, 1,000 images: the same ones are right",
-        "D - A: SNN, 200 images: 20 right in D alone, 10 in A alone: may be chance (p = 0.099)",
-        "D - A: ANN, 200 images: the same ones are right",
-        "E - A: SNN, 1,000 images: the same ones are right",
-        "E - A: ANN, 1,000 images: the same ones are right",
+        "B - A: SNN, 1,000 samples: 12 right in B alone, 0 in A alone: more than chance (p = 0.00049)",
+        "B - A: ANN, 1,000 samples: 0 right in B alone, 1 in A alone: may be chance (p = 1)",
+        "C - A: SNN, 1,000 samples: 5 right in C alone, 2 in A alone: may be chance (p = 0.45)",
+        "C - A: ANN, 1,000 samples: the same ones are right",
+        "D - A: SNN, 200 samples: 20 right in D alone, 10 in A alone: may be chance (p = 0.099)",
+        "D - A: ANN, 200 samples: the same ones are right",
+        "E - A: SNN, 1,000 samples: the same ones are right",
+        "E - A: ANN, 1,000 samples: the same ones are right",
         "F - A: the 95 % intervals of SNN accuracy overlap: the difference may be chance",
         "G - A: SNN accuracy is the same",
     ]

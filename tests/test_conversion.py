@@ -31,7 +31,7 @@ layers = keras.layers
 
 
 def build(*middle, classes=3):
-    image = x = layers.Input(SPEC.image_shape, name="image")
+    image = x = layers.Input(SPEC.input_shape, name="image")
     for layer in middle:
         x = layer(x)
     return keras.Model(image, layers.Dense(classes, name="logits")(x))
@@ -48,7 +48,7 @@ def with_random_weights(model):
 
 
 def images(count=3):
-    return np.random.default_rng(1).uniform(-1, 1, (count, *SPEC.image_shape)).astype(np.float32)
+    return np.random.default_rng(1).uniform(-1, 1, (count, *SPEC.input_shape)).astype(np.float32)
 
 
 def rate_outputs(model, converter, n_steps=1):
@@ -108,7 +108,7 @@ def test_what_preparing_changes_is_in_the_plan():
     ],
 )
 def test_a_softmax_at_the_end_is_dropped_and_the_logits_stay(end):
-    image = layers.Input(SPEC.image_shape)
+    image = layers.Input(SPEC.input_shape)
     model = with_random_weights(keras.Model(image, end(layers.Flatten()(image))))
     logits = images().reshape(3, -1) @ model.get_layer("end").kernel.numpy() + model.get_layer("end").bias.numpy()
     np.testing.assert_allclose(rate_outputs(model, NengoDLConverter(neuron=RATE)), logits, rtol=1e-5, atol=1e-5)
@@ -143,7 +143,7 @@ def test_other_ways_to_write_a_layer(middle):
 
 
 def test_branches():
-    image = layers.Input(SPEC.image_shape, name="image")
+    image = layers.Input(SPEC.input_shape, name="image")
     one = layers.Conv2D(4, 3, padding="same", activation="relu", name="one")(image)
     two = layers.Conv2D(4, 3, padding="same", activation="relu", name="two")(image)
     x = layers.Concatenate()([layers.Add()([one, two]), two])
@@ -166,7 +166,7 @@ def test_a_model_of_keras_3_is_told_from_one_of_tf_keras():
 
 def test_a_sequential_model():
     model = keras.Sequential(
-        [layers.Input(SPEC.image_shape), layers.Flatten(), layers.Dense(5, activation="relu"), layers.Dense(3)]
+        [layers.Input(SPEC.input_shape), layers.Flatten(), layers.Dense(5, activation="relu"), layers.Dense(3)]
     )
     np.testing.assert_allclose(
         rate_outputs(with_random_weights(model), NengoDLConverter(neuron=RATE)), model(images()), rtol=1e-5, atol=1e-5

@@ -122,7 +122,7 @@ def network(neuron=None, synapse=0.005):
     return converter.convert(model, 0), model
 
 
-IMAGES = np.random.default_rng(0).uniform(-1, 1, (3, *SPEC.image_shape)).astype(np.float32)
+IMAGES = np.random.default_rng(0).uniform(-1, 1, (3, *SPEC.input_shape)).astype(np.float32)
 
 
 def outputs(net, kind, n_steps=20):
@@ -168,7 +168,7 @@ def residual(spec, filters: int = 8, blocks: int = 2):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=name)(x)
         return layers.BatchNormalization(name=f"{name}_norm")(x)
 
-    image = layers.Input(spec.image_shape)
+    image = layers.Input(spec.input_shape)
     x = layers.ReLU(name="stem_relu")(convolution("stem", image))
     for i in range(blocks):
         inner = layers.ReLU(name=f"relu_{i}a")(convolution(f"conv_{i}a", x))
@@ -186,7 +186,7 @@ def pooled(spec):
         layers.Flatten(name="flat"),
         layers.Dense(spec.n_classes, name="logits"),
     ]
-    return Sequential([layers.Input(spec.image_shape), convolution, *head])
+    return Sequential([layers.Input(spec.input_shape), convolution, *head])
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,7 @@ def test_accuracy_and_cross_entropy_of_equal_logits():
 
     class Images:
         batch_size = 3
-        spec = DataSpec(image_shape=(1,), n_classes=2, n_test=4)
+        spec = DataSpec(input_shape=(1,), n_classes=2, n_test=4)
 
         def test_dataset(self, batch_size=None):
             return [(np.zeros((3, 1)), np.array([0, 0, 0])), (np.zeros((1, 1)), np.array([1]))]

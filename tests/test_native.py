@@ -159,7 +159,7 @@ def lif(current, amplitude=0.01, tau_rc=0.02, tau_ref=0.002):
 def test_the_ann_is_the_rate_approximation():
     start_afresh(0)
     model = LifCnn(filters=[3], output_synapse=0.1).build(SPEC)
-    x = np.random.default_rng(0).uniform(0, 1, (3, *SPEC.image_shape)).astype(np.float32)
+    x = np.random.default_rng(0).uniform(0, 1, (3, *SPEC.input_shape)).astype(np.float32)
     kernel, bias, dense, offset = (weight.numpy() for weight in model.weights)
     (gain,), (constant,) = nengo.LIF().gain_bias(np.array([100.0]), np.array([0.0]))
     currents = gain * (np.asarray(tf_keras.backend.conv2d(x, kernel)) + bias) + constant
@@ -380,7 +380,7 @@ def test_lif_by_hand_spikes_as_in_nengo_dl(simulator):
     network = LifByHand(scale_firing_rates={"dense*": 20.0, "logits": 5.0}, synapse=0.005).convert(model, seed=0)
     assert network.output_layer == "logits"
     assert [layer.synapse.plain for layer in network.layers] == [0.005, 0.005, None]
-    x = np.random.default_rng(0).uniform(0, 1, (3, *SPEC.image_shape)).astype(np.float32)
+    x = np.random.default_rng(0).uniform(0, 1, (3, *SPEC.input_shape)).astype(np.float32)
     shown = stimulus(x, PoissonEncoder(max_rate_hz=300.0))
     expected = run(NengoDLSimulator, network, shown, 60, batch_size=3, precision="float64")
     found = run(simulator, network, shown, 60, batch_size=3, precision="float64")

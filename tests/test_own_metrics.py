@@ -84,7 +84,7 @@ def test_it_is_wherever_metrics_are(first_spike, command, tmp_path, monkeypatch,
     assert shown, ran.out
     swept = command("-m", *words, "callbacks=none", "conversion.scale_firing_rates=1,200", own)
     assert swept.code == 0, swept.err
-    header = next(line for line in swept.out.splitlines() if "SynOps per image" in line)
+    header = next(line for line in swept.out.splitlines() if "SynOps per sample" in line)
     assert header.split()[-2:] == ["first", "spike"]
     client = client_of(tmp_path / "work")
     runs = {run.data.tags.get("sweep.job", run.info.run_name): run for run in client.search_runs(["1"])}
@@ -303,7 +303,7 @@ def test_jobs_without_a_store_keep_their_specs(command, tmp_path):
     jobs = kept_jobs(folder)
     assert [job.specs for job in jobs] == [Counting.specs[:3]] * 2
     lines = result.out.splitlines()
-    first = 1 + next(i for i, line in enumerate(lines) if line.endswith("SynOps per image  own images  own accuracy"))
+    first = 1 + next(i for i, line in enumerate(lines) if line.endswith("SynOps per sample  own images  own accuracy"))
     for job, line in zip(jobs, lines[first : first + 2], strict=True):
         assert line.split()[-3:] == ["20", f"{100 * job.metrics['own/right']:.2f}", "%"]
     assert lines[first + 2] == "  also in sweep.csv: spikes kept"
@@ -318,7 +318,7 @@ def test_many_metrics_fit_the_tables_uncut():
     jobs = [SweepJob([f"data={i}"], METRICS, specs=MANY) for i in range(2)]
     _, header, row, _, also, rule = sweep_table(jobs).splitlines()
     assert len(rule) <= 100
-    assert header.endswith("SynOps per image     metric 0     metric 1     metric 2")
+    assert header.endswith("SynOps per sample     metric 0     metric 1     metric 2")
     assert row.endswith("1,000  1000.500 ms  1001.500 ms  1002.500 ms")
     assert also.startswith("  also in sweep.csv: metric 3, metric 4") and also.endswith("metric 10, metric 11")
 

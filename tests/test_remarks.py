@@ -61,7 +61,7 @@ def dense(spec, *activations):
     import tf_keras as keras
 
     layers = [keras.layers.Dense(10, activation=kind, name=f"h{i}") for i, kind in enumerate(activations)]
-    head = [keras.layers.Input(spec.image_shape), keras.layers.Flatten(name="flat")]
+    head = [keras.layers.Input(spec.input_shape), keras.layers.Flatten(name="flat")]
     return keras.Sequential([*head, *layers, keras.layers.Dense(spec.n_classes, name="logits")])
 
 

@@ -89,7 +89,7 @@ def test_a_run_leaves_its_pictures_and_its_report(run_folder):
     assert page.count("data:image/png;base64,") == len(pictures)
     captions = re.findall("<figcaption>(.*?)</figcaption>", page)
     assert len(set(captions)) == len(captions) == len(pictures)
-    assert "Spikes of layer conv2d_1 for the first test images." in captions
+    assert "Spikes of layer conv2d_1, of the first test samples." in captions
     assert "conversion.scale_firing_rates={conv*: 20.0, dense: 5.0}" in page.replace("&#39;", "'")
     assert re.search(r"run [0-9a-f]{32}<", page) and re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", page)
     assert "snnpipe 0.1.0" in page
@@ -216,7 +216,7 @@ def test_the_table_of_a_multi_run_sorts(browser, tmp_path):
     assert "2 9 50.00 % +48.00 - 1,000 98.00 % 48.00 to 51.00 % 90.00 % 71.3" in rows
     assert "3 20 98.00 % +0.00 4 1,000 98.00 % 96.00 to 99.00 % 90.00 % 71.3" in [row.lstrip("● ") for row in rows]
     assert "4 <b> failed: no" in rows
-    assert "98.00 % (drop +0.00 points), 4 ms, 1,000 SynOps an image" in page
+    assert "98.00 % (drop +0.00 points), 4 ms, 1,000 SynOps per sample" in page
 
 
 def test_settings_that_are_best_at_several_things_are_named_once():

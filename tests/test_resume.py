@@ -43,7 +43,7 @@ class WithDropout:
         layers = keras.layers
         return keras.Sequential(
             [
-                layers.Input(spec.image_shape),
+                layers.Input(spec.input_shape),
                 layers.Conv2D(4, 3, strides=2, use_bias=False, name="conv"),
                 layers.BatchNormalization(name="norm"),
                 layers.Activation("relu", name="relu"),
@@ -62,7 +62,7 @@ class Plain:
         layers = keras.layers
         return keras.Sequential(
             [
-                layers.Input(spec.image_shape),
+                layers.Input(spec.input_shape),
                 layers.Flatten(name="flat"),
                 layers.Dense(16, activation="relu", name="hidden"),
                 layers.Dense(spec.n_classes, name="logits"),

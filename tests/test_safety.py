@@ -212,7 +212,7 @@ def test_names_of_layers_and_classes_lead_nowhere(digits, tmp_path):
 
     def network(spec):
         layers = keras().layers
-        image = layers.Input(spec.image_shape)
+        image = layers.Input(spec.input_shape)
         x = layers.Dense(6, activation="relu", name="../../../../evil")(layers.Flatten()(image))
         x = layers.Dense(6, activation="relu", name=".../evil")(x)
         return keras().Model(image, layers.Dense(spec.n_classes)(x))

@@ -32,7 +32,7 @@ NEURONS = {
     "StochasticSpiking": nengo.StochasticSpiking(nengo.RectifiedLinear()),
     "rate": nengo.RectifiedLinear(),
 }
-IMAGES = np.random.default_rng(0).uniform(-1, 1, (4, *SPEC.image_shape)).astype(np.float32)
+IMAGES = np.random.default_rng(0).uniform(-1, 1, (4, *SPEC.input_shape)).astype(np.float32)
 
 
 def network(neuron="SpikingRectifiedLinear", synapse=0.005, scale=50.0, seed=0, architecture=None):
@@ -136,7 +136,7 @@ def test_seeds_determine_initial_voltages():
 def test_neurons_at_the_output_are_counted():
     import tf_keras as keras
 
-    image = keras.Input(SPEC.image_shape)
+    image = keras.Input(SPEC.input_shape)
     model = keras.Model(image, keras.layers.Dense(3, activation="relu", name="out")(keras.layers.Flatten()(image)))
     net = NengoDLConverter(neuron=NEURONS["SpikingRectifiedLinear"], scale_firing_rates=50.0, synapse=0.01).convert(
         model, 0
@@ -175,7 +175,7 @@ def test_a_layer_that_events_cannot_pass_is_refused_by_name():
     layers = keras.layers
     model = keras.Sequential(
         [
-            layers.Input(SPEC.image_shape),
+            layers.Input(SPEC.input_shape),
             layers.Flatten(),
             layers.Dense(8, activation="relu"),
             layers.Dense(8, activation="sigmoid", name="odd"),
@@ -331,7 +331,7 @@ def test_poisson_trains_have_the_pixels_mean_and_height():
 # ---------------------------------------------------------------------- rare networks, and wrong use
 
 
-def converted(*layers, shape=SPEC.image_shape, **settings):
+def converted(*layers, shape=SPEC.input_shape, **settings):
     import tf_keras as keras
 
     start_afresh(0)

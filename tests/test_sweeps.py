@@ -99,7 +99,7 @@ def test_a_multi_run_is_a_parent_run_with_a_child_a_job(command, tmp_path):
     for number, (line, scale) in enumerate(zip(lines, ("1", "50"), strict=True), start=1):
         pattern = r"%, SNN [\d.]+ %, drop [+-][\d.]+, latency (-|\d+ ms), files mlruns/outputs/\S+$"
         assert re.match(rf"snnpipe: job {number} of 2, scale_firing_rates={scale}: ANN [\d.]+ {pattern}", line), line
-    assert result.out.count("SynOps per image") == 1, "one table"
+    assert result.out.count("SynOps per sample") == 1, "one table"
     assert not [line for line in result.err.splitlines() if "training on" in line or "simulating" in line]
 
 

@@ -149,7 +149,7 @@ def test_a_layer_that_takes_image_and_neurons():
     model = brute_force.weights(keras.Model(image, layers.Dense(5, name="out")(both)), np.random.default_rng(0))
     assert {name: set(n.tolist()) for name, n in fan_out(model).items()} == {"own": {4}, "both": {5}}
     assert macs(model) == {"own": 3 * 2, "both": (3 + 2) * 4, "out": 4 * 5}
-    assert macs(model, image_alone=True) == {"own": 3 * 2, "both": 3 * 4, "out": 0}
+    assert macs(model, input_alone=True) == {"own": 3 * 2, "both": 3 * 4, "out": 0}
     assert costs(model).first_layer_macs == 18
 
 
@@ -314,7 +314,7 @@ def assert_as_brute_force(model):
     for name in found:
         assert np.array_equal(found[name], wanted[name]), f"{name}: {found[name]} and not {wanted[name]}"
     assert macs(model) == brute_force.macs(model)
-    assert macs(model, image_alone=True) == brute_force.macs(model, image_alone=True)
+    assert macs(model, input_alone=True) == brute_force.macs(model, input_alone=True)
 
 
 def test_drawn_networks():

@@ -308,7 +308,7 @@ def test_a_layer_that_cannot_be_converted_stops_the_run_before_training(digits, 
 
     class Pooled:
         def build(self, spec):
-            layers = [keras.layers.Input(spec.image_shape), keras.layers.MaxPooling2D(name="pool")]
+            layers = [keras.layers.Input(spec.input_shape), keras.layers.MaxPooling2D(name="pool")]
             return keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(spec.n_classes)])
 
     with pytest.raises(ConversionError, match="'pool'"):
@@ -322,7 +322,7 @@ def test_a_model_of_the_wrong_shape_is_named(digits, tmp_path):
     class Wrong:
         def build(self, spec):
             return keras.Sequential(
-                [keras.layers.Input(spec.image_shape), keras.layers.Flatten(), keras.layers.Dense(3)]
+                [keras.layers.Input(spec.input_shape), keras.layers.Flatten(), keras.layers.Dense(3)]
             )
 
     with pytest.raises(ModelError, match=r"\(None, 3\).*\(None, 10\)"):
@@ -422,7 +422,7 @@ def test_a_model_that_gives_probabilities_is_trained_by_its_logits(digits, tmp_p
             layers = keras.layers
             end = layers.Dense(spec.n_classes, activation="softmax")
             hidden = layers.Dense(4, activation="relu")
-            return keras.Sequential([layers.Input(spec.image_shape), layers.Flatten(), hidden, end])
+            return keras.Sequential([layers.Input(spec.input_shape), layers.Flatten(), hidden, end])
 
     made = make_trainer(digits(max_train_images=64, max_test_images=20), tmp_path, architecture=Probabilities())
     made.run()
@@ -451,7 +451,7 @@ def test_synops_are_left_out_where_a_layer_cannot_be_counted(digits, tmp_path):
     class MaxPooled:
         def build(self, spec):
             layers = keras.layers
-            image = [layers.Input(spec.image_shape), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D()]
+            image = [layers.Input(spec.input_shape), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D()]
             return keras.Sequential([*image, layers.Flatten(), layers.Dense(spec.n_classes)])
 
     converter = NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0, allow_fallback=True)
@@ -508,7 +508,7 @@ def test_a_terminal_shows_rate_and_time_left(tmp_path):
     rate = r"\[\d\d:\d\d<(\d\d:\d\d|\?), +[\d.?]+"
     for shown in (
         rf"Generating splits.*0/2 {rate} splits/s",
-        rf"measuring pixels: .* 0/65 {rate} images/s",
+        rf"measuring images: .* 0/65 {rate} images/s",
         rf"epoch 1/2, step 3/3: +50%.* 65/130 {rate} images/s",
         rf"simulating: +50%.* 10/20 {rate} images/s",
         r"epoch 2/2  images_per_s",

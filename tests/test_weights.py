@@ -15,7 +15,7 @@ from snnpipe.training.class_weights import weight_of_each_class
 from snnpipe.values.data import DataSpec
 
 PATHS = {"keras": KerasTraining, "nengo_dl": NengoDLTraining}
-SPEC = DataSpec(image_shape=(8, 8, 1), n_classes=4, class_names=("cat", "dog", "0", "2"))
+SPEC = DataSpec(input_shape=(8, 8, 1), n_classes=4, class_names=("cat", "dog", "0", "2"))
 
 
 def weights_for(images) -> np.ndarray:
@@ -112,7 +112,7 @@ def test_penalties_are_of_every_image_whatever_its_weight():
     nengo_dl, _ = trained("nengo_dl", Nothing(), regularizer=penalty)
     assert_same(keras, nengo_dl)
     start_afresh(0)
-    untrained = Mlp(units=[12]).build(DataSpec(image_shape=(8, 8, 1), n_classes=10))
+    untrained = Mlp(units=[12]).build(DataSpec(input_shape=(8, 8, 1), n_classes=10))
     assert np.abs(keras.get_weights()[0] - untrained.get_weights()[0]).max() > 1e-4  # the hidden layer's, penalised
     np.testing.assert_allclose(
         keras.get_weights()[2], untrained.get_weights()[2], atol=1e-7

@@ -1,4 +1,4 @@
-"""How an image becomes a signal over time."""
+"""How a sample becomes the network's input over time."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -14,7 +14,7 @@ from snnpipe.settings.schema import check_fields
 
 @dataclass(frozen=True)
 class ConstantEncoder:
-    """The pixel values themselves, at every step."""
+    """The sample's values, the same at every step; all time steps of a series at once."""
 
     constant: ClassVar[bool] = True
 
@@ -23,25 +23,25 @@ class ConstantEncoder:
         return self
 
     def encode(
-        self, images: NDArray[np.float32], image_ids: Sequence[int], first_step: int, n_steps: int
+        self, samples: NDArray[np.float32], sample_ids: Sequence[int], first_step: int, n_steps: int
     ) -> NDArray[np.float32]:
-        """Return the input over time, shape ``(b, n_steps, n)``: a view that repeats the images."""
-        flat = images.reshape(len(images), 1, -1)
-        return np.broadcast_to(flat, (len(images), n_steps, flat.shape[-1]))
+        """Return the input over time, shape ``(b, n_steps, n)``: a view that repeats the samples."""
+        flat = samples.reshape(len(samples), 1, -1)
+        return np.broadcast_to(flat, (len(samples), n_steps, flat.shape[-1]))
 
 
 @dataclass(frozen=True)
 class PoissonEncoder:
-    """Poisson spike trains whose mean over time is the pixel value.
+    """Poisson spike trains whose mean over time is the sample's value.
 
-    The number of spikes of pixel x in a step is Poisson with mean ``|x| * max_rate_hz * dt``; each has
-    the height ``sign(x) / (max_rate_hz * dt)``. Draws depend on the seed and the image's index alone,
-    not on how images are batched or steps are grouped.
+    The number of spikes of a value x in a step is Poisson with mean ``|x| * max_rate_hz * dt``; each has
+    the height ``sign(x) / (max_rate_hz * dt)``. Draws depend on the seed, the sample's index and the step alone,
+    not on how samples are batched or steps are grouped.
 
     Parameters
     ----------
     max_rate_hz
-        Rate of a pixel of value 1, Hz.
+        Rate of a value of 1, Hz.
     dt
         Seconds per step, that of the simulator.
     """
@@ -62,14 +62,14 @@ class PoissonEncoder:
         return seeded
 
     def encode(
-        self, images: NDArray[np.float32], image_ids: Sequence[int], first_step: int, n_steps: int
+        self, samples: NDArray[np.float32], sample_ids: Sequence[int], first_step: int, n_steps: int
     ) -> NDArray[np.float32]:
         """Return the input over time, shape ``(b, n_steps, n)``."""
-        flat = images.reshape(len(images), -1)
+        flat = samples.reshape(len(samples), -1)
         per_step = self.max_rate_hz * self.dt
         signal = np.empty((len(flat), n_steps, flat.shape[1]), np.float32)
-        for row, (image, image_id) in enumerate(zip(flat, image_ids, strict=True)):
+        for row, (sample, sample_id) in enumerate(zip(flat, sample_ids, strict=True)):
             for step in range(n_steps):
-                draw = np.random.default_rng((self.seed, image_id, first_step + step))
-                signal[row, step] = draw.poisson(np.abs(image) * per_step) * np.sign(image) / per_step
+                draw = np.random.default_rng((self.seed, sample_id, first_step + step))
+                signal[row, step] = draw.poisson(np.abs(sample) * per_step) * np.sign(sample) / per_step
         return signal

@@ -26,7 +26,7 @@ from snnpipe.values.run import (
     SimulatedBatch,
     SweepJob,
 )
-from snnpipe.values.simulation import ImageEncoder, SimulationChunk, SimulationSettings, Stimulus
+from snnpipe.values.simulation import SignalEncoder, SimulationChunk, SimulationSettings, Stimulus
 from snnpipe.values.training_state import TrainingState
 
 if TYPE_CHECKING:
@@ -41,23 +41,23 @@ Arrays = Callable[[], Mapping[str, NDArray[Any]]]
 class DataModule(Protocol):
     """A dataset, streamed.
 
-    Datasets yield batches ``(images, labels)``: float32 of shape ``(b, *image_shape)`` and int64 of shape ``(b,)``. The
-    last batch of a split may be shorter. Sample weights of shape ``(b,)`` may come third. A dataset may be a tf.data
-    dataset, a Keras sequence, or anything else that yields batches as arrays.
+    Datasets yield batches ``(samples, labels)``: float32 of shape ``(b, *input_shape)`` and int64 of shape ``(b,)``.
+    The last batch of a split may be shorter. Sample weights of shape ``(b,)`` may come third. A dataset may be a
+    tf.data dataset, a Keras sequence, or anything else that yields batches as arrays.
     A run sees a module through `snnpipe.data.checked_data.CheckedData`. It also accepts other kinds of numbers, labels
-    of shape ``(b, 1)``, one-hot labels, and images without a channel axis. It refuses everything else before training.
+    of shape ``(b, 1)``, one-hot labels, and samples without a channel axis. It refuses everything else before training.
 
     A data module may have three more methods. ``explain(error)`` gets an error that was raised while its datasets were
     used, and returns the `DataError` to raise instead, or None. ``sample(split)`` returns batches like those of
     ``"train"``, ``"validation"`` or ``"test"``, for a split whose own first batch takes long. ``digests()`` returns
-    digests of the data that a training reads and of the test images, as ``{"fit": ..., "test": ...}``. They replace the
-    digests that snnpipe computes in a pass over each split, and snnpipe does not check them: a module that changes its
-    data must change them too. The same holds for ``spec.digest``, which covers all splits.
+    digests of the data that a training reads and of the test samples, as ``{"fit": ..., "test": ...}``. They replace
+    the digests that snnpipe computes in a pass over each split, and snnpipe does not check them: a module that changes
+    its data must change them too. The same holds for ``spec.digest``, which covers all splits.
     """
 
     @property
     def batch_size(self) -> int:
-        """Number of images in a training batch. It may also be a plain attribute."""
+        """Number of samples in a training batch. It may also be a plain attribute."""
 
     @property
     def spec(self) -> DataSpec:
@@ -84,7 +84,7 @@ class Architecture(Protocol):
     """Builds an untrained network."""
 
     def build(self, spec: DataSpec) -> "tf_keras.Model":
-        """Return a model whose input is ``spec.image_shape`` and whose output is raw logits."""
+        """Return a model whose input is ``spec.input_shape`` and whose output is raw logits."""
 
 
 @runtime_checkable
@@ -112,7 +112,7 @@ class Regularizer(Protocol):
         """Return the factor from activation to rate in Hz for each layer that is penalised, by name."""
 
     def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
-        """Return the penalty of each image, shape ``(b,)``, from rates of shape ``(b, n)``."""
+        """Return the penalty of each sample, shape ``(b,)``, from rates of shape ``(b, n)``."""
 
 
 @runtime_checkable
@@ -127,10 +127,10 @@ class Converter(Protocol):
 
 
 @runtime_checkable
-class Encoder(ImageEncoder, Protocol):
-    """Turns an image into a signal over time."""
+class Encoder(SignalEncoder, Protocol):
+    """Turns a sample of any shape into the network's input over time, and says whether that is constant."""
 
-    def seeded(self, seed: int) -> ImageEncoder:
+    def seeded(self, seed: int) -> SignalEncoder:
         """Return this encoder with the run's seed."""
 
 
@@ -179,7 +179,7 @@ class Simulator(Protocol):
         """
 
     def reference(self) -> "Simulator":
-        """Return the simulator that results for the first ``verify_images`` images are compared with."""
+        """Return the simulator that results for the first ``verify_images`` samples are compared with."""
 
 
 @runtime_checkable

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SPEC = DataSpec(
     name="contract",
     version="1.0.0",
-    image_shape=(8, 8, 1),
+    input_shape=(8, 8, 1),
     n_classes=3,
     class_names=("a", "b", "c"),
     n_train=20,
@@ -65,7 +65,7 @@ class Silent:
 
 
 def check_data_module(data: protocols.DataModule) -> None:
-    """Check every batch of a data module's streams, their number of images and their order.
+    """Check every batch of a data module's streams, their number of samples and their order.
 
     The messages are those of a run. Data that a run accepts (`snnpipe.data.checked_data.CheckedData`) passes.
     """
@@ -75,16 +75,16 @@ def check_data_module(data: protocols.DataModule) -> None:
         checked.setup()
         checked.look()
         spec = checked.spec
-        for split, n_images in (("train", spec.n_train), ("validation", spec.n_validation), ("test", spec.n_test)):
-            if n_images:
+        for split, n_samples in (("train", spec.n_train), ("validation", spec.n_validation), ("test", spec.n_test)):
+            if n_samples:
                 checked.count(split)
     except UserError as error:
         raise AssertionError(str(error)) from error
     assert isinstance(checked.module, protocols.DataModule), "a data module lacks one of its methods"
 
     def read(stream: "tf.data.Dataset") -> tuple[np.ndarray, np.ndarray]:
-        images, labels = zip(*(batch[:2] for batch in stream.as_numpy_iterator()), strict=True)
-        return np.concatenate(images), np.concatenate(labels)
+        samples, labels = zip(*(batch[:2] for batch in stream.as_numpy_iterator()), strict=True)
+        return np.concatenate(samples), np.concatenate(labels)
 
     def same(one: "tf.data.Dataset", other: "tf.data.Dataset") -> bool:
         return all(map(np.array_equal, read(one), read(other)))
@@ -92,19 +92,19 @@ def check_data_module(data: protocols.DataModule) -> None:
     assert same(checked.train_dataset(1), checked.train_dataset(1)), (
         "train: an epoch's order is not determined by its number"
     )
-    assert same(checked.test_dataset(7), checked.test_dataset()), "test: the images do not always come in one order"
+    assert same(checked.test_dataset(7), checked.test_dataset()), "test: the samples do not always come in one order"
 
 
 def check_architecture(architecture: protocols.Architecture, spec: DataSpec = SPEC) -> None:
-    """Check that a model takes the dataset's images and returns one logit per class, and no probabilities."""
+    """Check that a model takes the dataset's samples and returns one logit per class, and no probabilities."""
     assert isinstance(architecture, protocols.Architecture), "an architecture lacks build(spec)"
     model = architecture.build(spec)
-    flat = (int(np.prod(spec.image_shape)),)
-    shape = flat if isinstance(model, NativeNetwork) else spec.image_shape
+    flat = (int(np.prod(spec.input_shape)),)
+    shape = flat if isinstance(model, NativeNetwork) else spec.input_shape
     assert model.input_shape == (None, *shape), f"the model takes {model.input_shape}"
     assert model.output_shape == (None, spec.n_classes), f"the model gives {model.output_shape}"
-    images = np.random.default_rng(0).normal(0, 10, (16, *spec.image_shape)).astype(np.float32)
-    sums = np.asarray(model.predict_on_batch(images)).sum(axis=-1)
+    samples = np.random.default_rng(0).normal(0, 10, (16, *spec.input_shape)).astype(np.float32)
+    sums = np.asarray(model.predict_on_batch(samples)).sum(axis=-1)
     assert not np.allclose(sums, 1, atol=1e-3), "the model gives probabilities, not logits"
 
 
@@ -127,11 +127,11 @@ def check_training_path(
 
 
 def check_regularizer(regularizer: protocols.Regularizer) -> None:
-    """Check that a penalty is one finite, non-negative number per image."""
+    """Check that a penalty is one finite, non-negative number per sample."""
     scales = regularizer.scale_of(["conv2d", "dense"])
     assert set(scales) <= {"conv2d", "dense"}, "a regularizer names layers that the model lacks"
     penalty = np.asarray(regularizer.penalty(np.array([[0.0, 100.0], [250.0, 250.0]], np.float32)))
-    assert penalty.shape == (2,), f"a penalty has shape {penalty.shape}, not one per image"
+    assert penalty.shape == (2,), f"a penalty has shape {penalty.shape}, not one per sample"
     assert np.all(np.isfinite(penalty)) and np.all(penalty >= 0), f"a penalty is {penalty}"
 
 
@@ -154,18 +154,18 @@ def check_converter(converter: protocols.Converter, architecture: protocols.Arch
     return network
 
 
-def check_encoder(encoder: protocols.Encoder) -> None:
+def check_encoder(encoder: protocols.Encoder, input_shape: tuple[int, ...] = (2, 2, 1)) -> None:
     """Check an encoder's shape and seed, and that its signal does not depend on batches or chunks."""
     assert isinstance(encoder, protocols.Encoder), "an encoder lacks constant, encode or seeded"
-    images = np.random.default_rng(0).uniform(-1, 1, (3, 2, 2, 1)).astype(np.float32)
+    samples, n = np.random.default_rng(0).uniform(-1, 1, (3, *input_shape)).astype(np.float32), np.prod(input_shape)
     seeded = encoder.seeded(7)
-    whole = seeded.encode(images, [0, 1, 2], 0, 10)
-    assert whole.shape == (3, 10, 4), f"a signal has shape {whole.shape}, not (images, steps, pixels)"
-    parts = np.concatenate([seeded.encode(images, [0, 1, 2], 0, 4), seeded.encode(images, [0, 1, 2], 4, 6)], axis=1)
+    whole = seeded.encode(samples, [0, 1, 2], 0, 10)
+    assert whole.shape == (3, 10, n), f"a signal has shape {whole.shape}, not (samples, steps, values)"
+    parts = np.concatenate([seeded.encode(samples, [0, 1, 2], 0, 4), seeded.encode(samples, [0, 1, 2], 4, 6)], axis=1)
     assert np.array_equal(whole, parts), "a signal depends on how its steps are grouped"
-    assert np.array_equal(whole[1:2], seeded.encode(images[1:2], [1], 0, 10)), "a signal depends on its batch"
+    assert np.array_equal(whole[1:2], seeded.encode(samples[1:2], [1], 0, 10)), "a signal depends on its batch"
     if encoder.constant:
-        assert np.array_equal(whole[:, 0], whole[:, -1]), "a constant signal changes"
+        assert np.all(whole == whole[:, :1]), "a constant signal changes"
 
 
 def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> None:
@@ -179,7 +179,7 @@ def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> 
     in_parts = simulator.with_settings(chunk_steps=2)
     assert (in_parts.chunk_steps, in_parts.n_steps) == (2, simulator.n_steps), "with_settings changes other settings"
     rng = np.random.default_rng(0)
-    images = rng.uniform(-1, 1, (simulator.batch_size, *SPEC.image_shape)).astype(np.float32)
+    images = rng.uniform(-1, 1, (simulator.batch_size, *SPEC.input_shape)).astype(np.float32)
     everyone = tuple(range(len(images)))
     stimulus = Stimulus(images, everyone, ConstantEncoder(), record=everyone)
     with simulator.open(network) as opened:
@@ -208,7 +208,7 @@ def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> 
     for one, other in zip(first, again, strict=True):
         assert np.array_equal(one.outputs_btc, other.outputs_btc), "a batch does not begin from the initial state"
     for one, other in zip(first, short, strict=True):
-        assert np.allclose(one.outputs_btc[:1], other.outputs_btc), "an image's result depends on its batch"
+        assert np.allclose(one.outputs_btc[:1], other.outputs_btc), "a sample's result depends on its batch"
 
 
 def check_callback(callback: protocols.Callback, folder: Path, network: SpikingNetwork) -> None:

@@ -41,6 +41,7 @@ from snnpipe.values.checkpoint import Checkpoint
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.result import RunResult
 from snnpipe.values.run import RunState
+from snnpipe.values.simulation import input_over_time
 from snnpipe.values.training_state import TrainingStates
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ class Trainer:
             settings=simulator,  # type: ignore[arg-type]  # a simulator has the settings' attributes
             run_name=self.name,
             command=command,
+            input_over_time=input_over_time(encoder),
             one_of_several="sweep.job" in self.tags,
         )
         resumes = None if resumed is None else str(self.config.get("run_id") or resumed or self.output_dir)
@@ -178,7 +180,7 @@ class Trainer:
             self.state.spec, self._content = self.data.spec, None
             if not self._named:
                 self.name = self.state.run_name = run_name(self.config, self.dataset_name)
-            self.model, self.state.plan = preflight(self._parts, self.data.spec, self.seed)
+            self.model, self.state.plan = preflight(self._parts, self.data.spec, self.data.few, self.seed)
             self.log.tell("on_prepare_end")
             return self.model
 
@@ -224,8 +226,8 @@ class Trainer:
             self.log.stage("evaluate")
             self.state.forget_evaluation()
             ann = self._test_ann(self.model)
-            images = self._test_pass(self.network, ann.images)
-            simulation = Simulation(self.log, self.model, images, self._parts)
+            samples = self._test_pass(self.network, ann.images)
+            simulation = Simulation(self.log, self.model, samples, self._parts)
             simulated = simulation.evaluate(ann, self.durations)
             simulation.explain(simulated.evaluation.outcome(), self.diagnosed_images)
             self.log.tag("description", description(self._result(simulated)))

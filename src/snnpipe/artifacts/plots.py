@@ -23,20 +23,27 @@ _DPI = 120
 
 
 def accuracy_over_time(
-    path: Path, *, accuracy: Sequence[float], agreement: Sequence[float], ann_accuracy: float, images: int, dt: float
+    path: Path,
+    *,
+    accuracy: Sequence[float],
+    agreement: Sequence[float],
+    ann_accuracy: float,
+    n_samples: int,
+    sample_word: str,
+    dt: float,
 ) -> Path:
     """Draw the SNN's accuracy (with its 95 % interval) and agreement after each step, and the ANN's accuracy."""
     figure = Figure(figsize=(6.4, 4.3), layout="constrained")
     axes = figure.subplots()
     time_ms = _time_ms(len(accuracy), dt)
-    bounds = np.array([wilson_interval(round(share * images), images) for share in accuracy]).T
+    bounds = np.array([wilson_interval(round(share * n_samples), n_samples) for share in accuracy]).T
     axes.fill_between(time_ms, *(100 * bounds), color=BLUE, alpha=0.2, linewidth=0, label="95 % interval")
     axes.plot(time_ms, 100 * np.asarray(accuracy), color=BLUE, label="SNN accuracy")
     axes.plot(time_ms, 100 * np.asarray(agreement), color=GREEN, linestyle=":", label="agreement with the ANN")
     axes.axhline(100 * ann_accuracy, color=ORANGE, linestyle="--", label="ANN accuracy")
     axes.set(
-        xlabel="time an image is shown (ms)",
-        ylabel=f"share of {images:,} test images (%)",
+        xlabel=f"time that the {sample_word} is shown (ms)",
+        ylabel=f"share of {n_samples:,} test {sample_word}s (%)",
         title="Accuracy over time",
         xlim=(0, time_ms[-1]),
         ylim=(0, 102),
@@ -50,20 +57,21 @@ def spike_raster(
     *,
     layer: str,
     events: SpikeEvents,
-    images: Sequence[int],
+    samples: Sequence[int],
     labels: Sequence[str],
+    sample_word: str,
     neurons: NDArray[np.int64],
     size: int,
     n_steps: int,
     dt: float,
 ) -> Path:
-    """Draw a layer's spikes, a panel per image: time across, the chosen neurons up."""
-    figure = Figure(figsize=(2.2 + 2.6 * len(images), 4.0), layout="constrained")
-    panels = figure.subplots(1, len(images), sharey=True, squeeze=False)[0]
+    """Draw a layer's spikes, a panel per sample: time across, the chosen neurons up."""
+    figure = Figure(figsize=(2.2 + 2.6 * len(samples), 4.0), layout="constrained")
+    panels = figure.subplots(1, len(samples), sharey=True, squeeze=False)[0]
     row_of = np.full(int(max(events.neuron.max(initial=0), neurons.max(initial=0))) + 1, -1)
     row_of[neurons] = np.arange(len(neurons))
-    for axes, image, label in zip(panels, images, labels, strict=True):
-        mine = (events.image == image) & (row_of[events.neuron] >= 0)
+    for axes, sample, label in zip(panels, samples, labels, strict=True):
+        mine = (events.image == sample) & (row_of[events.neuron] >= 0)
         axes.plot(
             (events.step[mine] + 1) * dt * 1000,
             row_of[events.neuron[mine]],
@@ -73,7 +81,7 @@ def spike_raster(
             markeredgewidth=1.6,
             color=DARK_BLUE,
         )
-        axes.set(xlabel="time (ms)", title=f"image {image}: {literal(label)}", xlim=(0, n_steps * dt * 1000))
+        axes.set(xlabel="time (ms)", title=f"{sample_word} {sample}: {literal(label)}", xlim=(0, n_steps * dt * 1000))
         axes.set_ylim(-0.5, max(len(neurons), 1) - 0.5)
     shown = f"all {size:,}" if len(neurons) == size else f"{len(neurons):,} of {size:,}, drawn at random"
     panels[0].set_ylabel(f"neurons of {literal(layer)} ({shown})")
@@ -84,24 +92,25 @@ def class_scores(
     path: Path,
     *,
     scores_btc: NDArray[np.float64],
-    images: Sequence[int],
+    samples: Sequence[int],
     labels: Sequence[int],
+    sample_word: str,
     class_names: Sequence[str],
     dt: float,
 ) -> Path:
-    """Draw the class scores over time, a panel per image; the true class is the thick line."""
-    columns = min(4, len(images))
-    rows = -(-len(images) // columns)
+    """Draw the class scores over time, a panel per sample; the true class is the thick line."""
+    columns = min(4, len(samples))
+    rows = -(-len(samples) // columns)
     figure = Figure(figsize=(2.9 * columns, 2.3 * rows + 0.3), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     time_ms = _time_ms(scores_btc.shape[1], dt)
-    for axes in grid.ravel()[len(images) :]:
+    for axes in grid.ravel()[len(samples) :]:
         axes.set_visible(False)
-    for axes, scores_tc, image, label in zip(grid.ravel(), scores_btc, images, labels, strict=False):
+    for axes, scores_tc, sample, label in zip(grid.ravel(), scores_btc, samples, labels, strict=False):
         _draw_scores(axes, time_ms, scores_tc, label)
         read_as = int(np.argmax(scores_tc[-1]))
         verdict = "right" if read_as == label else f"read as {literal(class_names[read_as])}"
-        axes.set_title(f"image {image}: {literal(class_names[label])}, {verdict}", fontsize=9)
+        axes.set_title(f"{sample_word} {sample}: {literal(class_names[label])}, {verdict}", fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("time (ms)")
     for axes in grid[:, 0]:

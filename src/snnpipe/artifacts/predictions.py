@@ -1,6 +1,6 @@
-"""Which class the ANN and the spiking network gave each test image, as a table.
+"""Which class the ANN and the spiking network gave each test sample, as a table.
 
-Axes: i = image.
+Axes: i = sample.
 """
 
 import csv
@@ -20,7 +20,7 @@ _HEADER = ["image", "label", "ann", "snn"]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Classes of the first test images, by their numbers.
+    """Classes of the first test samples, by their numbers.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Predictions:
     snn_i: NDArray[np.int64]
 
     def write(self, folder: Path) -> Path:
-        """Write the table, a row an image."""
+        """Write the table, a row per sample."""
         columns = (self.label_i.tolist(), self.ann_i.tolist(), self.snn_i.tolist())
         return write_csv(folder / NAME, _HEADER, zip(range(len(self.label_i)), *columns, strict=True))
 
@@ -52,5 +52,5 @@ class Predictions:
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{path} cannot be read: {error}") from error
         if header != _HEADER or not np.array_equal(image_i, np.arange(len(rows))):
-            raise ArtifactError(f"{path} is damaged: its columns must be {', '.join(_HEADER)}, with a row an image")
+            raise ArtifactError(f"{path} is damaged: its columns must be {', '.join(_HEADER)}, with a row per sample")
         return cls(*columns)

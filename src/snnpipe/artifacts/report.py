@@ -30,9 +30,9 @@ _FIGURES = {
     "costs.png": "Accuracy, time, and energy estimated from published figures, which leave much out.",
     "rate_against_activation.png": "Filtered rates against the activations of the ANN: on the line both are alike.",
     "confusion.png": "Classes that the ANN and the spiking network give, and where the two differ.",
-    "rate_histograms.png": "Firing rates of the neurons of each layer; a silent one spikes for no simulated image.",
+    "rate_histograms.png": "Firing rates of the neurons of each layer; a silent one spikes for no simulated sample.",
     "training_curves.png": "Loss and accuracy while training.",
-    "class_scores.png": "Class scores of the first test images over time.",
+    "class_scores.png": "Class scores of the first test samples over time.",
 }
 _COMMIT_LENGTH = 10
 
@@ -55,10 +55,10 @@ def run_page(state: RunState, folder: Path) -> str:
         facts=list(_facts(state)),
         tiles=[
             dict(zip(("label", "value", "note"), tile, strict=True))
-            for tile in _tiles(state.results, state.network.no_synops, state.specs)
+            for tile in _tiles(state.results, state.network.no_synops, state.specs, state.sample_word)
         ],
         remarks=[_remark(remark, state.command) for remark in state.remarks],
-        diagnosis=_diagnosis(state.diagnosis, state.command) if state.diagnosis else None,
+        diagnosis=_diagnosis(state.diagnosis, state.command, state.sample_word) if state.diagnosis else None,
         figures=list(_figures(folder / "plots", [layer.name for layer in state.network.layers])),
         plan=_plan(state.plan),
         command=state.command,
@@ -81,33 +81,37 @@ def answer(metrics: Mapping[str, float]) -> str:
 
 
 def _facts(state: RunState) -> Iterator[str]:
-    """Yield which run the page shows: its id, when it ended, its code and its training."""
+    """Yield which run the page shows: its id, when it ended, how its input was shown, its code and training."""
     if state.run_id:
         yield f"run {state.run_id}"
     yield f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     commit, dash, dirty = state.commit.partition("-")
+    if state.input_over_time:
+        yield f"input {state.input_over_time}"
     yield f"snnpipe {__version__}" + (f", commit {commit[:_COMMIT_LENGTH]}{dash}{dirty}" if commit else "")
     if state.trained_by:
         yield f"trained by run {state.trained_by}, whose weights were taken (training.reuse=false trains anew)"
 
 
-def _tiles(m: Mapping[str, float], no_synops: str, specs: Sequence[MetricSpec]) -> Iterator[tuple[str, str, str]]:
+def _tiles(
+    m: Mapping[str, float], no_synops: str, specs: Sequence[MetricSpec], word: str
+) -> Iterator[tuple[str, str, str]]:
     """Yield what a run came to: label, value and note of each figure."""
-    interval = f"95 %: {c.CI_LOW.of(m)} to {c.CI_HIGH.of(m)}, {c.TEST_IMAGES.of(m)} images"
+    interval = f"95 %: {c.CI_LOW.of(m)} to {c.CI_HIGH.of(m)}, {c.TEST_IMAGES.of(m)} {word}s"
     yield c.SNN_ACCURACY.label, c.SNN_ACCURACY.of(m), interval
-    yield c.ANN_ACCURACY.label, c.ANN_ACCURACY.of(m), "all test images"
-    yield c.AGREEMENT.label, c.AGREEMENT.of(m), "of images get the ANN's class"
+    yield c.ANN_ACCURACY.label, c.ANN_ACCURACY.of(m), f"all test {word}s"
+    yield c.AGREEMENT.label, c.AGREEMENT.of(m), f"of {word}s get the ANN's class"
     yield c.LATENCY.in_short, c.LATENCY.of(m), "until within 1 point of the ANN, to stay"
     if c.SYNOPS.name in m:
-        yield c.SYNOPS.label, c.SYNOPS.of(m), synops_beside_macs(m)
+        yield c.in_words(c.SYNOPS.label, word), c.SYNOPS.of(m), synops_beside_macs(m)
     else:
-        yield f"{c.SYNOPS.in_short}, {c.ENERGY_PER_IMAGE}", NO_VALUE, f"not counted: {no_synops}"
+        yield f"{c.SYNOPS.in_short}, {c.in_words(c.ENERGY_PER_SAMPLE, word)}", NO_VALUE, f"not counted: {no_synops}"
     if c.MEAN_RATE.name in m:
         yield c.MEAN_RATE.label, c.MEAN_RATE.of(m), f"busiest neuron {c.MAX_RATE.of(m)}"
     if energy := energy_texts(m):
         arithmetic = f"SNN in arithmetic units, where the ANN takes {energy['ann']}"
         note = f"{arithmetic}; SNN on neuromorphic chips {energy['chip']}; estimated from published device figures"
-        yield c.ENERGY_PER_IMAGE, energy["snn"], note
+        yield c.in_words(c.ENERGY_PER_SAMPLE, word), energy["snn"], note
     for spec in without_patterns(specs):
         yield spec.label, spec.of(m), spec.note
 
@@ -150,16 +154,16 @@ _DIAGNOSED = {
     ),
     "rate_hz": _Column("rate (Hz)", "{:.3g}".format, "spikes per neuron and second"),
     "active_spikes": _Column(
-        "spikes of an active neuron", "{:.2f}".format, "mean spikes, in an image, of the neurons that the ANN activates"
+        "spikes of an active neuron", "{:.2f}".format, "mean spikes, per {word}, of the neurons that the ANN activates"
     ),
     "saturated": _Column(
-        "saturated", _SHARE, "share of neurons, in an image, at their refractory limit or above one spike a step"
+        "saturated", _SHARE, "share of neurons, per {word}, at their refractory limit or above one spike a step"
     ),
     "sparsity": _Column(
-        "sparsity", _SHARE, "share of neurons, in an image, without a spike; half or more is usual after a ReLU"
+        "sparsity", _SHARE, "share of neurons, per {word}, without a spike; half or more is usual after a ReLU"
     ),
     "under_activated": _Column(
-        "under-activated", _SHARE, "share without a spike of the neurons that the ANN activates in an image"
+        "under-activated", _SHARE, "share without a spike of the neurons that the ANN activates, per {word}"
     ),
     "settled_ms": _Column(
         "settled (ms)",
@@ -168,10 +172,10 @@ _DIAGNOSED = {
         "quarter of the run, or not at all",
     ),
 }
-"""By the names in the diagnosis' own table; docs/metrics.md has the definitions in full."""
+"""By the names in the diagnosis' own table; ``{word}`` is what a sample is called. Definitions: docs/metrics.md."""
 
 
-def _diagnosis(diagnosis: "Diagnosis", command: str) -> dict[str, Any]:
+def _diagnosis(diagnosis: "Diagnosis", command: str, word: str) -> dict[str, Any]:
     bad = diagnosis.first_bad
     if bad is not None:
         where = f"layer {bad.source}" if bad.is_layer else f"the {bad.source}"
@@ -185,14 +189,15 @@ def _diagnosis(diagnosis: "Diagnosis", command: str) -> dict[str, Any]:
     return {
         "verdict": verdict,
         "measured": diagnosis.measured,
-        "tried": diagnosis.tried.told(diagnosis.images) if diagnosis.tried else (),
+        "tried": diagnosis.tried.told(diagnosis.images, word) if diagnosis.tried else (),
         "notes": diagnosis.notes,
         "suggestions": [
             {**vars(suggestion), "command": with_overrides(command, suggestion.override) if command else ""}
             for suggestion in diagnosis.suggestions
         ],
         "images": diagnosis.images,
-        "columns": [vars(column) for column in _DIAGNOSED.values()],
+        "word": word,
+        "columns": [vars(column) | {"says": column.says.format(word=word)} for column in _DIAGNOSED.values()],
         "rows": [
             {"bad": bad is not None and row["layer"] == bad.row, "cells": _cells(row)} for row in diagnosis.rows()
         ],
@@ -216,7 +221,9 @@ def _plan(plan: ConversionPlan) -> dict[str, Any]:
 
 
 def _figures(folder: Path, layers: Sequence[str]) -> Iterator[dict[str, str]]:
-    rasters = {f"raster_{file_name(name)}.png": f"Spikes of layer {name} for the first test images." for name in layers}
+    rasters = {
+        f"raster_{file_name(name)}.png": f"Spikes of layer {name} for the first test samples." for name in layers
+    }
     for name, caption in (_FIGURES | rasters).items():
         if (folder / name).is_file():
             yield {"data": encoded(folder / name), "caption": caption}

@@ -22,7 +22,7 @@ _WRITTEN_CLASSES = 12
 
 
 def training_curves(path: Path, *, epochs: Sequence[int], metrics: Sequence[Mapping[str, float]]) -> Path:
-    """Draw loss and accuracy after each epoch, on training and, where there are some, on validation images."""
+    """Draw loss and accuracy after each epoch, on training and, where there are some, on validation samples."""
     figure = Figure(figsize=(7.6, 3.4), layout="constrained")
     for axes, name, factor, unit in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("", " (%)"), strict=True
@@ -44,9 +44,10 @@ def cost_summary(
     ann_accuracy: float,
     latency_ms: float | None,
     shown_ms: float,
+    sample_word: str,
     energies_j: Mapping[str, tuple[float, float, float | None]],
 ) -> Path:
-    """Draw accuracy, latency and energy of an image on one picture.
+    """Draw accuracy, latency and energy of a sample on one picture.
 
     Parameters
     ----------
@@ -57,7 +58,9 @@ def cost_summary(
     ann_accuracy
         Of the ANN.
     latency_ms, shown_ms
-        Until the accuracy stays within a point of the ANN's, None where it does not; and how long an image is shown.
+        Until the accuracy stays within a point of the ANN's, None where it does not; and how long a sample is shown.
+    sample_word
+        What a sample of the data is called.
     energies_j
         By device: the spiking network's least and most energy, and the ANN's, None where the device runs none.
     """
@@ -77,11 +80,11 @@ def cost_summary(
         below.barh(0, latency_ms, color=BLUE, label="to within 1 point of the ANN")
     below.set(xlabel="time (ms)", yticks=[], ylim=(-0.5, 1.4))
     below.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
-    _draw_energies(figure.add_subplot(grid[:, 1]), energies_j)
+    _draw_energies(figure.add_subplot(grid[:, 1]), energies_j, sample_word)
     return save(figure, path)
 
 
-def _draw_energies(axes: Axes, energies_j: Mapping[str, tuple[float, float, float | None]]) -> None:
+def _draw_energies(axes: Axes, energies_j: Mapping[str, tuple[float, float, float | None]], word: str) -> None:
     if not energies_j:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "energy not estimated: SynOps are not counted", ha="center", fontsize=8)
@@ -96,7 +99,7 @@ def _draw_energies(axes: Axes, energies_j: Mapping[str, tuple[float, float, floa
     axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
     axes.set_yticks(range(len(energies_j)), list(energies_j), fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("energy of an image, estimated from published figures")
+    axes.set_xlabel(f"energy per {word}, estimated from published figures")
     axes.grid(axis="x", alpha=0.25, linewidth=0.5)
     axes.legend(frameon=False, fontsize=8)
 
@@ -125,7 +128,7 @@ def rate_against_activation(
     layers: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]],
     correlations: Sequence[float | None],
 ) -> Path:
-    """Draw the filtered rates of each layer against the ANN's activations, for a sample of images and neurons."""
+    """Draw the filtered rates of each layer against the ANN's activations, for some samples and neurons."""
     figure, panels = _grid(len(layers), 3.0, 2.8)
     for axes, (name, (ann, snn)), correlation in zip(panels, layers.items(), correlations, strict=True):
         top = float(max(ann.max(initial=0), snn.max(initial=0))) or 1.0
@@ -146,15 +149,16 @@ def confusion_matrices(
     snn_cc: NDArray[np.int64],
     between_cc: NDArray[np.int64],
     class_names: Sequence[str],
+    sample_word: str,
 ) -> Path:
-    """Draw which classes the ANN and the spiking network give the images of each true class, and where they differ."""
+    """Draw which classes the ANN and the spiking network give the samples of each true class, and where they differ."""
     size = 3.4 if len(class_names) <= _WRITTEN_CLASSES else 4.2
     figure = Figure(figsize=(3 * size + 0.6, size + 0.5), layout="constrained")
     first, second, third = figure.subplots(1, 3)
     _matrix(first, ann_cc, class_names, "ANN", "true class", "class that the ANN gives")
     _matrix(second, snn_cc, class_names, "Spiking network", "true class", "class that the SNN gives")
     differ = between_cc - np.diag(np.diag(between_cc))
-    title = f"Where they differ: {differ.sum():,} of {between_cc.sum():,} images"
+    title = f"Where they differ: {differ.sum():,} of {between_cc.sum():,} {sample_word}s"
     _matrix(third, differ, class_names, title, "class that the ANN gives", "class that the SNN gives")
     return save(figure, path)
 

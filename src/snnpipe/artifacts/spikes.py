@@ -1,4 +1,4 @@
-"""The spikes of some test images as a file, which a run writes and `read_spikes` reads."""
+"""The spikes of some test samples as a file, which a run writes and `read_spikes` reads."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ _EVENTS = ("image", "step", "neuron", "count")
 
 @dataclass(frozen=True, eq=False)
 class RecordedSpikes:
-    """The spikes of one layer, for some test images.
+    """The spikes of one layer, for some test samples.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class RecordedSpikes:
 def write_spikes(path: Path, spikes: RecordedSpikes) -> Path:
     """Write the spikes of a layer as an ``.npz`` that `read_spikes` and ``numpy.load`` read.
 
-    Its arrays are ``image``, ``step``, ``neuron`` and ``count``, one value per image, step and neuron that spiked, and
+    Its arrays are ``image``, ``step``, ``neuron`` and ``count``, one value per sample, step and neuron that spiked, and
     what they index: ``layer``, ``shape``, ``n_steps`` and ``dt`` (s).
     """
     events = {name: getattr(spikes.events, name) for name in _EVENTS}

@@ -103,7 +103,7 @@ def _best(best: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
 def _figures(m: Mapping[str, float]) -> str:
     words = [f"{c.SNN_ACCURACY.of(m)} ({c.DROP.in_short} {c.DROP.of(m)})"]
     words += [c.LATENCY.of(m)] if c.LATENCY.name in m else []
-    words += [f"{c.SYNOPS.of(m)} SynOps an image"] if c.SYNOPS.name in m else []
+    words += [f"{c.SYNOPS.of(m)} SynOps per sample"] if c.SYNOPS.name in m else []
     return ", ".join(words)
 
 

@@ -118,7 +118,7 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_energy(path: Path, estimates: Sequence[EnergyEstimate]) -> Path:
-    """Write what an image would cost on each device, nJ, with what its table leaves out and where it is published."""
+    """Write what a sample would cost on each device, nJ, with what its table leaves out and where it is published."""
     header = (
         *("device", "kind", "snn_nj_low", "snn_nj_high", "ann_nj", "snn_per_ann_low", "snn_per_ann_high"),
         *("left_out", "basis", "source"),

@@ -19,7 +19,7 @@ class Callback:
     Attributes
     ----------
     sample_images
-        Number of test images, from the first on, whose single spikes the callback needs.
+        Number of test samples, from the first on, whose single spikes the callback needs.
     changes_fit
         Whether the callback can change the result of the training, for example by ending it sooner. If so, the callback
         and its settings are part of the training's fingerprint.
@@ -35,13 +35,13 @@ class Callback:
         """The loggers are open: files that are logged from here on belong to the run."""
 
     def on_stage_start(self, state: RunState, stage: str, images: int) -> None:
-        """``fit``, ``convert``, ``verify``, ``simulate`` or ``diagnose`` is about to begin, on ``images`` images."""
+        """``fit``, ``convert``, ``verify``, ``simulate`` or ``diagnose`` is about to begin, on ``images`` samples."""
 
     def on_fit_start(self, state: RunState) -> None:
         """Training is about to begin."""
 
     def on_train_batch_end(self, state: RunState, progress: BatchProgress) -> None:
-        """A batch of training images is done."""
+        """A batch of training samples is done."""
 
     def on_epoch_end(self, state: RunState, progress: FitProgress) -> None:
         """An epoch is done; ``state.stop_training = True`` ends training."""
@@ -63,13 +63,13 @@ class Callback:
         """The spiking network is made: ``state.network``."""
 
     def on_simulation_start(self, state: RunState, images: int) -> None:
-        """The simulation of ``images`` test images is about to begin."""
+        """The simulation of ``images`` test samples is about to begin."""
 
     def on_simulation_batch_end(self, state: RunState, batch: SimulatedBatch) -> None:
-        """A batch of test images has been simulated."""
+        """A batch of test samples has been simulated."""
 
     def on_evaluate_end(self, state: RunState) -> None:
-        """All test images have been simulated: ``state.results`` holds the metrics."""
+        """All test samples have been simulated: ``state.results`` holds the metrics."""
 
     def on_exception(self, state: RunState, error: BaseException) -> None:
         """The run fails or is stopped by ``error``, which is raised again after this."""

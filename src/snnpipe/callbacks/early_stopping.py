@@ -42,7 +42,7 @@ class EarlyStopping(Callback):
         """Look whether there is validation where it is needed."""
         if state.spec is not None and state.spec.n_validation == 0 and self.monitor.startswith("fit/val_"):
             raise TrainingError(
-                f"callbacks.early_stopping.monitor: got {self.monitor!r}, but no images are held out for validation: "
+                f"callbacks.early_stopping.monitor: got {self.monitor!r}, but nothing is held out for validation: "
                 "set data.validation_share, or monitor fit/loss"
             )
 

@@ -12,11 +12,11 @@ _EVERY_S = 60.0
 """Seconds between two lines within a stage, if stderr is no terminal."""
 
 _STAGES = {
-    "fit": "training on {n:,} images",
+    "fit": "training on {n:,} {words}",
     "convert": "converting",
-    "verify": "comparing {n:,} images with nengo_dl",
-    "simulate": "simulating {n:,} images",
-    "diagnose": "diagnosing on {n:,} images",
+    "verify": "comparing {n:,} {words} with nengo_dl",
+    "simulate": "simulating {n:,} {words}",
+    "diagnose": "diagnosing on {n:,} {words}",
 }
 
 
@@ -30,11 +30,13 @@ class Progress(Callback):
     _bar: "tqdm[None] | None" = None
     _began = _next = 0.0
     _done = _first = _total = 0
+    _words = "samples"
 
     def on_stage_start(self, state: RunState, stage: str, images: int) -> None:
         """Print the stage that begins."""
         self._close()
-        text = _STAGES[stage].format(n=images)
+        self._words = f"{state.sample_word}s"
+        text = _STAGES[stage].format(n=images, words=self._words)
         if stage == "fit" and state.trained_by:
             text = f"taking the training of run {state.trained_by}"
         self._began = time.monotonic()
@@ -81,11 +83,11 @@ class Progress(Callback):
         """Close the bar, so that the terminal is on a new line."""
         self._close()
 
-    def _open(self, what: str, images: int, done: int = 0) -> None:
+    def _open(self, what: str, total: int, done: int = 0) -> None:
         self._done = self._first = done
-        self._total = images
+        self._total = total
         self._bar = tqdm(
-            total=images, initial=done, desc=what, unit=" images", leave=False, disable=None, file=sys.stderr
+            total=total, initial=done, desc=what, unit=f" {self._words}", leave=False, disable=None, file=sys.stderr
         )
 
     def _move(self, what: str, done: int) -> None:
@@ -98,7 +100,7 @@ class Progress(Callback):
             return
         self._next = now + _EVERY_S
         left = (now - self._began) * (self._total - done) / max(done - self._first, 1)
-        _say(f"{what}: {100 * done / self._total:.0f} % of {self._total:,} images, {_rounded(left)} left")
+        _say(f"{what}: {100 * done / self._total:.0f} % of {self._total:,} {self._words}, {_rounded(left)} left")
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -66,6 +66,7 @@ class Report(Callback):
                 snn_cc=outcome.snn_confusion_cc,
                 between_cc=outcome.between_cc,
                 class_names=state.spec.class_names,
+                sample_word=state.sample_word,
             )
         )
         m, counts = state.results, OperationCounts.of(state.results)
@@ -77,6 +78,7 @@ class Report(Callback):
                 ann_accuracy=outcome.ann_accuracy,
                 latency_ms=m.get("snn/latency_ms_to_1pt"),
                 shown_ms=1000 * outcome.dt * len(outcome.accuracy_t),
+                sample_word=state.sample_word,
                 energies_j={e.device.name: (e.snn_low_j, e.snn_high_j, e.ann_j) for e in estimates},
             )
         )

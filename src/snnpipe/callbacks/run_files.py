@@ -87,7 +87,8 @@ def _curves(state: RunState, folder: Path) -> None:
         accuracy=outcome.accuracy_t.tolist(),
         agreement=outcome.agreement_t.tolist(),
         ann_accuracy=outcome.ann_accuracy,
-        images=outcome.images,
+        n_samples=outcome.images,
+        sample_word=state.sample_word,
         dt=outcome.dt,
     )
     state.log_artifact(path, "plots")

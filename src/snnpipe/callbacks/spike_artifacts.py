@@ -1,4 +1,4 @@
-"""Keeps the spikes of some test images, and draws them."""
+"""Keeps the spikes of some test samples, and draws them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,18 +17,18 @@ from snnpipe.values.simulation import SpikeEvents
 
 @dataclass
 class SpikeArtifacts(Callback):
-    """Keep the first test images' spikes, and draw rasters and class scores over time.
+    """Keep the first test samples' spikes, and draw rasters and class scores over time.
 
     Parameters
     ----------
     sample_images
-        Number of test images, from the first on, whose spikes are kept.
+        Number of test samples, from the first on, whose spikes are kept.
     layers
         Names or shell patterns of the layers.
     raster_neurons
         Number of neurons in a raster. If a layer has more, they are drawn at random.
     raster_images
-        Number of images in a raster.
+        Number of samples in a raster.
     """
 
     sample_images: NonNegativeInt = 8
@@ -55,8 +55,8 @@ class SpikeArtifacts(Callback):
         self._labels: list[int] = []
 
     def on_simulation_batch_end(self, state: RunState, batch: SimulatedBatch) -> None:
-        """Keep the sampled images' spikes and scores."""
-        wanted = [i for i, image_id in enumerate(batch.image_ids) if image_id < self.sample_images]
+        """Keep the spikes and scores of the samples that are wanted."""
+        wanted = [i for i, sample_id in enumerate(batch.image_ids) if sample_id < self.sample_images]
         if not wanted:
             return
         for name in self._names:
@@ -93,8 +93,9 @@ class SpikeArtifacts(Callback):
                 path,
                 layer=layer.name,
                 events=events,
-                images=shown,
+                samples=shown,
                 labels=names,
+                sample_word=state.sample_word,
                 neurons=neurons,
                 size=layer.size,
                 n_steps=n_steps,
@@ -104,7 +105,13 @@ class SpikeArtifacts(Callback):
         scores = np.concatenate(self._scores)
         path = folder / "plots" / "class_scores.png"
         class_scores(
-            path, scores_btc=scores, images=range(len(scores)), labels=self._labels, class_names=class_names, dt=dt
+            path,
+            scores_btc=scores,
+            samples=range(len(scores)),
+            labels=self._labels,
+            sample_word=state.sample_word,
+            class_names=class_names,
+            dt=dt,
         )
         state.log_artifact(path, "plots")
 

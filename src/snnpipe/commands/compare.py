@@ -60,7 +60,7 @@ _INTERVAL = "95 %"
 
 @dataclass(frozen=True)
 class _Run:
-    """A run, its letter in the tables, the classes that it gave each image, if it kept them, and its own metrics."""
+    """A run, its letter in the tables, the classes that it gave each sample, if it kept them, and its own metrics."""
 
     letter: str
     run_id: str
@@ -171,7 +171,7 @@ def _status(run: Any) -> str:
 
 
 def _predictions(client: Any, run_id: str, metrics: Mapping[str, float]) -> Predictions | None:
-    """Return the classes that a run gave each image; None if it did not keep them or its metrics do not fit them."""
+    """Return the classes that a run gave each sample; None if it did not keep them or its metrics do not fit them."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             predictions = Predictions.read(Path(client.download_artifacts(run_id, f"tables/{NAME}", folder)))
@@ -232,7 +232,7 @@ def _interval(run: _Run) -> str:
 
 
 def _chance(run: _Run, first: _Run) -> Iterator[str]:
-    """Yield whether two runs' accuracies differ by more than chance: image by image, or else by their intervals."""
+    """Yield whether two runs' accuracies differ by more than chance: sample by sample, or else by their intervals."""
     which = f"{run.letter} - {first.letter}"
     answers = _of_the_same_images(run, first)
     if answers is None:
@@ -247,13 +247,13 @@ def _chance(run: _Run, first: _Run) -> Iterator[str]:
         says = "more than chance" if p < _BEYOND_CHANCE else "may be chance"
         if gained or lost:
             alone = f"{gained:,} right in {run.letter} alone, {lost:,} in {first.letter} alone"
-            yield f"{which}: {network}, {images:,} images: {alone}: {says} (p = {p:.2g})"
+            yield f"{which}: {network}, {images:,} samples: {alone}: {says} (p = {p:.2g})"
         else:
-            yield f"{which}: {network}, {images:,} images: the same ones are right"
+            yield f"{which}: {network}, {images:,} samples: the same ones are right"
 
 
 def _of_the_same_images(run: _Run, first: _Run) -> tuple[NDArray[np.int64], Predictions, Predictions] | None:
-    """Return the labels of the images that both runs classified, and both runs' classes; None if they differ."""
+    """Return the labels of the samples that both runs classified, and both runs' classes; None if they differ."""
     ours, theirs = run.predictions, first.predictions
     if ours is None or theirs is None or not _of_the_same_data(run, first):
         return None

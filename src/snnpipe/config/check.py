@@ -178,7 +178,7 @@ def fit_problems(config: Mapping[str, Any]) -> list[str]:
         monitored = str(node.get("monitor", "")) if isinstance(node, Mapping) else ""
         if monitored.startswith("fit/val_") and data.get("validation_share") == 0 and not data.get("validation_split"):
             problems.append(
-                f"callbacks.{name}.monitor: got {monitored!r}, but no images are held out for validation: set "
+                f"callbacks.{name}.monitor: got {monitored!r}, but nothing is held out for validation: set "
                 "data.validation_share, or monitor fit/loss"
             )
     if "dt" in encoder and "dt" in simulator and encoder["dt"] != simulator["dt"]:

@@ -88,15 +88,15 @@ def _probed(node: Any) -> Affine | None:
         return None
     if not offset.shape == first.shape == second.shape == zero.shape:
         return None
-    found = _by_channel(node, (first - offset) / one, offset)
-    if found is None or not np.all(np.isfinite(found.scale)) or not np.any(found.scale):
+    affine = _by_channel(node, (first - offset) / one, offset)
+    if affine is None or not np.all(np.isfinite(affine.scale)) or not np.any(affine.scale):
         return None
     for x, given in ((other, second), *((size * other, _values(function, size * other)) for size in _SIZES)):
-        expected = found.scale * x + found.offset
+        expected = affine.scale * x + affine.offset
         near = _TOLERANCE * np.abs(expected).max()
         if given is None or not np.allclose(given, expected, rtol=_TOLERANCE, atol=near):
             return None
-    return found
+    return affine
 
 
 def _draw(node: Any, seed: int) -> NDArray[np.float64] | None:
@@ -116,6 +116,6 @@ def _values(function: Any, x: NDArray[np.float64]) -> NDArray[np.float64] | None
         try:
             with tf.init_scope():
                 return np.asarray(function(tf.constant(x.astype(dtype))), np.float64)
-        except Exception:  # of whatever a user's layer raises
+        except Exception:  # a user's layer may raise any
             continue
     return None

@@ -76,14 +76,14 @@ class Link:
     def reached(self, numbers: NDArray[Any]) -> NDArray[Any]:
         """Return for each class of inputs the sum of the outputs' numbers over the outputs that depend on it."""
         of_class = np.bincount(self.outputs, numbers, self.shape[1])
-        found = [p @ _times(of_class.reshape(p.shape[1], -1), c.T) for p, c in self.parts]
-        return np.asarray(np.sum(found, axis=0)).ravel()
+        of_parts = [p @ _times(of_class.reshape(p.shape[1], -1), c.T) for p, c in self.parts]
+        return np.asarray(np.sum(of_parts, axis=0)).ravel()
 
     def reaching(self, numbers: NDArray[Any]) -> NDArray[Any]:
         """Return for each class of outputs the sum of the inputs' numbers over the inputs that it depends on."""
         of_class = np.bincount(self.inputs, numbers, self.shape[0])
-        found = [_times(p.T @ of_class.reshape(p.shape[0], -1), c) for p, c in self.parts]
-        return np.asarray(np.sum(found, axis=0)).ravel()
+        of_parts = [_times(p.T @ of_class.reshape(p.shape[0], -1), c) for p, c in self.parts]
+        return np.asarray(np.sum(of_parts, axis=0)).ravel()
 
     @cached_property
     def apart(self) -> bool:
@@ -103,7 +103,7 @@ class Link:
             Which outputs matter; dependences of others may be left out.
         """
         parts = [sparse.kron(p, sparse.csr_array(c), format="csr") for p, c in self._wanted(wanted)]
-        return sparse.csr_array(reduce(lambda found, part: found + part, parts))
+        return sparse.csr_array(reduce(lambda total, part: total + part, parts))
 
     def _wanted(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[sparse.csr_array, NDArray[np.bool_]]]:
         positions, channels = self.parts[0]
@@ -166,10 +166,10 @@ def _moved(layer: Any, shapes: Sequence[Shape], slot: int) -> Link:
     numbered = [np.zeros((1, *shape)) for shape in shapes]
     numbered[slot] = np.arange(1.0, size + 1).reshape(1, *shapes[slot])
     tensors = [import_tensorflow().constant(values) for values in numbered]
-    found = np.asarray(layer.call(tensors if len(tensors) > 1 else tensors[0])).ravel().astype(np.int64)
-    columns = np.flatnonzero(found)
-    joined = (np.ones(len(columns), bool), (found[columns] - 1, columns))
-    return _plain(sparse.csr_array(joined, shape=(size, len(found))))
+    moved = np.asarray(layer.call(tensors if len(tensors) > 1 else tensors[0])).ravel().astype(np.int64)
+    columns = np.flatnonzero(moved)
+    joined = (np.ones(len(columns), bool), (moved[columns] - 1, columns))
+    return _plain(sparse.csr_array(joined, shape=(size, len(moved))))
 
 
 def _pooled(layer: Any, shape: Shape, output: Shape) -> Link:
@@ -226,12 +226,12 @@ def _weights(layer: Any, shape: Shape) -> NDArray[np.bool_]:
         groups, kernel = channels, kernel.reshape(len(kernel), 1, -1)
     else:
         groups = layer.groups
-    found = np.zeros((len(kernel), channels, kernel.shape[-1]), bool)
+    joined = np.zeros((len(kernel), channels, kernel.shape[-1]), bool)
     taken, given = channels // groups, kernel.shape[-1] // groups
     for g in range(groups):
         own = slice(g * given, (g + 1) * given)
-        found[:, g * taken : (g + 1) * taken, own] = kernel[:, :, own]
-    return found
+        joined[:, g * taken : (g + 1) * taken, own] = kernel[:, :, own]
+    return joined
 
 
 # ---------------------------------------------------------------------- positions and channels
@@ -244,8 +244,8 @@ def _split(shape: Shape, channels_first: bool) -> tuple[Shape, int]:
 
 def _classes(positions: int, of_channel: NDArray[np.int64], channels_first: bool) -> NDArray[np.int64]:
     """Return the class of each value of a tensor from those of its channels."""
-    found: NDArray[np.int64] = np.arange(positions)[:, None] * (of_channel.max() + 1) + of_channel
-    return (found.T if channels_first else found).ravel()
+    classes: NDArray[np.int64] = np.arange(positions)[:, None] * (of_channel.max() + 1) + of_channel
+    return (classes.T if channels_first else classes).ravel()
 
 
 def _alike(joined: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -285,4 +285,4 @@ def _read(n: int, n_out: int, stride: int, first: int) -> sparse.csr_array:
 
 
 def _together(matrices: Any) -> sparse.csr_array:
-    return sparse.csr_array(reduce(lambda found, matrix: found + matrix, matrices))
+    return sparse.csr_array(reduce(lambda total, matrix: total + matrix, matrices))

@@ -1,6 +1,6 @@
 """Whether a converted network computes what its Keras model does, seen with rates in place of spikes.
 
-Axes: b = image, n = neuron, c = class.
+Axes: b = sample, n = neuron, c = class.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 FEW = 4
-"""Images that a network is held against its model with."""
+"""Samples that a network is held against its model with."""
 
 TOLERANCE = 1e-3
 """How far an output may be off, of the largest of its layer: single precision is some 1e-5 off."""
@@ -33,7 +33,7 @@ _OF_HALF_PRECISION = 2e-2
 def require_same_rates(
     network: SpikingNetwork,
     model: "tf_keras.Model | NativeNetwork",
-    images: NDArray[np.float32],
+    samples: NDArray[np.float32],
     simulator: Simulator,
 ) -> None:
     """Raise `ConversionError` where a converted network is not the model that it stands for.
@@ -44,12 +44,12 @@ def require_same_rates(
         It is looked at where it has ``rectifiers``: where a conversion promises the model's own outputs.
     model
         That was converted.
-    images
+    samples
         A few, shape ``(b, ...)``.
     simulator
         Whose way through the network is taken; where it has no ``rates``, its reference's.
     """
-    if problem := difference(network, model, images, simulator):
+    if problem := difference(network, model, samples, simulator):
         raise ConversionError(
             f"the converted network does not compute what the model does: {problem}. Its figures would be wrong: build "
             "the layer in another way, and please report it with the model's layers"
@@ -59,7 +59,7 @@ def require_same_rates(
 def difference(
     network: SpikingNetwork,
     model: "tf_keras.Model | NativeNetwork",
-    images: NDArray[np.float32],
+    samples: NDArray[np.float32],
     simulator: Simulator,
 ) -> str:
     """Return where a converted network first differs from its model; empty where it does not. Parameters as above."""
@@ -67,7 +67,7 @@ def difference(
         return ""
     whose: Any = simulator if hasattr(simulator, "rates") else simulator.reference()
     graph = functional(model)
-    expected, given = _activations(graph, network, images), whose.rates(network, images)
+    expected, given = _activations(graph, network, samples), whose.rates(network, samples)
     through = type(whose).__name__.removesuffix("Simulator")
     half = any("16" in str(layer.compute_dtype) for layer in graph.layers)
     allowed = _OF_HALF_PRECISION if half else TOLERANCE
@@ -78,19 +78,19 @@ def difference(
             where = " or ".join(_between(graph, name, before))
             return (
                 f"with rates in place of spikes, what it makes of {where} differs by {100 * off:.3g} % of the largest "
-                f"output there (through {through}, {len(images)} images; at most {100 * allowed:g} % may come of "
+                f"output there (through {through}, {len(samples)} samples; at most {100 * allowed:g} % may come of "
                 "rounding)"
             )
         before.add(name)
     return ""
 
 
-def _activations(graph: "tf_keras.Model", network: SpikingNetwork, images: NDArray[np.float32]) -> Rates:
+def _activations(graph: "tf_keras.Model", network: SpikingNetwork, samples: NDArray[np.float32]) -> Rates:
     """Return the model's own outputs of the layers that become neurons, and its logits."""
     pooled = _with_average_pooling(graph, network)
     names = [layer.name for layer in network.layers]
     inner = import_tf_keras().Model(pooled.inputs, [*(pooled.get_layer(n).output for n in names), *pooled.outputs])
-    *layers, logits = inner.predict_on_batch(images) if names else [inner.predict_on_batch(images)]
+    *layers, logits = inner.predict_on_batch(samples) if names else [inner.predict_on_batch(samples)]
     return Rates(dict(zip(names, layers, strict=True)), logits)
 
 
@@ -129,11 +129,11 @@ def _between(graph: "tf_keras.Model", name: str, before: set[str]) -> list[str]:
     """Return the layers from those that are right to the one that is not: its own inputs, back to neurons."""
     producers = {id(node.outputs): node for node in nodes(graph)}
     last = next(n for n in producers.values() if (n.layer.name == name if name else n.outputs is graph.outputs[0]))
-    found, open_nodes = [], [last]
+    between, open_nodes = [], [last]
     while open_nodes:
         node = open_nodes.pop()
-        if node.layer.name in before or type(node.layer).__name__ == "InputLayer" or node in found:
+        if node.layer.name in before or type(node.layer).__name__ == "InputLayer" or node in between:
             continue
-        found.append(node)
+        between.append(node)
         open_nodes += [producers[id(tensor)] for tensor in node.keras_inputs]
-    return [f"{node.layer.name!r} ({type(node.layer).__name__})" for node in reversed(found)]
+    return [f"{node.layer.name!r} ({type(node.layer).__name__})" for node in reversed(between)]

@@ -1,4 +1,4 @@
-"""A Keras MLP's weights put by hand into a Nengo network of LIF neurons, from the image's spikes to output spikes."""
+"""A Keras MLP's weights put by hand into a Nengo network of LIF neurons, from the input's spikes to output spikes."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LifByHand:
-    """Connect the image to LIF neurons, these to the next ones, with the weights of a Keras MLP without biases.
+    """Connect the input to LIF neurons, these to the next ones, with the weights of a Keras MLP without biases.
 
     The output neurons spike too. Where ``gains`` is ``nengo`` or ``input_neurons`` is set, the network is what
     Nengo makes of it when nothing is said of gains and biases: kept to show what that costs.
@@ -41,8 +41,8 @@ class LifByHand:
         ``given`` by ``scale_firing_rates`` with biases of 0, or ``nengo``: gains and biases for ``max_rates`` drawn
         from 200 to 400 Hz and ``intercepts`` from -1 to 0.9.
     input_neurons
-        Whether the pixels drive Poisson neurons with gains of Nengo's choosing, whose spikes go on; then the encoder
-        is best ``constant``.
+        Whether the input's values drive Poisson neurons with gains of Nengo's choosing, whose spikes go on; then the
+        encoder is best ``constant``.
     """
 
     scale_firing_rates: Scale = 1.0
@@ -120,12 +120,12 @@ class LifByHand:
         layers = [node.layer for node in nodes(functional(model)) if type(node.layer).__name__ == "Dense"]
         scales = self._scales(layers)
         with nengo.Network(label="lif_by_hand", seed=seed) as network:
-            image = source = nengo.Node(np.zeros(int(np.prod(model.input_shape[1:]))), label="image")
+            sample = source = nengo.Node(np.zeros(int(np.prod(model.input_shape[1:]))), label=model.input_names[0])
             synapse = None
             if self.input_neurons:
                 poisson = nengo.PoissonSpiking(nengo.RectifiedLinear())
-                source = nengo.Ensemble(image.size_out, 1, neuron_type=poisson, label="input").neurons
-                nengo.Connection(image, source, synapse=None)
+                source = nengo.Ensemble(sample.size_out, 1, neuron_type=poisson, label="input").neurons
+                nengo.Connection(sample, source, synapse=None)
             for layer in layers:
                 gain = scales[layer.name]
                 amplitude = 1 / gain if self.amplitude is None else self.amplitude
@@ -137,4 +137,4 @@ class LifByHand:
                 nengo.Connection(source, target, transform=layer.get_weights()[0].T, synapse=synapse)
                 source, synapse = target, self.synapse
             output = nengo.Probe(source)
-        return spiking_network(network, image, output)
+        return spiking_network(network, sample, output)

@@ -98,7 +98,7 @@ class _Reader:
         self._tensor_node = import_nengo_dl().TensorNode
         self._network = network
         self._built = built
-        self._image = input
+        self._input_node = input
         self._output = output
         self._neurons = neuron_names(network)
         self._names = _Names(self._neurons.values())
@@ -113,7 +113,7 @@ class _Reader:
         logits = self._value(output.target)
         if len(logits.shape) != 2:
             logits = self._keras.layers.Flatten(name=self._names.new("flatten"))(logits)
-        model = self._keras.Model(self._tensors[self._image], logits, name=self._names.new("native"))
+        model = self._keras.Model(self._tensors[self._input_node], logits, name=self._names.new("native"))
         if unused := [name for neurons, name in self._neurons.items() if neurons not in self._tensors]:
             raise UnreadableError(f"ensemble {unused[0]!r} does not lead to the output")
         synapses = {name: self._synapse(neurons) for neurons, name in self._neurons.items()}
@@ -132,17 +132,17 @@ class _Reader:
             raise UnreadableError(f"{_name(obj)} takes its own output, by way of others or directly")
         self._under_way.append(obj)
         if obj in self._neurons:
-            found = self._of_neurons(obj)
+            tensor = self._of_neurons(obj)
         elif isinstance(obj, self._tensor_node):
-            found = self._of_tensor_node(obj)
-        elif obj is self._image:
-            name = self._names.new(obj.label or "image")
-            found = self._keras.Input((obj.size_out,), name=name, dtype="float64")
+            tensor = self._of_tensor_node(obj)
+        elif obj is self._input_node:
+            name = self._names.new(obj.label or "input")
+            tensor = self._keras.Input((obj.size_out,), name=name, dtype="float64")
         else:
-            found = self._of_node(obj)
+            tensor = self._of_node(obj)
         self._under_way.pop()
-        self._tensors[obj] = found
-        return found
+        self._tensors[obj] = tensor
+        return tensor
 
     def _of_neurons(self, neurons: Any) -> Any:
         parameters = self._built.params[neurons.ensemble]
@@ -177,10 +177,10 @@ class _Reader:
         connections = [c for c in self._network.all_connections if c.post_obj == obj]
         if not connections:
             raise UnreadableError(f"nothing is connected to {_name(obj)}")
-        found = [self._through(connection) for connection in connections]
-        if len(found) == 1:
-            return found[0]
-        flat = [self._shaped(tensor, (int(obj.size_in),)) for tensor in found]
+        summands = [self._through(connection) for connection in connections]
+        if len(summands) == 1:
+            return summands[0]
+        flat = [self._shaped(tensor, (int(obj.size_in),)) for tensor in summands]
         return self._keras.layers.Add(name=self._names.new("add"), dtype="float64")(flat)
 
     # ------------------------------------------------------------------ connections
@@ -244,10 +244,12 @@ class _Reader:
     def _synapse(self, neurons: Any) -> Synapse:
         """Return the synapse on all that leaves a layer of neurons."""
         name = self._neurons[neurons]
-        found = [_readable_synapse(leaving.synapse, f"ensemble {name!r}") for leaving in self._leaving(neurons)]
-        if any(synapse != found[0] for synapse in found):
-            raise UnreadableError(f"what leaves ensemble {name!r} has several synapses: {', '.join(map(str, found))}")
-        return found[0]
+        synapses = [_readable_synapse(leaving.synapse, f"ensemble {name!r}") for leaving in self._leaving(neurons)]
+        if any(synapse != synapses[0] for synapse in synapses):
+            raise UnreadableError(
+                f"what leaves ensemble {name!r} has several synapses: {', '.join(map(str, synapses))}"
+            )
+        return synapses[0]
 
     # ------------------------------------------------------------------ Keras layers
 
@@ -267,11 +269,11 @@ class _Reader:
             config["use_bias"] = True
             weights = [*weights, np.zeros(weights[0].shape[-1])]
         copied = type(layer).from_config(config)
-        found = copied(x)
+        tensor = copied(x)
         copied.set_weights(weights)
         if owned and self._only_drives_neurons(source):
-            self._owned[id(found)] = copied
-        return found
+            self._owned[id(tensor)] = copied
+        return tensor
 
     def _only_drives_neurons(self, source: Any) -> bool:
         """Whether a connection, or all that leaves a node, ends at one layer of neurons."""
@@ -295,10 +297,10 @@ class _Reader:
         normalization = self._keras.layers.BatchNormalization(
             axis=axes, epsilon=0.0, name=self._names.new(name), dtype="float64"
         )
-        found = normalization(x)
+        tensor = normalization(x)
         parameters = [v.reshape(normalization.gamma.shape) for v in (scale, shift, np.zeros(shape), np.ones(shape))]
         normalization.set_weights(parameters)
-        return found
+        return tensor
 
 
 def _readable_synapse(synapse: Any, what: str) -> Synapse:

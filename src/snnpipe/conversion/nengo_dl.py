@@ -137,7 +137,7 @@ class NengoDLConverter:
                 warnings.simplefilter("ignore")
                 converter = make_converter(prepare(model, rewritten), allow_fallback=True, inference_only=True)
                 converter.verify(inputs=[drawn], atol=1e-3, rtol=1e-3)
-        except Exception:  # of whatever NengoDL or TensorFlow raises in it
+        except Exception:  # NengoDL and TensorFlow may raise any
             return False
         return True
 
@@ -149,14 +149,14 @@ class NengoDLConverter:
         given: dict[str, Any] = per_layer(self.synapse, names, None, key)
         synapses = {name: Synapse.of(own, key).linear(key) for name, own in given.items()}
         asked: dict[str, Any] = per_layer(self.neuron, names, None, "conversion.neuron")
-        found = {}
+        settings = {}
         for name in names:
             _check_neuron(asked[name], scales[name], name)
             own = rectifier(model.get_layer(name))
             assert own is not None
             neurons, why = neurons_for(own, asked[name], scales[name])
-            found[name] = _LayerSettings(name, scales[name], synapses[name], own, neurons, why)
-        return found
+            settings[name] = _LayerSettings(name, scales[name], synapses[name], own, neurons, why)
+        return settings
 
     # ------------------------------------------------------------------ the network
 

@@ -181,8 +181,8 @@ def _rewritten(node: Any, folds: _Folds, max_to_avg_pool: bool, last: bool) -> R
         return _linear(node, folds, last)
     if kind in _POOLING:
         return _max_pooling(layer, max_to_avg_pool)
-    if (kind in RECTIFIERS or is_function(layer)) and (found := rectifier(layer)) is not None:
-        return _neurons((), layer.name, found)
+    if (kind in RECTIFIERS or is_function(layer)) and (own := rectifier(layer)) is not None:
+        return _neurons((), layer.name, own)
     if kind == "Flatten":
         return Rewritten(_flattened(node), "the same values, reordered")
     if kind not in _MAY_PASS_ON and len(node.keras_inputs) == 1:
@@ -209,14 +209,12 @@ def _copy(layer: Any, **changes: Any) -> Made:
     return Made(copied(layer, **config, **changes), layer.get_weights())
 
 
-def _neurons(before: tuple[Made, ...], name: str, found: Any) -> Rewritten:
-    """Return a layer of neurons behind others."""
+def _neurons(before: tuple[Made, ...], name: str, own: Any) -> Rewritten:
+    """Return a layer of neurons, which stand for a rectifier of one's own, behind others."""
     layers = import_tf_keras().layers
-    if found.negative_slope:
-        own = layers.LeakyReLU(found.negative_slope, name=name)
-    else:
-        own = layers.ReLU(found.max_value, name=name)
-    return Rewritten((*before, Made(own)), "neurons")
+    slope, limit = own.negative_slope, own.max_value
+    relu = layers.LeakyReLU(slope, name=name) if slope else layers.ReLU(limit, name=name)
+    return Rewritten((*before, Made(relu)), "neurons")
 
 
 def _max_pooling(layer: Any, average: bool) -> Rewritten:
@@ -311,8 +309,7 @@ def _linear(node: Any, folds: _Folds, last: bool) -> Rewritten:
     earlier, (*_, piece) = (*before, *first), weighted
     if last and activation_name(layer) in ("softmax", "log_softmax"):
         return Rewritten((*earlier, piece.made(layer.name)), note="softmax dropped")
-    found = applied(layer.activation)
-    if isinstance(found, Identity):
+    if isinstance(applied(layer.activation), Identity):
         return Rewritten((*earlier, piece.made(layer.name)), problem=refusal(node))
     if (own := rectifier(layer)) is None:
         becomes = f"rate neurons ({activation_name(layer)})"

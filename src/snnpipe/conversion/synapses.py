@@ -36,7 +36,7 @@ class Costs:
     fan_out
         For each layer of neurons or rate units, the synapses that each of them drives.
     dense_macs, first_layer_macs
-        Multiply-accumulates of one forward pass: all, and those that the image reaches without passing a neuron.
+        Multiply-accumulates of one forward pass: all, and those that the input reaches without passing a neuron.
     rate_units
         How many units send a number at every step, by the name of their layer: activations that are no neurons.
     uncountable
@@ -63,8 +63,8 @@ def costs(model: "tf_keras.Model") -> Costs:
         if why := step.unknown:
             reason = f"layer {step.name!r} {why}, and no sum of weighted inputs"
             return Costs(rate_units=rate_units, uncountable=reason)
-    of_image = _macs(steps, image_alone=True)
-    return Costs(_fan_out(steps), sum(_macs(steps).values()), sum(of_image.values()), rate_units)
+    of_input = _macs(steps, input_alone=True)
+    return Costs(_fan_out(steps), sum(_macs(steps).values()), sum(of_input.values()), rate_units)
 
 
 def fan_out(model: "tf_keras.Model") -> dict[str, NDArray[np.int64]]:
@@ -72,17 +72,17 @@ def fan_out(model: "tf_keras.Model") -> dict[str, NDArray[np.int64]]:
     return _fan_out(_steps(model))
 
 
-def macs(model: "tf_keras.Model", image_alone: bool = False) -> dict[str, int]:
+def macs(model: "tf_keras.Model", input_alone: bool = False) -> dict[str, int]:
     """Return the multiply-accumulates of each layer with weights.
 
     Parameters
     ----------
     model
         A functional Keras model.
-    image_alone
-        Whether only values count that depend on the image without passing a neuron.
+    input_alone
+        Whether only values count that depend on the input without passing a neuron.
     """
-    return _macs(_steps(model), image_alone)
+    return _macs(_steps(model), input_alone)
 
 
 # ---------------------------------------------------------------------- the graph
@@ -107,7 +107,7 @@ class _Step:
         return prod(self.shape)
 
     @property
-    def is_image(self) -> bool:
+    def is_input(self) -> bool:
         return type(self.layer).__name__ == "InputLayer"
 
     @property
@@ -121,7 +121,7 @@ class _Step:
 
     @property
     def unknown(self) -> str:
-        return "" if self.is_image else unknown(self.layer)
+        return "" if self.is_input else unknown(self.layer)
 
     @cached_property
     def links(self) -> tuple[Link, ...]:
@@ -130,11 +130,11 @@ class _Step:
 
 def _steps(model: "tf_keras.Model") -> list[_Step]:
     """Return the applications of a model's layers, inputs first."""
-    found: list[_Step] = []
+    steps: list[_Step] = []
     numbers: dict[int, int] = {}
     for node in nodes(model):
         inputs = [] if type(node.layer).__name__ == "InputLayer" else node.keras_inputs
-        found.append(
+        steps.append(
             _Step(
                 node.layer,
                 tuple(numbers[id(tensor)] for tensor in inputs),
@@ -143,39 +143,39 @@ def _steps(model: "tf_keras.Model") -> list[_Step]:
                 node.outputs is model.outputs[0],
             )
         )
-        numbers[id(node.outputs)] = len(found) - 1
-    return found
+        numbers[id(node.outputs)] = len(steps) - 1
+    return steps
 
 
 # ---------------------------------------------------------------------- multiply-accumulates
 
 
-def _macs(steps: list[_Step], image_alone: bool = False) -> dict[str, int]:
-    found = {}
+def _macs(steps: list[_Step], input_alone: bool = False) -> dict[str, int]:
+    macs_of = {}
     changing: list[NDArray[np.bool_]] = []  # values that are no constants, such as the zeros of a padding
     for step in steps:
-        values = np.full(step.size, step.is_image)
+        values = np.full(step.size, step.is_input)
         for tensor, link in zip(step.inputs, step.links if step.inputs else (), strict=True):
             given = changing[tensor]
             values |= (link.reaching(given) > 0)[link.outputs]
             if type(step.layer).__name__ in WEIGHTED:
-                found[step.name] = int(link.reached(np.ones(step.size))[link.inputs] @ given)
-        if step.neurons or (step.units and not image_alone):
-            values = np.full(step.size, not image_alone)
+                macs_of[step.name] = int(link.reached(np.ones(step.size))[link.inputs] @ given)
+        if step.neurons or (step.units and not input_alone):
+            values = np.full(step.size, not input_alone)
         changing.append(values)
-    return found
+    return macs_of
 
 
 # ---------------------------------------------------------------------- fan-out
 
 
 def _fan_out(steps: list[_Step]) -> dict[str, NDArray[np.int64]]:
-    found = {step.name: np.zeros(step.size, np.int64) for step in steps if step.units}
+    fan_out = {step.name: np.zeros(step.size, np.int64) for step in steps if step.units}
     for number, step in enumerate(steps):
         if step.units or step.is_output:
             for source, counts in _sources(steps, number, np.arange(step.size)):
-                found[steps[source].name] += counts
-    return found
+                fan_out[steps[source].name] += counts
+    return fan_out
 
 
 class _TooManyError(Exception):
@@ -195,7 +195,7 @@ def _sources(steps: list[_Step], target: int, values: NDArray[np.int64]) -> Iter
 
 
 def _reaching(steps: list[_Step], target: int, values: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
-    found = {}
+    reached = {}
     reaches = {target: [_Reach.of_targets(steps[target].size, values)]}
     for number in range(target, -1, -1):
         step = steps[number]
@@ -203,11 +203,11 @@ def _reaching(steps: list[_Step], target: int, values: NDArray[np.int64]) -> dic
             continue
         reach = _union(reaches.pop(number))
         if number != target and step.units:
-            found[number] = reach.counts_of_values.astype(np.int64)
+            reached[number] = reach.counts_of_values.astype(np.int64)
             continue
         for tensor, link in zip(step.inputs, step.links if step.inputs else (), strict=True):
             reaches.setdefault(tensor, []).append(reach.before(link))
-    return found
+    return reached
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,8 +290,8 @@ def _union(reaches: list[_Reach]) -> _Reach:
         pairs, rows = np.unique((one.rows + 1) * width + other.rows + 1, return_inverse=True)
         parts = (one, pairs // width - 1), (other, pairs % width - 1)
         one._check(sum(float(np.append(r.counts, 0)[own].sum()) for r, own in parts) / _PATHS)
-        found = [_indicator(np.arange(len(pairs)), own, len(pairs), len(r.counts)) @ r.matrix() for r, own in parts]
-        matrix = sparse.csr_array(found[0] + found[1])
+        both = [_indicator(np.arange(len(pairs)), own, len(pairs), len(r.counts)) @ r.matrix() for r, own in parts]
+        matrix = sparse.csr_array(both[0] + both[1])
         one = _Reach(
             rows, np.diff(matrix.indptr).astype(np.float64), partial(sparse.csr_array, matrix), False, one.alone
         )

@@ -1,6 +1,6 @@
-"""What a data module's streams and their batches must be, and what is made of those that are nearly so.
+"""The form that a data module's batches must have, and the conversion of those that are nearly in it.
 
-Axes: b = image of the batch, c = class.
+Axes: b = sample of the batch, c = class.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,9 +13,10 @@ from snnpipe.base.errors import DataError
 from snnpipe.values.data import DataSpec
 
 Shapes = tuple[tuple[int, ...], ...]
-"""Of a batch's images, labels and, where there are some, sample weights, each without the batch."""
+"""Of a batch's samples, labels and, where there are some, sample weights, each without the batch axis."""
 
-_ELEMENT = "(images, labels), or (images, labels, sample weights)"
+_PARTS = ("samples", "labels", "weights")
+_ELEMENT = "(samples, labels), or (samples, labels, sample weights)"
 _NUMBERS, _WHOLE = "buif", "bui"
 
 
@@ -27,21 +28,21 @@ def iterator_of(stream: Any, method: str) -> Iterator[Any]:
     DataError
         If it is no stream of batches.
     """
-    cure = "tf.data.Dataset.from_tensor_slices((images, labels)).batch(self.batch_size)"
+    cure = "tf.data.Dataset.from_tensor_slices((samples, labels)).batch(self.batch_size)"
     if isinstance(stream, tuple) and len(stream) in (2, 3) and all(hasattr(part, "shape") for part in stream):
         raise DataError(f"data: {method} returned whole arrays: return batches, such as {cure}")
     is_sequence = hasattr(stream, "__len__") and hasattr(stream, "__getitem__")
     no_batches = isinstance(stream, (str, bytes, Mapping)) or hasattr(stream, "dtype")
     if no_batches or not (is_sequence or hasattr(stream, "__iter__")):
         raise DataError(
-            f"data: {method} returned a {type(stream).__name__}: return a stream of batches (images, labels), such as "
+            f"data: {method} returned a {type(stream).__name__}: return a stream of batches (samples, labels), such as "
             f"{cure}"
         )
     return (stream[i] for i in range(len(stream))) if is_sequence else iter(stream)
 
 
 def parts_of(element: Any, where: str) -> list[NDArray[Any]]:
-    """Return what a stream yields as arrays: images, labels and, where there are some, sample weights.
+    """Return what a stream yields as arrays: samples, labels and, where there are some, sample weights.
 
     Raises
     ------
@@ -50,7 +51,7 @@ def parts_of(element: Any, where: str) -> list[NDArray[Any]]:
     """
     if isinstance(element, Mapping):
         keys = list(element)
-        pair = f"row[{keys[0]!r}], row[{keys[1]!r}]" if len(keys) > 1 else 'row["image"], row["label"]'
+        pair = f"row[{keys[0]!r}], row[{keys[1]!r}]" if len(keys) > 1 else 'row["sample"], row["label"]'
         raise DataError(
             f"{where}: it is a mapping with {', '.join(map(repr, keys))}: yield {_ELEMENT}, which "
             f".map(lambda row: ({pair})) makes of it"
@@ -62,10 +63,10 @@ def parts_of(element: Any, where: str) -> list[NDArray[Any]]:
         given = given[:2]
     if len(given) not in (2, 3):
         raise DataError(f"{where}: it has {len(given)} parts: yield {_ELEMENT}")
-    for part, name in zip(given, ("images", "labels", "weights"), strict=False):
+    for part, name in zip(given, _PARTS, strict=False):
         if isinstance(part, (Mapping, tuple)):
             raise DataError(f"{where}: its {name} are {_what(part)}: yield {_ELEMENT}, each of them one array")
-    return [_array(part, where, name) for part, name in zip(given, ("images", "labels", "weights"), strict=False)]
+    return [_array(part, where, name) for part, name in zip(given, _PARTS, strict=False)]
 
 
 def clean(element: Any, spec: DataSpec, where: str) -> tuple[NDArray[Any], ...]:
@@ -82,8 +83,8 @@ def clean(element: Any, spec: DataSpec, where: str) -> tuple[NDArray[Any], ...]:
 
     Returns
     -------
-    images
-        float32, of shape ``(b, *image_shape)``.
+    samples
+        float32, of shape ``(b, *input_shape)``.
     labels
         int64, of shape ``(b,)``.
     weights
@@ -95,18 +96,19 @@ def clean(element: Any, spec: DataSpec, where: str) -> tuple[NDArray[Any], ...]:
         If the batch cannot be taken; the message names the value and the cure.
     """
     parts = parts_of(element, where)
-    if np.ndim(parts[1]) == 0 or np.shape(parts[0]) == spec.image_shape:
+    shape = np.shape(parts[0])
+    if np.ndim(parts[1]) == 0 or (shape == spec.input_shape and not _is_batch(shape, spec)):
         raise DataError(
-            f"{where}: it is one image of shape {np.shape(parts[0])} with its label, and no batch: make batches, as "
-            "with .batch(self.batch_size)"
+            f"{where}: it is one {spec.sample_word} of shape {shape} with its label, and no batch: make batches, as "
+            " with .batch(self.batch_size)"
         )
-    images, labels = _images(parts[0], spec, where), _labels(parts[1], spec, where)
-    _same_length(images, labels, "labels", where)
+    samples, labels = _samples(parts[0], spec, where), _labels(parts[1], spec, where)
+    _same_length(samples, labels, "labels", spec, where)
     if len(parts) == 2:
-        return images, labels
-    weights = _weights(parts[2], where)
-    _same_length(images, weights, "sample weights", where)
-    return images, labels, weights
+        return samples, labels
+    weights = _weights(parts[2], spec, where)
+    _same_length(samples, weights, "sample weights", spec, where)
+    return samples, labels, weights
 
 
 def shapes_of(element: Any, where: str) -> Shapes:
@@ -125,12 +127,12 @@ def graph_of_clean(spec: DataSpec, shapes: Shapes) -> Any:
             tf.debugging.Assert(tf.reduce_all(condition), ["a batch that is none"])
 
     def convert(*element: Any) -> Any:
-        images, labels, *weights = (
+        samples, labels, *weights = (
             tf.ensure_shape(part, (None, *shape)) for part, shape in zip(element, shapes, strict=True)
         )
-        images = tf.reshape(tf.cast(images, tf.float32), (-1, *spec.image_shape))
+        samples = tf.reshape(tf.cast(samples, tf.float32), (-1, *spec.input_shape))
         # `Assert` and not `check_numerics`, for which TensorFlow's determinism takes all parallelism out of a stream
-        require(tf.math.is_finite(images))
+        require(tf.math.is_finite(samples))
         if shapes[1] == (spec.n_classes,):
             labels = tf.cast(labels, tf.float32)
             require((labels == 0) | (labels == 1), tf.reduce_sum(labels, axis=1) == 1)
@@ -141,12 +143,12 @@ def graph_of_clean(spec: DataSpec, shapes: Shapes) -> Any:
             require(classes >= 0, classes < spec.n_classes)
             if labels.dtype.is_floating:
                 require(tf.cast(classes, labels.dtype) == labels)
-        require(tf.shape(images)[0] == tf.shape(classes)[0])
+        require(tf.shape(samples)[0] == tf.shape(classes)[0])
         if not weights:
-            return images, classes
+            return samples, classes
         weight = tf.cast(tf.reshape(weights[0], (-1,)), tf.float32)
-        require(tf.math.is_finite(weight), weight >= 0, tf.shape(weight)[0] == tf.shape(images)[0])
-        return images, classes, weight
+        require(tf.math.is_finite(weight), weight >= 0, tf.shape(weight)[0] == tf.shape(samples)[0])
+        return samples, classes, weight
 
     return convert
 
@@ -156,8 +158,8 @@ def signature(spec: DataSpec, shapes: Shapes) -> Any:
     from snnpipe.frameworks.compat import import_tensorflow
 
     tf = import_tensorflow()
-    found = (tf.TensorSpec((None, *spec.image_shape), tf.float32), tf.TensorSpec((None,), tf.int64))
-    return found if len(shapes) == 2 else (*found, tf.TensorSpec((None,), tf.float32))
+    pair = (tf.TensorSpec((None, *spec.input_shape), tf.float32), tf.TensorSpec((None,), tf.int64))
+    return pair if len(shapes) == 2 else (*pair, tf.TensorSpec((None,), tf.float32))
 
 
 # ---------------------------------------------------------------------- arrays
@@ -166,12 +168,12 @@ def signature(spec: DataSpec, shapes: Shapes) -> Any:
 def _array(part: Any, where: str, name: str) -> NDArray[Any]:
     """Return what stands for an array in NumPy, TensorFlow or PyTorch as one."""
     try:
-        found = np.asarray(part.numpy() if hasattr(part, "numpy") else part)
-        if found.dtype == object and name == "images" and not isinstance(found.flat[0], (str, bytes)):
-            found = np.stack([np.asarray(image, np.float32) for image in found])
+        array = np.asarray(part.numpy() if hasattr(part, "numpy") else part)
+        if array.dtype == object and name == "samples" and not isinstance(array.flat[0], (str, bytes)):
+            array = np.stack([np.asarray(sample, np.float32) for sample in array])
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{where}: its {name} make no array: give numbers, and each of them the same shape") from error
-    return found.astype(np.float32) if found.dtype.name == "bfloat16" else found  # which is no kind of NumPy's own
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array  # which is no kind of NumPy's own
 
 
 def _what(value: Any) -> str:
@@ -181,13 +183,15 @@ def _what(value: Any) -> str:
 
 def _first_of(values: NDArray[Any]) -> Any:
     """Return the first value, text as text."""
-    first = values.ravel()[0] if values.size else None
-    return first.decode(errors="replace") if isinstance(first, bytes) else first
+    first = values.ravel()[:1].tolist()
+    value = first[0] if first else None
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _same_length(images: NDArray[Any], others: NDArray[Any], name: str, where: str) -> None:
-    if len(images) != len(others):
-        raise DataError(f"{where}: it has {len(images)} images and {len(others)} {name}: give one for each image")
+def _same_length(samples: NDArray[Any], others: NDArray[Any], name: str, spec: DataSpec, where: str) -> None:
+    if len(samples) != len(others):
+        word = spec.sample_word
+        raise DataError(f"{where}: it has {len(samples)} {word}s and {len(others)} {name}: give one for each {word}")
 
 
 def _not_finite(values: NDArray[Any]) -> tuple[int, float] | None:
@@ -202,30 +206,39 @@ def _not_finite(values: NDArray[Any]) -> tuple[int, float] | None:
     return int(rows[0]), float(row[~np.isfinite(row)][0])
 
 
-def _images(images: NDArray[Any], spec: DataSpec, where: str) -> NDArray[np.float32]:
-    if images.dtype.kind not in _NUMBERS:
-        raise DataError(f"{where}: its images are no numbers, but {_first_of(images)!r}: decode them to pixels")
-    want, got = spec.image_shape, images.shape[1:]
-    if want not in (got, (*got, 1)):
+def _is_batch(shape: tuple[int, ...], spec: DataSpec) -> bool:
+    """Whether an array of a shape is a batch of a dataset's samples, if need be without an axis for one channel."""
+    return spec.input_shape in (shape[1:], (*shape[1:], 1))
+
+
+def _samples(samples: NDArray[Any], spec: DataSpec, where: str) -> NDArray[np.float32]:
+    words = f"{spec.sample_word}s"
+    if samples.dtype.kind not in _NUMBERS:
+        cure = "decode them to pixels" if spec.sample_word == "image" else "give each value as a number"
+        raise DataError(f"{where}: its {words} are no numbers, but {_first_of(samples)!r}: {cure}")
+    want, got = spec.input_shape, samples.shape[1:]
+    if not _is_batch(samples.shape, spec):
         raise DataError(
-            f"{where}: its images have shape {got}, and DataSpec.image_shape is {want}: {_shape_cure(got, want)}"
+            f"{where}: its {words} have shape {got}, and DataSpec.input_shape is {want}: "
+            f"{_shape_cure(got, want, words)}"
         )
     with np.errstate(over="ignore"):
-        found = images.astype(np.float32, copy=False).reshape(-1, *want)
-    if bad := _not_finite(found):
+        numbers = samples.astype(np.float32, copy=False).reshape(-1, *want)
+    if bad := _not_finite(numbers):
         raise DataError(
-            f"{where}: images[{bad[0]}] has a pixel that is {bad[1]}: leave such images out, or put a number in "
-            "its place (numpy.nan_to_num)"
+            f"{where}: {words}[{bad[0]}] has a {spec.value_word} that is {bad[1]}: leave such {words} out, or put a "
+            "number in its place (numpy.nan_to_num)"
         )
-    return found
+    return numbers
 
 
-def _shape_cure(got: tuple[int, ...], want: tuple[int, ...]) -> str:
-    if len(got) == 3 and (*got[1:], got[0]) == want:
-        return "their channels come first, and must come last: transpose the images with (0, 2, 3, 1)"
+def _shape_cure(got: tuple[int, ...], want: tuple[int, ...], words: str) -> str:
+    if len(got) == len(want) > 1 and (*got[1:], got[0]) == want:
+        axes = ", ".join(map(str, (0, *range(2, len(want) + 1), 1)))
+        return f"their channels come first, and must come last: transpose the {words} with ({axes})"
     if np.prod(got) == np.prod(want):
-        return f"reshape the images to (-1, {', '.join(map(str, want))}), or give image_shape={got}"
-    return f"give image_shape={got}, or images of shape {want}"
+        return f"reshape the {words} to (-1, {', '.join(map(str, want))}), or give input_shape={got}"
+    return f"give input_shape={got}, or {words} of shape {want}"
 
 
 def _labels(labels: NDArray[Any], spec: DataSpec, where: str) -> NDArray[np.int64]:
@@ -236,40 +249,40 @@ def _labels(labels: NDArray[Any], spec: DataSpec, where: str) -> NDArray[np.int6
             f"{n - 1}, such as its place in class_names"
         )
     if labels.ndim == 2 and labels.shape[1] == n:
-        return _one_hot(labels, where)
+        return _one_hot(labels, spec, where)
     if labels.ndim > 2 or (labels.ndim == 2 and labels.shape[1] != 1):
         raise DataError(
-            f"{where}: its labels have shape {labels.shape}, and n_classes is {n}: give one class per image, of shape "
-            f"({len(labels)},), or one-hot, of shape ({len(labels)}, {n})"
+            f"{where}: its labels have shape {labels.shape}, and n_classes is {n}: give one class per "
+            f"{spec.sample_word}, of shape ({len(labels)},), or one-hot, of shape ({len(labels)}, {n})"
         )
     labels = labels.ravel()
     if bad := _not_finite(labels):
-        raise DataError(f"{where}: labels[{bad[0]}] is {bad[1]}: leave images without a label out")
+        raise DataError(f"{where}: labels[{bad[0]}] is {bad[1]}: leave {spec.sample_word}s without a label out")
     with np.errstate(invalid="ignore"):
-        found = labels.astype(np.int64)
-    if labels.dtype.kind not in _WHOLE and np.any(found != labels):
-        row = int(np.flatnonzero(found != labels)[0])
+        classes = labels.astype(np.int64)
+    if labels.dtype.kind not in _WHOLE and np.any(classes != labels):
+        row = int(np.flatnonzero(classes != labels)[0])
         raise DataError(
             f"{where}: labels[{row}] is {labels[row]:g}: labels are the numbers of classes, 0 to {n - 1}, and whole"
         )
-    outside = np.flatnonzero((found < 0) | (found >= n))
+    outside = np.flatnonzero((classes < 0) | (classes >= n))
     if len(outside):
         raise DataError(
-            f"{where}: labels[{outside[0]}] is {found[outside[0]]}, and with n_classes={n} labels are 0 to {n - 1}: "
-            f"{_range_cure(found, n)}"
+            f"{where}: labels[{outside[0]}] is {classes[outside[0]]}, and with n_classes={n} labels are 0 to {n - 1}: "
+            f"{_range_cure(classes, spec)}"
         )
-    return found
+    return classes
 
 
-def _range_cure(labels: NDArray[np.int64], n: int) -> str:
+def _range_cure(labels: NDArray[np.int64], spec: DataSpec) -> str:
     if labels.min() < 0:
-        return "leave images without a label out"
-    if labels.min() >= 1 and labels.max() == n:
+        return f"leave {spec.sample_word}s without a label out"
+    if labels.min() >= 1 and labels.max() == spec.n_classes:
         return "they seem to count from 1: subtract 1"
     return f"give n_classes={labels.max() + 1}, or number the classes from 0"
 
 
-def _one_hot(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
+def _one_hot(labels: NDArray[Any], spec: DataSpec, where: str) -> NDArray[np.int64]:
     """Return the classes of one-hot labels, shape ``(b, c)``."""
     ones = np.sum(labels == 1, axis=1)
     wrong = np.flatnonzero((ones != 1) | np.any((labels != 0) & (labels != 1), axis=1))
@@ -277,22 +290,23 @@ def _one_hot(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
         row = labels[wrong[0]]
         shown = ", ".join(f"{value:g}" for value in row[:12]) + (", ..." if len(row) > 12 else "")
         raise DataError(
-            f"{where}: labels[{wrong[0]}] is ({shown}), and not one-hot: give each image one class (soft "
-            "labels and several classes at once are not taken)"
+            f"{where}: labels[{wrong[0]}] is ({shown}), and not one-hot: give each {spec.sample_word} one "
+            "class (soft labels and several classes at once are not taken)"
         )
     return np.asarray(np.argmax(labels, axis=1), np.int64)
 
 
-def _weights(weights: NDArray[Any], where: str) -> NDArray[np.float32]:
+def _weights(weights: NDArray[Any], spec: DataSpec, where: str) -> NDArray[np.float32]:
+    word = spec.sample_word
     if weights.dtype.kind not in _NUMBERS or weights.ndim > 2 or (weights.ndim == 2 and weights.shape[1] != 1):
         raise DataError(
             f"{where}: its sample weights (the third part) are {weights.dtype} of shape {weights.shape}: give one "
-            "number per image, or leave them out"
+            f"number per {word}, or leave them out"
         )
-    found = weights.astype(np.float32).reshape(-1)
-    if bad := _not_finite(found):
-        raise DataError(f"{where}: the sample weight of images[{bad[0]}] is {bad[1]}: give a number of 0 or more")
-    if np.any(found < 0):
-        row = int(np.flatnonzero(found < 0)[0])
-        raise DataError(f"{where}: the sample weight of images[{row}] is {found[row]:g}: give a number of 0 or more")
-    return found
+    numbers = weights.astype(np.float32).reshape(-1)
+    if bad := _not_finite(numbers):
+        raise DataError(f"{where}: the sample weight of {word}s[{bad[0]}] is {bad[1]}: give a number of 0 or more")
+    if np.any(numbers < 0):
+        row = int(np.flatnonzero(numbers < 0)[0])
+        raise DataError(f"{where}: the sample weight of {word}s[{row}] is {numbers[row]:g}: give a number of 0 or more")
+    return numbers

@@ -1,6 +1,6 @@
 """A data module as the rest of the program relies on it: looked at before training, and checked batch by batch.
 
-Axes: b = image of the batch.
+Axes: b = sample of the batch.
 """
 
 import dataclasses
@@ -8,11 +8,15 @@ import inspect
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from snnpipe.base.errors import DataError, UserError, did_you_mean, one_line, place_of
+import numpy as np
+from numpy.typing import NDArray
+
+from snnpipe.base.errors import DataError, UserError, one_line, place_of
 from snnpipe.data.checked_batch import Shapes, clean, graph_of_clean, iterator_of, shapes_of, signature
+from snnpipe.data.given_spec import spec_of
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.settings.domains import is_whole
 from snnpipe.values.data import DataSpec
@@ -30,15 +34,16 @@ _METHODS = {
     "test_dataset": "test_dataset(self, batch_size=None)",
 }
 _SPLITS = {"train": "n_train", "validation": "n_validation", "test": "n_test"}
-_OWN = ("module", "_counts", "_shapes", "_opened", "_spec")
+_OWN = ("module", "few", "_counts", "_shapes", "_opened", "_spec")
+_FEW = 2
 _LONG_S = 30.0
-"""Counting a split that takes longer is told of."""
+"""A warning says so where counting a split takes longer."""
 
 
 class CheckedData:
     """A data module, whose streams give what is documented or end in a `DataError`.
 
-    Its datasets yield ``(images, labels)``: float32 of shape ``(b, *image_shape)`` and int64 of shape ``(b,)``; where
+    Its datasets yield ``(samples, labels)``: float32 of shape ``(b, *input_shape)`` and int64 of shape ``(b,)``; where
     the module's own stream has sample weights, they come third, float32 of shape ``(b,)``. Every batch of a split but
     the last has the size that was asked for. All other attributes are the module's.
 
@@ -47,6 +52,11 @@ class CheckedData:
     module
         The data module. Its streams may be tf.data datasets, or any other that yield batches, Keras sequences and
         generators among them.
+
+    Attributes
+    ----------
+    few
+        The first two test samples, once `look` has seen them, to try things on before training.
     """
 
     def __init__(self, module: "DataModule"):
@@ -55,6 +65,7 @@ class CheckedData:
         self._shapes: dict[str, Shapes] = {}
         self._opened: dict[str, Callable[[], Any]] = {}
         self._spec: tuple[Any, int, DataSpec] | None = None
+        self.few: NDArray[np.float32]
 
     @classmethod
     def of(cls, data: Any) -> Self:
@@ -100,7 +111,7 @@ class CheckedData:
         self._call("setup")
 
     def look(self) -> None:
-        """Look at the first batch of each split; count the images of splits whose number the spec leaves out.
+        """Look at the first batch of each split; count the samples of splits whose number the spec leaves out.
 
         Raises
         ------
@@ -113,45 +124,29 @@ class CheckedData:
 
     @property
     def batch_size(self) -> int:
-        """Images of a training batch."""
+        """Samples of a training batch."""
         size: Any = getattr(self.module, "batch_size", None)
         if not is_whole(size) or size < 1:
             got = "it has none" if size is None else f"got {size!r}"
             raise DataError(
-                f"data: {self._name}.batch_size: {got}: set it to the number of images of a training batch, such as 32"
+                f"data: {self._name}.batch_size: {got}: set it to the number of samples of a training batch, such as 32"
             )
         return int(size)
 
     @property
     def spec(self) -> DataSpec:
-        """What is known of the dataset after `setup`; numbers of images that it leaves out are known after `look`."""
+        """What is known of the dataset after `setup`; numbers of samples that it leaves out are known after `look`."""
         try:
             given = self.module.spec
         except Exception as error:
             self._raise_in_place_of(error, "spec")
         if self._spec is not None and self._spec[0] is given and self._spec[1] == len(self._counts):
             return self._spec[2]
-        spec = given if isinstance(given, DataSpec) else self._spec_of(given)
+        spec = spec_of(given, self._name)
         counted: dict[str, Any] = {_SPLITS[split]: count for split, count in self._counts.items()}
         spec = dataclasses.replace(spec, name=spec.name or self._name, **counted)
         self._spec = given, len(self._counts), spec
         return spec
-
-    def _spec_of(self, given: Any) -> DataSpec:
-        """Return a spec of one's own as a `DataSpec`."""
-        known = [field.name for field in dataclasses.fields(DataSpec)]
-        if isinstance(given, Mapping):
-            for name in given:
-                if name not in known:
-                    raise DataError(f"data: {self._name}.spec: no such key {name!r}; {did_you_mean(str(name), known)}")
-            return DataSpec(**given)
-        found = {name: getattr(given, name) for name in known if hasattr(given, name)}
-        if not {"image_shape", "n_classes"} <= found.keys():
-            raise DataError(
-                f"data: {self._name}.spec is a {type(given).__name__}: give a snnpipe.DataSpec(image_shape=..., "
-                "n_classes=...), as an attribute that setup() sets or a property"
-            )
-        return DataSpec(**found)
 
     def _look_at(self, split: str) -> None:
         """Look at the first batch of a split, unless that was done before."""
@@ -168,7 +163,7 @@ class CheckedData:
             if wanted:
                 raise DataError(
                     f"data: {self._name}.validation_dataset() returned None, and DataSpec.n_validation is {wanted}: "
-                    "give n_validation=0, or the validation images"
+                    f"give n_validation=0, or the validation {spec.sample_word}s"
                 )
             self._counts[split] = 0
             return
@@ -176,16 +171,18 @@ class CheckedData:
         if first is None and not wanted:
             if split != "validation":
                 raise DataError(
-                    f"data: the {split} split is empty: {self._name}.{split}_dataset() gives no image, and a run needs "
-                    f"some to {split} on: put images into it"
+                    f"data: the {split} split is empty: {self._name}.{split}_dataset() gives no {spec.sample_word}, "
+                    f"and a run needs some to {split} on: put {spec.sample_word}s into it"
                 )
             self._counts[split] = 0
             return
         if first is not None:
-            clean(first, spec, _where(split, 0))
+            samples, *_ = clean(first, spec, _where(split, 0))
+            if split == "test":
+                self.few = samples[:_FEW]
             self._shapes[split] = shapes_of(first, _where(split, 0))
         if first is None or wanted == 0:
-            raise _wrong_count(split, 0 if first is None else len(first[1]), wanted)
+            raise _wrong_count(spec, split, 0 if first is None else len(first[1]))
         suspicious = self._is_suspicious(split, stream, len(first[1]), wanted or len(first[1]))
         self._counts[split] = self.count(split) if wanted is None or suspicious else wanted
 
@@ -228,12 +225,12 @@ class CheckedData:
         return self._checked("test", self._maker("test", "test_dataset", size), size)
 
     def count(self, split: str) -> int:
-        """Pass over a split, check every batch of it, and return the number of its images.
+        """Pass over a split, check every batch of it, and return the number of its samples.
 
         Raises
         ------
         DataError
-            If a batch cannot be taken, or there are more or fewer images than the spec says.
+            If a batch cannot be taken, or there are more or fewer samples than the spec says.
         """
         make = self._opened.get(split) or self._maker(split)
         spec, stream = self.spec, make()
@@ -248,21 +245,21 @@ class CheckedData:
                     "weights with all batches, or with none"
                 )
             if wanted is not None and total + size > wanted and total >= wanted:
-                raise _wrong_count(split, total + size, wanted)
+                raise _wrong_count(spec, split, total + size)
             if split == "train":
                 self._require_whole_batches(i, size, total)
             total += size
             if wanted is not None and total > wanted:
-                raise _wrong_count(split, total, wanted)
+                raise _wrong_count(spec, split, total)
             if wanted is None and began is not None and time.monotonic() - began > _LONG_S:
                 warnings.warn(
-                    f"data: counting the images of the {split} split, {total:,} so far: DataSpec({_SPLITS[split]}=...) "
-                    "spares it",
+                    f"data: counting the {spec.sample_word}s of the {split} split, {total:,} so far: "
+                    f"DataSpec({_SPLITS[split]}=...) spares it",
                     stacklevel=2,
                 )
                 began = None
         if total != (wanted or total):
-            raise _wrong_count(split, total, wanted)
+            raise _wrong_count(spec, split, total)
         return total
 
     def _require_whole_batches(self, batch: int, size: int, before: int) -> None:
@@ -273,8 +270,8 @@ class CheckedData:
         elif 0 < size <= expected:
             return
         raise DataError(
-            f"{_where('train', batch)}: it has {size} images, and {self._name}.batch_size is {expected}: all batches "
-            "of an epoch but the last must have so many"
+            f"{_where('train', batch)}: it has {size} {self.spec.sample_word}s, and {self._name}.batch_size is "
+            f"{expected}: all batches of an epoch but the last must have so many"
         )
 
     def _checked(self, split: str, make: Callable[[], Any], size: int) -> "tf.data.Dataset":
@@ -350,8 +347,8 @@ class CheckedData:
         for split in reversed(self._opened):
             try:
                 self.count(split)
-            except UserError as found:
-                return found
+            except UserError as problem:
+                return problem
         why = one_line(error)
         why = why.partition("}} ")[2] or why
         return DataError(f"data: a stream of {self._name} failed, and did not when it was read again: {why}")
@@ -382,15 +379,16 @@ def _where(split: str, batch: int) -> str:
     return f"data: batch {batch + 1} of the {split} split"
 
 
-def _wrong_count(split: str, total: int, wanted: int) -> DataError:
-    field = _SPLITS[split]
+def _wrong_count(spec: DataSpec, split: str, total: int) -> DataError:
+    field, words = _SPLITS[split], f"{spec.sample_word}s"
+    wanted = getattr(spec, field)
     if total > wanted:
         return DataError(
-            f"data: the stream of the {split} split goes on beyond the {wanted} images of DataSpec.{field}: leave out "
+            f"data: the stream of the {split} split goes on beyond the {wanted} {words} of DataSpec.{field}: leave out "
             f".repeat(), or correct {field} (without it they are counted)"
         )
     again = "" if total else "; return a new stream at each call"
     return DataError(
-        f"data: the stream of the {split} split ends after {total} images, and DataSpec.{field} is {wanted}: correct "
-        f"{field} (without it they are counted), or leave out what drops images, such as drop_remainder{again}"
+        f"data: the stream of the {split} split ends after {total} {words}, and DataSpec.{field} is {wanted}: correct "
+        f"{field} (without it they are counted), or leave out what drops {words}, such as drop_remainder{again}"
     )

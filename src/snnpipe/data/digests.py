@@ -11,7 +11,7 @@ from snnpipe.base.identity import SIZE, UnknowableError, digest_of
 from snnpipe.protocols import DataModule
 
 _SEEN_TWICE = 2048
-"""Images of a split that are looked at a second time, to see whether they are the same."""
+"""Samples of a split that are read a second time, to see whether they are the same."""
 _STREAM_CURE = (
     "let the dataset's order and changes follow from the seed and the epoch alone, or give spec.digest, a digest of "
     "the data that you answer for"
@@ -21,8 +21,8 @@ _STREAM_CURE = (
 def fit_data_digest(data: DataModule) -> str:
     """Return a digest of what a training reads: of the training batches of epoch 0 and of the validation batches.
 
-    A data module that knows better gives ``digests()``, with the keys ``fit`` and ``test``, or ``spec.digest``, one
-    for all: it is taken as it is.
+    A data module may give digests of its own, as ``digests()``, with the keys ``fit`` and ``test``, or as
+    ``spec.digest``, one for all splits: they are taken as they are.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def fit_data_digest(data: DataModule) -> str:
 
 
 def test_data_digest(data: DataModule) -> str:
-    """Return a digest of the test images and their labels, however they are batched.
+    """Return a digest of the test samples and their labels, which does not depend on their batches.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def test_data_digest(data: DataModule) -> str:
 
 
 def _given(data: DataModule, which: Literal["fit", "test"]) -> str:
-    """Return the digest that a data module answers for; empty where it gives none."""
+    """Return the digest that a data module gives itself; empty where it gives none."""
     digests = getattr(data, "digests", None)
     return str(digests()[which]) if callable(digests) else str(getattr(data.spec, "digest", "") or "")
 
@@ -65,16 +65,16 @@ class _NotTheSameError(UnknowableError):
 
 
 def _stream_digest(stream: Callable[[], Any], name: str, most: int | None = None) -> str:
-    """Return the digest of a split's images in their order, no more than ``most``; look at the first ones twice."""
-    found, first, n = blake2b(digest_size=SIZE), [], 0
+    """Return the digest of a split's samples in their order, no more than ``most``; read the first ones twice."""
+    whole, first, n = blake2b(digest_size=SIZE), [], 0
     try:
         for batch in _batches(stream()):
             rows = row_digests(batch)
-            found.update(b"".join(rows))
+            whole.update(b"".join(rows))
             first += rows[: max(0, _SEEN_TWICE - n)]
             n += len(rows)
             if most and n > most:
-                raise UnknowableError(f"{name} gives more than the {most} images that spec.n_train says")
+                raise UnknowableError(f"{name} gives more than the {most} samples that spec.n_train says")
         again: list[bytes] = []
         for batch in _batches(stream()) if first else ():
             again += row_digests(batch)
@@ -86,18 +86,18 @@ def _stream_digest(stream: Callable[[], Any], name: str, most: int | None = None
         raise UnknowableError(f"{name} cannot be read ({one_line(error)[:200]}): {_STREAM_CURE}") from error
     if again[: len(first)] != first:
         raise _NotTheSameError(f"{name} gives other batches when it is asked for again: {_STREAM_CURE}")
-    return f"{found.hexdigest()}{n}"
+    return f"{whole.hexdigest()}{n}"
 
 
 def _batches(dataset: Any) -> Iterable[Any]:
     if dataset is None:
         return ()
-    found: Iterable[Any] = dataset.as_numpy_iterator() if hasattr(dataset, "as_numpy_iterator") else dataset
-    return found
+    batches: Iterable[Any] = dataset.as_numpy_iterator() if hasattr(dataset, "as_numpy_iterator") else dataset
+    return batches
 
 
 def row_digests(batch: Any) -> list[bytes]:
-    """Return a digest of each image of a batch, with its label and whatever else the batch has for it."""
+    """Return a digest of each sample of a batch, with its label and, where there is one, its weight."""
     leaves = [np.asarray(leaf) for leaf in _leaves(batch)]
     n = len(leaves[0])
     kinds = " ".join(f"{leaf.dtype.str}{leaf.shape[1:]}" for leaf in leaves).encode()

@@ -26,16 +26,16 @@ def prepared_files_digests(paths: Collection[Path]) -> dict[Path, str]:
 
 
 def _digest(path: Path, *, whole: bool) -> str:
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
         if whole:
-            return hashlib.file_digest(file, lambda: found).hexdigest()
+            return hashlib.file_digest(file, lambda: digest).hexdigest()
         status = path.stat()
-        found.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+        digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
         for place in _places(status.st_size):
             file.seek(place)
-            found.update(file.read(_SAMPLE_BYTES))
-    return found.hexdigest()
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 def _places(size: int) -> Iterator[int]:

@@ -1,25 +1,19 @@
-"""Any image-classification dataset of tensorflow-datasets, streamed."""
+"""Any classification dataset of tensorflow-datasets whose samples have one shape, streamed."""
 
 import hashlib
-import io
 import json
-import logging
-import os
-import socket
-import sys
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 import numpy as np
 from tqdm import tqdm
 
-from snnpipe.base.errors import DataError, did_you_mean, one_line
+from snnpipe.base.errors import DataError, one_line
 from snnpipe.data.prepared_files import prepared_files_digests
+from snnpipe.data.tfds_builder import PreparedDataset, damaged, damaged_file, import_tfds
+from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.settings.domains import NonNegativeInt, PositiveInt, Share, Text
 from snnpipe.settings.schema import check_fields
 from snnpipe.values.data import DataSpec
@@ -27,19 +21,17 @@ from snnpipe.values.data import DataSpec
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_OURS = {"digits": "snnpipe.data.digits"}
 _SHUFFLE_BYTES = 256 * 2**20
-_HOST_TIMEOUT_S = 5.0
-_FOLDERS_VARIABLE, _DEFAULT_FOLDER = "TFDS_DATA_DIR", "~/tensorflow_datasets"
 
 Scaling = Literal["minus_one_to_one", "zero_to_one", "standardised", "none"]
+_OF_PIXELS = ("minus_one_to_one", "zero_to_one")
 
 
 @dataclass
 class TfdsDataModule:
-    """Stream a dataset of tensorflow-datasets.
+    """Stream a dataset of tensorflow-datasets: images, or vectors and series of numbers, with one class label each.
 
-    Memory does not grow with the dataset: images are read from the prepared files each epoch, and the
+    Memory does not grow with the dataset: samples are read from the prepared files each epoch, and the
     shuffle buffer is bounded.
 
     Parameters
@@ -52,20 +44,21 @@ class TfdsDataModule:
         Folder of prepared datasets. None looks in ``$TFDS_DATA_DIR`` and ``~/tensorflow_datasets``
         and prepares in the first that can be written.
     batch_size
-        Images per training batch.
+        Samples per training batch.
     train_split, test_split
         Split expressions (``train``, ``train[:5000]``, ``train+extra``).
     validation_split
         A split expression of its own for validation, in place of a share of the training split.
     validation_share
-        Share of the training split, its last images, that is held out for validation.
+        Share of the training split, its last samples, that is held out for validation.
     scaling
-        ``minus_one_to_one`` (x / 127.5 - 1), ``zero_to_one`` (x / 255), ``standardised`` (mean 0 and
-        standard deviation 1 per channel over the training images) or ``none`` (0 to 255).
+        ``minus_one_to_one`` (x / 127.5 - 1) and ``zero_to_one`` (x / 255), for pixels of 0 to 255; ``standardised``
+        (mean 0 and standard deviation 1 over the training samples, of each channel or, of vectors, each feature); or
+        ``none`` (the values as they are).
     shuffle
-        Whether training images are shuffled.
+        Whether training samples are shuffled.
     seed
-        Of the order of the training images.
+        Of the order of the training samples.
     max_train_images, max_test_images
         Use no more than the first so many.
 
@@ -105,18 +98,7 @@ class TfdsDataModule:
         DataError
             If the dataset is unknown, or neither prepared nor downloadable from here.
         """
-        tfds = _import_tfds()
-        if self._find_prepared() is not None:
-            return
-        folder = self._writable_folder()
-        builder = self._builder(folder)
-        self._check_downloadable(builder)
-        tfds.display_progress_bar(sys.stderr.isatty())
-        try:
-            with _quiet(silent=self.name in _OURS):
-                builder.download_and_prepare()
-        except Exception as error:
-            raise DataError(self._not_available(f"preparing it failed: {one_line(error)}")) from error
+        self._dataset.prepare()
 
     def setup(self) -> None:
         """Open the prepared files and work out the splits.
@@ -124,13 +106,10 @@ class TfdsDataModule:
         Raises
         ------
         DataError
-            If the dataset is not prepared, is no image classification, or is smaller than asked for.
+            If the dataset is not prepared, is no classification of samples of one shape, or is smaller than asked for.
         """
-        folder = self._find_prepared()
-        if folder is None:
-            raise DataError(self._not_available("it is not prepared"))
-        builder = self._builder(folder)
-        image_key, label_key = self._check_features(builder)
+        builder = self._dataset.open()
+        sample_key, label_key = self._check_features(builder)
         sizes = {expression: self._size(builder, expression) for expression in self._expressions()}
         n_examples = min(sizes[self.train_split], self.max_train_images or sizes[self.train_split])
         n_train = self._n_train(n_examples)
@@ -140,12 +119,12 @@ class TfdsDataModule:
         label = builder.info.features[label_key]
         self._opened = {
             "builder": builder,
-            "image": image_key,
+            "sample": sample_key,
             "label": label_key,
             "spec": DataSpec(
                 name=self.name,
                 version=str(builder.version),
-                image_shape=tuple(builder.info.features[image_key].shape),
+                input_shape=tuple(builder.info.features[sample_key].shape),
                 n_classes=label.num_classes,
                 class_names=tuple(label.names),
                 n_train=n_train,
@@ -167,7 +146,7 @@ class TfdsDataModule:
         return spec
 
     def digests(self) -> dict[str, str]:
-        """Return digests of the prepared files that a training reads, and of those that the test images are in.
+        """Return digests of the prepared files that a training reads, and of those that the test samples are in.
 
         Raises
         ------
@@ -177,8 +156,8 @@ class TfdsDataModule:
         if "digests" not in self._opened:
             of_fit = [self.train_split, *filter(None, [self.validation_split])]
             self._opened["digests"] = {"fit": self._files_digest(of_fit), "test": self._files_digest([self.test_split])}
-        found: dict[str, str] = self._opened["digests"]
-        return found
+        digests: dict[str, str] = self._opened["digests"]
+        return digests
 
     def _files_digest(self, expressions: Collection[str]) -> str:
         """Return a digest of the files that split expressions lead to, and of where in them the examples begin."""
@@ -189,11 +168,11 @@ class TfdsDataModule:
             digests = prepared_files_digests({path for path, _ in places})
         except OSError as error:
             problem = "it is not there" if isinstance(error, FileNotFoundError) else error.strerror or "unreadable"
-            raise DataError(_damaged(str(error.filename), problem, str(self._opened["builder"].data_dir))) from error
+            raise damaged(str(error.filename), problem, str(self._opened["builder"].data_dir)) from error
         return hashlib.sha256(json.dumps([(digests[path], skip) for path, skip in places]).encode()).hexdigest()[:32]
 
     def train_dataset(self, epoch: int = 0) -> "tf.data.Dataset":
-        """Return one epoch of training batches ``(images, labels)``, the last one possibly short."""
+        """Return one epoch of training batches ``(samples, labels)``, the last one possibly short."""
         examples = self._examples(self.train_split, 0, self.spec.n_train)
         if self.shuffle:
             examples = _shuffled(examples, self._shuffle_buffer(), self.seed, epoch)
@@ -202,7 +181,7 @@ class TfdsDataModule:
     def sample(self, split: str) -> "tf.data.Dataset":
         """Return batches that are like a split's, from the beginning of its files.
 
-        Before the first batch, a shuffled stream fills its buffer, and one of images held out reads all the others.
+        Before the first batch, a shuffled stream fills its buffer, and one of samples held out reads all the others.
         """
         expressions = {"train": self.train_split, "validation": self.validation_split or self.train_split}
         count = getattr(self.spec, f"n_{split}")
@@ -224,16 +203,15 @@ class TfdsDataModule:
 
     def explain(self, error: Exception) -> DataError | None:
         """Return what is wrong with the prepared files, where that is what an error in their use came from."""
-        tf = _import_tensorflow()
+        tf = import_tensorflow()
         came_up_as = (tf.errors.DataLossError, tf.errors.FailedPreconditionError, tf.errors.NotFoundError)
         if not isinstance(error, came_up_as) or not self._opened:
             return None
-        builder = self._opened["builder"]
-        for split in builder.info.splits.values():
-            for path, records in zip(split.filepaths, split.shard_lengths, strict=True):
-                if problem := _damage(str(path), records):
-                    return DataError(_damaged(str(path), problem, str(builder.data_dir)))
-        return None
+        return damaged_file(self._opened["builder"])
+
+    @property
+    def _dataset(self) -> PreparedDataset:
+        return PreparedDataset(self.name, self.version, self.data_dir)
 
     def _n_train(self, n_examples: int) -> int:
         """Return how many examples of the training split are trained on, the others being held out."""
@@ -242,81 +220,9 @@ class TfdsDataModule:
     def _check_batch(self, n_train: int, where: str) -> None:
         if self.batch_size > n_train:
             raise DataError(
-                f"data.batch_size: {self.batch_size} is larger than the {n_train} training images of {where}: take "
+                f"data.batch_size: {self.batch_size} is larger than the {n_train} training samples of {where}: take "
                 f"data.batch_size={n_train} or less"
             )
-
-    # ------------------------------------------------------------------ prepared files
-
-    def _folders(self) -> list[Path]:
-        """Return where prepared datasets are looked for, in that order."""
-        if self.data_dir is not None:
-            return [Path(self.data_dir).expanduser()]
-        names = [os.environ.get(_FOLDERS_VARIABLE), _DEFAULT_FOLDER]
-        return list(dict.fromkeys(Path(name).expanduser() for name in names if name))
-
-    def _find_prepared(self) -> Path | None:
-        for folder in self._folders():
-            if folder.is_dir():
-                builder = self._builder(folder)
-                with _quiet(silent=False):
-                    prepared = builder.is_prepared()
-                if prepared:
-                    return folder
-        return None
-
-    def _writable_folder(self) -> Path:
-        for folder in self._folders():
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError:
-                continue
-            if os.access(folder, os.W_OK):
-                return folder
-        raise DataError(self._not_available("none of these folders can be written"))
-
-    def _builder(self, folder: Path) -> Any:
-        from google.protobuf.json_format import ParseError
-
-        tfds = _import_tfds()
-        if module := _OURS.get(self.name):
-            import_module(module)
-        name = f"{self.name}:{self.version}" if self.version else self.name
-        try:
-            with _quiet(silent=False):
-                return tfds.builder(name, data_dir=str(folder), try_gcs=False)
-        except tfds.core.DatasetNotFoundError:
-            known = tfds.list_builders(with_community_datasets=False)
-            close = did_you_mean(self.name, known).split("known:")[0]
-            raise DataError(
-                f"data.name: there is no dataset {self.name!r} in tensorflow-datasets "
-                f"({close}{len(known)} are known): tfds.list_builders() lists them"
-            ) from None
-        except (AssertionError, ValueError) as error:
-            raise DataError(f"data.version: {self.name} has no version {self.version!r}: {one_line(error)}") from None
-        except ParseError as error:
-            where = folder / self.name
-            raise DataError(_damaged(f"a dataset_info.json in {where}", one_line(error), str(where))) from None
-
-    def _check_downloadable(self, builder: Any) -> None:
-        """Fail at once where the dataset's hosts cannot be reached; tfds would retry for minutes."""
-        urls = [urlsplit(str(url)) for url in builder.url_infos or ()]
-        proxies = [os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")]
-        urls = [urlsplit(proxy) for proxy in proxies if proxy] or urls
-        for url in [url for url in urls if url.hostname][:1]:
-            try:
-                port = url.port or {"http": 80, "ftp": 21}.get(url.scheme, 443)
-                socket.create_connection((url.hostname, port), timeout=_HOST_TIMEOUT_S).close()
-            except OSError as error:
-                raise DataError(self._not_available(f"{url.hostname} cannot be reached ({one_line(error)})")) from None
-
-    def _not_available(self, why: str) -> str:
-        looked = " and ".join(str(folder) for folder in self._folders())
-        return (
-            f"dataset {self.name!r} is not prepared in {looked}, and {why}: where there is a network, run "
-            f"`python -m tensorflow_datasets build {self.name} --data_dir=FOLDER`, then set data.data_dir "
-            f"(or {_FOLDERS_VARIABLE}) to that FOLDER"
-        )
 
     # ------------------------------------------------------------------ features and splits
 
@@ -324,16 +230,24 @@ class TfdsDataModule:
         return [s for s in (self.train_split, self.validation_split, self.test_split) if s]
 
     def _check_features(self, builder: Any) -> tuple[str, str]:
-        tfds = _import_tfds()
-        keys = builder.info.supervised_keys
-        features = builder.info.features
+        tfds = import_tfds()
+        keys, features = builder.info.supervised_keys, builder.info.features
         if not keys or len(keys) != 2 or not isinstance(features[keys[1]], tfds.features.ClassLabel):
-            raise DataError(f"data.name: {self.name} is no image classification (no image with one class label)")
-        shape = features[keys[0]].shape
-        if not shape or len(shape) != 3 or None in shape:
+            raise DataError(f"data.name: {self.name} is no classification (no samples with one class label each)")
+        samples, shape = features[keys[0]], features[keys[0]].shape
+        if not isinstance(shape, tuple) or not shape or None in shape:
             raise DataError(
-                f"data.name: the images of {self.name} have shape {shape}: snnpipe takes datasets whose "
-                "images all have one known height, width and number of channels"
+                f"data.name: the samples of {self.name} have shape {shape}: snnpipe takes datasets whose samples all "
+                "have one known shape"
+            )
+        kind = np.dtype(samples.np_dtype)
+        if kind.kind not in "buif":
+            raise DataError(f"data.name: the samples of {self.name} are no numbers, but of type {kind}")
+        of_pixels = isinstance(samples, tfds.features.Image) or kind == np.uint8
+        if self.scaling in _OF_PIXELS and not of_pixels:
+            raise DataError(
+                f"data.scaling: got {self.scaling!r}, which is for pixels of 0 to 255, and {self.name} has values of "
+                f"type {kind}: take data.scaling=standardised, or none"
             )
         return keys[0], keys[1]
 
@@ -346,39 +260,34 @@ class TfdsDataModule:
                 f"its splits: {', '.join(builder.info.splits)}"
             ) from None
         if size == 0:
-            raise DataError(f"data: split {expression!r} of {self.name} holds no images")
+            raise DataError(f"data: split {expression!r} of {self.name} holds no samples")
         return size
 
     # ------------------------------------------------------------------ streams
 
     def _examples(self, expression: str, first: int, count: int) -> "tf.data.Dataset":
-        """Return examples with the image still encoded, so that buffers and skips are cheap."""
-        tfds = _import_tfds()
-        builder, image = self._opened["builder"], self._opened["image"]
-        feature = builder.info.features[image]
-        encoded = isinstance(feature, tfds.features.Image)
+        """Return examples, images still encoded, so that buffers and skips are cheap."""
+        tfds = import_tfds()
+        builder, key = self._opened["builder"], self._opened["sample"]
         examples = builder.as_dataset(
             split=expression,
             shuffle_files=False,
-            decoders={image: tfds.decode.SkipDecoding()} if encoded else None,
+            decoders={key: tfds.decode.SkipDecoding()} if self._encoded else None,
             read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
         )
         return examples.skip(first).take(count)
 
     def _batches(self, examples: "tf.data.Dataset", batch_size: int) -> "tf.data.Dataset":
-        tf, tfds = _import_tensorflow(), _import_tfds()
-        image_key, label_key = self._opened["image"], self._opened["label"]
-        feature = self._opened["builder"].info.features[image_key]
-        encoded = isinstance(feature, tfds.features.Image)
+        tf = import_tensorflow()
+        label_key = self._opened["label"]
 
         def decode(example: Mapping[str, Any]) -> tuple[Any, Any]:
-            image = example[image_key]
-            return (feature.decode_example(image) if encoded else image), example[label_key]
+            return self._decoded(example), example[label_key]
 
-        def scale(images: Any, labels: Any) -> tuple[Any, Any]:
+        def scale(samples: Any, labels: Any) -> tuple[Any, Any]:
             divisor, shift = self._opened["scaling"]
-            images = tf.cast(images, tf.float32) / divisor - shift
-            return tf.ensure_shape(images, (None, *self.spec.image_shape)), tf.cast(labels, tf.int64)
+            samples = tf.cast(samples, tf.float32) / divisor - shift
+            return tf.ensure_shape(samples, (None, *self.spec.input_shape)), tf.cast(labels, tf.int64)
 
         return (
             examples.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
@@ -388,7 +297,7 @@ class TfdsDataModule:
         )
 
     def _divisor_and_shift(self) -> tuple[Any, Any]:
-        """Return what a pixel value is divided by, and what is then subtracted."""
+        """Return what a value is divided by, and what is then subtracted."""
         if self.scaling == "standardised":
             mean, deviation = self._moments()
             return deviation, mean / deviation
@@ -399,25 +308,36 @@ class TfdsDataModule:
         }[self.scaling]
 
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation of each channel over the training images, in one pass."""
-        feature = self._opened["builder"].info.features[self._opened["image"]]
-        total = square = np.zeros(self.spec.image_shape[-1])
+        """Return mean and standard deviation of each channel over the training samples, in one pass."""
+        total = square = np.zeros(self.spec.input_shape[-1])
         count = 0
         examples = self._examples(self.train_split, 0, self.spec.n_train).as_numpy_iterator()
-        bar = {"total": self.spec.n_train, "desc": "measuring pixels", "unit": " images", "leave": False}
+        words = f"{self.spec.sample_word}s"
+        bar = {"total": self.spec.n_train, "desc": f"measuring {words}", "unit": f" {words}", "leave": False}
         for example in tqdm(examples, **bar, disable=None):
-            image = example[self._opened["image"]]
-            pixels = np.asarray(feature.decode_example(image) if isinstance(image, bytes) else image, np.float64)
-            total = total + pixels.sum(axis=(0, 1))
-            square = square + (pixels**2).sum(axis=(0, 1))
-            count += pixels.shape[0] * pixels.shape[1]
+            by_channel = np.asarray(self._decoded(example), np.float64).reshape(-1, len(total))
+            total = total + by_channel.sum(axis=0)
+            square = square + (by_channel**2).sum(axis=0)
+            count += len(by_channel)
         mean = total / count
         deviation = np.sqrt(np.maximum(square / count - mean**2, 0))
         return mean.astype(np.float32), np.maximum(deviation, 1e-6).astype(np.float32)
 
+    @property
+    def _encoded(self) -> bool:
+        """Whether samples are files of an image format in the prepared files."""
+        feature = self._opened["builder"].info.features[self._opened["sample"]]
+        return isinstance(feature, import_tfds().features.Image)
+
+    def _decoded(self, example: Mapping[str, Any]) -> Any:
+        """Return the values of an example's sample."""
+        key = self._opened["sample"]
+        sample = example[key]
+        return self._opened["builder"].info.features[key].decode_example(sample) if self._encoded else sample
+
     def _shuffle_buffer(self) -> int:
-        """Return how many images the shuffle buffer holds: all of them, or what fits in its memory."""
-        return max(1, min(self.spec.n_train, _SHUFFLE_BYTES // int(np.prod(self.spec.image_shape))))
+        """Return how many samples the shuffle buffer holds: all of them, or what fits in its memory."""
+        return max(1, min(self.spec.n_train, _SHUFFLE_BYTES // int(np.prod(self.spec.input_shape))))
 
 
 def _shuffled(examples: "tf.data.Dataset", buffer: int, seed: int, epoch: int) -> "tf.data.Dataset":
@@ -425,7 +345,7 @@ def _shuffled(examples: "tf.data.Dataset", buffer: int, seed: int, epoch: int) -
 
     ``Dataset.shuffle`` mixes in TensorFlow's global seed, which a simulator may have set meanwhile.
     """
-    tf = _import_tensorflow()
+    tf = import_tensorflow()
     specs = tf.nest.flatten(examples.element_spec)
     variant = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(examples),
@@ -437,46 +357,3 @@ def _shuffled(examples: "tf.data.Dataset", buffer: int, seed: int, epoch: int) -
         reshuffle_each_iteration=False,
     )
     return tf.data.experimental.from_variant(variant, examples.element_spec)
-
-
-def _damage(path: str, records: int) -> str:
-    """Return what is wrong with a file of records, if anything is."""
-    tf = _import_tensorflow()
-    try:
-        found = sum(1 for _ in tf.data.TFRecordDataset(path))
-    except tf.errors.NotFoundError:
-        return "it is not there"
-    except tf.errors.DataLossError as error:
-        return one_line(error).partition("}} ")[2].partition(" [Op:")[0] or "a record is corrupted"
-    return "" if found == records else f"it has {found} of {records} records"
-
-
-def _damaged(what: str, problem: str, folder: str) -> str:
-    return (
-        f"data: {what} is damaged ({problem}): delete {folder}; the next run prepares it again, as does "
-        "`python -m tensorflow_datasets build` where there is a network"
-    )
-
-
-@contextmanager
-def _quiet(silent: bool) -> Iterator[None]:
-    """Keep tfds's warning of a folder that is not there yet, and where ``silent`` all it prints, to itself."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()) if silent else nullcontext():
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _import_tensorflow() -> Any:
-    from snnpipe.frameworks.compat import import_tensorflow
-
-    return import_tensorflow()
-
-
-def _import_tfds() -> Any:
-    _import_tensorflow()
-    return import_module("tensorflow_datasets")

@@ -25,7 +25,7 @@ from snnpipe.neurons.model import rate_version
 from snnpipe.protocols import Simulator
 from snnpipe.values.diagnosis import Diagnosis, LayerDiagnosis, Loss, Suggestion, Tried
 from snnpipe.values.network import SpikingNetwork
-from snnpipe.values.simulation import ImageEncoder, SimulationChunk
+from snnpipe.values.simulation import SignalEncoder, SimulationChunk
 
 if TYPE_CHECKING:
     import tf_keras
@@ -104,7 +104,7 @@ class _Step:
 
 
 def _rate_networks(
-    sample: Sample, network: SpikingNetwork, simulator: Simulator, encoder: ImageEncoder
+    sample: Sample, network: SpikingNetwork, simulator: Simulator, encoder: SignalEncoder
 ) -> tuple[list[_Step], list[str]]:
     """Return the steps between the ANN and the first spike, and notes where there are none to take.
 
@@ -132,7 +132,7 @@ def _rate_networks(
 
 
 def _spiking_network(
-    sample: Sample, network: SpikingNetwork, simulator: Simulator, encoder: ImageEncoder
+    sample: Sample, network: SpikingNetwork, simulator: Simulator, encoder: SignalEncoder
 ) -> tuple[list[LayerDiagnosis], NDArray[np.bool_], float]:
     """Return the layers' figures, which images are right, and spikes per image."""
     n = len(sample.labels)
@@ -158,7 +158,7 @@ def _hybrids(
     sample: Sample,
     network: SpikingNetwork,
     simulator: Simulator,
-    encoder: ImageEncoder,
+    encoder: SignalEncoder,
     right: NDArray[np.bool_],
 ) -> Iterator[_Step]:
     """Yield networks in which one more layer spikes; ``right`` is of the last one."""

@@ -101,7 +101,8 @@ def _warnings(
         return
     s = Situation(parts, model, settings_of(images.simulator), images.network.layers, (), ())
     _, first, _ = next(images.batches(min(images.at_once, images.n_images), images.n_images))
-    inputs, training = _inputs(float(np.max(np.abs(first))), plan, s)
+    spec = images.data.spec
+    inputs, training = _inputs(float(np.max(np.abs(first))), plan, s, spec.sample_word)
     if above:
         layers_named = _few([_crowded(layers[name], busiest[name], outcome) for name in above])
         text = (
@@ -127,7 +128,9 @@ def _warnings(
         yield Remark("warning", inputs + text, cure, _both(expected, training))
     silent = [name for name, rate in busiest.items() if not rate and name not in weak and levels.get(name, 1) > 0]
     if silent:
-        yield Remark("warning", f"{inputs}no neuron spikes for any image: {_few(silent)}", expected=training)
+        yield Remark(
+            "warning", f"{inputs}no neuron spikes for any {spec.sample_word}: {_few(silent)}", expected=training
+        )
 
 
 def _calmer(s: Situation, busiest: Mapping[str, float], diagnosis: Diagnosis | None) -> tuple[str, str]:
@@ -151,15 +154,16 @@ def _hardly(layer: NeuronLayer, level: float, s: Situation) -> str:
     return f"{layer.name} (up to {level:.2g}, {level * scale * s.seconds:.2g} spikes at scale {scale:g})"
 
 
-def _inputs(largest: float, plan: ConversionPlan, s: Situation) -> tuple[str, str]:
-    """Return a remark on images that are far larger or smaller than usual, and what another scaling takes."""
+def _inputs(largest: float, plan: ConversionPlan, s: Situation, word: str) -> tuple[str, str]:
+    """Return a remark on inputs that are far larger or smaller than usual, and what another scaling takes."""
     low, high = USUAL_INPUTS
     if low <= largest <= high or any(layer.kind in ("Rescaling", "Normalization") for layer in plan.layers):
         return "", ""
+    scaling = "zero_to_one" if word == "image" else "standardised"
     training = (
-        "data.scaling=zero_to_one trains anew" if s.takes("data.scaling") else "images of 0 to 1 need another training"
+        f"data.scaling={scaling} trains anew" if s.takes("data.scaling") else f"{word}s of 0 to 1 need another training"
     )
-    return f"images reach {largest:.3g}, and scales such as 100 are made for images within -1 to 1; ", training
+    return f"{word}s reach {largest:.3g}, and scales such as 100 are made for {word}s within -1 to 1; ", training
 
 
 def _both(*texts: str) -> str:

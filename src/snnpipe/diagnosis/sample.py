@@ -20,7 +20,7 @@ from snnpipe.metrics.readout import ReadoutState, classes
 from snnpipe.protocols import OpenSimulator, Simulator
 from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.values.network import SpikingNetwork
-from snnpipe.values.simulation import ImageEncoder, SimulationChunk, SimulationSettings, Stimulus
+from snnpipe.values.simulation import SignalEncoder, SimulationChunk, SimulationSettings, Stimulus
 
 if TYPE_CHECKING:
     import tf_keras
@@ -31,18 +31,19 @@ _Watch = Callable[[int, SimulationChunk], None]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Some test images, batch by batch; which of them the ANN has right, and its activations by layer."""
+    """Some test inputs, batch by batch; which of them the ANN has right, its activations by layer, and their word."""
 
     batches: list[tuple[range, NDArray[np.float32]]]
     labels: NDArray[np.int64]
     ann_right: NDArray[np.bool_]
     activations: list[dict[str, NDArray[np.float32]]]
+    word: str
 
     def right(
         self,
         network: SpikingNetwork,
         simulator: Simulator,
-        encoder: ImageEncoder,
+        encoder: SignalEncoder,
         watch: _Watch | None = None,
     ) -> NDArray[np.bool_]:
         """Return which images a network has right after the last step, shape ``(b,)``."""
@@ -69,7 +70,7 @@ def sample_of(images: TestPass, model: "tf_keras.Model | NativeNetwork", wanted:
         predicted.append(np.argmax(model.predict_on_batch(of_batch), axis=-1))
         activations.append(predict(of_batch))
     together = np.concatenate(labels)
-    return Sample(batches, together, np.concatenate(predicted) == together, activations)
+    return Sample(batches, together, np.concatenate(predicted) == together, activations, images.data.spec.sample_word)
 
 
 def activations_of(

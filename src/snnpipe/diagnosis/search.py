@@ -66,11 +66,11 @@ class Trial:
         """Spikes times time, of which a neuromorphic chip needs energy."""
         return (self.spikes + 1) * self.n_steps
 
-    def expected(self, before: "Trial") -> str:
-        """Return what the settings did to the sample."""
+    def expected(self, before: "Trial", word: str) -> str:
+        """Return what the settings did to the sample, ``word`` being what one of its inputs is called."""
         return (
-            f"{100 * before.right.mean():.1f} -> {100 * self.right.mean():.1f} % of {len(self.right)} images right, "
-            f"{before.spikes:,.0f} -> {self.spikes:,.0f} spikes an image"
+            f"{100 * before.right.mean():.1f} -> {100 * self.right.mean():.1f} % of {len(self.right)} {word}s right, "
+            f"{before.spikes:,.0f} -> {self.spikes:,.0f} spikes per {word}"
         )
 
 
@@ -134,7 +134,7 @@ class Searcher:
         for candidate in wanted:
             trial = self._try(candidate, always=True)
             if trial is not None and loss_p_value(self.base.right, trial.right) >= HELPS:
-                return Suggestion(candidate.override, candidate.reason, trial.expected(self.base))
+                return Suggestion(candidate.override, candidate.reason, trial.expected(self.base, self.sample.word))
         return None
 
     def _try_all(self, start: Candidate, more: Iterable[Candidate]) -> None:
@@ -234,7 +234,7 @@ class Searcher:
 
     def _suggestions(self, untried: Sequence[Candidate]) -> list[Suggestion]:
         tried = [
-            Suggestion(trial.candidate.override, trial.candidate.reason, trial.expected(self.base))
+            Suggestion(trial.candidate.override, trial.candidate.reason, trial.expected(self.base, self.sample.word))
             for trial in ranked(self._helped())
         ]
         rest = [Suggestion(c.override, c.reason, "not tried: it trains anew") for c in untried]

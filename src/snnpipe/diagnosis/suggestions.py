@@ -157,7 +157,7 @@ def rescaled(s: Situation) -> Iterator[Candidate]:
     name = next((name for name in bad if name in coarse), min(coarse, key=lambda name: coarse[name].spikes))
     worst = coarse[name]
     tau, before = worst.layer.synapse.tau, worst.layer.scale_firing_rates
-    memory = f"the {min(2000 * tau, s.milliseconds):g} ms that its filter remembers" if tau else "an image"
+    memory = f"the {min(2000 * tau, s.milliseconds):g} ms that its filter remembers" if tau else "one input"
     spikes = worst.spikes * worst.scale / before
     reason = (
         f"{name} fires at {worst.figures.rate_hz:.3g} Hz, and its activations make {worst.spikes:.2g} spikes of an "
@@ -257,7 +257,7 @@ def lengthened(s: Situation) -> Iterator[Candidate]:
     wanted = min(max(2 * steps, least, ceil(5 * along / s.settings.dt)), _LONGEST * steps)
     wanted = 10 * ceil(wanted / 10)
     who = f"{late} has not settled" if late else "the network has no time to settle"
-    yield Candidate(f"{who} after the {s.milliseconds:g} ms that an image is shown", {key: wanted})
+    yield Candidate(f"{who} after the {s.milliseconds:g} ms that the input is shown", {key: wanted})
 
 
 def stretched(s: Situation) -> Iterator[Candidate]:
@@ -283,7 +283,7 @@ def _input(s: Situation) -> Iterator[Candidate]:
     key = "encoder.max_rate_hz"
     if s.loses_by("input") and s.takes(key):
         rate = 10 * s.value(key)
-        yield Candidate("the encoder's draws are noise: more spikes of a pixel have less", {key: rate})
+        yield Candidate("the encoder's draws are noise: more spikes of a value have less", {key: rate})
 
 
 def _averaging(s: Situation) -> Iterator[Candidate]:

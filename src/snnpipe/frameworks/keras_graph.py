@@ -42,7 +42,7 @@ def functional(model: "tf_keras.Model") -> "tf_keras.Model":
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ModelError(
             f"model {model.name!r} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: "
-            "snnpipe takes one image in and one vector of logits out"
+            "snnpipe takes one input in and one vector of logits out"
         )
     return model
 

@@ -69,7 +69,7 @@ class NativeNetwork:
     network
         The network. If it has no seed, it gets one from NumPy's global generator.
     input
-        Its input node, one value per pixel.
+        Its input node, one value for each value of a sample.
     output
         Probe on its output, one value per class. A synapse on it filters the output when the network spikes.
 
@@ -84,7 +84,10 @@ class NativeNetwork:
         nengo_dl = import_nengo_dl()
         tf = import_tensorflow()
         if input not in network.all_nodes or input.size_in or callable(input.output):
-            raise ModelError(f"model: {input} is no input node of the network: give a nengo.Node(numpy.zeros(pixels))")
+            raise ModelError(
+                f"model: {input} is no input node of the network: give a nengo.Node(numpy.zeros(n)), with n "
+                "values in a sample"
+            )
         if output not in network.all_probes:
             raise ModelError(f"model: {output} is no probe of the network: give a nengo.Probe on its output")
         if network.seed is None:
@@ -110,7 +113,7 @@ class NativeNetwork:
 
     @property
     def input_shape(self) -> tuple[None, int]:
-        """Shape of a batch of images, flattened."""
+        """Shape of a batch of samples, flattened."""
         return None, int(self.input.size_out)
 
     @property
@@ -140,7 +143,7 @@ class NativeNetwork:
     # ------------------------------------------------------------------ as an ANN
 
     def predict_on_batch(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the logits of the rate approximation, shape ``(b, c)``, for images of shape ``(b, ...)``."""
+        """Return the logits of the rate approximation, shape ``(b, c)``, for samples of shape ``(b, ...)``."""
         if self._predictor is None or self._predictor[0] < len(images):
             with self.rates(len(images)) as rates:
                 predict = self._compiled(rates, len(images))

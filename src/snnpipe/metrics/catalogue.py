@@ -13,7 +13,7 @@ def _share(name: str, label: str, better: Better = "", note: str = "", short: st
     return MetricSpec(name, label, "%", factor=100, form=".2f", better=better, note=note, short=short)
 
 
-ANN_ACCURACY = _share("ann/test_accuracy", "ANN accuracy", "higher", "on all test images", short="ANN")
+ANN_ACCURACY = _share("ann/test_accuracy", "ANN accuracy", "higher", "on all test samples", short="ANN")
 SNN_ACCURACY = _share("snn/test_accuracy", "SNN accuracy", "higher", short="SNN")
 CI_LOW = _share("snn/accuracy_ci_low", "SNN accuracy, 95 % from", "higher")
 CI_HIGH = _share("snn/accuracy_ci_high", "SNN accuracy, 95 % to", "higher")
@@ -24,10 +24,10 @@ DROP = MetricSpec(
     factor=100,
     form="+.2f",
     better="lower",
-    note="accuracy of the ANN minus that of the SNN, on the images that were simulated",
+    note="accuracy of the ANN minus that of the SNN, on the samples that were simulated",
     short="drop",
 )
-AGREEMENT = _share("snn/agreement", "agreement", "higher", "images that get the class that the ANN gives")
+AGREEMENT = _share("snn/agreement", "agreement", "higher", "samples that get the class that the ANN gives")
 LATENCY = MetricSpec(
     "snn/latency_ms_to_1pt",
     "latency to 1 point below the ANN",
@@ -38,24 +38,29 @@ LATENCY = MetricSpec(
     short="latency",
     mean_form=".0f",
 )
-TEST_IMAGES = MetricSpec("snn/test_images", "simulated test images", form=",.0f")
+TEST_IMAGES = MetricSpec("snn/test_images", "simulated test samples", form=",.0f")
 MEAN_RATE = MetricSpec("snn/mean_rate_hz", "mean firing rate", "Hz", form=".3g", short="rate")
 MAX_RATE = MetricSpec("snn/max_rate_hz", "rate of the busiest neuron", "Hz", form=",.0f")
-SPIKES = MetricSpec("snn/spikes_per_image", "spikes per image", form=",.0f", better="lower", short="spikes")
-SYNOPS = MetricSpec("snn/synops_per_image", "SynOps per image", form=",.0f", better="lower", short="SynOps")
+SPIKES = MetricSpec("snn/spikes_per_image", "spikes per sample", form=",.0f", better="lower", short="spikes")
+SYNOPS = MetricSpec("snn/synops_per_image", "SynOps per sample", form=",.0f", better="lower", short="SynOps")
 SYNOPS_PER_MAC = MetricSpec(
     "snn/synops_per_dense_mac", "SynOps per multiply-accumulate", form=".3g", better="lower", note="of the ANN"
 )
 DENSE_MACS = MetricSpec("ann/dense_macs", "ANN's multiply-accumulates", form=",.0f", better="lower")
-IMAGES_PER_S = MetricSpec("simulate/images_per_s", "simulated", "images/s", form=",.1f", better="higher")
+IMAGES_PER_S = MetricSpec("simulate/images_per_s", "simulated", "samples/s", form=",.1f", better="higher")
 PEAK_MEMORY = MetricSpec("simulate/peak_memory_mb", "peak memory", "MiB", form=",.0f", better="lower")
 MOVED_SPIKES = MetricSpec("verify/moved_spike_share", "spikes moved", form=".2g", better="lower")
 OUTPUT_DIFFERENCE = MetricSpec("verify/output_difference", "difference of the outputs", form=".2g", better="lower")
 SAME_CLASS = _share("verify/same_class", "same class as the reference", "higher")
-VERIFIED = MetricSpec("verify/images", "verified images", form=",.0f")
+VERIFIED = MetricSpec("verify/images", "verified samples", form=",.0f")
 
-ENERGY_PER_IMAGE = "energy per image"
+ENERGY_PER_SAMPLE = "energy per sample"
 """What the ranges of energy are called together."""
+
+
+def in_words(text: str, word: str) -> str:
+    """Return a label or a value of the catalogue with what a sample of the data is called."""
+    return text.replace("sample", word)
 
 
 def _energy(network: str, of: str, where: str) -> tuple[MetricSpec, ...]:
@@ -83,7 +88,7 @@ CATALOGUE = (
     SYNOPS_PER_MAC,
     DENSE_MACS,
     MetricSpec("ann/activations", "ANN's activations", form=",.0f", better="lower"),
-    MetricSpec("snn/neuron_updates_per_image", "neuron updates per image", form=",.0f", better="lower"),
+    MetricSpec("snn/neuron_updates_per_image", "neuron updates per sample", form=",.0f", better="lower"),
     MetricSpec("snn/first_layer_macs", "first layer's multiply-accumulates", form=",.0f", better="lower"),
     MetricSpec("snn/first_layer_macs_every_step", "first layer's, at every step", form=",.0f", better="lower"),
     *_energy("snn", "SNN", "in arithmetic units"),
@@ -96,7 +101,7 @@ CATALOGUE = (
     _share("snn/agreement_at_ms", "agreement after a time", "higher"),
     MetricSpec("rate_hz/*", "mean firing rate of the layer", "Hz", form=".3g"),
     _share("silent_fraction/*", "silent neurons of the layer"),
-    MetricSpec("spikes_per_image/*", "spikes per image of the layer", form=",.0f", better="lower"),
+    MetricSpec("spikes_per_image/*", "spikes per sample of the layer", form=",.0f", better="lower"),
     IMAGES_PER_S,
     PEAK_MEMORY,
     VERIFIED,
@@ -107,8 +112,8 @@ CATALOGUE = (
     _share("fit/accuracy", "training accuracy", "higher"),
     MetricSpec("fit/val_loss", "validation loss", better="lower"),
     _share("fit/val_accuracy", "validation accuracy", "higher"),
-    MetricSpec("fit/images_per_s", "trained", "images/s", form=",.1f", better="higher"),
-    MetricSpec("diagnosis/images", "diagnosed images", form=",.0f"),
+    MetricSpec("fit/images_per_s", "trained", "samples/s", form=",.1f", better="higher"),
+    MetricSpec("diagnosis/images", "diagnosed samples", form=",.0f"),
     MetricSpec("diagnosis/seconds", "diagnosis took", "s", form=",.1f", better="lower"),
     MetricSpec("diagnosis/settings_tried", "settings tried", form=",.0f"),
     MetricSpec("diagnosis/error/*", "relative error of the layer", form=".3f", better="lower"),

@@ -129,7 +129,7 @@ class Evaluation:
         if np.ndim(labels) != 1 or np.shape(labels) != np.shape(ann_classes):
             raise DataError(
                 f"labels of shape {np.shape(labels)} beside the ANN's classes of shape {np.shape(ann_classes)}: both "
-                "must be one class per image, of shape (b,)"
+                "must be one class per sample, of shape (b,)"
             )
         return BatchEvaluation(self, labels, ann_classes, ReadoutState(self.readout, self.readout_steps))
 

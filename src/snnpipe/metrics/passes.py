@@ -175,7 +175,7 @@ class TestPass:
                 stimulus = Stimulus(all_images[rows], ids, encoder, record)
                 simulated = self._simulated(opened, stimulus, batch, chunks)
                 if simulated is None:
-                    self.at_once = _half(len(ids))
+                    self.at_once = _half(len(ids), self.data.spec.sample_word)
                     continue
                 seconds = time.perf_counter() - began
                 evaluation.add(batch)
@@ -216,13 +216,13 @@ class TestPass:
         DataError
             If they are not the images that the ANN was shown.
         """
-        done = 0
+        done, word = 0, self.data.spec.sample_word
         for images, labels, *_ in self.data.test_dataset(size).as_numpy_iterator():
             n = min(len(images), wanted - done)
             if self.seen is not None and row_digests((images[:n], labels[:n])) != list(self.seen[done : done + n]):
                 raise DataError(
-                    f"data: the test images from {done} to {done + n - 1} are not those that the ANN was tested with: "
-                    "test_dataset() has to give the same images in the same order each time; if they were exchanged "
+                    f"data: the test {word}s from {done} to {done + n - 1} are not those that the ANN was tested with: "
+                    f"test_dataset() has to give the same {word}s in the same order each time; if they were exchanged "
                     "just now, begin the run again"
                 )
             yield range(done, done + n), images[:n], labels[:n]
@@ -235,16 +235,16 @@ def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, import_tensorflow().errors.ResourceExhaustedError))
 
 
-def _half(images: int) -> int:
+def _half(size: int, word: str) -> int:
     """Return the size of the batches that replace one that is too large, and warn of it."""
-    if images == 1:
+    if size == 1:
         raise SimulationError(
-            "simulating one image needs more memory than there is: set simulator.chunk_steps lower, or take a smaller "
-            "network"
+            f"simulating one {word} needs more memory than there is: set simulator.chunk_steps lower, or take a "
+            "smaller network"
         )
-    half = -(-images // 2)
+    half = -(-size // 2)
     warnings.warn(
-        f"the memory does not suffice to simulate {images} images at once: from here on {half} at once are "
+        f"the memory does not suffice to simulate {size} {word}s at once: from here on {half} at once are "
         f"(simulator.batch_size={half} does so from the beginning)",
         stacklevel=2,
     )

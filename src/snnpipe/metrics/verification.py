@@ -89,13 +89,13 @@ class Verification:
             if self.output_rms <= allowed:
                 return None
             return (
-                f"the outputs of {self.images} images differ from the reference's by {self.output_rms:.2g} of their "
+                f"the outputs of {self.images} samples differ from the reference's by {self.output_rms:.2g} of their "
                 f"size (root mean square over all steps; at most {allowed:.2g} may come from rounding), while "
                 f"{sum(self.moved.values()):,} of {sum(self.spikes.values()):,} spikes moved"
             )
         name = max(self.moved, key=lambda layer: self.moved[layer])
         return (
-            f"{self.moved_share:.2g} of the spikes of {self.images} images are not where the reference has them "
+            f"{self.moved_share:.2g} of the spikes of {self.images} samples are not where the reference has them "
             f"(at most {tolerance:g} may be moved by rounding), most of them in layer {name!r}: "
             f"{self.moved[name]:,} of {self.spikes[name]:,}"
         )

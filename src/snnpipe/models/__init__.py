@@ -1,1 +1,1 @@
-"""Architectures: from a dataset's shape to an untrained Keras model with raw logits."""
+"""Architectures: from the shape of a dataset's samples to an untrained Keras model with raw logits."""

@@ -1,4 +1,4 @@
-"""A model as people bring it, made one that a run can use: one graph of layers, the data's images in, logits out."""
+"""A model as people bring it, made one that a run can use: one graph of layers, the data's samples in, logits out."""
 
 import warnings
 from collections.abc import Callable
@@ -44,10 +44,10 @@ class Adapted:
 
 
 def adapt(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> Adapted:
-    """Return a model that takes a dataset's images and gives one logit a class.
+    """Return a model that takes a dataset's samples and gives one logit a class.
 
     Where nothing has to be changed it is the model itself. Else it is a copy with the same weights: models inside the
-    model are replaced by their layers, images are reshaped to the input, and a softmax at the end is left out.
+    model are replaced by their layers, samples are reshaped to the input, and a softmax at the end is left out.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def adapt(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> Adapted:
         model = _with_input(model, spec)
     graph = functional(model)
     notes = []
-    wanted = tuple(spec.image_shape)
-    front = _front(tuple(graph.inputs[0].shape[1:]), wanted, spec)
+    wanted = spec.input_shape
+    front = _front(tuple(graph.inputs[0].shape[1:]), spec)
     if front is not None:
         notes.append(front.note)
     softmax = _softmax_at_the_end(graph)
@@ -118,10 +118,10 @@ def build(architecture: Any, spec: DataSpec) -> Any:
 
 def _check_native(model: NativeNetwork, spec: DataSpec) -> None:
     _check_output(model, spec)
-    if model.input_shape[1] != np.prod(spec.image_shape):
+    if model.input_shape[1] != np.prod(spec.input_shape):
         raise ModelError(
-            f"model: its input node has {model.input_shape[1]} values, and an image of {spec.name} has "
-            f"{np.prod(spec.image_shape)}"
+            f"model: its input node has {model.input_shape[1]} values, and a sample of {spec.name} has "
+            f"{np.prod(spec.input_shape)}: build it with nengo.Node(numpy.zeros(numpy.prod(spec.input_shape)))"
         )
 
 
@@ -143,10 +143,11 @@ def _check_output(model: Any, spec: DataSpec) -> None:
 
 def _with_input(model: Any, spec: DataSpec) -> Any:
     try:
-        model.build((None, *spec.image_shape))
+        model.build((None, *spec.input_shape))
     except Exception as error:
         raise ModelError(
-            f"model {model.name!r}: it does not take images of shape {tuple(spec.image_shape)}: {one_line(error)[:300]}"
+            f"model {model.name!r}: it does not take {spec.sample_word}s of shape {spec.input_shape}: "
+            f"{one_line(error)[:300]}"
         ) from error
     return model
 
@@ -168,7 +169,7 @@ def _last(model: "tf_keras.Model") -> Any:
 
 
 def _is_softmax(node: Any) -> bool:
-    """Whether a node does what a softmax does, or its logarithm, whatever it is called."""
+    """Whether a node computes a softmax, or its logarithm, by any name."""
     tf = import_tensorflow()
     shape = tuple(node.keras_inputs[0].shape[1:])
     if None in shape:
@@ -178,15 +179,15 @@ def _is_softmax(node: Any) -> bool:
         with tf.init_scope():
             given = np.asarray(as_function(node)(tf.constant(x)))
             softmax = np.asarray(tf.nn.softmax(x))
-    except Exception:  # of whatever a user's function raises
+    except Exception:  # a user's function may raise any
         return False
     return any(given.shape == x.shape and np.allclose(given, own, atol=1e-5) for own in (softmax, np.log(softmax)))
 
 
 def _check_logits(model: "tf_keras.Model", spec: DataSpec) -> None:
     """Refuse a model whose outputs are probabilities, and warn of one whose outputs are sigmoids."""
-    images = np.random.default_rng(0).uniform(-1, 1, (16, *spec.image_shape)).astype(np.float32)
-    outputs = np.asarray(model.predict_on_batch(images), np.float64)
+    samples = np.random.default_rng(0).uniform(-1, 1, (16, *spec.input_shape)).astype(np.float32)
+    outputs = np.asarray(model.predict_on_batch(samples), np.float64)
     for values in (outputs, np.exp(np.minimum(outputs, 50.0))):
         if values.min() >= 0 and np.allclose(values.sum(axis=1), 1, atol=1e-3):
             raise ModelError(
@@ -204,28 +205,28 @@ def _check_logits(model: "tf_keras.Model", spec: DataSpec) -> None:
 
 @dataclass(frozen=True)
 class _Front:
-    """What is put before a model so that it takes the images."""
+    """What is put before a model so that it takes the samples."""
 
     layers: Callable[[Any], Any]
     note: str
 
 
-def _front(given: tuple[int | None, ...], wanted: tuple[int, ...], spec: DataSpec) -> _Front | None:
-    """Return what makes images of one shape the input of another; None where they are the same."""
-    layers = import_tf_keras().layers
+def _front(given: tuple[int | None, ...], spec: DataSpec) -> _Front | None:
+    """Return what makes a dataset's samples an input of a given shape; None where the shapes are the same."""
+    layers, wanted, words = import_tf_keras().layers, spec.input_shape, f"{spec.sample_word}s"
     if given == wanted:
         return None
     if len(given) == len(wanted) and all(a in (None, b) for a, b in zip(given, wanted, strict=True)):
-        return _Front(lambda x: x, f"the input of shape {given} takes images of shape {wanted}")
+        return _Front(lambda x: x, f"the input of shape {given} takes {words} of shape {wanted}")
     fixed = [n for n in given if n is not None]
     if len(fixed) == len(given) and np.prod(fixed) == np.prod(wanted):
         if len(given) == 1:
-            return _Front(layers.Flatten(name="flatten_images"), f"images of shape {wanted} are flattened")
+            return _Front(layers.Flatten(name=f"flatten_{words}"), f"{words} of shape {wanted} are flattened")
         if [n for n in given if n != 1] == [n for n in wanted if n != 1]:
             return _Front(
-                layers.Reshape(given, name="reshape_images"), f"images of shape {wanted} are given the shape {given}"
+                layers.Reshape(given, name=f"reshape_{words}"), f"{words} of shape {wanted} are given the shape {given}"
             )
     raise ModelError(
-        f"model: it takes an input of shape {given}, and the images of {spec.name} have the shape {wanted}: build it "
-        f"with Input({wanted}), which is spec.image_shape"
+        f"model: it takes an input of shape {given}, and the {words} of {spec.name} have the shape {wanted}: build "
+        f"it with Input({wanted}), which is spec.input_shape"
     )

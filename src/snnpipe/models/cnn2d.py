@@ -51,25 +51,26 @@ class Cnn2d:
         check_fields(self, "model")
 
     def build(self, spec: DataSpec) -> "tf_keras.Model":
-        """Return the model for a dataset's images and classes.
+        """Return the model for a dataset's samples and classes.
 
         Raises
         ------
         ModelError
-            If the images are too small to be pooled once per convolution.
+            If the samples are not of shape (height, width, channels), or too small to be pooled once per convolution.
         """
-        from snnpipe.models.layers import check_initializers, conv_name, dense_name, keras
+        from snnpipe.models.layers import check_images, check_initializers, conv_name, dense_name, keras
 
-        smallest = min(spec.image_shape[:2])
+        check_images(spec, "Cnn2d")
+        smallest = min(spec.input_shape[:2])
         if smallest >> len(self.filters) == 0:
             raise ModelError(
-                f"model.filters: {len(self.filters)} convolutions each halve the image, and {spec.name}'s of "
-                f"{smallest} pixels can be halved {smallest.bit_length() - 1} times: give fewer filters"
+                f"model.filters: {len(self.filters)} convolutions each halve the {spec.sample_word}, and {spec.name}'s "
+                f"of {smallest} {spec.value_word}s can be halved {smallest.bit_length() - 1} times: give fewer filters"
             )
         layers = keras().layers
         check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
         penalty = keras().regularizers.l2(self.kernel_regularizer) if self.kernel_regularizer else None
-        image = x = layers.Input(spec.image_shape, name="image")
+        sample = x = layers.Input(spec.input_shape, name=spec.sample_word)
         for i, filters in enumerate(self.filters):
             x = layers.Conv2D(
                 filters,
@@ -104,4 +105,4 @@ class Cnn2d:
             kernel_regularizer=penalty,
             name="logits",
         )(x)
-        return keras().Model(image, logits, name="cnn2d")
+        return keras().Model(sample, logits, name="cnn2d")

@@ -23,5 +23,5 @@ class FunctionArchitecture:
     function: "Callable[[DataSpec], tf_keras.Model]"
 
     def build(self, spec: DataSpec) -> "tf_keras.Model":
-        """Return the model for a dataset's images and classes."""
+        """Return the model for a dataset's samples and classes."""
         return self.function(spec)

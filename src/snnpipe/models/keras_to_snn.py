@@ -37,24 +37,28 @@ class KerasToSnn:
         check_fields(self, "model")
 
     def build(self, spec: DataSpec) -> "tf_keras.Model":
-        """Return the model for a dataset's images and classes.
+        """Return the model for a dataset's samples and classes.
 
         Raises
         ------
         ModelError
-            If the images are smaller than 5x5 pixels.
+            If the samples are not of shape (height, width, channels), or smaller than 5x5.
         """
-        from snnpipe.models.layers import check_initializers, conv_name, keras
+        from snnpipe.models.layers import check_images, check_initializers, conv_name, keras
 
-        if min(spec.image_shape[:2]) < 5:
-            raise ModelError(f"model: keras_to_snn takes images of 5x5 pixels or more, {spec.name}'s are smaller")
+        check_images(spec, "KerasToSnn")
+        if min(spec.input_shape[:2]) < 5:
+            raise ModelError(
+                f"model: keras_to_snn takes {spec.sample_word}s of 5x5 {spec.value_word}s or more, and {spec.name}'s "
+                "are smaller"
+            )
         layers = keras().layers
         check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
-        image = x = layers.Input(spec.image_shape, name="image")
+        sample = x = layers.Input(spec.input_shape, name=spec.sample_word)
         for i, (filters, stride) in enumerate(zip(self.filters, (1, 2), strict=True)):
             x = layers.Conv2D(
                 filters, 3, strides=stride, activation="relu", kernel_initializer=self.initializer, name=conv_name(i)
             )(x)
         x = layers.Flatten(name="flatten")(x)
         logits = layers.Dense(spec.n_classes, kernel_initializer=self.logits_initializer, name="logits")(x)
-        return keras().Model(image, logits, name="keras_to_snn")
+        return keras().Model(sample, logits, name="keras_to_snn")

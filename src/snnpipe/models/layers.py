@@ -5,6 +5,7 @@ from typing import Any
 from snnpipe.base.errors import ModelError, one_line
 from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.settings.domains import Initializer
+from snnpipe.values.data import DataSpec
 
 
 def keras() -> Any:
@@ -20,6 +21,17 @@ def conv_name(i: int) -> str:
 def dense_name(i: int) -> str:
     """Return the name of the i-th hidden dense layer."""
     return f"dense_{i}" if i else "dense"
+
+
+def check_images(spec: DataSpec, who: str) -> None:
+    """Raise `ModelError` where a dataset's samples are not of rank 3, as two-dimensional convolutions need them."""
+    shape = spec.input_shape
+    if len(shape) != 3:
+        one_dimensional = ", or a function of your own with Conv1D" if len(shape) == 2 else ""
+        raise ModelError(
+            f"model: {who} takes samples of shape (height, width, channels), and those of {spec.name} have shape "
+            f"{shape}: take model=mlp{one_dimensional}"
+        )
 
 
 def check_initializers(**initializers: Initializer) -> None:

@@ -64,17 +64,19 @@ class LifCnn:
             )
 
     def build(self, spec: DataSpec) -> "NativeNetwork":
-        """Return the network for a dataset's images and classes.
+        """Return the network for a dataset's samples and classes.
 
         Raises
         ------
         ModelError
-            If the images are too small.
+            If the samples are not of shape (height, width, channels), or too small.
         """
         from snnpipe.frameworks.compat import import_nengo_dl
         from snnpipe.frameworks.native import NativeNetwork
-        from snnpipe.models.layers import check_initializers, conv_name, keras
+        from snnpipe.models.layers import check_images, check_initializers, conv_name, keras
 
+        check_images(spec, "LifCnn")
+        words, values = f"{spec.sample_word}s", f"{spec.value_word}s"
         nengo_dl = import_nengo_dl()
         import nengo
         import numpy as np
@@ -88,14 +90,14 @@ class LifCnn:
             network.config[nengo.Ensemble].intercepts = nengo.dists.Choice([self.intercepts])
             network.config[nengo.Connection].synapse = None
             nengo_dl.configure_settings(trainable=False)
-            image = x = nengo.Node(np.zeros(int(np.prod(spec.image_shape))), label="image")
-            shape = spec.image_shape
+            sample = x = nengo.Node(np.zeros(int(np.prod(spec.input_shape))), label=spec.sample_word)
+            shape = spec.input_shape
             for i, filters in enumerate(self.filters):
                 name = conv_name(i)
                 if min(shape[:2]) < 3:
                     raise ModelError(
-                        f"model.filters: {spec.name}'s images of {min(spec.image_shape[:2])} pixels are too small for "
-                        f"{len(self.filters)} convolutions without padding: give fewer filters"
+                        f"model.filters: {spec.name}'s {words} of {min(spec.input_shape[:2])} {values} are too small "
+                        f"for {len(self.filters)} convolutions without padding: give fewer filters"
                     )
                 x = nengo_dl.Layer(layers.Conv2D(filters, 3, kernel_initializer=self.initializer, name=name))(
                     x, shape_in=shape
@@ -106,7 +108,7 @@ class LifCnn:
                     if min(shape[:2]) < 2:
                         raise ModelError(
                             f"model.filters: after {i + 1} convolutions nothing is left to pool of {spec.name}'s "
-                            f"images of {min(spec.image_shape[:2])} pixels: give fewer filters"
+                            f"{words} of {min(spec.input_shape[:2])} {values}: give fewer filters"
                         )
                     x = nengo_dl.Layer(layers.AveragePooling2D(2, name=f"{name}_pool"))(x, shape_in=shape)
                     shape = (shape[0] // 2, shape[1] // 2, filters)
@@ -114,4 +116,4 @@ class LifCnn:
                 layers.Dense(spec.n_classes, kernel_initializer=self.logits_initializer, name="logits")
             )(x)
             output = nengo.Probe(logits, synapse=self.output_synapse)
-        return NativeNetwork(network, image, output)
+        return NativeNetwork(network, sample, output)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mlp:
-    """Dense layers with ReLU, then a dense layer of logits.
+    """Dense layers with ReLU, then a dense layer of logits; samples of any shape are flattened.
 
     Parameters
     ----------
@@ -37,13 +37,13 @@ class Mlp:
         check_fields(self, "model")
 
     def build(self, spec: DataSpec) -> "tf_keras.Model":
-        """Return the model for a dataset's images and classes."""
+        """Return the model for a dataset's samples and classes."""
         from snnpipe.models.layers import check_initializers, dense_name, keras
 
         layers = keras().layers
         check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
-        image = layers.Input(spec.image_shape, name="image")
-        x = layers.Flatten(name="flatten")(image)
+        sample = layers.Input(spec.input_shape, name=spec.sample_word)
+        x = layers.Flatten(name="flatten")(sample)
         for i, units in enumerate(self.units):
             x = layers.Dense(
                 units,
@@ -55,4 +55,4 @@ class Mlp:
         logits = layers.Dense(
             spec.n_classes, use_bias=self.use_bias, kernel_initializer=self.logits_initializer, name="logits"
         )(x)
-        return keras().Model(image, logits, name="mlp")
+        return keras().Model(sample, logits, name="mlp")

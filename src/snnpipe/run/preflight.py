@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError, ConversionError, SimulationError
 from snnpipe.conversion.fidelity import FEW, require_same_rates
@@ -15,13 +16,14 @@ from snnpipe.models.adapt import adapt, build
 from snnpipe.protocols import Encoder, Simulator
 from snnpipe.values.data import DataSpec
 from snnpipe.values.network import ConversionPlan, SpikingNetwork
+from snnpipe.values.simulation import Stimulus
 
 if TYPE_CHECKING:
     import tf_keras
 
 
 def preflight(
-    parts: Mapping[str, Any], spec: DataSpec, seed: int
+    parts: Mapping[str, Any], spec: DataSpec, few: NDArray[np.float32], seed: int
 ) -> "tuple[tf_keras.Model | NativeNetwork, ConversionPlan]":
     """Build a run's model, convert it untrained, and check that every stage of the run can work.
 
@@ -31,6 +33,8 @@ def preflight(
         The run's parts, by their config groups.
     spec
         The dataset's.
+    few
+        Some of its test samples.
     seed
         Of the initial weights and of the converted network.
 
@@ -57,7 +61,9 @@ def preflight(
         check_classes(spec)
     untrained = converter.convert(model, seed)
     _require_simulation(untrained, parts["simulator"], parts["encoder"])
-    inputs = np.random.default_rng(seed).uniform(-1, 1, (FEW, *spec.image_shape)).astype(np.float32)
+    stimulus = Stimulus(few, range(len(few)), parts["encoder"].seeded(seed))
+    stimulus.check_encoder(parts["simulator"].n_steps)
+    inputs = np.random.default_rng(seed).uniform(-1, 1, (FEW, *spec.input_shape)).astype(np.float32)
     require_same_rates(untrained, model, inputs, parts["simulator"])
     return model, plan
 

@@ -65,6 +65,8 @@ class Simulated:
             state.remarks,
             self.evaluation.network.no_synops,
             state.specs,
+            state.input_over_time,
+            state.sample_word,
         )
 
 

@@ -66,12 +66,12 @@ def _lines(row: _Row, width: int) -> Iterator[tuple[str, str]]:
 
 def _answers(result: "RunResult") -> Iterator[_Row]:
     """Yield the table's rows, most wanted first."""
-    m = result.metrics
+    m, word = result.metrics, result.sample_word
     yield _Row(c.ANN_ACCURACY.label, c.ANN_ACCURACY.of(m))
     interval = f"{c.CI_LOW.of(m)} to {c.CI_HIGH.of(m)}"
-    yield _Row(c.SNN_ACCURACY.label, f"{c.SNN_ACCURACY.of(m)}  (95 %: {interval}, {c.TEST_IMAGES.of(m)} test images)")
-    yield _Row(c.DROP.label, f"{c.DROP.of(m)} {_same_images(m)}")
-    yield _Row(c.AGREEMENT.label, f"{c.AGREEMENT.of(m)} of images get the class that the ANN gives")
+    yield _Row(c.SNN_ACCURACY.label, f"{c.SNN_ACCURACY.of(m)}  (95 %: {interval}, {c.TEST_IMAGES.of(m)} test {word}s)")
+    yield _Row(c.DROP.label, f"{c.DROP.of(m)} {_same_samples(m, word)}")
+    yield _Row(c.AGREEMENT.label, f"{c.AGREEMENT.of(m)} of {word}s get the class that the ANN gives")
     yield _Row(
         c.LATENCY.in_short,
         f"{c.LATENCY.of(m)} {c.LATENCY.note}"
@@ -79,12 +79,14 @@ def _answers(result: "RunResult") -> Iterator[_Row]:
         else "accuracy does not come within 1 point of the ANN's",
     )
     yield _Row(c.MEAN_RATE.label, f"{c.MEAN_RATE.of(m)}  (busiest neuron {c.MAX_RATE.of(m)})")
-    yield _Row(c.SYNOPS.label, _synops(m, result.no_synops))
-    yield _energy(m)
+    yield _Row(c.in_words(c.SYNOPS.label, word), _synops(m, result.no_synops))
+    yield _energy(m, word)
     for spec in without_patterns(result.specs):
         yield _Row(spec.label, f"{spec.of(m)}  {spec.note}".rstrip())
     if c.IMAGES_PER_S.name in m:
-        yield _Row(c.IMAGES_PER_S.label, f"{c.IMAGES_PER_S.of(m)}, {c.PEAK_MEMORY.of(m)} at most")
+        yield _Row(c.IMAGES_PER_S.label, f"{c.in_words(c.IMAGES_PER_S.of(m), word)}, {c.PEAK_MEMORY.of(m)} at most")
+    if result.input_over_time:
+        yield _Row("input", result.input_over_time)
     if result.trained_by:
         yield _Row("trained", f"by run {result.trained_by}; `training.reuse=false` trains anew")
     if result.simulator:
@@ -93,22 +95,22 @@ def _answers(result: "RunResult") -> Iterator[_Row]:
     if c.VERIFIED.name in m:
         yield _Row(
             "against nengo_dl",
-            f"{c.VERIFIED.of(m)} images: {c.MOVED_SPIKES.of(m)} of the spikes moved, outputs within "
+            f"{c.VERIFIED.of(m)} {word}s: {c.MOVED_SPIKES.of(m)} of the spikes moved, outputs within "
             f"{c.OUTPUT_DIFFERENCE.of(m)}, {c.SAME_CLASS.of(m)} alike",
         )
     for remark in result.remarks:
         cure = f"`{remark.cure}`" if remark.cure else ""
         yield _Row(remark.label, remark.text, ": ".join(filter(None, (cure, remark.expected))))
     if result.diagnosis is not None:
-        yield from _diagnosed(result.diagnosis)
+        yield from _diagnosed(result.diagnosis, word)
 
 
-def _same_images(metrics: Mapping[str, float]) -> str:
-    """Return what the drop is against, where not all test images were simulated."""
+def _same_samples(metrics: Mapping[str, float], word: str) -> str:
+    """Return what the drop is against, where not all test samples were simulated."""
     there = ann_accuracy(metrics)
     if math.isclose(there, metrics[c.ANN_ACCURACY.name], abs_tol=1e-9):
-        return "on the same images"
-    return f"on the same images, of which the ANN has {c.ANN_ACCURACY.text(there)}"
+        return f"on the same {word}s"
+    return f"on the same {word}s, of which the ANN has {c.ANN_ACCURACY.text(there)}"
 
 
 def _synops(metrics: Mapping[str, float], no_synops: str) -> str:
@@ -118,25 +120,25 @@ def _synops(metrics: Mapping[str, float], no_synops: str) -> str:
     return c.SYNOPS.of(metrics) + (f"  ({beside})" if beside else "")
 
 
-def _energy(metrics: Mapping[str, float]) -> _Row:
+def _energy(metrics: Mapping[str, float], word: str) -> _Row:
     energy = energy_texts(metrics)
     if not energy:
-        return _Row(c.ENERGY_PER_IMAGE, "no estimate, for SynOps are not counted")
+        return _Row(c.in_words(c.ENERGY_PER_SAMPLE, word), "no estimate, for SynOps are not counted")
     return _Row(
-        c.ENERGY_PER_IMAGE,
+        c.in_words(c.ENERGY_PER_SAMPLE, word),
         f"SNN {energy['snn']}, ANN {energy['ann']} in arithmetic units",
         f"SNN {energy['chip']} on neuromorphic chips; estimates from published figures",
     )
 
 
-def _diagnosed(diagnosis: Diagnosis) -> Iterator[_Row]:
+def _diagnosed(diagnosis: Diagnosis, word: str) -> Iterator[_Row]:
     """Yield where accuracy was lost, and what to try."""
     for note in diagnosis.notes:
         yield _Row("diagnosis", note)
     if not diagnosis.losses:
         return
     points = ", ".join(f"{loss.source} {loss.points:+.1f}".replace(" ", _TOGETHER) for loss in diagnosis.losses)
-    yield _Row("points lost", f"{points}  " + f"({diagnosis.images} images)".replace(" ", _TOGETHER))
+    yield _Row("points lost", f"{points}  " + f"({diagnosis.images} {word}s)".replace(" ", _TOGETHER))
     bad = diagnosis.first_bad
     if bad is None:
         yield _Row("first bad layer", "none: no layer loses more than sampling noise")
@@ -146,6 +148,6 @@ def _diagnosed(diagnosis: Diagnosis) -> Iterator[_Row]:
         "first bad layer", f"{where}: {bad.points:+.1f} points, {percent(bad.accuracy)} are left", diagnosis.measured
     )
     if diagnosis.tried is not None:
-        yield _Row("tried", *diagnosis.tried.told(diagnosis.images))
+        yield _Row("tried", *diagnosis.tried.told(diagnosis.images, word))
     for suggestion in diagnosis.suggestions:
         yield _Row("try", f"`{suggestion.override}`", suggestion.expected)

@@ -133,7 +133,7 @@ class OpenNengoDL:
             self._build()
         if len(stimulus) > self._batch_size:
             raise SimulationError(
-                f"simulator=nengo_dl was built for {self._batch_size} images at once and got {len(stimulus)}: "
+                f"simulator=nengo_dl was built for {self._batch_size} samples at once and got {len(stimulus)}: "
                 "raise simulator.batch_size"
             )
         try:

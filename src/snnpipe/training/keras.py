@@ -64,10 +64,10 @@ class KerasTraining(FitSettings):
 
         class_weights = weight_of_each_class(self.class_weights, data.spec)
 
-        def targets(images: Any, labels: Any, *sample_weights: Any) -> Any:
+        def targets(samples: Any, labels: Any, *sample_weights: Any) -> Any:
             wanted = {logits: labels} | dict.fromkeys(rates, tensorflow.zeros_like(labels))
             of_losses = weights_of(class_weights, labels, sample_weights)
-            return (images, wanted) if of_losses is None else (images, wanted, {logits: of_losses})
+            return (samples, wanted) if of_losses is None else (samples, wanted, {logits: of_losses})
 
         epochs, metrics = fit_epochs(
             trained.fit, trained, data, lambda stream: stream.map(targets), self.epochs, callbacks

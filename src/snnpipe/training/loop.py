@@ -38,12 +38,12 @@ def _is_regularizer(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """What both training paths are told.
+    """The settings that both training paths have.
 
     Parameters
     ----------
     epochs
-        Passes over the training images; 0 leaves the weights as the model was built with.
+        Passes over the training samples; 0 leaves the weights as the model was built with.
     learning_rate
         Of the optimizer, at the first step.
     optimizer
@@ -57,14 +57,14 @@ class FitSettings:
     loss
         ``cross_entropy`` on the logits, or ``mean_squared_error`` to the one-hot class.
     class_weights
-        Weight of the loss of each class's images, by the class's number or name; 1 where it names none. None for none.
+        Weight of the loss of each class's samples, by the class's number or name; 1 where it names none. None for none.
     regularizer
         Penalty on firing rates; None, or an empty config, for none.
     reuse
         Take the weights of an earlier run that trained the same, where a logger finds one, instead of training again.
     resume
         Go on with an earlier run that was stopped: the one of ``run_id``, or else the newest of the same configuration;
-        where there is none, begin anew. None does so where ``run_id`` is given.
+        where there is none, begin a new one. None does so where ``run_id`` is given.
     """
 
     without_effect_on_fit: ClassVar[Collection[str]] = ("reuse", "resume")
@@ -128,11 +128,11 @@ def steps_per_epoch(data: DataModule) -> int:
 
 
 PADDING = -1
-"""Label of what fills up a short batch, and is no image."""
+"""Label of the rows that fill up a short batch, and are no samples."""
 
 
 def logits_loss(kind: str, n_classes: int) -> "tf_keras.losses.Loss":
-    """Return the loss of an image's logits; logits over time count at their last step."""
+    """Return the loss of a sample's logits; logits over time count at their last step."""
     tf = import_tensorflow()
 
     class LogitsLoss(import_tf_keras().losses.Loss):  # type: ignore[misc]  # Keras comes in at run time
@@ -177,7 +177,7 @@ def rate_penalty(regularizer: Regularizer, scale: float) -> "tf_keras.losses.Los
 
 
 def accuracy() -> "tf_keras.metrics.Metric":
-    """Return the share of images classified rightly; one with the label `PADDING` is none. Weights do not count."""
+    """Return the share of samples classified rightly; rows with the label `PADDING` and weights do not count."""
     tf = import_tensorflow()
 
     class Accuracy(import_tf_keras().metrics.Mean):  # type: ignore[misc]
@@ -200,12 +200,12 @@ def _last_step(logits: Any) -> Any:
     return logits[:, -1] if logits.shape.rank == 3 else logits
 
 
-def epoch_metrics(logs: Mapping[str, float], seconds: float, images: int) -> dict[str, float]:
+def epoch_metrics(logs: Mapping[str, float], seconds: float, n_samples: int) -> dict[str, float]:
     """Return Keras's logs of an epoch under the names that runs are logged with.
 
     Keras prefixes a metric with its output's name where a model has several.
     """
-    metrics = {"fit/images_per_s": images / max(seconds, 1e-9)}
+    metrics = {"fit/images_per_s": n_samples / max(seconds, 1e-9)}
     for name, value in logs.items():
         prefix = "val_" if name.startswith("val_") else ""
         if name == f"{prefix}loss":
@@ -223,7 +223,7 @@ def fit_epochs(
     epochs: int,
     sink: CallbackSink,
 ) -> tuple[int, dict[str, float]]:
-    """Train epoch by epoch, each in the order of images that its number determines.
+    """Train epoch by epoch, each in the order of samples that its number determines.
 
     A training that is resumed ends with the same weights and metrics, to the bit.
 
@@ -234,13 +234,13 @@ def fit_epochs(
     model
         The compiled Keras model that it trains.
     data
-        The images.
+        The dataset.
     batches
         What makes the data module's batches the ones that ``fit`` takes.
     epochs
         How many; ``sink`` may end it sooner.
     sink
-        Is told of batches and epochs, and says what to go on with.
+        Is called at the end of batches and epochs, and says what to go on with.
 
     Returns
     -------
@@ -266,10 +266,10 @@ def fit_epochs(
                 return first, metrics
         for epoch in range(first, epochs):
             began = time.perf_counter()
-            images = batches(data.train_dataset(epoch))
+            stream = batches(data.train_dataset(epoch))
             earlier = resumed.arrays if resumed is not None and done else None
             history = fit(
-                images.skip(done) if done else images,
+                stream.skip(done) if done else stream,
                 initial_epoch=epoch,
                 epochs=epoch + 1,
                 validation_data=validation,
@@ -277,8 +277,8 @@ def fit_epochs(
                 verbose=0,
             )
             logs = {name: values[-1] for name, values in history.history.items()}
-            n_images = data.spec.n_train - done * data.batch_size
-            metrics = epoch_metrics(logs, time.perf_counter() - began, n_images)
+            n_samples = data.spec.n_train - done * data.batch_size
+            metrics = epoch_metrics(logs, time.perf_counter() - began, n_samples)
             require_finite({weight.name: weight.numpy() for weight in model.weights}, f"after epoch {epoch + 1}")
             progress = FitProgress(epoch + 1, epochs, metrics)
             if sink.epoch_end(progress, functools.partial(snapshot.take, model, midway=False)):
@@ -313,11 +313,11 @@ def _tell_batches(
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1}: lower "
-                    "training.learning_rate, or scale the images down (data.scaling)"
+                    "training.learning_rate, or scale the inputs down (data.scaling)"
                 )
-            images = min((batch + 1) * data.batch_size, data.spec.n_train)
+            samples_done = min((batch + 1) * data.batch_size, data.spec.n_train)
             resumable = batch + 1 <= n_batches - _LAST_BATCHES
             arrays = functools.partial(snapshot.take, self.model, midway=True) if resumable else None
-            sink.batch_end(BatchProgress(self.epoch, epochs, batch, n_batches, images), arrays)
+            sink.batch_end(BatchProgress(self.epoch, epochs, batch, n_batches, samples_done), arrays)
 
     return Tell()

@@ -142,15 +142,15 @@ class NengoDLTraining(FitSettings):
             without_build_notes(),
             nengo_dl.Simulator(converter.net, minibatch_size=data.batch_size, progress_bar=False) as simulator,
         ):
-            image = simulator.get_name(converter.inputs[graph.inputs[0]])
+            input_name = simulator.get_name(converter.inputs[graph.inputs[0]])
             biases = {
                 simulator.get_name(n): np.ones(n.size_out, np.float32)
                 for n in simulator.node_inputs
-                if simulator.get_name(n) != image
+                if simulator.get_name(n) != input_name
             }
             rates_of = {simulator.get_name(probe): penalised[name] for name, probe in rates.items()}
             epochs, metrics = self._train(
-                simulator, image, biases, simulator.get_name(output), rates_of, data, callbacks
+                simulator, input_name, biases, simulator.get_name(output), rates_of, data, callbacks
             )
             trained = _trained_weights(simulator, converter, graph, scales)
         for layer in graph.layers:
@@ -169,7 +169,7 @@ class NengoDLTraining(FitSettings):
     def _train(
         self,
         simulator: Any,
-        image: str,
+        input_name: str,
         constants: dict[str, NDArray[np.float32]],
         logits: str,
         penalised: dict[str, float],
@@ -189,33 +189,36 @@ class NengoDLTraining(FitSettings):
         class_weights = weight_of_each_class(self.class_weights, data.spec)
 
         def batches(stream: "tf.data.Dataset") -> "tf.data.Dataset":
-            return stream.map(_for_nengo_dl(data.batch_size, image, constants, logits, list(penalised), class_weights))
+            return stream.map(
+                _for_nengo_dl(data.batch_size, input_name, constants, logits, list(penalised), class_weights)
+            )
 
         return fit_epochs(simulator.fit, simulator.keras_model, data, batches, self.epochs, callbacks)
 
 
 def _for_nengo_dl(
     batch_size: int,
-    image: str,
+    input_name: str,
     constants: dict[str, NDArray[np.float32]],
     logits: str,
     rates: list[str],
     class_weights: NDArray[np.float32] | None,
 ) -> Any:
-    """Return what makes a batch ``(images, labels)`` one that NengoDL's Keras model takes.
+    """Return what makes a batch ``(samples, labels)`` one that NengoDL's Keras model takes.
 
     NengoDL wants one time step, its constant inputs (a bias is a weight on a constant 1), and the same
-    number of images in each batch. A short batch is filled up with images of weight 0; the others'
-    weight is raised so that the mean over the batch stays the mean over its real images. The weights of samples and
+    number of samples in each batch. A short batch is filled up with samples of weight 0; the others'
+    weight is raised so that the mean over the batch stays the mean over its real samples. The weights of samples and
     classes are of the logits' loss alone.
     """
     tf = import_tensorflow()
 
-    def convert(images: Any, labels: Any, *sample_weights: Any) -> Any:
-        real = tf.shape(images)[0]
+    def convert(samples: Any, labels: Any, *sample_weights: Any) -> Any:
+        real = tf.shape(samples)[0]
         missing = batch_size - real
-        flat = tf.reshape(images, (real, int(np.prod(images.shape[1:]))))
-        inputs = {image: tf.ensure_shape(tf.pad(flat, [[0, missing], [0, 0]])[:, None], (batch_size, 1, flat.shape[1]))}
+        flat = tf.reshape(samples, (real, int(np.prod(samples.shape[1:]))))
+        filled_up = tf.pad(flat, [[0, missing], [0, 0]])[:, None]
+        inputs = {input_name: tf.ensure_shape(filled_up, (batch_size, 1, flat.shape[1]))}
         inputs |= {name: tf.tile(value[None, None], (batch_size, 1, 1)) for name, value in constants.items()}
         inputs["n_steps"] = tf.ones((batch_size, 1), tf.int32)
 

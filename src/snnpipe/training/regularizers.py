@@ -2,7 +2,7 @@
 
 The rate of a neuron, in Hz, is its activation times the ``scale_firing_rates`` of its layer: the rate
 at which it will fire once converted with that scale. What is penalised is the mean over a layer's
-neurons, averaged over the images of a batch, times the weight, summed over the layers: NengoDL's
+neurons, averaged over the samples of a batch, times the weight, summed over the layers: NengoDL's
 Keras-to-SNN example with its mean squared error to a target of 250 Hz is `FiringRateTarget`.
 """
 
@@ -52,7 +52,7 @@ class FiringRateL1:
         return {name: scales[name] for name in matching(self.layers, layer_names, f"{key}.layers")}
 
     def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
-        """Return the penalty of each image, shape ``(b,)``, from rates in Hz of shape ``(b, n)``."""
+        """Return the penalty of each sample, shape ``(b,)``, from rates in Hz of shape ``(b, n)``."""
         import tensorflow as tf
 
         return tf.reduce_mean(tf.abs(rate_hz), axis=-1)
@@ -63,7 +63,7 @@ class FiringRateL2(FiringRateL1):
     """Mean of the squared rates. Parameters as for `FiringRateL1`."""
 
     def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
-        """Return the penalty of each image, shape ``(b,)``, from rates in Hz of shape ``(b, n)``."""
+        """Return the penalty of each sample, shape ``(b,)``, from rates in Hz of shape ``(b, n)``."""
         import tensorflow as tf
 
         return tf.reduce_mean(tf.square(rate_hz), axis=-1)
@@ -82,7 +82,7 @@ class FiringRateTarget(FiringRateL1):
     rate_hz: NonNegativeFloat = 250.0
 
     def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
-        """Return the penalty of each image, shape ``(b,)``, from rates in Hz of shape ``(b, n)``."""
+        """Return the penalty of each sample, shape ``(b,)``, from rates in Hz of shape ``(b, n)``."""
         import tensorflow as tf
 
         return tf.reduce_mean(tf.square(rate_hz - self.rate_hz), axis=-1)

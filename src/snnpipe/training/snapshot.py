@@ -27,10 +27,10 @@ def take(model: "tf_keras.Model", *, midway: bool) -> dict[str, NDArray[Any]]:
     midway
         Whether it is within an epoch: then the sums of its running metrics too.
     """
-    found = {name: variable.numpy() for name, variable in _variables(model)}
+    arrays = {name: variable.numpy() for name, variable in _variables(model)}
     if midway:
-        found |= {name: variable.numpy() for name, variable in _metrics(model)}
-    return found | {_GENERATORS: np.frombuffer(json.dumps(_generators()).encode(), np.uint8)}
+        arrays |= {name: variable.numpy() for name, variable in _metrics(model)}
+    return arrays | {_GENERATORS: np.frombuffer(json.dumps(_generators()).encode(), np.uint8)}
 
 
 def restore(model: "tf_keras.Model", arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -164,7 +164,7 @@ def require_finite(weights: Mapping[str, NDArray[Any]], when: str) -> None:
             bad = np.asarray(value)[~np.isfinite(value)]
             raise TrainingError(
                 f"weight {name!r} is {float(bad.flat[0])} {when}, in {bad.size} of {value.size} values: nothing is "
-                "saved; lower training.learning_rate, or scale the images down (data.scaling)"
+                "saved; lower training.learning_rate, or scale the inputs down (data.scaling)"
             )
 
 

@@ -135,8 +135,8 @@ class Tried:
     cut: bool
     helped: int
 
-    def told(self, images: int) -> tuple[str, str]:
-        """Return the result in words for a sample of ``images`` images, and the best setting if none helped."""
+    def told(self, samples: int, word: str) -> tuple[str, str]:
+        """Return the result in words for so many samples, called ``word``, and the best setting if none helped."""
         if not self.settings:
             why = "the search was ended for its time" if self.cut else "none fits what was measured"
             return f"no setting: {why}", ""
@@ -145,7 +145,8 @@ class Tried:
         text += ", where the search was ended for its time" if self.cut else ""
         if self.helped:
             return f"{text}: {self.helped} of them more accurate", ""
-        return f"{text}: none helps; the best has {self.best_right} of {images} images right", f"`{self.best_override}`"
+        best = f"the best has {self.best_right} of {samples} {word}s right"
+        return f"{text}: none helps; {best}", f"`{self.best_override}`"
 
 
 @dataclass(frozen=True)

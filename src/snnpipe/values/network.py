@@ -162,7 +162,7 @@ class SpikingNetwork:
     network
         The Nengo network.
     input
-        Its input node, one value per pixel.
+        Its input node, one value for each value of a sample.
     output
         Probe on its output, one value per class.
     layers

@@ -34,6 +34,10 @@ class RunResult:
         Why SynOps and energy are not among the metrics; empty if they are.
     specs
         Labels, units and formats of the metrics of the run's own plugins.
+    input_over_time
+        How samples were shown to the network: constant over time, or changing.
+    sample_word
+        What a sample of the data is called.
     """
 
     metrics: Mapping[str, float]
@@ -47,6 +51,8 @@ class RunResult:
     remarks: Sequence[Remark] = ()
     no_synops: str = ""
     specs: Sequence[MetricSpec] = ()
+    input_over_time: str = ""
+    sample_word: str = "sample"
 
 
 class UnsavedWeightsError(StorageError):

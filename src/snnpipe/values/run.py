@@ -28,7 +28,7 @@ class BatchProgress:
     batch, n_batches
         Index of the batch, from 0, and number of batches of an epoch.
     images
-        Number of images of the epoch that are done.
+        Number of samples of the epoch that are done.
     """
 
     epoch: int
@@ -106,14 +106,14 @@ class EarlierRun:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedBatch:
-    """A batch of test images after its simulation.
+    """A batch of test samples after its simulation.
 
     Attributes
     ----------
     image_ids
-        Index of each image in the test split.
+        Index of each sample in the test split.
     labels, ann_classes
-        True class of each image, and the class that the ANN gives it.
+        True class of each sample, and the class that the ANN gives it.
     scores_btc
         Class scores after each step.
     events
@@ -203,6 +203,8 @@ class RunState:
         Whether the loggers are open.
     spec, plan, network, settings
         The dataset's spec, the conversion plan, the spiking network and the simulation's settings, once they are known.
+    input_over_time
+        How samples are shown to the network: constant over time, or changing.
     stop_training
         A callback sets this to end training after the epoch.
     results
@@ -226,7 +228,7 @@ class RunState:
     address
         What a person needs to find the run's files again, by label. Callbacks add their files.
     diagnosis
-        Where the conversion lost accuracy, once the test images have been simulated; None if the diagnosis is turned
+        Where the conversion lost accuracy, once the test samples have been simulated; None if the diagnosis is turned
         off.
     remarks
         Problems of the run's spikes: units that do not spike, rates that do not fit.
@@ -242,6 +244,7 @@ class RunState:
     plan: ConversionPlan | None = None
     network: SpikingNetwork | None = None
     settings: SimulationSettings | None = None
+    input_over_time: str = ""
     stop_training: bool = False
     results: dict[str, float] = field(default_factory=dict)
     logged: dict[str, float] = field(default_factory=dict)
@@ -256,6 +259,11 @@ class RunState:
     address: dict[str, str] = field(default_factory=dict)
     diagnosis: "Diagnosis | None" = None
     remarks: "Sequence[Remark]" = ()
+
+    @property
+    def sample_word(self) -> str:
+        """What a sample of the data is called; ``sample`` before the data is known."""
+        return self.spec.sample_word if self.spec is not None else "sample"
 
     def forget_evaluation(self) -> None:
         """Keep the results of training only: another evaluation begins."""

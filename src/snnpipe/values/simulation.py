@@ -1,6 +1,6 @@
 """The input of a simulator and its output.
 
-Axes: b = image of the batch, t = simulation step, n = neuron (flattened), c = class.
+Axes: b = sample of the batch, t = simulation step, n = neuron (flattened), c = class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,44 @@ from snnpipe.base.errors import SimulationError
 from snnpipe.settings.domains import NonNegativeInt, PositiveInt, Precision, Readout, Seconds
 from snnpipe.settings.schema import check_fields
 
+_STEPS_AT_ONCE = 100
 
-class ImageEncoder(Protocol):
-    """The part of an encoder that a stimulus needs."""
+
+class SignalEncoder(Protocol):
+    """The part of an encoder that a stimulus needs.
+
+    Attributes
+    ----------
+    constant
+        Whether the input is the same at every step; simulators then ask for the first step only.
+    """
 
     constant: ClassVar[bool]
 
     def encode(
-        self, images: NDArray[np.float32], image_ids: Sequence[int], first_step: int, n_steps: int
+        self, samples: NDArray[np.float32], sample_ids: Sequence[int], first_step: int, n_steps: int, /
     ) -> NDArray[np.float32]:
-        """Return the input over time, shape ``(b, n_steps, n)``."""
+        """Return the input at ``n_steps`` steps from ``first_step`` on.
+
+        Parameters
+        ----------
+        samples
+            Shape ``(b, *input_shape)``, of any rank.
+        sample_ids
+            Index of each sample in the test split.
+        first_step, n_steps
+            Simulation steps, counted from 0.
+
+        Returns
+        -------
+        ndarray
+            Shape ``(b, n_steps, n)``: at each step, a value for each of the n values of a sample, in C order.
+        """
+
+
+def input_over_time(encoder: SignalEncoder) -> str:
+    """Return in words how an encoder shows a sample: the same at every step, or changing."""
+    return "constant over time" if encoder.constant else f"changes over time ({type(encoder).__name__})"
 
 
 @dataclass(frozen=True)
@@ -33,20 +61,20 @@ class SimulationSettings:
     Parameters
     ----------
     n_steps
-        Number of simulation steps that an image is shown.
+        Number of simulation steps that a sample is shown.
     dt
         Seconds per step.
     batch_size
-        Number of images that are simulated together.
+        Number of samples that are simulated together.
     max_images
-        Number of test images to simulate, from the first on; None for all of them.
+        Number of test samples to simulate, from the first on; None for all of them.
     readout
         How the output over time becomes a class: from the ``last`` step, from the ``mean`` over the last
         ``readout_steps``, or from the ``spike_count`` of the output neurons since the first step.
     readout_steps
         Number of steps that ``mean`` averages over.
     verify_images
-        Number of images, from the first on, that are simulated in NengoDL too before the run and compared; 0 for none.
+        Number of samples, from the first on, that are simulated in NengoDL too before the run and compared; 0 for none.
     precision
         Precision of all numbers. With ``float64``, a difference between simulators is a mistake and not rounding. It is
         slower.
@@ -80,7 +108,7 @@ class SimulationSettings:
 
 @dataclass(frozen=True, eq=False)
 class Rates:
-    """What a network computes for constant images if its neurons send their rates at once, without filters.
+    """What a network computes for constant input if its neurons send their rates at once, without filters.
 
     Attributes
     ----------
@@ -96,28 +124,28 @@ class Rates:
 
 @dataclass(frozen=True, eq=False)
 class Stimulus:
-    """A batch of images as a simulator sees them: values over time, computed on request.
+    """A batch of samples as a simulator sees them: values over time, computed on request.
 
     Attributes
     ----------
     images
-        The images, shape ``(b, height, width, channels)``.
+        The samples, shape ``(b, *input_shape)``, of any rank.
     image_ids
-        Index of each image in the test split. An encoder's randomness depends on it.
+        Index of each sample in the test split. An encoder's randomness depends on it.
     encoder
-        The encoder that makes an image a signal over time.
+        The encoder that makes a sample a signal over time.
     record
-        Indices within the batch of the images whose single spikes are recorded.
+        Indices within the batch of the samples whose single spikes are recorded.
     """
 
     images: NDArray[np.float32]
     image_ids: Sequence[int]
-    encoder: ImageEncoder
+    encoder: SignalEncoder
     record: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.record)) < len(self.record) or not all(0 <= row < len(self) for row in self.record):
-            raise ValueError(f"record names rows of {len(self)} images, each once: got {self.record}")
+            raise ValueError(f"record names rows of {len(self)} samples, each once: got {self.record}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -128,26 +156,58 @@ class Stimulus:
         Raises
         ------
         SimulationError
-            If the encoder returns an array of another shape.
+            If the encoder returns an array of another shape, or a value that is no finite number.
         """
-        encoded = self.encoder.encode(self.images, self.image_ids, first_step, n_steps)
+        signal = self.encoder.encode(self.images, self.image_ids, first_step, n_steps)
         expected = (len(self), n_steps, self.images[0].size)
-        if np.shape(encoded) != expected:
+        if np.shape(signal) != expected:
             raise SimulationError(
-                f"encoder {type(self.encoder).__name__} gave an array of shape {np.shape(encoded)} for {n_steps} "
-                f"steps: it must be {expected} (images, steps, values)"
+                f"encoder {self._encoder_name} gave an array of shape {np.shape(signal)} for {n_steps} steps: "
+                f"it must be {expected} (samples, steps, values)"
             )
-        return encoded
+        if not np.isfinite(np.sum(signal, dtype=np.float64)):
+            raise SimulationError(
+                f"encoder {self._encoder_name} gave values that are infinite or no number, in steps {first_step} to "
+                f"{first_step + n_steps - 1}: mend its encode(), for their classes would mean nothing"
+            )
+        return signal
+
+    def still(self) -> NDArray[np.float32]:
+        """Return what an encoder that is constant shows at every step, in the shape of the samples."""
+        return self.steps(0, 1).reshape(self.images.shape)
+
+    def check_encoder(self, n_steps: int) -> None:
+        """Ask for all steps once, to see before anything is trained that the encoder keeps what it promises.
+
+        Raises
+        ------
+        SimulationError
+            If the input of some steps has another shape or is no finite number, or changes although the encoder says
+            that it is constant.
+        """
+        first = self.steps(0, 1)
+        for step in range(0, n_steps, _STEPS_AT_ONCE):
+            last = min(step + _STEPS_AT_ONCE, n_steps) - 1
+            signal = self.steps(step, last - step + 1)
+            if self.encoder.constant and np.any(signal != first):
+                raise SimulationError(
+                    f"encoder {self._encoder_name} has constant = True, and what it shows changes between step 0 and "
+                    f"step {last}: set constant = False"
+                )
+
+    @property
+    def _encoder_name(self) -> str:
+        return type(self.encoder).__name__
 
 
 @dataclass(frozen=True, eq=False)
 class SpikeEvents:
-    """Spikes as a sparse list, with one entry for each image, step and neuron that spiked.
+    """Spikes as a sparse list, with one entry for each sample, step and neuron that spiked.
 
     Attributes
     ----------
     image, step, neuron
-        Index of the image in the test split, of the simulation step (from 0), and of the neuron in its layer.
+        Index of the sample in the test split, of the simulation step (from 0), and of the neuron in its layer.
     count
         Number of spikes in that step.
     """
@@ -179,7 +239,7 @@ class LayerActivity:
     counts_bn
         Number of spikes of each neuron in the chunk. For a rate neuron: its rate times the duration of the chunk.
     events
-        Single spikes of the recorded images.
+        Single spikes of the recorded samples.
     signed_bn
         Sum of each neuron's spikes with their signs, for neurons whose spikes can be negative; None for others.
     """

@@ -166,7 +166,7 @@ class MLflowLogger:
         elif spec.source_type in ("", "code"):
             source = {"tags": {"mlflow.source.name": spec.source}}  # type: ignore[dict-item]  # as MLflow's own
         profile = {"train": spec.n_train, "validation": spec.n_validation, "test": spec.n_test}
-        schema = {"image": list(spec.image_shape), "classes": list(spec.class_names), "scaling": spec.scaling}
+        schema = {spec.sample_word: list(spec.input_shape), "classes": list(spec.class_names), "scaling": spec.scaling}
         digest = spec.digest[:_DATASET_DIGEST] or f"unknown_{self._run_id[:8]}"  # equal to that of no other run
         self._writes.dataset(
             {

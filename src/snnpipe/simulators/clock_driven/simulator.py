@@ -146,7 +146,7 @@ class OpenClockDriven:
 
     def _images(self, stimulus: Stimulus) -> Any:
         shape = (len(stimulus), *self._loop.graph.shapes[self._loop.graph.image])
-        return self._tf.constant(stimulus.images.reshape(shape), self._settings.precision)
+        return self._tf.constant(stimulus.still().reshape(shape), self._settings.precision)
 
     def _signal(self, stimulus: Stimulus, first: int, n_steps: int) -> Any:
         """Return the input of a chunk, shape ``(t, b, ...)`` with an image's shape."""

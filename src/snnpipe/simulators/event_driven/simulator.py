@@ -114,9 +114,10 @@ class OpenEventDriven:
         return self._compiled[constant]
 
     def _base(self, compiled: Compiled, stimulus: Stimulus) -> NDArray[Any]:
-        """Return the currents that the images alone cause, shape ``(b, n)``."""
+        """Return the currents that a constant input alone causes, shape ``(b, n)``."""
         graph, b = self._graph, len(stimulus)
-        images = stimulus.images.astype(self._settings.precision, copy=False).reshape(b, *graph.shapes[graph.image])
+        images = stimulus.still() if stimulus.encoder.constant else stimulus.images
+        images = images.astype(self._settings.precision, copy=False).reshape(b, *graph.shapes[graph.image])
         if b == 1:  # TensorFlow has kernels of their own for one image, which round differently
             images = np.repeat(images, 2, axis=0)
         known = {op.output: np.zeros((len(images), *graph.shapes[op.output]), images.dtype) for op in graph.neurons}
