@@ -158,7 +158,7 @@ def test_a_leaky_neuron_has_spikes_of_either_sign():
 
 @pytest.mark.parametrize("name", ["leaky: a layer", "clipped: ReLU6"])
 def test_neurons_that_cannot_do_it_stay_rate_neurons_and_the_plan_says_so(name):
-    converter = NengoDLConverter(neuron=nengo.LIF(), scale_firing_rates=100.0)
+    converter = NengoDLConverter(neuron=nengo.LIF(), scale_firing_rates=100.0, synapse=None)
     adapted, network = converted(model(name), converter)
     (own,) = (layer for layer in converter.explain(adapted).layers if layer.neurons)
     assert own.rate_units == own.neurons > 0 and "neuron=spiking_relu" in own.reason
@@ -170,7 +170,7 @@ def test_neurons_that_cannot_do_it_stay_rate_neurons_and_the_plan_says_so(name):
 
 @pytest.mark.parametrize("neuron", [nengo.RegularSpiking, nengo.PoissonSpiking, nengo.StochasticSpiking])
 def test_drawn_and_regular_spikes_are_clipped_too(neuron):
-    converter = NengoDLConverter(neuron=neuron(nengo.RectifiedLinear()), scale_firing_rates=400.0)
+    converter = NengoDLConverter(neuron=neuron(nengo.RectifiedLinear()), scale_firing_rates=400.0, synapse=None)
     _, network = converted(after(lambda x: L.ReLU(0.25, name="low")(conv(x, activation=None) * 100.0)), converter)
     counts, _ = spikes_of(ClockDrivenSimulator, network)
     assert 0.25 * 400 * 0.012 <= counts["low"].mean(axis=0).max() < 3 * 0.25 * 400 * 0.012

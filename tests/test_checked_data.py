@@ -79,7 +79,7 @@ def trainer_of(data, folder, **parts):
     settings = {
         "architecture": Mlp(units=[16]),
         "training": KerasTraining(epochs=1),
-        "converter": NengoDLConverter(),
+        "converter": NengoDLConverter(neuron=None, scale_firing_rates=1.0, synapse=None),
         "simulator": ClockDrivenSimulator(n_steps=5),
         "encoder": ConstantEncoder(),
         "diagnosed_images": 0,
@@ -135,7 +135,14 @@ def test_an_ann_pass_by_itself_counts_each_image_once(habit):
 
 def test_an_evaluation_refuses_column_labels(fitted):
     model, data = fitted
-    evaluation = Evaluation(NengoDLConverter().convert(model, 0), [3], 0.001, "last", 1, data.spec.n_classes)
+    evaluation = Evaluation(
+        NengoDLConverter(neuron=None, scale_firing_rates=1.0, synapse=None).convert(model, 0),
+        [3],
+        0.001,
+        "last",
+        1,
+        data.spec.n_classes,
+    )
     with pytest.raises(DataError, match=r"labels of shape \(4, 1\) .* of shape \(b,\)"):
         evaluation.batch(np.zeros((4, 1), np.int64), np.zeros(4, np.int64))
 

@@ -49,14 +49,41 @@ def test_keys_that_people_script_against_stay():
 
 @pytest.mark.parametrize("group", ["data", "model", "training", "conversion", "simulator", "encoder"])
 def test_config_files_and_constructors_have_the_same_keys(group):
-    import inspect
-
     for option in GROUPS[group]:
         extra = ["training.checkpoint=x"] if option == "pretrained" else []
         node = composed(f"{group}={option}", *extra)[group]
         target = locate(node["_target_"])
         taken = {n for n in inspect.signature(target).parameters if not n.startswith("_")} - {"seed"}
         assert taken <= set(node), f"{group}={option} lacks {taken - set(node)}"
+
+
+VARIANTS = {"cnn2d_small": {"filters", "dense"}, "digits": {"batch_size"}}
+"""Options that set other values than their class's defaults, and which."""
+
+
+@pytest.mark.parametrize("group", ["data", "model", "training", "conversion", "simulator", "encoder", "callbacks", "logger"])
+def test_config_files_and_constructors_have_the_same_defaults(group):
+    for option in GROUPS[group]:
+        extra = ["training.checkpoint=x"] if option == "pretrained" else []
+        config = composed(f"{group}={option}", *extra)[group]
+        parts = {option: config} if "_target_" in config else config
+        for name, node in parts.items():
+            if isinstance(node, Mapping):
+                assert not differences(node) - VARIANTS.get(name, set()) - OF_A_RUN, f"{group}={option}: {name}"
+
+
+OF_A_RUN = {"name", "seed", "folder", "tracking_uri", "spool", "experiment_name", "regularizer"}
+"""Keys that take their value from the run, the dataset or another group."""
+
+
+def differences(node):
+    """The keys of a config node whose value is not the default of the class's constructor."""
+    given = build_node(node, "part")
+    required = [p.name for p in inspect.signature(type(given)).parameters.values() if p.default is p.empty]
+    default = type(given)(**{name: getattr(given, name) for name in required})
+    plain = {key: (list(v) if isinstance(v, tuple) else v) for key, v in vars(default).items()}
+    as_given = {key: (list(v) if isinstance(v, tuple) else v) for key, v in vars(given).items()}
+    return {key for key in node if key in plain and as_given[key] != plain[key]}
 
 
 # ---------------------------------------------------------------------- wrong input

@@ -65,7 +65,7 @@ def rate_outputs(model, converter, n_steps=1):
 def test_rate_network_equals_the_keras_model(name, scale):
     start_afresh(0)
     model = with_random_weights(ARCHITECTURES[name].build(SPEC))
-    outputs = rate_outputs(model, NengoDLConverter(neuron=RATE, scale_firing_rates=scale))
+    outputs = rate_outputs(model, NengoDLConverter(neuron=RATE, scale_firing_rates=scale, synapse=None))
     np.testing.assert_allclose(outputs, model(images()), rtol=1e-5, atol=1e-5)
 
 
@@ -81,14 +81,22 @@ def test_noise_on_the_relus_is_for_training_only():
     x = images()
     assert not np.allclose(noisy(x, training=True), plain(x, training=True))
     np.testing.assert_array_equal(noisy.predict_on_batch(x), plain.predict_on_batch(x))
-    plan = {layer.name: layer.status for layer in NengoDLConverter().explain(noisy).layers}
+    plan = {
+        layer.name: layer.status
+        for layer in NengoDLConverter(neuron=None, scale_firing_rates=1.0, synapse=None).explain(noisy).layers
+    }
     assert [plan[name] for name in ("conv2d_noise", "conv2d_1_noise", "dense_noise")] == ["folded"] * 3
-    found = [rate_outputs(model, NengoDLConverter()) for model in (noisy, plain)]
+    found = [
+        rate_outputs(model, NengoDLConverter(neuron=None, scale_firing_rates=1.0, synapse=None))
+        for model in (noisy, plain)
+    ]
     np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
 
 
 def test_what_preparing_changes_is_in_the_plan():
-    plan = NengoDLConverter(neuron=SPIKING).explain(ARCHITECTURES["cnn2d with everything"].build(SPEC))
+    plan = NengoDLConverter(neuron=SPIKING, scale_firing_rates=1.0, synapse=None).explain(
+        ARCHITECTURES["cnn2d with everything"].build(SPEC)
+    )
     status = {layer.name: (layer.status, layer.becomes) for layer in plan.layers}
     assert status["image"] == ("passthrough", "input node")
     assert status["conv2d"] == ("native", "linear connection")
@@ -111,7 +119,12 @@ def test_a_softmax_at_the_end_is_dropped_and_the_logits_stay(end):
     image = layers.Input(SPEC.input_shape)
     model = with_random_weights(keras.Model(image, end(layers.Flatten()(image))))
     logits = images().reshape(3, -1) @ model.get_layer("end").kernel.numpy() + model.get_layer("end").bias.numpy()
-    np.testing.assert_allclose(rate_outputs(model, NengoDLConverter(neuron=RATE)), logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        rate_outputs(model, NengoDLConverter(neuron=RATE, scale_firing_rates=1.0, synapse=None)),
+        logits,
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,7 +150,7 @@ def test_a_softmax_at_the_end_is_dropped_and_the_logits_stay(end):
 def test_other_ways_to_write_a_layer(middle):
     start_afresh(0)
     model = with_random_weights(build(*middle()))
-    converter = NengoDLConverter(neuron=RATE)
+    converter = NengoDLConverter(neuron=RATE, scale_firing_rates=1.0, synapse=None)
     assert sum(layer.neurons > 0 for layer in converter.explain(model).layers) == 1
     np.testing.assert_allclose(rate_outputs(model, converter), model(images()), rtol=1e-5, atol=1e-5)
 
@@ -149,7 +162,10 @@ def test_branches():
     x = layers.Concatenate()([layers.Add()([one, two]), two])
     model = with_random_weights(keras.Model(image, layers.Dense(3)(layers.Flatten()(x))))
     np.testing.assert_allclose(
-        rate_outputs(model, NengoDLConverter(neuron=RATE)), model(images()), rtol=1e-5, atol=1e-5
+        rate_outputs(model, NengoDLConverter(neuron=RATE, scale_firing_rates=1.0, synapse=None)),
+        model(images()),
+        rtol=1e-5,
+        atol=1e-5,
     )
     # a spike of `one` reaches the logits by the sum alone, one of `two` by the sum and beside it: the same three logits
     found = fan_out(model)
@@ -161,7 +177,7 @@ def test_a_model_of_keras_3_is_told_from_one_of_tf_keras():
 
     model = keras_3.Sequential([keras_3.layers.Input((4, 4, 1)), keras_3.layers.Flatten(), keras_3.layers.Dense(3)])
     with pytest.raises(ModelError, match="no model of tf_keras"):
-        NengoDLConverter().explain(model)
+        NengoDLConverter(neuron=None, scale_firing_rates=1.0, synapse=None).explain(model)
 
 
 def test_a_sequential_model():
@@ -169,7 +185,10 @@ def test_a_sequential_model():
         [layers.Input(SPEC.input_shape), layers.Flatten(), layers.Dense(5, activation="relu"), layers.Dense(3)]
     )
     np.testing.assert_allclose(
-        rate_outputs(with_random_weights(model), NengoDLConverter(neuron=RATE)), model(images()), rtol=1e-5, atol=1e-5
+        rate_outputs(with_random_weights(model), NengoDLConverter(neuron=RATE, scale_firing_rates=1.0, synapse=None)),
+        model(images()),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
@@ -180,10 +199,10 @@ def test_max_pooling_needs_a_choice():
     with pytest.raises(
         ConversionError, match=r"'pool'.*conversion.max_to_avg_pool=true.*conversion.allow_fallback=true"
     ):
-        NengoDLConverter(neuron=SPIKING).convert(model, seed=0)
-    averaged = NengoDLConverter(neuron=RATE, max_to_avg_pool=True)
+        NengoDLConverter(neuron=SPIKING, scale_firing_rates=1.0, synapse=None).convert(model, seed=0)
+    averaged = NengoDLConverter(neuron=RATE, max_to_avg_pool=True, scale_firing_rates=1.0, synapse=None)
     assert {p.name: p.becomes for p in averaged.explain(model).layers}["pool"] == "average pooling"
-    fallback = NengoDLConverter(neuron=RATE, allow_fallback=True)
+    fallback = NengoDLConverter(neuron=RATE, allow_fallback=True, scale_firing_rates=1.0, synapse=None)
     assert {p.name: p.status for p in fallback.explain(model).layers}["pool"] == "fallback"
     with pytest.warns(UserWarning, match="Falling back to TensorNode"):
         np.testing.assert_allclose(rate_outputs(model, fallback), model(images()), rtol=1e-5, atol=1e-5)
@@ -199,14 +218,16 @@ def test_max_pooling_needs_a_choice():
 )
 def test_a_layer_that_cannot_be_converted_is_named(middle, says):
     model = build(*middle())
-    plan = NengoDLConverter(neuron=SPIKING).explain(model)
+    plan = NengoDLConverter(neuron=SPIKING, scale_firing_rates=1.0, synapse=None).explain(model)
     assert [layer.name for layer in plan.unsupported] == ["odd"]
     assert says in plan.unsupported[0].reason
 
 
 def test_a_layer_that_is_applied_twice_is_named():
     twice = layers.Dense(64, activation="relu", name="twice")
-    plan = NengoDLConverter(neuron=SPIKING).explain(build(layers.Flatten(), twice, twice))
+    plan = NengoDLConverter(neuron=SPIKING, scale_firing_rates=1.0, synapse=None).explain(
+        build(layers.Flatten(), twice, twice)
+    )
     assert [layer.name for layer in plan.unsupported] == ["twice"]
 
 
@@ -216,7 +237,7 @@ def test_models_without_a_static_graph_are_refused():
             return x
 
     with pytest.raises(ModelError, match="functional API"):
-        NengoDLConverter(neuron=SPIKING).explain(Own())
+        NengoDLConverter(neuron=SPIKING, scale_firing_rates=1.0, synapse=None).explain(Own())
 
 
 def test_per_layer_settings():
@@ -238,7 +259,9 @@ def test_per_layer_settings():
 
 
 def test_the_synapse_is_on_neurons_outputs_and_nowhere_else():
-    network = NengoDLConverter(neuron=SPIKING, synapse=0.005).convert(ARCHITECTURES["cnn2d"].build(SPEC), seed=0)
+    network = NengoDLConverter(neuron=SPIKING, synapse=0.005, scale_firing_rates=1.0).convert(
+        ARCHITECTURES["cnn2d"].build(SPEC), seed=0
+    )
     neurons = {layer.neurons for layer in network.layers}
     for connection in network.network.all_connections:
         tau = None if connection.synapse is None else connection.synapse.tau
@@ -253,7 +276,9 @@ def test_a_setting_for_a_layer_that_is_not_there_is_named(key):
 
 def test_a_neuron_without_amplitude_cannot_be_scaled():
     with pytest.raises(ConfigError, match="Sigmoid has no amplitude"):
-        NengoDLConverter(neuron=nengo.Sigmoid(), scale_firing_rates=2.0).convert(Mlp(units=[4]).build(SPEC), seed=0)
+        NengoDLConverter(neuron=nengo.Sigmoid(), scale_firing_rates=2.0, synapse=None).convert(
+            Mlp(units=[4]).build(SPEC), seed=0
+        )
 
 
 def test_converting_does_not_change_the_model():

@@ -124,10 +124,10 @@ def test_files_of_another_network_are_told_apart(fitted, tmp_path):
     with pytest.raises(CheckpointError, match="another architecture"):
         Checkpoint.load(folder).apply(other)
     assert all(np.array_equal(a, b) for a, b in zip(before, other.get_weights(), strict=True))
-    written = NengoDLConverter().explain(model)
+    written = NengoDLConverter(neuron=None, scale_firing_rates=1.0, synapse=None).explain(model)
     (path, _) = write_plan(tmp_path, written)
     assert read_plan(path) == written
-    assert read_plan(path) != NengoDLConverter().explain(other)
+    assert read_plan(path) != NengoDLConverter(neuron=None, scale_firing_rates=1.0, synapse=None).explain(other)
     layers = {layer.name: layer for layer in read_plan(path).layers}
     spikes = RecordedSpikes("dense", (32,), 20, 0.001, SpikeEvents.concatenate([]))
     read = read_spikes(write_spikes(tmp_path / "dense.npz", spikes))

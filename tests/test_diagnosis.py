@@ -458,7 +458,7 @@ def test_neurons_without_a_rate_version_are_named(digits):
     data = digits()
     start_afresh(0)
     model = Mlp(units=[8]).build(data.spec)
-    converter = NengoDLConverter(neuron=nengo.AdaptiveLIF(), scale_firing_rates=50.0)
+    converter = NengoDLConverter(neuron=nengo.AdaptiveLIF(), scale_firing_rates=50.0, synapse=None)
     net = converter.convert(model, 0)
     simulator = NengoDLSimulator(n_steps=5, batch_size=10)
     parts = {"conversion": converter, "simulator": simulator, "encoder": ConstantEncoder()}

@@ -58,7 +58,7 @@ def small_run(data_dir, output_dir, **parts):
         ),
         "architecture": Mlp(units=[8]),
         "training": KerasTraining(epochs=2),
-        "converter": NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0),
+        "converter": NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0, synapse=None),
         "simulator": EventDrivenSimulator(n_steps=5, batch_size=8),
         "encoder": ConstantEncoder(),
         "diagnosed_images": 0,

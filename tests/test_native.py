@@ -353,7 +353,11 @@ def test_keras_training_does_not_take_it():
 def test_converters_tell_native_from_keras():
     keras_model, native_network = Mlp(units=[4], use_bias=False).build(SPEC), native(simple)
     for converter, model, says in [
-        (NengoDLConverter(), native_network, "take conversion=identity"),
+        (
+            NengoDLConverter(neuron=None, scale_firing_rates=1.0, synapse=None),
+            native_network,
+            "take conversion=identity",
+        ),
         (LifByHand(), native_network, "take conversion=identity"),
         (IdentityConverter(), keras_model, "take conversion=nengo_dl"),
     ]:

@@ -45,7 +45,7 @@ def first_spike(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def network():
-    converter = NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0)
+    converter = NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0, synapse=None)
     return converter.convert(Cnn2d(filters=[2], dense=4).build(SPEC), seed=0)
 
 

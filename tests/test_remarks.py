@@ -45,7 +45,7 @@ def run(data, tmp_path, model, *, diagnosed=0, n_steps=20, factor=1.0, synapse=0
         data=data if factor == 1 else Enlarged(data, factor),
         architecture=Network(model),
         training=KerasTraining(epochs=0),
-        converter=NengoDLConverter(**({"neuron": RELU, "synapse": synapse} | converter)),
+        converter=NengoDLConverter(**({"neuron": RELU, "scale_firing_rates": 1.0, "synapse": synapse} | converter)),
         simulator=AutoSimulator(n_steps=n_steps, batch_size=20, max_images=40),
         encoder=ConstantEncoder(),
         diagnosed_images=diagnosed,

@@ -128,7 +128,7 @@ def trainer_of(path, digits, folder, *callbacks, resumed=None, before=(), traini
         data=digits(batch_size=32, max_train_images=240, max_test_images=30, validation_share=0.2),
         architecture=architecture,
         training=training or usual,
-        converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0),
+        converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0, synapse=None),
         simulator=AutoSimulator(n_steps=20, batch_size=16),
         encoder=ConstantEncoder(),
         callbacks=[*before, Logs(), EarlyStopping(patience=2), Checkpoints(every_steps=1), *callbacks],

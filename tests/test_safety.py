@@ -223,7 +223,7 @@ def test_names_of_layers_and_classes_lead_nowhere(digits, tmp_path):
         data=data,
         architecture=FunctionArchitecture(network),
         training=KerasTraining(epochs=1),
-        converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0),
+        converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0, synapse=None),
         simulator=AutoSimulator(n_steps=4),
         encoder=ConstantEncoder(),
         callbacks=[SpikeArtifacts(sample_images=2), Report()],

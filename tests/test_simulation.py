@@ -182,7 +182,9 @@ def test_a_layer_that_events_cannot_pass_is_refused_by_name():
             layers.Dense(3),
         ]
     )
-    net = NengoDLConverter(neuron=NEURONS["SpikingRectifiedLinear"]).convert(model, 0)
+    net = NengoDLConverter(neuron=NEURONS["SpikingRectifiedLinear"], scale_firing_rates=1.0, synapse=None).convert(
+        model, 0
+    )
     with pytest.raises(SimulationError, match=r"layer 'odd'.*'sigmoid'.*simulator=clock_driven"):
         EventDrivenSimulator().open(net)
     found, expected = (simulate(net, kind=kind)[0] for kind in (ClockDrivenSimulator, NengoDLSimulator))
@@ -190,7 +192,9 @@ def test_a_layer_that_events_cannot_pass_is_refused_by_name():
 
 
 def test_neurons_that_only_nengo_dl_knows_are_refused_by_name():
-    net = NengoDLConverter(neuron=nengo.AdaptiveLIF()).convert(Mlp(units=[4]).build(SPEC), 0)
+    net = NengoDLConverter(neuron=nengo.AdaptiveLIF(), scale_firing_rates=1.0, synapse=None).convert(
+        Mlp(units=[4]).build(SPEC), 0
+    )
     for kind in (ClockDrivenSimulator, EventDrivenSimulator):
         with pytest.raises(SimulationError, match=r"layer 'dense'.*AdaptiveLIF.*simulator="):
             kind().open(net)
@@ -224,7 +228,9 @@ def test_auto_takes_the_clock_where_spikes_are_many():
 
 
 def test_auto_falls_back_to_nengo_dl():
-    net = NengoDLConverter(neuron=nengo.AdaptiveLIF()).convert(Mlp(units=[4]).build(SPEC), 0)
+    net = NengoDLConverter(neuron=nengo.AdaptiveLIF(), scale_firing_rates=1.0, synapse=None).convert(
+        Mlp(units=[4]).build(SPEC), 0
+    )
     with AutoSimulator(n_steps=3, batch_size=4).open(net) as simulator:
         list(simulator.run(Stimulus(IMAGES, range(4), ConstantEncoder())))
         assert simulator.used.startswith("nengo_dl (auto: ")
@@ -336,9 +342,8 @@ def converted(*layers, shape=SPEC.input_shape, **settings):
 
     start_afresh(0)
     model = keras.Sequential([keras.layers.Input(shape), *layers])
-    return NengoDLConverter(**({"neuron": NEURONS["SpikingRectifiedLinear"], "synapse": 0.005} | settings)).convert(
-        model, 0
-    )
+    own = {"neuron": NEURONS["SpikingRectifiedLinear"], "scale_firing_rates": 1.0, "synapse": 0.005} | settings
+    return NengoDLConverter(**own).convert(model, 0)
 
 
 def assert_same_spikes(net, kind, **settings):

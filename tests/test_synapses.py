@@ -180,7 +180,7 @@ def test_counting_in_parts_changes_nothing(monkeypatch):
 
 def converted(*middle, shape=(6, 6, 1), **settings):
     model = chain(shape, *middle, layers.Flatten(), layers.Dense(3, name="out"))
-    settings = {"neuron": nengo.SpikingRectifiedLinear(), **settings}
+    settings = {"neuron": nengo.SpikingRectifiedLinear(), "scale_firing_rates": 1.0, "synapse": None, **settings}
     return NengoDLConverter(**settings).convert(model, seed=0)
 
 

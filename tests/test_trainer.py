@@ -297,7 +297,9 @@ def test_an_evaluation_compares_with_the_weights_that_the_model_has(digits, tmp_
 
 
 def test_what_cannot_work_leaves_nothing_behind(digits, tmp_path):
-    converter = NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates={"nowhere": 2.0})
+    converter = NengoDLConverter(
+        neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates={"nowhere": 2.0}, synapse=None
+    )
     with pytest.raises(ConfigError):
         make_trainer(digits(), tmp_path / "mlruns", converter=converter).run()
     assert not (tmp_path / "mlruns").exists()
@@ -454,7 +456,9 @@ def test_synops_are_left_out_where_a_layer_cannot_be_counted(digits, tmp_path):
             image = [layers.Input(spec.input_shape), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D()]
             return keras.Sequential([*image, layers.Flatten(), layers.Dense(spec.n_classes)])
 
-    converter = NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0, allow_fallback=True)
+    converter = NengoDLConverter(
+        neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0, allow_fallback=True, synapse=None
+    )
     data = digits(max_train_images=64, max_test_images=20)
     settings = {"architecture": MaxPooled(), "converter": converter, "callbacks": [Report()]}
     with pytest.warns(UserWarning, match="TensorNode"):

@@ -225,7 +225,9 @@ def test_what_nengo_dl_cannot_train_is_named(digits, architecture, layer):
 def test_what_training_brings_back_converts_to_the_same_function(digits):
     data = digits(max_train_images=100)
     model, _ = weights_after(NengoDLTraining, data, scale_firing_rates=25.0)
-    network = NengoDLConverter(neuron=nengo.RectifiedLinear(), scale_firing_rates=25.0).convert(model, seed=0)
+    network = NengoDLConverter(neuron=nengo.RectifiedLinear(), scale_firing_rates=25.0, synapse=None).convert(
+        model, seed=0
+    )
     assert [layer.name for layer in network.layers] == [layer.name for layer in neuron_layers(model)]
 
 

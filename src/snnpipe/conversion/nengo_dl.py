@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     import tf_keras
 
 
+def _spiking() -> Any:
+    import nengo
+
+    return nengo.SpikingRectifiedLinear()
+
+
 @dataclass(frozen=True, kw_only=True)
 class NengoDLConverter:
     """Make neurons of a model's ReLUs and leave the rest of it linear.
@@ -54,9 +60,9 @@ class NengoDLConverter:
         Whether max pooling becomes average pooling. It changes what the network computes.
     """
 
-    neuron: Neuron | dict[str, Neuron] = None
-    scale_firing_rates: Scale = 1.0
-    synapse: LayerSynapses = None
+    neuron: Neuron | dict[str, Neuron] = field(default_factory=_spiking)
+    scale_firing_rates: Scale = 100.0
+    synapse: LayerSynapses = 0.01
     allow_fallback: bool = False
     max_to_avg_pool: bool = False
 
