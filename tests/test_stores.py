@@ -153,14 +153,14 @@ def test_a_tool_that_reads_does_not_speak_of_logging(tmp_path, monkeypatch, caps
     reads = tool(compare, monkeypatch, capsys, "a", "b", "--tracking-uri", "http://127.0.0.1:9")
     assert reads.endswith("set it to a store that answers, or leave it out for mlruns/mlflow.db")
     sends = all_tools("http://127.0.0.1:9", tmp_path, monkeypatch, capsys)[-1]
-    assert "or leave it out for the one of the run; 1 of 1 calls" in sends
+    assert "or leave it out for the store of the run; 1 of 1 calls" in sends
 
 
 def test_a_run_refuses_an_address_before_anything_is_trained(command, tmp_path):
     result = command("logger.tracking_uri=./mlruns")
     assert result.code == 2
     (line,) = result.error_lines
-    assert result.err.strip() == line and "logger.tracking_uri: got './mlruns': MLflow keeps" in line
+    assert result.err.strip() == line and "logger.tracking_uri: got './mlruns': MLflow no longer keeps" in line
     assert not list((tmp_path / "work").iterdir())
 
 

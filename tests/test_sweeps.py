@@ -118,7 +118,7 @@ def test_a_mistake_in_one_job_is_a_failed_child_and_the_others_go_on(command, tm
     assert result.code == 2
     assert len(result.error_lines) == 1
     assert [line.split()[0] for line in table_of(result.out)] == ["1", "-1"]
-    assert "1 of 2 jobs did not finish: mend what the lines above name" in result.err
+    assert "1 of 2 jobs did not finish: correct what the lines above name" in result.err
     assert "sweep.resume" not in result.err, "it would be the same mistake again"
     assert "snnpipe: job 2 of 2, epochs=-1: failed" in result.err.splitlines()
     (parent,), (done, failed) = runs_of(tmp_path / "work")
@@ -190,7 +190,7 @@ def test_faults_among_mistakes_are_what_resuming_is_for(command, fragile):
     result = command(*words)
     assert result.code == 1
     assert result.err.splitlines()[-1] == (
-        "snnpipe: 2 of 3 jobs did not finish: for 1 of them, mend what the lines above name; the same command with "
+        "snnpipe: 2 of 3 jobs did not finish: for 1 of them, correct what the lines above name; the same command with "
         "sweep.resume=true runs the other again"
     )
 

@@ -137,11 +137,11 @@ def _unfinished(failed: Sequence[SweepJob], jobs: int, *, resumes: bool) -> str:
     mistakes = sum(job.mistake for job in failed)
     text = f"{len(failed)} of {jobs} jobs did not finish"
     if mistakes == len(failed):
-        return f"{text}: mend what the lines above name"
+        return f"{text}: correct what the lines above name"
     again = "the same command with sweep.resume=true runs" if resumes else ""
     if not mistakes:
         return f"{text}; {again} them again, and no others" if again else text
-    text += f": for {mistakes} of them, mend what the lines above name"
+    text += f": for {mistakes} of them, correct what the lines above name"
     return f"{text}; {again} the other{'s' * (len(failed) - mistakes > 1)} again" if again else text
 
 

@@ -68,7 +68,7 @@ class ResumablePoint:
     over
         Whether training ends here.
     state
-        Returns the training's state. A hook may call it only until the hook returns.
+        Returns the training's state. Only the hook that gets this point may call it, before the hook returns.
     """
 
     step: int
