@@ -1,9 +1,11 @@
 """The command line: what it composes, refuses and prints."""
 
+import inspect
 import itertools
 import re
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import snnpipe.conf
 from configs import composed, options
 
 from snnpipe.config.check import check
-from snnpipe.config.targets import locate
+from snnpipe.config.targets import build_node, locate
 
 GROUPS = options()
 FAST = ("debug=fast",)
@@ -61,7 +63,9 @@ VARIANTS = {"cnn2d_small": {"filters", "dense"}, "digits": {"batch_size"}}
 """Options that set other values than their class's defaults, and which."""
 
 
-@pytest.mark.parametrize("group", ["data", "model", "training", "conversion", "simulator", "encoder", "callbacks", "logger"])
+@pytest.mark.parametrize(
+    "group", ["data", "model", "training", "conversion", "simulator", "encoder", "callbacks", "logger"]
+)
 def test_config_files_and_constructors_have_the_same_defaults(group):
     for option in GROUPS[group]:
         extra = ["training.checkpoint=x"] if option == "pretrained" else []

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from snnpipe.base.files import replace_file
+from snnpipe.metrics.catalogue import AGREEMENT, ANN_ACCURACY, SNN_ACCURACY
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.values.simulation import SpikeEvents
 
@@ -38,9 +39,9 @@ def accuracy_over_time(
     time_ms = _time_ms(len(accuracy), dt)
     bounds = np.array([wilson_interval(round(share * n_samples), n_samples) for share in accuracy]).T
     axes.fill_between(time_ms, *(100 * bounds), color=BLUE, alpha=0.2, linewidth=0, label="95 % interval")
-    axes.plot(time_ms, 100 * np.asarray(accuracy), color=BLUE, label="SNN accuracy")
-    axes.plot(time_ms, 100 * np.asarray(agreement), color=GREEN, linestyle=":", label="agreement with the ANN")
-    axes.axhline(100 * ann_accuracy, color=ORANGE, linestyle="--", label="ANN accuracy")
+    axes.plot(time_ms, 100 * np.asarray(accuracy), color=BLUE, label=SNN_ACCURACY.label)
+    axes.plot(time_ms, 100 * np.asarray(agreement), color=GREEN, linestyle=":", label=f"{AGREEMENT.label} with the ANN")
+    axes.axhline(100 * ann_accuracy, color=ORANGE, linestyle="--", label=ANN_ACCURACY.label)
     axes.set(
         xlabel=f"time that the {sample_word} is shown (ms)",
         ylabel=f"share of {n_samples:,} test {sample_word}s (%)",

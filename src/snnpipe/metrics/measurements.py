@@ -1,4 +1,4 @@
-"""A run's metrics of its own: what each measures while the test images are simulated, for each duration.
+"""The metric plugins of a run: they measure the simulated test images, for each duration.
 
 Axes: b = image of the batch, t = simulation step, c = class.
 """
@@ -33,7 +33,7 @@ def require_metrics(metrics: Sequence[Metric]) -> tuple[MetricSpec, ...]:
 
 
 def _problem(metric: Any) -> str:
-    """Return what keeps an object from being a metric; empty where nothing does."""
+    """Return why an object is no metric, with the cure; empty if it is one."""
     if isinstance(metric, type):
         return f"metrics: got the class {metric.__name__}: give an object of it, made with ()"
     kind = type(metric).__name__
@@ -49,7 +49,7 @@ def _problem(metric: Any) -> str:
 
 
 def _clashes(metrics: Sequence[Metric]) -> Iterator[str]:
-    """Yield the names that something else logs already."""
+    """Yield a problem for each name that snnpipe or another metric logs."""
     taken = [(spec, "snnpipe") for spec in CATALOGUE]
     for metric in metrics:
         kind = type(metric).__name__
@@ -81,19 +81,19 @@ def require_own(name: str, value: float, step: int | None, specs: Sequence[Metri
 
 
 class Measurements:
-    """What the metrics of a run measure in one evaluation, as if each duration had been simulated by itself.
+    """One evaluation by the metric plugins of a run, as if each duration had been simulated by itself.
 
-    Each duration has a copy of each metric, which is given the steps of that duration only. The longest has the metrics
-    themselves.
+    Each duration has a copy of each metric, which gets the steps of that duration only. The longest duration has the
+    metrics themselves.
 
     Parameters
     ----------
     metrics
-        Of the run.
+        The metric plugins of the run.
     network
-        What is simulated.
+        The network that is simulated.
     simulator
-        That simulates it, with the longest duration.
+        The simulator's settings, with the longest duration.
     durations
         Numbers of steps, in ascending order. A simulation's chunks end at each of them.
     """
@@ -105,7 +105,7 @@ class Measurements:
         self._by_duration[durations[-1]] = list(metrics)
         for n_steps, copies in self._by_duration.items():
             for metric in copies:
-                settings: Any = simulator if n_steps == durations[-1] else replace(simulator, n_steps=n_steps)  # type: ignore[type-var]
+                settings: Any = simulator.with_settings(n_steps=n_steps)
                 metric.start(network, settings)
 
     def __bool__(self) -> bool:
@@ -113,12 +113,12 @@ class Measurements:
         return any(self._by_duration.values())
 
     def sample_images(self, n_images: int) -> int:
-        """Return of how many of the first images the metrics want single spikes, given how many are simulated."""
+        """Return of how many of the first ``n_images`` images the metrics need the single spikes."""
         wanted = [getattr(metric, "sample_images", 0) for metrics in self._by_duration.values() for metric in metrics]
         return max((n_images if images is None else images for images in wanted), default=0)
 
     def add(self, batch: SimulatedBatch) -> None:
-        """Show a batch that has been simulated to the end, with its chunks, to every metric."""
+        """Give every metric a batch that has been simulated to the end, with its chunks."""
         longest = batch.scores_btc.shape[1]
         for n_steps, metrics in self._by_duration.items():
             shown = batch if n_steps == longest else _until(batch, n_steps)
@@ -127,12 +127,12 @@ class Measurements:
                 metric.add(shown if images is None else _with_spikes_of(shown, images))
 
     def values(self, n_steps: int | None = None) -> dict[str, float]:
-        """Return what was measured for one of the durations (None: the longest), by name.
+        """Return the values for one of the durations (None: the longest), by name.
 
         Raises
         ------
         SimulationError
-            If a metric gives something else than finite numbers, or one that its specs do not describe.
+            If a metric returns a value that is no finite number, or a name that its specs lack.
         """
         values: dict[str, float] = {}
         for metric in self._by_duration[max(self._by_duration) if n_steps is None else n_steps]:
@@ -141,12 +141,12 @@ class Measurements:
 
 
 def checked_values(metric: Metric) -> dict[str, float]:
-    """Return what a metric measured.
+    """Return the values of a metric.
 
     Raises
     ------
     SimulationError
-        If it gives something else than finite numbers, or one that its specs do not describe.
+        If it returns a value that is no finite number, or a name that its specs lack.
     """
     kind, values = type(metric).__name__, metric.values()
     if not isinstance(values, Mapping):
@@ -179,7 +179,7 @@ def _until(batch: SimulatedBatch, n_steps: int) -> SimulatedBatch:
 
 
 def _with_spikes_of(batch: SimulatedBatch, images: int) -> SimulatedBatch:
-    """Return a batch with the single spikes of the first so many test images: others may want those of more."""
+    """Return a batch with the single spikes of the first test images only: other plugins may need those of more."""
     if all(image_id < images for image_id in batch.image_ids) or not any(map(len, batch.events.values())):
         return batch
     chunks = [
@@ -190,6 +190,6 @@ def _with_spikes_of(batch: SimulatedBatch, images: int) -> SimulatedBatch:
 
 
 def _first(events: SpikeEvents, images: int) -> SpikeEvents:
-    """Return the events of the first so many test images."""
+    """Return the events of the first test images."""
     mine = events.image < images
     return SpikeEvents(events.image[mine], events.step[mine], events.neuron[mine], events.count[mine])

@@ -134,7 +134,7 @@ class Fit:
                     callback.load_state_dict(state.callbacks[name])
             for epoch, metrics in enumerate(state.history, start=1):
                 self._log.record(metrics, step=epoch)
-            self._log.state.logged |= state.logged
+            self._log.state.callback_metrics |= state.logged
             self._log.state.results |= state.logged
         return FitLog(self._log, fingerprint, state)
 

@@ -115,7 +115,7 @@ class RunLog:
         """Record a metric of a callback's own (`snnpipe.values.run.RunState.log_metric`)."""
         own = {name: require_own(name, value, step, self.state.specs)}
         if self.reached in ("fit", "convert"):
-            self.state.logged |= own
+            self.state.callback_metrics |= own
         self.record(own, step)
 
     def curves(self, curves: Mapping[str, Sequence[float]], n_steps: int, dt: float) -> None:
@@ -225,7 +225,7 @@ class FitLog:
 
         def state() -> TrainingState:
             callbacks = {name: callback.state_dict() for name, callback in self._log.callbacks_by_name()}
-            logged = dict(self._log.state.logged)
+            logged = dict(self._log.state.callback_metrics)
             return TrainingState(self._fingerprint, epoch, batch, [*self._history], over, arrays(), callbacks, logged)
 
         if self._log.started:

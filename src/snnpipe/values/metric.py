@@ -1,4 +1,4 @@
-"""What a metric is called, what it is measured in, and whether more of it is better."""
+"""The description of a metric: its name, label, unit and format, and whether higher or lower values are better."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from snnpipe.base.errors import ConfigError
 Better = Literal["higher", "lower", ""]
 NO_VALUE = "-"
 TAG = "metric."
-"""What a tag of a run begins with that holds the `MetricSpec` of a metric of its own."""
+"""Beginning of the tags in which a run keeps the `MetricSpec` of each metric plugin."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
 _FORM = re.compile(r"\+?,?(\.\d\d?)?[efg]")
@@ -22,27 +22,27 @@ _NAME_LENGTH, _LABEL_LENGTH = 200, 40
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """How a metric is named and shown, without its value.
+    """The description of a metric, without its value.
 
     Parameters
     ----------
     name
-        By which it is logged: words of letters, digits, ``_``, ``-`` and ``.``, joined by ``/``. Where the last word is
-        ``*``, it stands for any: the metrics of layers, for example.
+        Name in the loggers: words of letters, digits, ``_``, ``-`` and ``.``, joined by ``/``. If the last word is
+        ``*``, the description is for all names that begin so, as for the metrics of layers.
     label
-        What tables call it.
+        Label in tables and on pages.
     unit
-        In which it is shown; empty for a count or a ratio.
+        Unit of the shown number; empty for a count or a ratio.
     factor
-        From the logged value to that unit: 100 for a share in ``%``.
+        Factor from the logged value to the unit: 100 for a share in ``%``.
     form
-        Python's format of the number in that unit.
+        Python's format of the number in the unit.
     better
-        ``higher`` or ``lower`` where more or less of it is better; empty where neither is.
+        ``higher`` or ``lower``, if such values are better; empty if neither is.
     note
-        What the label leaves out, in a few words.
+        Explanation of the label in a few words.
     short
-        The label in tables with little room; empty for ``label``.
+        Label in narrow tables; empty for ``label``.
     mean_form
         Format of a mean over several runs; empty for ``form``.
 
@@ -67,7 +67,7 @@ class MetricSpec:
             raise ConfigError(f"MetricSpec.{problem}")
 
     def _problem(self) -> str:
-        """Return the first field that is outside its domain, with the cure; empty where none is."""
+        """Return the first field that is outside its domain, with the cure; empty if there is none."""
         if cure := name_problem(self.name, may_end_in_star=True):
             return f"name: got {self.name!r}: {cure}"
         for field, longest in (("label", _LABEL_LENGTH), ("short", _LABEL_LENGTH), ("unit", 20), ("note", 200)):
@@ -87,11 +87,11 @@ class MetricSpec:
 
     @property
     def is_pattern(self) -> bool:
-        """Whether it stands for several metrics."""
+        """Whether it describes several metrics."""
         return self.name.endswith("*")
 
     def matches(self, name: str) -> bool:
-        """Whether a metric is the one, or one of those, that it describes."""
+        """Whether it describes the metric of a name."""
         return name.startswith(self.name[:-1]) and len(name) >= len(self.name) if self.is_pattern else name == self.name
 
     def overlaps(self, other: "MetricSpec") -> bool:
@@ -100,11 +100,11 @@ class MetricSpec:
 
     @property
     def in_short(self) -> str:
-        """What tables with little room call it."""
+        """Label in narrow tables."""
         return self.short or self.label
 
     def with_unit(self, label: str) -> str:
-        """Return a label with the unit of the numbers below it; percent stand beside each number."""
+        """Return a label with the unit, for a column of numbers; ``%`` is written beside each number instead."""
         return label if self.unit in ("", "%") else f"{label} ({self.unit})"
 
     def number(self, value: float) -> str:
@@ -116,23 +116,23 @@ class MetricSpec:
         return f"{self.number(value)} {self.unit}".rstrip()
 
     def of(self, metrics: Mapping[str, float]) -> str:
-        """Return a run's value with its unit, a dash where the run has none."""
+        """Return a run's value with its unit; a dash if the run has none."""
         return self.text(metrics[self.name]) if self.name in metrics else NO_VALUE
 
     def difference(self, value: float, other: float) -> str:
-        """Return by how much a value differs from another, as a number in the unit with its sign."""
+        """Return a value minus another, as a number in the unit with its sign."""
         difference = 0.0 if math.isclose(value, other, rel_tol=1e-12) else value - other
         return formatted(self.factor * difference, f"+{self.form.lstrip('+')}")
 
 
 def formatted(value: float, form: str) -> str:
-    """Return a number in a format; one that shows as zero has no minus sign of its own."""
+    """Return a number in a format, without a minus sign if it is rounded to zero."""
     text = f"{value:{form}}"
     return f"{0.0:{form}}" if value < 0 and float(text.replace(",", "")) == 0 else text
 
 
 def name_problem(name: Any, *, may_end_in_star: bool = False) -> str:
-    """Return why a name is none that every logger takes, as a cure; empty where it is one."""
+    """Return the rule that a name breaks, as a cure; empty if every logger takes the name."""
     plain = name.removesuffix("*") if may_end_in_star and isinstance(name, str) and name.endswith("/*") else name
     plain = plain.removesuffix("/") if plain is not name else plain
     if isinstance(plain, str) and len(plain) <= _NAME_LENGTH and _NAME.fullmatch(plain):
@@ -149,22 +149,22 @@ def is_number(value: Any) -> bool:
 
 
 def spec_of(name: str, specs: Iterable[MetricSpec]) -> MetricSpec | None:
-    """Return the first of some specs that describes a metric."""
+    """Return the first spec that describes a metric; None if there is none."""
     return next((spec for spec in specs if spec.matches(name)), None)
 
 
 def without_patterns(specs: Iterable[MetricSpec]) -> tuple[MetricSpec, ...]:
-    """Return the specs that describe one metric each, which tables of runs have a column for."""
+    """Return the specs that describe one metric each. Tables of runs have a column for each of these."""
     return tuple(spec for spec in specs if not spec.is_pattern)
 
 
 def tags_of(specs: Iterable[MetricSpec]) -> dict[str, str]:
-    """Return the tags that record specs with a run."""
+    """Return the tags in which a run keeps specs."""
     return {f"{TAG}{spec.name}": json.dumps(asdict(spec)) for spec in without_patterns(specs)}
 
 
 def specs_of(tags: Mapping[str, str]) -> tuple[MetricSpec, ...]:
-    """Return the specs that a run's tags record, by name; a tag that holds none is passed over."""
+    """Return the specs in a run's tags, sorted by name; a tag without a valid one is ignored."""
     specs = []
     for name in sorted(name for name in tags if name.startswith(TAG)):
         try:

@@ -209,7 +209,7 @@ class RunState:
         A callback sets this to end training after the epoch.
     results
         Every metric of the run so far.
-    logged
+    callback_metrics
         Those that callbacks have logged before the evaluation, which a training's state holds too.
     specs
         What describes the metrics of its own (`snnpipe.protocols.Metric`).
@@ -247,7 +247,7 @@ class RunState:
     input_over_time: str = ""
     stop_training: bool = False
     results: dict[str, float] = field(default_factory=dict)
-    logged: dict[str, float] = field(default_factory=dict)
+    callback_metrics: dict[str, float] = field(default_factory=dict)
     specs: Sequence[MetricSpec] = ()
     outcome: "Outcome | None" = None
     run_name: str = ""
@@ -268,4 +268,4 @@ class RunState:
     def forget_evaluation(self) -> None:
         """Keep the results of training only: another evaluation begins."""
         self.results = {name: value for name, value in self.results.items() if name.startswith(("fit/", "ann/"))}
-        self.results |= self.logged
+        self.results |= self.callback_metrics
