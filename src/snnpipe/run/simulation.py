@@ -158,7 +158,8 @@ class Simulation:
     def _before(self) -> dict[str, float]:
         """Return the metrics that hold for every duration: snnpipe's own so far, and those logged before."""
         state = self.log.state
-        return {name: value for name, value in state.results.items() if built_in(name) or name in state.callback_metrics}
+        kept = state.callback_metrics
+        return {name: value for name, value in state.results.items() if built_in(name) or name in kept}
 
     def _diagnose(self, outcome: Outcome, wanted: int) -> Diagnosis:
         from snnpipe.diagnosis.diagnose import diagnose
