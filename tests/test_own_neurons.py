@@ -30,7 +30,7 @@ from snnpipe.testing import SPEC
 from snnpipe.values.simulation import Stimulus
 
 DOCS = (Path(__file__).parent.parent / "docs" / "simulators.md").read_text()
-IMAGES = np.random.default_rng(0).uniform(0, 1, (4, *SPEC.image_shape)).astype(np.float32)
+IMAGES = np.random.default_rng(0).uniform(0, 1, (4, *SPEC.input_shape)).astype(np.float32)
 
 
 @pytest.fixture
