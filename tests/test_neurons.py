@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from snnpipe.base.errors import ConfigError, SimulationError
-from snnpipe.frameworks.compat import import_tensorflow
+from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow
 from snnpipe.simulators.base import equation
 from snnpipe.synapses import Synapse, in_milliseconds
 from snnpipe.values.network import NeuronLayer, PlannedLayer
 
-tf = import_tensorflow()
+tf, nengo_dl = import_tensorflow(), import_nengo_dl()
 N_STEPS = 120
 DRAWS = 20_000
 
@@ -203,6 +203,23 @@ def test_the_shape_of_what_is_drawn_is_known_while_a_graph_is_made(kind):
         return spikes
 
     assert step(tf.ones((2, 3))).shape == shapes[0] == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "signed"),
+    [
+        (nengo.LIF(), False),
+        (nengo.Tanh(), False),  # it has no spikes
+        (nengo_dl.SpikingLeakyReLU(0.1), True),
+        (nengo_dl.SpikingLeakyReLU(0.0), False),
+        (nengo.RegularSpiking(nengo_dl.LeakyReLU(0.1)), True),
+        (nengo.RegularSpiking(nengo.RectifiedLinear()), False),
+        (nengo.PoissonSpiking(nengo.Tanh()), True),
+        (nengo.AdaptiveLIF(), True),  # not registered: it may have
+    ],
+)
+def test_whether_spikes_have_either_sign(neuron, signed):
+    assert layer_of(neuron).signed == signed
 
 
 class Derived(nengo.SpikingRectifiedLinear):
