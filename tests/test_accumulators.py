@@ -266,7 +266,9 @@ def test_a_chunk_that_goes_beyond_a_duration_is_refused(cuts):
     for steps in cuts[:-1]:
         batch.add(run.chunk(rows, steps))
     last, end = cuts[-1], 7 if cuts[-1].start else 3
-    says = f"^the simulator gave steps {last.start} to {last.stop} in one chunk, and step {end} must end one: it does"
+    says = (
+        f"^the simulator gave steps {last.start} to {last.stop} in one chunk, and step {end} must end one: it ignores"
+    )
     with pytest.raises(SimulationError, match=says):
         batch.add(run.chunk(rows, last))
 
@@ -343,7 +345,7 @@ def test_more_moved_spikes_than_rounding_makes_are_a_problem(moved, spikes, tole
     assert (problem is not None) == wrong
     if wrong:
         assert problem == (
-            f"{moved / spikes:.2g} of the spikes of 2 images are not where the reference has them (at most "
+            f"{moved / spikes:.2g} of the spikes of 2 samples are not where the reference has them (at most "
             f"{tolerance:g} may be moved by rounding), most of them in layer 'a': {moved - 1:,} of {spikes:,}"
         )
 
@@ -362,7 +364,7 @@ def test_outputs_may_differ_by_ten_times_the_tolerance_or_with_the_spikes_that_m
     if wrong:
         allowed = max(0.01, 5 * (moved / 10_000) ** 0.5)
         assert problem == (
-            f"the outputs of 2 images differ from the reference's by {rms:.2g} of their size (root mean square over "
+            f"the outputs of 2 samples differ from the reference's by {rms:.2g} of their size (root mean square over "
             f"all steps; at most {allowed:.2g} may come from rounding), while {moved} of 10,000 spikes moved"
         )
 

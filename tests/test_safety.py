@@ -28,11 +28,11 @@ FORBIDDEN_CALLS = {
 }
 MAY_IMPORT_BY_NAME = {
     "snnpipe/__init__.py": "its own modules, as they are asked for",
-    "snnpipe/compat.py": "TensorFlow, Keras and NengoDL",
-    "snnpipe/data/tfds.py": "tensorflow_datasets and its own dataset",
-    "snnpipe/targets.py": "what a configuration names",
+    "snnpipe/frameworks/compat.py": "TensorFlow, Keras and NengoDL",
+    "snnpipe/data/tfds_builder.py": "tensorflow_datasets and its own dataset",
+    "snnpipe/config/targets.py": "what a configuration names",
 }
-MAY_BUILD = {"snnpipe/targets.py": "what a configuration names, by Hydra"}
+MAY_BUILD = {"snnpipe/config/targets.py": "what a configuration names, by Hydra"}
 
 
 def calls():

@@ -475,13 +475,13 @@ def test_an_encoder_that_gives_another_shape_is_told(kind):
 
 
 def test_more_images_than_nengo_dl_was_built_for():
-    with pytest.raises(SimulationError, match=r"3 images at once and got 4: raise simulator.batch_size"):
+    with pytest.raises(SimulationError, match=r"3 samples at once and got 4: raise simulator.batch_size"):
         simulate(network(), batch_size=3)
 
 
 @pytest.mark.parametrize("record", [(0, 0), (-1,), (4,)])
 def test_rows_to_record_are_rows(record):
-    with pytest.raises(ValueError, match=r"rows of 4 images, each once"):
+    with pytest.raises(ValueError, match=r"rows of 4 samples, each once"):
         Stimulus(IMAGES, range(4), ConstantEncoder(), record=record)
 
 

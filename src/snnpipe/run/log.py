@@ -64,7 +64,7 @@ class RunLog:
         for logger in self.loggers:
             self.started.append(logger)
             logger.start(name, flatten(self.state.config), tags, parent, resumed)
-        self.state.is_logged = self.was_started = True
+        self.was_started, self.state.is_logged = True, bool(self.started)
         self.state.run_id = self.address.get("run id", "")
 
     def end(self, error: BaseException | None) -> list[Exception]:

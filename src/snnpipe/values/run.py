@@ -200,7 +200,7 @@ class RunState:
     config
         The run's configuration, without passwords.
     is_logged
-        Whether the loggers are open.
+        Whether a logger is open.
     spec, plan, network, settings
         The dataset's spec, the conversion plan, the spiking network and the simulation's settings, once they are known.
     input_over_time
