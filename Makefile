@@ -8,7 +8,7 @@ HASHED := --require-hashes --no-deps --no-build-isolation
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test slow coverage mutants lint lock clean
+.PHONY: help run test slow long coverage mutants lint lock clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -19,8 +19,11 @@ run: $(VENV)/run.stamp  ## Train, convert, simulate and log a network (overrides
 test: $(VENV)/test.stamp  ## Run the tests (options of pytest: ARGS="-k name ...")
 	@$(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 
-slow: $(VENV)/test.stamp  ## Run the tests that take long
+slow: $(VENV)/test.stamp  ## Run the tests that take tens of seconds
 	@$(BIN)/python -m pytest -m slow $(if $(COVERAGE),--cov --cov-append --cov-report=) $(ARGS)
+
+long: $(VENV)/test.stamp  ## Run the tests that take minutes
+	@$(BIN)/python -m pytest -m long $(if $(COVERAGE),--cov --cov-append --cov-report=) $(ARGS)
 
 coverage: $(VENV)/test.stamp  ## Show the coverage of lines and branches (first: make test COVERAGE=1, make slow COVERAGE=1)
 	@$(BIN)/python -m coverage report

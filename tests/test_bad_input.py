@@ -92,9 +92,9 @@ def refused(command, key: str, *words: str) -> None:
 
 
 def a_third_is_quick(cases):
-    """Parametrize over all cases, two thirds of which only `make slow` runs."""
+    """Parametrize over all cases, two thirds of which only `make long` runs."""
     return pytest.mark.parametrize(
-        "cases", [list(cases)[0::3], *(pytest.param(list(cases)[n::3], marks=pytest.mark.slow) for n in (1, 2))]
+        "cases", [list(cases)[0::3], *(pytest.param(list(cases)[n::3], marks=pytest.mark.long) for n in (1, 2))]
     )
 
 
@@ -123,7 +123,7 @@ def test_configuration_files_that_are_none_are_one_line(command, folder, cases):
     assert not (folder / "executed").exists()
 
 
-@pytest.mark.slow  # 60 s: a process each
+@pytest.mark.long  # 60 s: a process each
 def test_processes_refuse_before_tensorflow_is_imported(tmp_path):
     from stress.fuzz import processes
 
@@ -131,7 +131,7 @@ def test_processes_refuse_before_tensorflow_is_imported(tmp_path):
     assert len(took) == 40 and not any(imported for _, imported, _ in took)
 
 
-@pytest.mark.slow  # 3 minutes
+@pytest.mark.long  # 3 minutes
 def test_ten_thousand_inputs():
     done = subprocess.run(
         [sys.executable, "-m", "tests.stress.fuzz", "--inputs", "10000", "--processes", "0"],

@@ -65,7 +65,7 @@ SIMULATED_TOO = [
 ]
 
 
-@pytest.mark.slow  # 2 minutes
+@pytest.mark.long  # 2 minutes
 @pytest.mark.parametrize("name", [name for name in TAKEN if name not in (*SIMULATED, *SIMULATED_TOO)])
 def test_what_is_taken_computes_it_in_nengo_too(name):
     adapted, network = converted(model(name))
@@ -86,7 +86,7 @@ def spikes_of(simulator, network):
     return {name: activity.net_bn for name, activity in chunk.layers.items()}, chunk.outputs_btc
 
 
-@pytest.mark.parametrize("name", [*SIMULATED, *(pytest.param(n, marks=pytest.mark.slow) for n in SIMULATED_TOO)])
+@pytest.mark.parametrize("name", [*SIMULATED, *(pytest.param(n, marks=pytest.mark.long) for n in SIMULATED_TOO)])
 def test_all_simulators_give_the_same_spikes(name):
     _, network = converted(model(name))
     expected, output = spikes_of(NengoDLSimulator, network)

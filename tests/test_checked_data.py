@@ -341,7 +341,7 @@ LATER = {
         (KerasTraining, "a label out of range", 1),
         (KerasTraining, "a label out of range", 2),
         (NengoDLTraining, "a label out of range", 0),
-        pytest.param(NengoDLTraining, "a pixel that is no number", 1, marks=pytest.mark.slow),
+        pytest.param(NengoDLTraining, "a pixel that is no number", 1, marks=pytest.mark.long),
     ],
 )
 def test_what_comes_up_later_is_one_line_too(what, split, path, tmp_path, monkeypatch):

@@ -350,7 +350,7 @@ def test_the_combinations_have_each_option():
 
 @pytest.mark.parametrize(
     ("model", "training", "regularizer", "neuron"),
-    [*COMBINATIONS[0::4], *COMBINATIONS[3::4], *(pytest.param(*c, marks=pytest.mark.slow) for c in _OTHERS)],
+    [*COMBINATIONS[0::4], *COMBINATIONS[3::4], *(pytest.param(*c, marks=pytest.mark.long) for c in _OTHERS)],
 )
 def test_every_architecture_and_regularizer_on_every_training_path_and_every_neuron(
     command, model, training, regularizer, neuron
@@ -468,7 +468,7 @@ def test_a_process_tells_how_it_ended(process):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)]
 )
 def test_a_process_that_is_stopped_marks_its_run_killed(process, tmp_path, number, code):
     from mlflow import MlflowClient

@@ -117,7 +117,7 @@ _SLOW = (
 
 
 @pytest.mark.parametrize(
-    "cure", [pytest.param(cure, marks=pytest.mark.slow) if cure in _SLOW else cure for cure in FOLLOWED]
+    "cure", [pytest.param(cure, marks=pytest.mark.long) if cure in _SLOW else cure for cure in FOLLOWED]
 )
 def test_what_a_message_says_to_take_works(cure, command, own_models):
     followed(command, cure, [*own_models, *QUICK, *FOLLOWED[cure]])

@@ -275,7 +275,7 @@ def words_of(diagnosis, beginning):
 
 
 @pytest.mark.parametrize(
-    "fault", [pytest.param(name, marks=pytest.mark.slow if FAULTS[name][0] == "cnn" else ()) for name in FAULTS]
+    "fault", [pytest.param(name, marks=pytest.mark.long if FAULTS[name][0] == "cnn" else ()) for name in FAULTS]
 )
 def test_a_planted_fault_is_found_and_what_is_suggested_mends_it(run, fault):
     network, overrides, source, cures = FAULTS[fault]
@@ -312,7 +312,7 @@ TOGETHER = {
 
 @pytest.mark.parametrize(
     "faults",
-    [pytest.param(name, marks=() if name.startswith("the defaults") else pytest.mark.slow) for name in TOGETHER],
+    [pytest.param(name, marks=() if name.startswith("the defaults") else pytest.mark.long) for name in TOGETHER],
 )
 def test_several_faults_at_once_are_mended_by_several_changes_at_once(run, faults):
     network, overrides = TOGETHER[faults]
@@ -363,7 +363,7 @@ def test_a_search_that_takes_too_long_is_ended_and_says_so(run, monkeypatch):
     assert "ended for its time" in closing_table(result)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("overrides", "cure"),
     [

@@ -198,7 +198,7 @@ def test_drawn_networks():
     check_networks(5, first_seed=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_hundred_drawn_networks():
     missing = WANTED - set(check_networks(200, first_seed=1000).kinds)
     assert not missing

@@ -809,7 +809,7 @@ def test_a_run_whose_server_is_gone_for_good_ends_and_is_sent_later(tmp_path, sh
     assert not (run.folder / "out" / "unsent").exists()
 
 
-@pytest.mark.slow  # 60 s
+@pytest.mark.long  # 60 s
 def test_a_run_whose_database_is_locked_for_a_while_loses_nothing(tmp_path, process):
     run = Gated(tmp_path / "process", process, OUT, gates=["epoch 3", "simulation"])
     run.wait("epoch 3")
@@ -824,7 +824,7 @@ def test_a_run_whose_database_is_locked_for_a_while_loses_nothing(tmp_path, proc
     assert not (run.folder / "out" / "unsent").exists()
 
 
-@pytest.mark.slow  # 120 s
+@pytest.mark.long  # 120 s
 def test_a_multi_run_whose_server_is_gone_at_its_end_has_its_table(tmp_path, short_answers, process, own_server):
     from mlflow import MlflowClient
 

@@ -75,7 +75,7 @@ def test_a_script_imports_them_after_snnpipe(tmp_path):
     assert "all there" in lines(AFTER, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("program", [BEFORE, "import tensorflow, snnpipe\nimport nengo_dl"])
 def test_in_another_order_one_line_says_what_to_do(tmp_path, program):
     (line,) = [line for line in lines(program, tmp_path) if "Keras 3" in line]

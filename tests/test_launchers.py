@@ -103,7 +103,7 @@ def password(monkeypatch):
     return "in-the-environment"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_files_for_slurm_hold_no_password(password, process, tmp_path):
     """Jobs get it all the same: Slurm hands on the environment of the command."""
     address = "http://user:on-the-command-line@127.0.0.1:9"
@@ -119,7 +119,7 @@ def test_files_for_slurm_hold_no_password(password, process, tmp_path):
     assert len(recorded) == 2 and all('"http://user:***@127.0.0.1:9"' in text for text in recorded)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @CLUSTERS
 def test_jobs_end_with_the_command(process, tmp_path, launcher):
     folder = tmp_path / "process"
@@ -136,7 +136,7 @@ def test_jobs_end_with_the_command(process, tmp_path, launcher):
     assert not alive
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_that_is_gone_before_it_began_is_told_and_resumed(process, tmp_path, slurm):
     folder = tmp_path / "process"
     words = ("-m", *SLURM, *FAST, "conversion.scale_firing_rates=1,50")
@@ -156,7 +156,7 @@ def test_a_job_that_is_gone_before_it_began_is_told_and_resumed(process, tmp_pat
     assert sorted(run.info.status for run in children) == ["FAILED", "FINISHED", "FINISHED"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jobs_of_a_worker_and_of_a_node_that_are_killed_run_again(process, tmp_path):
     from ray.cluster_utils import Cluster
 

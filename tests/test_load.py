@@ -9,7 +9,7 @@ import pytest
 from snnpipe import MLflowLogger
 from snnpipe.testing import SPEC
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 N_RUNS = 200
 

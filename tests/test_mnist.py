@@ -21,7 +21,7 @@ FLOORS = {
 """A shorter schedule for each recipe on MNIST, and the least accuracy, in training and spiking, that it must reach."""
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(not (Path(FOLDER) / "mnist").is_dir(), reason="no prepared MNIST in $TFDS_DATA_DIR"),
 ]
 

@@ -185,10 +185,10 @@ def weights_in(folder):
 @pytest.mark.parametrize(
     "stops",
     [
-        pytest.param([StopsAt(1)], id="first step", marks=pytest.mark.slow),
+        pytest.param([StopsAt(1)], id="first step", marks=pytest.mark.long),
         pytest.param([StopsAt(BATCHES + 3), StopsAt(BATCHES + 4)], id="twice within an epoch"),
-        pytest.param([StopsAt(2 * BATCHES)], id="end of an epoch", marks=pytest.mark.slow),
-        pytest.param([StopsAt(EPOCHS * BATCHES)], id="end of training", marks=pytest.mark.slow),
+        pytest.param([StopsAt(2 * BATCHES)], id="end of an epoch", marks=pytest.mark.long),
+        pytest.param([StopsAt(EPOCHS * BATCHES)], id="end of training", marks=pytest.mark.long),
         pytest.param([StopsAt(simulating=True)], id="simulating"),
     ],
 )

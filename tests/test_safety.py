@@ -437,7 +437,7 @@ def test_an_address_to_open_has_no_password():
     assert "hidden" not in str(MLflowLogger(tracking_uri="postgresql+psycopg2://user:hidden@example.org/db").address)
 
 
-@pytest.mark.slow  # 40 s: a server
+@pytest.mark.long  # 40 s: a server
 def test_a_server_gets_the_password_and_its_store_does_not(command, secrets, tmp_path):
     from team_store import mlflow_server
 

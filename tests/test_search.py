@@ -265,7 +265,7 @@ def test_a_metric_that_is_no_number_counts_as_the_worst():
     assert sweeper._value({"fit/accuracy": float("nan")}, "fit/accuracy") == float("-inf")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_that_is_killed_goes_on_with_the_trial_it_was_at(process, tmp_path):
     folder = tmp_path / "process"
     words = (

@@ -313,7 +313,7 @@ def test_a_multi_run_that_is_stopped_is_killed_and_goes_on(process, tmp_path):
     assert len(table_of(out)) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_multi_run_that_is_killed_at_any_moment_goes_on_to_the_same_table(process, tmp_path):
     folder = tmp_path / "process"
     whole, err = process("-m", *SLOW_JOBS, f"paths.mlruns={tmp_path}/whole").communicate(timeout=300)

@@ -321,7 +321,7 @@ def test_drawn_networks():
     assert {"Add", "Concatenate", "ReLU"} <= set(check_graphs(25, first_seed=0))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hundred_drawn_networks():
     kinds = check_graphs(200, first_seed=1000)
     print("\n".join(f"{count:4d} of 200: {kind}" for kind, count in sorted(kinds.items())))

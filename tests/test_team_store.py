@@ -81,7 +81,7 @@ def test_eight_jobs_at_once_lose_nothing(server, folder, tmp_path):
     assert not {"log-metric", "log-parameter"} & set(requests)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_multi_run_through_a_server_shares_a_training_and_ends_in_its_table(server, process, folder):
     from mlflow import MlflowClient
 
