@@ -360,6 +360,7 @@ def test_hooks_come_in_their_order(digits, tmp_path):
     epoch = ["on_train_batch_end"] * 2 + ["on_epoch_end"]
     assert seen == [
         "on_prepare_end",
+        "on_run_start",
         "on_stage_start",
         "on_fit_start",
         *epoch,
