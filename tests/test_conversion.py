@@ -255,7 +255,7 @@ def test_per_layer_settings():
     }
     assert {n: v.scale_firing_rates for n, v in found.items()} == {"conv2d": 10, "conv2d_1": 80, "dense": 1}
     assert {n: v.neuron_type.amplitude for n, v in found.items()} == {"conv2d": 0.1, "conv2d_1": 1 / 80, "dense": 1}
-    assert {n: v.synapse for n, v in found.items()} == {"conv2d": None, "conv2d_1": None, "dense": 0.01}
+    assert {n: v.synapse.plain for n, v in found.items()} == {"conv2d": None, "conv2d_1": None, "dense": 0.01}
 
 
 def test_the_synapse_is_on_neurons_outputs_and_nowhere_else():

@@ -173,7 +173,7 @@ def test_accuracy_and_cross_entropy_of_equal_logits():
 
 
 def test_images_per_second_of_an_epoch():
-    assert epoch_metrics({"loss": 0.5, "val_accuracy": 0.9}, seconds=3.0, images=1200) == {
+    assert epoch_metrics({"loss": 0.5, "val_accuracy": 0.9}, seconds=3.0, n_samples=1200) == {
         "fit/images_per_s": 400,
         "fit/loss": 0.5,
         "fit/val_accuracy": 0.9,
@@ -221,7 +221,7 @@ def test_lost_and_made_spikes_count_too(lost):
 def test_outputs_that_differ_without_a_moved_spike_are_an_error():
     verification = Verification()
     verification.add([simulated(events((0, 0, 1, 3)), [[1.0, 0.5]])], [simulated(events((0, 0, 1, 3)), [[1.0, 0.4]])])
-    assert "outputs of 1 images differ" in verification.problem(1e-3)
+    assert "outputs of 1 samples differ" in verification.problem(1e-3)
     assert verification.problem(1e-2) is None
 
 
