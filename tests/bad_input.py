@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from snnpipe.base.errors import ConfigError, UserError
 from snnpipe.config import check as configuration
+from snnpipe.config import multirun
 from snnpipe.config.build import build
 from snnpipe.config.check import check
 from snnpipe.config.multirun import check_sweep
@@ -184,7 +185,7 @@ def engine_keys() -> list[tuple[str, str, Any]]:
     for key, choices in ENGINES.items():
         for choice in choices:
             target = OmegaConf.select(composed_with_hydra(choice), f"{key}._target_")
-            domains = dict(configuration._ENGINES.get(target, {}))
+            domains = dict(multirun._ENGINES.get(target, {}))
             if target.startswith("hydra_plugins.snnpipe."):
                 domains |= dict(settings_of(locate(target)))
             found += [(choice, f"{key}.{name}", domain) for name, domain in domains.items()]

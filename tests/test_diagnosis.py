@@ -422,7 +422,7 @@ def test_a_long_override_is_cut_between_its_words(run):
     diagnosis = Diagnosis(100, 0.9, 0.5, losses, (), losses[0], (Suggestion(override, "", "x"),), ("a note",), 1.0)
     whole = run("mlp", "diagnosis.images=0", "simulator.max_images=20")
     assert whole.diagnosis is None
-    table = closing_table(RunResult(whole.metrics, [], [], diagnosis=diagnosis))
+    table = closing_table(RunResult(whole.metrics, [], [], diagnosis=diagnosis, sample_word="image"))
     assert max(map(len, table.splitlines())) <= WIDTH
     assert "a note" in table and override in " ".join(table.split())
     assert "(100 images)" in table

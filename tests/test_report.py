@@ -89,7 +89,7 @@ def test_a_run_leaves_its_pictures_and_its_report(run_folder):
     assert page.count("data:image/png;base64,") == len(pictures)
     captions = re.findall("<figcaption>(.*?)</figcaption>", page)
     assert len(set(captions)) == len(captions) == len(pictures)
-    assert "Spikes of layer conv2d_1, of the first test samples." in captions
+    assert "Spikes of layer conv2d_1 for the first test samples." in captions
     assert "conversion.scale_firing_rates={conv*: 20.0, dense: 5.0}" in page.replace("&#39;", "'")
     assert re.search(r"run [0-9a-f]{32}<", page) and re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", page)
     assert "snnpipe 0.1.0" in page

@@ -72,7 +72,7 @@ def _unreadable_values(hydra: DictConfig) -> list[str]:
     problems = []
     for key, value in (hydra.sweeper.get("params") or {}).items():
         try:
-            OverridesParser.create().parse_override(f"{key}={'null' if value is None else value}")
+            OverridesParser.create().parse_override(f"key={value if isinstance(value, str) else 'null'}")
         except HydraException:
             cure = "takes values as an override has them: 1,2 or range(1,5)"
             problems.append(f"hydra.sweeper.params.{key}: got {shown(value)}: {cure}")

@@ -12,7 +12,7 @@ from snnpipe.base.masking import masked
 from snnpipe.frameworks.compat import installed_version
 from snnpipe.values.data import DataSpec
 
-_FORMAT = 1
+_FORMAT = 2
 _FIT_PARTS = ("data", "model", "training")
 _FIT_PACKAGES = ("snnpipe", "tensorflow", "tf-keras", "nengo", "nengo-dl", "numpy")
 _NOT_THE_RESULT = {"run_id", "run_name", "experiment_name", "logger", "paths", "sweep"}
