@@ -342,7 +342,7 @@ def test_streams_that_cannot_be_known(pictures):
     with pytest.raises(UnknowableError, match="cannot be read"):
         fit_data_digest(data)
     data.train_dataset = lambda epoch: data._split(0, 96, 16).repeat()
-    with pytest.raises(UnknowableError, match="more than the 96 images"):
+    with pytest.raises(UnknowableError, match="more than the 96 samples"):
         fit_data_digest(data)
 
 

@@ -45,7 +45,7 @@ def trainer(digits, tmp_path, converter, simulator):
 
 def test_a_wrong_network_is_stopped_before_training(digits, tmp_path):
     made = trainer(digits, tmp_path, Careless, NengoDLSimulator(n_steps=5))
-    with pytest.raises(ConversionError, match=r"'dense_1' \(Dense\) differs by .* % .* \(through NengoDL, 4 images"):
+    with pytest.raises(ConversionError, match=r"'dense_1' \(Dense\) differs by .* % .* \(through NengoDL, 4 samples"):
         made.prepare()
     trainer(digits, tmp_path, NengoDLConverter, NengoDLSimulator(n_steps=5)).prepare()
 
