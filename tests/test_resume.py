@@ -360,7 +360,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(process, tmp_path, number
     assert run.info.status == "KILLED"
     assert len(list(folder.glob("mlruns/outputs/*/training/*.state"))) == 1
     again = process(*words, "run_id=mine")
-    out, err = again.communicate(timeout=120)
+    out, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     (goes_on,) = (line for line in out.splitlines() if "going on" in line)
     epoch, step = (int(n) for n in re.findall(r"\d+", goes_on))
@@ -374,7 +374,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(process, tmp_path, number
     out, err = finished.communicate(timeout=60)
     assert (finished.returncode, err) == (0, "")
     assert "finished already" in out
-    _, err = process(*words, f"paths.mlruns={folder}/other").communicate(timeout=120)
+    _, err = process(*words, f"paths.mlruns={folder}/other").communicate(timeout=300)
     (uninterrupted,) = client_of(folder, "other").search_runs(["1"])
     assert settled(folder, run) == settled(folder, uninterrupted), err
 
