@@ -35,7 +35,7 @@ _ENGINES: dict[str, dict[str, Any]] = {
 def check_sweep(composed: DictConfig) -> None:
     """Raise `ConfigError` with every mistake of a multi-run's own: in its settings, folders, sweeper and launcher.
 
-    What its jobs are told is checked job by job. Of Hydra's own engines, domains are known as far as they stand here.
+    The settings of its jobs are checked job by job. ``_ENGINES`` has the domains of Hydra's own engines.
     """
     hydra = composed.hydra
     problems = settings_problems(plain(composed, "sweep"), "sweep", SETTINGS["sweep"])

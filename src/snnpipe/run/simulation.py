@@ -53,10 +53,11 @@ class Simulated:
 
     def result(self, state: RunState, address: Mapping[str, str]) -> RunResult:
         """Return the result of the run in its state now."""
+        curves = self.curves
         return RunResult(
             dict(state.results),
-            self.curves["accuracy"],
-            self.curves["agreement"],
+            curves["accuracy"],
+            curves["agreement"],
             self.at_duration,
             self.used,
             state.trained_by,
