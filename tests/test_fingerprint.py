@@ -120,7 +120,7 @@ def test_trainings_of_earlier_releases_are_found_again(own_nets):
         == fingerprint({"model": None, "data": {}, "training": {}})
         == "761e8f547a3b1400ea6fe4ecc79e760e"
     )
-    assert run_fingerprint(CONFIG) == "4c50663fdb6596ee72bee9dc20fd5c94"
+    assert run_fingerprint(CONFIG) == "1cd9990b4f5fae2d8a97b694003f3508"
     assert run_fingerprint({"run_id": "x"}) == run_fingerprint({}) == "44136fa355b3678a1146ad16f7e8649e"
 
 
