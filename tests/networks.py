@@ -13,7 +13,7 @@ import numpy as np
 import tf_keras as keras
 from hypothesis import strategies as st
 
-from snnpipe import ConstantEncoder, NengoDLConverter, PoissonEncoder
+from snnpipe import ConstantEncoder, IntegrateAndFire, NengoDLConverter, PoissonEncoder
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import Stimulus
 
@@ -444,6 +444,8 @@ def settings_of_neurons(draw: Any, dt: float, rare: str) -> Neurons:
             [
                 nengo.SpikingRectifiedLinear(),
                 nengo.SpikingRectifiedLinear(),
+                IntegrateAndFire(),
+                IntegrateAndFire(max_spikes=1, min_voltage=-0.5, initial_voltage=None),
                 nengo.LIF(),
                 nengo.RegularSpiking(nengo.RectifiedLinear()),
                 nengo.RegularSpiking(nengo.LIFRate()),

@@ -122,6 +122,7 @@ def network(neuron=None, synapse=0.005):
     return converter.convert(model, 0), model
 
 
+DT = 0.001
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (3, *SPEC.input_shape)).astype(np.float32)
 
 
@@ -134,7 +135,7 @@ def outputs(net, kind, n_steps=20):
 def test_every_simulator_runs_the_same_hybrid(neuron):
     net, _ = network(neuron)
     spiking = outputs(net, NengoDLSimulator)
-    with with_rates(net, ["dense_1"]) as hybrid:
+    with with_rates(net, ["dense_1"], DT) as hybrid:
         assert [layer.spiking for layer in hybrid.layers] == [True, False]
         found, expected = outputs(hybrid, ClockDrivenSimulator), outputs(hybrid, NengoDLSimulator)
     np.testing.assert_allclose(found, expected, atol=1e-9)
@@ -144,17 +145,19 @@ def test_every_simulator_runs_the_same_hybrid(neuron):
 
 def test_rate_neurons_without_filters_are_the_ann():
     net, model = network()
-    with with_rates(net, ["dense", "dense_1"], filters=False) as plain:
+    with with_rates(net, ["dense", "dense_1"], DT, filters=False) as plain:
         for kind in (ClockDrivenSimulator, NengoDLSimulator):
             np.testing.assert_allclose(outputs(plain, kind, 1)[:, 0], model.predict_on_batch(IMAGES), atol=1e-5)
     assert any(connection.synapse is not None for connection in net.network.all_connections)
 
 
 def test_rate_versions_have_the_mean_output():
-    assert rate_version(nengo.SpikingRectifiedLinear(amplitude=0.1)) == nengo.RectifiedLinear(amplitude=0.1)
-    assert rate_version(nengo.LIF(tau_rc=0.03, amplitude=2)) == nengo.LIFRate(tau_rc=0.03, amplitude=2)
-    assert rate_version(nengo.PoissonSpiking(nengo.LIFRate(amplitude=2), amplitude=3)) == nengo.LIFRate(amplitude=6)
-    assert rate_version(nengo.AdaptiveLIF()) is None
+    assert rate_version(nengo.SpikingRectifiedLinear(amplitude=0.1), 0.001) == nengo.RectifiedLinear(amplitude=0.1)
+    assert rate_version(nengo.LIF(tau_rc=0.03, amplitude=2), 0.001) == nengo.LIFRate(tau_rc=0.03, amplitude=2)
+    assert rate_version(nengo.PoissonSpiking(nengo.LIFRate(amplitude=2), amplitude=3), 0.001) == nengo.LIFRate(
+        amplitude=6
+    )
+    assert rate_version(nengo.AdaptiveLIF(), 0.001) is None
 
 
 # ---------------------------------------------------------------------- planted faults

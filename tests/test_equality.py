@@ -32,6 +32,7 @@ WANTED = {
     *("Dense", "Flatten", "Reshape", "Add", "Average", "Concatenate", "pooling that cuts off", "pooling that overlaps"),
     *("BatchNormalization, folded", "BatchNormalization, not folded", "one output to several layers"),
     *("SpikingRectifiedLinear()", "LIF()", "RegularSpiking(base_type=RectifiedLinear())", "RectifiedLinear()"),
+    *("IntegrateAndFire()", "IntegrateAndFire(max_spikes=1, min_voltage=-0.5, initial_voltage=None)"),
     *("RegularSpiking(base_type=LIFRate())", "synapse none", "synapse low-pass", "synapse Alpha"),
     *("linear output", "spiking output", "constant input", "Poisson input", "short batch"),
     *(f"input of rank {n}" for n in (1, 2, 3, 4)),

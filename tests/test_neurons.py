@@ -6,6 +6,7 @@ import nengo
 import numpy as np
 import pytest
 
+from snnpipe import IntegrateAndFire
 from snnpipe.base.errors import ConfigError, SimulationError
 from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow
 from snnpipe.simulators.base import equation
@@ -63,6 +64,8 @@ SPIKING = {
     "LIF": (lambda a: nengo.LIF(**LIF, amplitude=a), 2.0),
     "LIF that may fall below 0": (lambda a: nengo.LIF(**LIF, min_voltage=-0.4, amplitude=a), 2.0),
     "LIF that rests for less than a step": (lambda a: nengo.LIF(tau_rc=0.02, tau_ref=0.0003, amplitude=a), 4.0),
+    "integrate-and-fire": (lambda a: IntegrateAndFire(amplitude=a), 300.0),
+    "integrate-and-fire, limited": (lambda a: IntegrateAndFire(max_spikes=2, min_voltage=-0.3, amplitude=a), 300.0),
     "regular": (lambda a: nengo.RegularSpiking(nengo.RectifiedLinear(amplitude=0.7), amplitude=a), 300.0),
     "regular LIF": (lambda a: nengo.RegularSpiking(nengo.LIFRate(**LIF, amplitude=3.0), amplitude=a), 2.0),
     "regular sigmoid": (lambda a: nengo.RegularSpiking(nengo.Sigmoid(tau_ref=0.0017), amplitude=a), 2.0),

@@ -174,7 +174,7 @@ def test_the_kernel_and_the_diagnosis_keep_to_the_most_spikes_of_a_step(example)
     model = NeuronModel(
         equation=lambda neuron, dt: Equation(step=step, state=("voltage",), drive=tf.nn.relu, current_factor=dt),
         events=lambda neuron, dt: EventRule(function="integrate", direct=True),
-        most_spikes=lambda neuron: 2,
+        most_spikes=lambda neuron, dt: 2,
     )
     register_neuron(AtMostTwice, model)
     net = network(AtMostTwice(), scale_firing_rates=4000.0)

@@ -163,7 +163,7 @@ class Simulator(Protocol):
     batch_size: int
     max_images: int | None
     readout: Readout
-    readout_steps: int
+    readout_steps: int | None
     verify_images: int
     precision: Precision
     chunk_steps: int | None

@@ -16,6 +16,8 @@ PUBLIC = {
     "FiringRateTarget": "snnpipe.training.regularizers",
     "FiringRateL1": "snnpipe.training.regularizers",
     "FiringRateL2": "snnpipe.training.regularizers",
+    "Calibration": "snnpipe.conversion.calibration",
+    "IntegrateAndFire": "snnpipe.neurons.integrate_and_fire",
     "IdentityConverter": "snnpipe.conversion.native",
     "LifByHand": "snnpipe.conversion.lif_by_hand",
     "NengoDLConverter": "snnpipe.conversion.nengo_dl",

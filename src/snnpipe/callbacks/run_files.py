@@ -36,6 +36,15 @@ class RunFiles(Callback):
         if state.plan is not None:
             _log(state, write_plan(folder / "conversion", state.plan), "conversion")
 
+    def on_convert_end(self, state: RunState) -> None:
+        """Write what a calibration gave, and the plan with its scales."""
+        if state.calibration is None or not state.is_logged:
+            return
+        folder = Path(state.output_dir) / "conversion"
+        state.log_artifact(write_json(folder / "calibration.json", state.calibration.plain()), "conversion")
+        if state.plan is not None:
+            _log(state, write_plan(folder, state.plan), "conversion")
+
     def on_evaluate_end(self, state: RunState) -> None:
         """Write the results, each kind of file whether or not the others can be written.
 

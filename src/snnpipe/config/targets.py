@@ -256,7 +256,8 @@ def _domain_of(parameter: Any) -> Any:
         bounds.append((Gt if parameter.low_open else Ge)(parameter.low))
     high = MAX_FLOAT if parameter.high is None else parameter.high
     bounds.append((Lt if parameter.high_open else Le)(high))
-    return Annotated[float, *bounds]
+    domain = Annotated[float, *bounds]
+    return domain | None if parameter.optional else domain
 
 
 def given_arguments(target: Callable[..., Any], key: str) -> list[str]:

@@ -91,7 +91,11 @@ def _activations(graph: "tf_keras.Model", network: SpikingNetwork, samples: NDAr
     names = [layer.name for layer in network.layers]
     inner = import_tf_keras().Model(pooled.inputs, [*(pooled.get_layer(n).output for n in names), *pooled.outputs])
     *layers, logits = inner.predict_on_batch(samples) if names else [inner.predict_on_batch(samples)]
-    return Rates(dict(zip(names, layers, strict=True)), logits)
+    scaled = {
+        layer.name: layer.as_scaled(np.reshape(of_layer, (len(samples), -1)))
+        for layer, of_layer in zip(network.layers, layers, strict=True)
+    }
+    return Rates(scaled, logits)
 
 
 def _with_average_pooling(graph: "tf_keras.Model", network: SpikingNetwork) -> "tf_keras.Model":

@@ -3,11 +3,14 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError, ConversionError, one_line
+from snnpipe.conversion.calibration import Calibration, CalibrationSettings, scales_from_data
+from snnpipe.conversion.equalise import Channels
 from snnpipe.conversion.nengo_dl_layers import make_converter
 from snnpipe.conversion.nengo_objects import built, initial_states
 from snnpipe.conversion.rewrite import Rewritten, prepare, rewrite
@@ -20,8 +23,9 @@ from snnpipe.frameworks.rectifiers import Rectifier
 from snnpipe.neurons.amplitude import has_amplitude
 from snnpipe.neurons.choice import neurons_for
 from snnpipe.neurons.model import name_of
-from snnpipe.settings.domains import LayerSynapses, Neuron, Scale
-from snnpipe.settings.per_layer import per_layer
+from snnpipe.neurons.voltage import with_initial_voltage
+from snnpipe.settings.domains import Factors, LayerSynapses, LayerVoltage, Neuron, ScaleFromData
+from snnpipe.settings.per_layer import check_patterns, per_layer
 from snnpipe.settings.schema import check_fields
 from snnpipe.synapses import Synapse
 from snnpipe.values.network import ConversionPlan, NeuronLayer, PlannedLayer, SpikingNetwork
@@ -49,11 +53,19 @@ class NengoDLConverter:
     scale_firing_rates
         Factor on the neurons' input current, its inverse on their output: more spikes, the same
         output. One number, or one per layer by name or pattern; layers that a mapping does not name
-        get 1 (``"*"`` names all).
+        get 1 (``"*"`` names all). ``auto`` takes one for each layer from training samples (`calibrated`).
     synapse
         Time constant, s, of the low-pass filter on the neurons' output, or a Nengo synapse
         (``nengo.Lowpass``, ``nengo.Alpha``); None for no filter. One, or one per layer; layers that a
         mapping does not name get none.
+    initial_voltage
+        Voltage of the neurons before the first step, in units of the threshold; one number, or one per layer. None
+        leaves it to the neuron type: Nengo's draw theirs from U(0, 1).
+    calibration
+        How ``auto`` takes scales from data.
+    channel_factors
+        Numbers that the channels of layers are divided by before they are scaled, by layer name: what a calibration
+        with scales for each channel gave. None for none.
     allow_fallback
         Whether a layer that Nengo has no objects for may run as a TensorNode, in software only.
     max_to_avg_pool
@@ -61,8 +73,11 @@ class NengoDLConverter:
     """
 
     neuron: Neuron | dict[str, Neuron] = field(default_factory=_spiking)
-    scale_firing_rates: Scale = 100.0
+    scale_firing_rates: ScaleFromData = 100.0
     synapse: LayerSynapses = 0.01
+    initial_voltage: LayerVoltage = None
+    calibration: CalibrationSettings = field(default_factory=Calibration)
+    channel_factors: Factors = None
     allow_fallback: bool = False
     max_to_avg_pool: bool = False
 
@@ -123,7 +138,7 @@ class NengoDLConverter:
                 reason=own.why_not_spiking,
                 neurons=size,
                 rate_units=0 if own.neurons.spiking else size,
-                scale_firing_rates=own.scale,
+                scale_firing_rates=None if self.needs_calibration else own.scale,
                 synapse=own.synapse.plain,
             )
         if rewritten.becomes.startswith("rate neurons"):
@@ -149,20 +164,62 @@ class NengoDLConverter:
 
     def _settings(self, model: "tf_keras.Model", rewritten: Mapping[str, Rewritten]) -> "dict[str, _LayerSettings]":
         """Return the settings of each layer of neurons."""
-        names = [name for name, own in rewritten.items() if own.becomes == "neurons" and not own.problem]
-        scales = per_layer(self.scale_firing_rates, names, 1.0, "conversion.scale_firing_rates")
+        names = _neuron_names(rewritten)
+        given_scales: Any = 1.0 if self.scale_firing_rates == "auto" else self.scale_firing_rates
+        scales = per_layer(given_scales, names, 1.0, "conversion.scale_firing_rates")
         key = "conversion.synapse"
         given: dict[str, Any] = per_layer(self.synapse, names, None, key)
         synapses = {name: Synapse.of(own, key).linear(key) for name, own in given.items()}
         asked: dict[str, Any] = per_layer(self.neuron, names, None, "conversion.neuron")
+        voltages: dict[str, Any] = per_layer(self.initial_voltage, names, None, "conversion.initial_voltage")
         settings = {}
         for name in names:
             _check_neuron(asked[name], scales[name], name)
-            own = rectifier(model.get_layer(name))
-            assert own is not None
+            own = _rectifier(model, name)
             neurons, why = neurons_for(own, asked[name], scales[name])
+            neurons = with_initial_voltage(neurons, voltages[name], "conversion.initial_voltage")
             settings[name] = _LayerSettings(name, scales[name], synapses[name], own, neurons, why)
         return settings
+
+    # ------------------------------------------------------------------ scales from data
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether scales are to be taken from data before anything can be converted."""
+        return self.scale_firing_rates == "auto"
+
+    def calibrated(
+        self, model: "tf_keras.Model", samples: NDArray[np.float32], dt: float, *, channels: bool = False
+    ) -> Self:
+        """Return this converter with scales from data in place of ``auto``.
+
+        The percentile of a layer's activations becomes ``calibration.spikes_per_step`` spikes in a step.
+
+        Parameters
+        ----------
+        model
+            The trained model.
+        samples
+            Of the training split, shape ``(b, *input_shape)``.
+        dt
+            Seconds per step.
+        channels
+            Whether each channel has a scale of its own.
+
+        Raises
+        ------
+        ConversionError
+            If a layer cannot be converted.
+        """
+        graph = _keras(model)
+        rewritten = rewrite(graph, self.max_to_avg_pool)
+        if any(own.problem for own in rewritten.values()) and not self.allow_fallback:
+            self.explain(model).require_convertible()
+        rectifiers = {name: _rectifier(graph, name) for name in _neuron_names(rewritten)}
+        scales, factors = scales_from_data(
+            prepare(graph, rewritten), rectifiers, samples, self.calibration, dt, channels
+        )
+        return replace(self, scale_firing_rates=scales, channel_factors=factors)
 
     # ------------------------------------------------------------------ the network
 
@@ -183,6 +240,11 @@ class NengoDLConverter:
         ConfigError
             If a per-layer setting names no layer of neurons, or does not fit the neuron type.
         """
+        if self.needs_calibration:
+            raise ConfigError(
+                "conversion.scale_firing_rates: 'auto' takes scales from samples: call calibrated(model, samples, dt) "
+                "and convert with what it returns, or give a number"
+            )
         graph = _keras(model)
         rewritten = rewrite(graph, self.max_to_avg_pool)
         settings = self._settings(graph, rewritten)
@@ -190,6 +252,9 @@ class NengoDLConverter:
         if plan.unsupported:
             self.explain(model).require_convertible()
         ready = prepare(graph, rewritten)
+        factors = {name: np.asarray(own, np.float64) for name, own in (self.channel_factors or {}).items()}
+        check_patterns(list(factors), list(settings), "conversion.channel_factors")
+        Channels(ready).apply(factors, "conversion.channel_factors")
         fallback = next((layer for layer in plan.layers if layer.status == "fallback"), None)
         try:
             converter = make_converter(
@@ -223,6 +288,7 @@ class NengoDLConverter:
                 synapse=own.synapse,
                 fan_out_n=cost.fan_out.get(name),
                 initial_state=initial[name],
+                channel_factors_c=factors.get(name),
             )
             for name, own in settings.items()
         )
@@ -249,6 +315,17 @@ def _keras(model: "tf_keras.Model") -> "tf_keras.Model":
             "conversion=nengo_dl converts Keras models, and this network is written in Nengo: take conversion=identity"
         )
     return flattened(model)
+
+
+def _neuron_names(rewritten: Mapping[str, Rewritten]) -> list[str]:
+    """Return the names of the layers that become neurons."""
+    return [name for name, own in rewritten.items() if own.becomes == "neurons" and not own.problem]
+
+
+def _rectifier(model: "tf_keras.Model", name: str) -> Rectifier:
+    own = rectifier(model.get_layer(name))
+    assert own is not None
+    return own
 
 
 def _no_fallback(node: Any) -> str:

@@ -110,12 +110,12 @@ def _rate_networks(
 
     A layer whose activations in the ANN are not known gets its neurons' rates in their place.
     """
-    without = [layer for layer in network.layers if rate_version(layer.neuron_type) is None]
+    without = [layer for layer in network.layers if rate_version(layer.neuron_type, simulator.dt) is None]
     if without:
         kind = type(without[0].neuron_type).__name__
         return [], [f"layer {without[0].name!r}: {kind} neurons have no rate version here to compare their spikes with"]
     rates = {layer.name for layer in network.layers}
-    with with_rates(network, rates, filters=False) as plain:
+    with with_rates(network, rates, simulator.dt, filters=False) as plain:
         units = {layer.name: layer.spike_unit(simulator.dt) for layer in plain.layers}
 
         def keep(batch: int, chunk: SimulationChunk) -> None:
@@ -124,7 +124,7 @@ def _rate_networks(
 
         once = simulator.with_settings(n_steps=1)
         steps = [_Step("rate neurons", False, sample.right(plain, once, ConstantEncoder(), keep))]
-    with with_rates(network, rates) as filtered:
+    with with_rates(network, rates, simulator.dt) as filtered:
         steps.append(_Step("filters", False, sample.right(filtered, simulator, ConstantEncoder())))
         if not encoder.constant:
             steps.append(_Step("input", False, sample.right(filtered, simulator, encoder)))
@@ -167,7 +167,7 @@ def _hybrids(
         if i == len(spiking) - 1:
             yield _Step(name, True, right)
         else:
-            with with_rates(network, spiking[i + 1 :]) as hybrid:
+            with with_rates(network, spiking[i + 1 :], simulator.dt) as hybrid:
                 yield _Step(name, True, sample.right(hybrid, simulator, encoder))
 
 

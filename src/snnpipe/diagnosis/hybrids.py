@@ -14,7 +14,9 @@ from snnpipe.values.network import SpikingNetwork
 
 
 @contextmanager
-def with_rates(network: SpikingNetwork, rates: Collection[str], *, filters: bool = True) -> Iterator[SpikingNetwork]:
+def with_rates(
+    network: SpikingNetwork, rates: Collection[str], dt: float, *, filters: bool = True
+) -> Iterator[SpikingNetwork]:
     """Yield a network with rate neurons in some of its layers.
 
     Parameters
@@ -23,6 +25,8 @@ def with_rates(network: SpikingNetwork, rates: Collection[str], *, filters: bool
         The spiking network.
     rates
         Names of the layers; their neurons must have a `snnpipe.neurons.model.rate_version`.
+    dt
+        Seconds per step.
     filters
         Whether synapses are kept.
     """
@@ -30,7 +34,7 @@ def with_rates(network: SpikingNetwork, rates: Collection[str], *, filters: bool
         layers = []
         for layer in network.layers:
             if layer.name in rates:
-                neuron = rate_version(layer.neuron_type)
+                neuron = rate_version(layer.neuron_type, dt)
                 ensemble = layer.neurons.ensemble
                 undo.callback(setattr, ensemble, "neuron_type", ensemble.neuron_type)
                 ensemble.neuron_type = neuron

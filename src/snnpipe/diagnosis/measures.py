@@ -61,7 +61,7 @@ def rate_limit(layer: NeuronLayer, dt: float) -> tuple[float, bool]:
     refractory = model.refractory(layer.neuron_type)
     if refractory is not None:
         return NEAR_LIMIT / max(refractory, dt), True
-    most = model.most_spikes(layer.neuron_type)
+    most = model.most_spikes(layer.neuron_type, dt)
     return (1 if most == inf else NEAR_LIMIT * most) / dt, False
 
 

@@ -81,7 +81,8 @@ def activations_of(
         return lambda images: {}
     graph = functional(model)
     there = {layer.name: layer for layer in graph.layers}
-    names = [own.name for own in network.layers if own.name in there]
+    layers = [own for own in network.layers if own.name in there]
+    names = [own.name for own in layers]
     if not names:
         return lambda images: {}
     inner = import_tf_keras().Model(graph.inputs, [there[name].output for name in names])
@@ -89,7 +90,8 @@ def activations_of(
     def predict(images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         outputs = inner.predict_on_batch(images)
         outputs = outputs if len(names) > 1 else [outputs]
-        return {name: values.reshape(len(images), -1) for name, values in zip(names, outputs, strict=True)}
+        flat = (values.reshape(len(images), -1) for values in outputs)
+        return {own.name: own.as_scaled(values) for own, values in zip(layers, flat, strict=True)}
 
     return predict
 

@@ -204,8 +204,8 @@ def calmer(s: Situation, busiest: Mapping[str, float]) -> Iterator[Candidate]:
     if parts <= _LONGEST:
         dt = float(f"{s.settings.dt / parts:.3g}")
         changes: dict[str, Any] = {"simulator.dt": dt, "simulator.n_steps": parts * s.settings.n_steps}
-        if s.settings.readout == "mean":
-            changes["simulator.readout_steps"] = parts * s.settings.readout_steps
+        if s.settings.readout == "mean" and (window := s.settings.readout_steps):
+            changes["simulator.readout_steps"] = parts * window
         if s.takes("encoder.dt"):
             changes["encoder.dt"] = dt
         yield Candidate(reason, changes)

@@ -109,7 +109,7 @@ class Evaluation:
     durations: Sequence[int]
     dt: float
     readout: Readout
-    readout_steps: int
+    readout_steps: int | None
     n_classes: int
     constant_input: bool = True
     counts: Counts = field(init=False)

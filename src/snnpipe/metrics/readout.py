@@ -21,19 +21,22 @@ class ReadoutState:
     ----------
     readout
         ``last``: the output itself; ``mean``: its mean over the last ``steps`` steps (fewer at the
-        start); ``spike_count``: the output neurons' spikes since the first step.
+        start); ``later_half``: its mean over the later half of all steps so far (of five, the last three);
+        ``spike_count``: the output neurons' spikes since the first step.
     steps
-        Steps that ``mean`` averages over.
+        Steps that ``mean`` averages over; None for all so far.
     """
 
     readout: Readout
-    steps: int
+    steps: int | None
     _past: list[NDArray[np.float64]] = field(default_factory=list)
 
     def scores(self, chunk: SimulationChunk) -> NDArray[np.float64]:
         """Return the scores after each step of a chunk, shape ``(b, t, c)``; chunks come in order."""
         if self.readout == "last":
             return chunk.outputs_btc.astype(np.float64)
+        if self.readout == "later_half" or (self.readout == "mean" and self.steps is None):
+            return self._means(chunk.outputs_btc.astype(np.float64))
         if self.readout == "mean":
             return self._window_means(chunk.outputs_btc.astype(np.float64))
         assert chunk.output_spikes_btc is not None, "checked before the run"
@@ -43,7 +46,20 @@ class ReadoutState:
         self._past = [counts[:, -1]]
         return counts
 
+    def _means(self, outputs_btc: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return means since the first step, or over the later half of the steps so far."""
+        before = self._past[-1] if self._past else np.zeros_like(outputs_btc[:, 0])
+        sums = [*self._past, *np.moveaxis(before[:, None] + np.cumsum(outputs_btc, axis=1), 1, 0)]
+        means = np.empty_like(outputs_btc)
+        for t in range(outputs_btc.shape[1]):
+            end = len(self._past) + t + 1
+            begin = end // 2 if self.readout == "later_half" else 0
+            means[:, t] = (sums[end - 1] - (sums[begin - 1] if begin else 0.0)) / (end - begin)
+        self._past = sums
+        return means
+
     def _window_means(self, outputs_btc: NDArray[np.float64]) -> NDArray[np.float64]:
+        assert self.steps is not None
         means = np.empty_like(outputs_btc)
         for t in range(outputs_btc.shape[1]):
             self._past = [*self._past, outputs_btc[:, t]][-self.steps :]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import nengo
@@ -11,6 +12,7 @@ from snnpipe.frameworks.compat import import_nengo_dl
 from snnpipe.neurons import equations
 from snnpipe.neurons.amplitude import amplitude_of, has_amplitude, with_amplitude
 from snnpipe.neurons.clipped import ClippedRectifiedLinear, SpikingClippedRectifiedLinear
+from snnpipe.neurons.integrate_and_fire import IntegrateAndFire
 from snnpipe.neurons.model import (
     Equation,
     EventRule,
@@ -47,7 +49,7 @@ RECTIFIED_LINEAR = {
     nengo.SpikingRectifiedLinear: NeuronModel(
         equation=lambda n, dt: _integrate(equations.relu, dt),
         events=lambda n, dt: _ADDED_UP,
-        rate_version=lambda n: nengo.RectifiedLinear(amplitude=n.amplitude),
+        rate_version=lambda n, dt: nengo.RectifiedLinear(amplitude=n.amplitude),
         clipped=lambda n, max_rate: SpikingClippedRectifiedLinear(
             max_rate, amplitude=n.amplitude, initial_state=n.initial_state
         ),
@@ -63,7 +65,7 @@ RECTIFIED_LINEAR = {
     SpikingClippedRectifiedLinear: NeuronModel(
         equation=lambda n, dt: _integrate(equations.clipped(dt * n.max_rate), dt),
         events=lambda n, dt: EventRule(function="integrate_clipped", parameters=(dt * n.max_rate,)),
-        rate_version=lambda n: ClippedRectifiedLinear(n.max_rate, amplitude=n.amplitude),
+        rate_version=lambda n, dt: ClippedRectifiedLinear(n.max_rate, amplitude=n.amplitude),
     ),
     _nengo_dl.LeakyReLU: NeuronModel(
         equation=lambda n, dt: Equation(drive=equations.leaky(n.negative_slope), current_factor=dt * amplitude_of(n)),
@@ -71,9 +73,37 @@ RECTIFIED_LINEAR = {
     ),
     _nengo_dl.SpikingLeakyReLU: NeuronModel(
         equation=lambda n, dt: _integrate(equations.leaky(n.negative_slope), dt, equations.integrate_signed),
-        rate_version=lambda n: _nengo_dl.LeakyReLU(n.negative_slope, amplitude=n.amplitude),
+        rate_version=lambda n, dt: _nengo_dl.LeakyReLU(n.negative_slope, amplitude=n.amplitude),
         signed=lambda n: bool(n.negative_slope),
     ),
+}
+
+
+# ---------------------------------------------------------------------- integrate-and-fire with signed currents
+
+
+def _lowest(n: IntegrateAndFire) -> float:
+    return -inf if n.min_voltage is None else float(n.min_voltage)
+
+
+def _mean_rate(n: IntegrateAndFire, dt: float) -> Any:
+    most = n.most_spikes(dt)
+    if most == inf:
+        return nengo.RectifiedLinear(amplitude=n.amplitude)
+    return ClippedRectifiedLinear(most / dt, amplitude=n.amplitude)
+
+
+INTEGRATE_AND_FIRE = {
+    IntegrateAndFire: NeuronModel(
+        equation=lambda n, dt: Equation(
+            step=equations.integrate_and_fire(n.most_spikes(dt), _lowest(n)), state=("voltage",), current_factor=dt
+        ),
+        events=lambda n, dt: EventRule(function="integrate_and_fire", parameters=(_lowest(n),), direct=True),
+        rate_version=_mean_rate,
+        most_spikes=lambda n, dt: n.most_spikes(dt),
+        clipped=lambda n, max_rate: n.limited(max_rate),
+        config="integrate_and_fire",
+    )
 }
 
 
@@ -92,9 +122,9 @@ LEAKY_INTEGRATE_AND_FIRE = {
             state=("voltage", "refractory_time"),
         ),
         events=_lif_events,
-        rate_version=lambda n: nengo.LIFRate(tau_rc=n.tau_rc, tau_ref=n.tau_ref, amplitude=n.amplitude),
+        rate_version=lambda n, dt: nengo.LIFRate(tau_rc=n.tau_rc, tau_ref=n.tau_ref, amplitude=n.amplitude),
         half_limit_current=lif_half_limit_current,
-        most_spikes=lambda n: 1,
+        most_spikes=lambda n, dt: 1,
         config="lif",
     ),
     nengo.LIFRate: NeuronModel(
@@ -122,9 +152,9 @@ def _by_rate(step: Step, state: tuple[str, ...] = ()) -> Callable[[Any, float], 
     return equation
 
 
-def _mean_output(n: Any) -> Any:
+def _mean_output(n: Any, dt: float) -> Any:
     base = n.base_type
-    known = neuron_model(base).equation(base, 0.001) is not None
+    known = neuron_model(base).equation(base, dt) is not None
     return with_amplitude(base, base.amplitude * n.amplitude) if known and has_amplitude(base) else None
 
 
@@ -158,4 +188,4 @@ SPIKING_BY_RATE = {
     nengo.StochasticSpiking: replace(_BY_RATE, equation=_by_rate(equations.stochastic), random=True),
 }
 
-register_built_in(RECTIFIED_LINEAR | LEAKY_INTEGRATE_AND_FIRE | SPIKING_BY_RATE)
+register_built_in(RECTIFIED_LINEAR | INTEGRATE_AND_FIRE | LEAKY_INTEGRATE_AND_FIRE | SPIKING_BY_RATE)

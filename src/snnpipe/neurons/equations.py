@@ -7,6 +7,7 @@ Axes: b = image, n = neuron.
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,23 @@ def integrate_signed(spikes_per_step: Any, state: tuple[Any, ...], seeds: Seeds)
     voltage = state[0] + spikes_per_step
     spikes = tf.floor(voltage) + tf.cast(voltage < 0, voltage.dtype)
     return spikes, (voltage - spikes,)
+
+
+def integrate_and_fire(most: float, lowest: float) -> Step:
+    """Return the step of signed integrate-and-fire neurons, with a limit of spikes and a lowest voltage (or none)."""
+
+    def step(current: Any, state: tuple[Any, ...], seeds: Seeds) -> tuple[Any, tuple[Any, ...]]:
+        tf = _tf()
+        voltage = state[0] + current
+        spikes = tf.nn.relu(tf.floor(voltage))
+        if most < inf:
+            spikes = tf.minimum(spikes, np.asarray(most, voltage.dtype.as_numpy_dtype))
+        voltage -= spikes
+        return spikes, (
+            voltage if lowest == -inf else tf.maximum(voltage, np.asarray(lowest, voltage.dtype.as_numpy_dtype)),
+        )
+
+    return step
 
 
 def lif(tau_rc: float, tau_ref: float, min_voltage: float, dt: float) -> Step:

@@ -87,7 +87,7 @@ def _tau_ref(neuron: Any) -> float | None:
     return None if tau_ref is None else float(tau_ref)
 
 
-def _any_number(neuron: Any) -> float:
+def _any_number(neuron: Any, dt: float) -> float:
     return inf
 
 
@@ -117,13 +117,13 @@ class NeuronModel:
     integrated
         ``(neuron, dt)``: of a rate type, the kernel's rule for neurons that integrate it (`nengo.RegularSpiking`).
     rate_version
-        ``(neuron)``: rate neurons whose output is its mean output under a constant current, for the diagnosis.
+        ``(neuron, dt)``: rate neurons whose output is its mean output under a constant current, for the diagnosis.
     refractory
         ``(neuron)``: its refractory period, s; as it stands, Nengo's parameter ``tau_ref``.
     half_limit_current
         ``(neuron)``: the current with which it fires at half of the rate that its refractory period allows.
     most_spikes
-        ``(neuron)``: how often it spikes in a step at most.
+        ``(neuron, dt)``: how often it spikes in a step at most.
     signed
         ``(neuron)``: whether its output may be below 0; as it stands, Nengo's ``negative``.
     random
@@ -139,10 +139,10 @@ class NeuronModel:
     equation: Callable[[Any, float], Equation | None] = _none
     events: Callable[[Any, float], EventRule | None] = _none
     integrated: Callable[[Any, float], EventRule | None] = _none
-    rate_version: "Callable[[Any], nengo.neurons.NeuronType | None]" = _none
+    rate_version: "Callable[[Any, float], nengo.neurons.NeuronType | None]" = _none
     refractory: Callable[[Any], float | None] = _tau_ref
     half_limit_current: Callable[[Any], float | None] = _none
-    most_spikes: Callable[[Any], float] = _any_number
+    most_spikes: Callable[[Any, float], float] = _any_number
     signed: Callable[[Any], bool] = _may_be_negative
     random: bool = False
     clipped: "Callable[[Any, float], nengo.neurons.NeuronType | None]" = _none
@@ -217,12 +217,12 @@ def equation_of(neuron: Any, dt: float) -> Equation | None:
     return neuron_model(neuron).equation(neuron if neuron.spiking else with_amplitude(neuron, 1.0), dt)
 
 
-def rate_version(neuron: "nengo.neurons.NeuronType") -> "nengo.neurons.NeuronType | None":
+def rate_version(neuron: "nengo.neurons.NeuronType", dt: float) -> "nengo.neurons.NeuronType | None":
     """Return the rate neurons whose output is a neuron's mean output under a constant current; None if there are none.
 
     A rate neuron is its own.
     """
-    return neuron_model(neuron).rate_version(neuron) if neuron.spiking else neuron
+    return neuron_model(neuron).rate_version(neuron, dt) if neuron.spiking else neuron
 
 
 def name_of(neuron: Any) -> str:

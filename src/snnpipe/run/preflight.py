@@ -14,6 +14,7 @@ from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.passes import TestPass
 from snnpipe.models.adapt import adapt, build
 from snnpipe.protocols import Encoder, Simulator
+from snnpipe.run.calibration import for_a_check
 from snnpipe.values.data import DataSpec
 from snnpipe.values.network import ConversionPlan, SpikingNetwork
 from snnpipe.values.simulation import Stimulus
@@ -59,7 +60,7 @@ def preflight(
     training.check(model)
     if (check_classes := getattr(training, "check_classes", None)) is not None:
         check_classes(spec)
-    untrained = converter.convert(model, seed)
+    untrained = for_a_check(converter, model, few, parts["simulator"]).convert(model, seed)
     _require_simulation(untrained, parts["simulator"], parts["encoder"])
     stimulus = Stimulus(few, range(len(few)), parts["encoder"].seeded(seed))
     stimulus.check_encoder(parts["simulator"].n_steps)
@@ -90,7 +91,7 @@ def _require_spikes(plan: ConversionPlan, simulator: Simulator) -> None:
     if simulator.readout == "spike_count" and not plan.spiking_output:
         raise ConfigError(
             "simulator.readout: got 'spike_count', but the output of this network is linear and does not spike: "
-            "take 'last' or 'mean'"
+            "take 'last', 'mean' or 'later_half'"
         )
 
 

@@ -60,6 +60,30 @@ Scale = TypeAliasType(
         Field(description="a number above 0, or one per layer by name or pattern, quoted in a shell: '{conv*: 20.0}'"),
     ],
 )
+_SCALES = (
+    "a number above 0, 'auto' for scales from data, or one number per layer by name or pattern, quoted in a shell: "
+)
+ScaleFromData = TypeAliasType(
+    "ScaleFromData",
+    Annotated[
+        Literal["auto"] | PositiveFloat | dict[str, PositiveFloat], Field(description=_SCALES + "'{conv*: 20.0}'")
+    ],
+)
+Factors = TypeAliasType(
+    "Factors",
+    Annotated[
+        dict[str, Sequence[PositiveFloat]] | None,
+        Field(description="null, or for each layer a list of numbers above 0, one per channel"),
+    ],
+)
+_Voltage = Annotated[float, Field(ge=-MAX_FLOAT, le=MAX_FLOAT, allow_inf_nan=False)]
+LayerVoltage = TypeAliasType(
+    "LayerVoltage",
+    Annotated[
+        _Voltage | dict[str, _Voltage] | None,
+        Field(description="a number (1 is a spike), null, or one number per layer by name or pattern"),
+    ],
+)
 Sizes = TypeAliasType(
     "Sizes",
     Annotated[Sequence[PositiveInt], Field(description="a list of whole numbers of 1 or more, such as [32,64]")],
@@ -102,7 +126,7 @@ LayerSynapses = TypeAliasType(
     ],
 )
 Neuron = TypeAliasType("Neuron", Annotated[Any, AfterValidator(_is_neuron_type)] | None)
-Readout = Literal["last", "mean", "spike_count"]
+Readout = Literal["last", "mean", "later_half", "spike_count"]
 Precision = Literal["float32", "float64"]
 
 

@@ -112,6 +112,8 @@ class NeuronLayer:
     initial_state
         Value of each state variable of the neuron type (``voltage``, ``refractory_time``) before the first step,
         one per neuron.
+    channel_factors_c
+        What its channels were divided by before the conversion, shape ``(c,)``; None where they were not.
     """
 
     name: str
@@ -122,6 +124,7 @@ class NeuronLayer:
     synapse: Synapse
     fan_out_n: NDArray[np.int64] | None
     initial_state: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    channel_factors_c: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "synapse", Synapse.of(self.synapse, f"synapse of layer {self.name!r}"))
@@ -130,6 +133,13 @@ class NeuronLayer:
     def size(self) -> int:
         """Number of neurons."""
         return int(np.prod(self.shape))
+
+    def as_scaled(self, activations_bn: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return activations of the model's layer, shape ``(b, n)``, as the converted layer has them."""
+        if self.channel_factors_c is None:
+            return activations_bn
+        factors_n = np.broadcast_to(self.channel_factors_c, self.shape).ravel()
+        return (activations_bn / factors_n).astype(activations_bn.dtype)
 
     @property
     def spiking(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.values.calibration import CalibrationOutcome
 from snnpipe.values.data import DataSpec
 from snnpipe.values.diagnosis import Diagnosis, Remark
 from snnpipe.values.metric import MetricSpec
@@ -230,6 +231,8 @@ class RunState:
     diagnosis
         Where the conversion lost accuracy, once the test samples have been simulated; None if the diagnosis is turned
         off.
+    calibration
+        What scales were taken from, once the network is made; None where they were given.
     remarks
         Problems of the run's spikes: units that do not spike, rates that do not fit.
     """
@@ -258,6 +261,7 @@ class RunState:
     trained_by: str = ""
     address: dict[str, str] = field(default_factory=dict)
     diagnosis: "Diagnosis | None" = None
+    calibration: "CalibrationOutcome | None" = None
     remarks: "Sequence[Remark]" = ()
 
     @property

@@ -70,9 +70,10 @@ class SimulationSettings:
         Number of test samples to simulate, from the first on; None for all of them.
     readout
         How the output over time becomes a class: from the ``last`` step, from the ``mean`` over the last
-        ``readout_steps``, or from the ``spike_count`` of the output neurons since the first step.
+        ``readout_steps``, from the mean over the ``later_half`` of the steps so far, or from the ``spike_count`` of the
+        output neurons since the first step.
     readout_steps
-        Number of steps that ``mean`` averages over.
+        Number of steps that ``mean`` averages over; None for all so far.
     verify_images
         Number of samples, from the first on, that are simulated in NengoDL too before the run and compared; 0 for none.
     precision
@@ -88,7 +89,7 @@ class SimulationSettings:
     batch_size: PositiveInt = 100
     max_images: PositiveInt | None = None
     readout: Readout = "last"
-    readout_steps: PositiveInt = 10
+    readout_steps: PositiveInt | None = None
     verify_images: NonNegativeInt = 0
     precision: Precision = "float32"
     chunk_steps: PositiveInt | None = None

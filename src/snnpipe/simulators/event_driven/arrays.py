@@ -17,8 +17,9 @@ from snnpipe.values.network import NeuronLayer
 class Arrays:
     """The arrays of a program, as far as they are collected."""
 
-    def __init__(self, precision: Precision):
+    def __init__(self, precision: Precision, dt: float):
         self._precision = precision
+        self._dt = dt
         self.neurons: list[NeuronLayer | None] = []
         self.connected: list[tuple[int, float]] = []
         self._lists: dict[str, list[Any]] = {name: [] for name in Program._fields}
@@ -113,7 +114,8 @@ class Arrays:
             self._n_base += own.size
         lists["base_stride"].append(stride)
         lists["first"].append(self._n_neurons)
-        most = inf if neurons is None else neuron_model(neurons.neuron_type).most_spikes(neurons.neuron_type)
+        neuron = None if neurons is None else neurons.neuron_type
+        most = inf if neuron is None else neuron_model(neuron).most_spikes(neuron, self._dt)
         direct = False
         if neurons is not None:
             state = neurons.initial_state

@@ -17,11 +17,17 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
-INPUT, INTEGRATE, CLIPPED, LIF, LIF_RATE, OUTPUT = range(6)
-"""Kinds of layers: a changing input, spiking rectified linear neurons, those with a highest current, LIF, integrated
-LIF rates, the output."""
+INPUT, INTEGRATE, CLIPPED, SIGNED, LIF, LIF_RATE, OUTPUT = range(7)
+"""Kinds of layers: a changing input, spiking rectified linear neurons, those with a highest current, integrate-and-fire
+with signed currents, LIF, integrated LIF rates, the output."""
 
-FUNCTIONS = {"integrate": INTEGRATE, "integrate_clipped": CLIPPED, "lif": LIF, "integrate_lif_rate": LIF_RATE}
+FUNCTIONS = {
+    "integrate": INTEGRATE,
+    "integrate_clipped": CLIPPED,
+    "integrate_and_fire": SIGNED,
+    "lif": LIF,
+    "integrate_lif_rate": LIF_RATE,
+}
 """The kind of each function below that steps neurons, by the name that `snnpipe.neurons.model.EventRule` has it."""
 
 _DIRECT_BELOW = 0.1
@@ -247,6 +253,19 @@ def _integrate_clipped(v, current, base, decay, flags, parameters):
 
 
 @_compiled
+def _integrate_and_fire(v, current, base, decay, flags, parameters):
+    """Integrate-and-fire neurons: v += J of either sign; without a spike, v stays above the lowest voltage."""
+    one, lowest = v.dtype.type(1), parameters[0]
+    for i in range(v.shape[0]):
+        now = current[i]
+        x = v[i] + (now + base[i])
+        current[i] = now * decay
+        spikes = x >= one
+        v[i] = x - one if spikes else max(x, lowest)
+        flags[i] = np.uint8(spikes)
+
+
+@_compiled
 def _integrate_lif_rate(v, current, base, decay, flags, parameters):
     """Integrate the rate of a LIF neuron, 1 / (tau_ref + tau_rc log(1 + 1 / (J - 1))), as `_integrate` does."""
     tau_rc, tau_ref, step = parameters[0], parameters[1], parameters[2]
@@ -294,6 +313,8 @@ def _step(kind, v, refractory, current, base, decay, flags, now, parameters):
         _integrate(v, current, base, decay, flags)
     elif kind == CLIPPED:
         _integrate_clipped(v, current, base, decay, flags, parameters)
+    elif kind == SIGNED:
+        _integrate_and_fire(v, current, base, decay, flags, parameters)
     elif kind == LIF:
         _lif(v, refractory, current, base, decay, flags, now, parameters)
     else:

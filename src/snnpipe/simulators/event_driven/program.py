@@ -78,7 +78,7 @@ class _Compiler:
         self._precision = precision
         self._dt = dt
         self._connections = Connections(graph, dt)
-        self._out = Arrays(precision)
+        self._out = Arrays(precision, dt)
 
     def compile(self) -> Compiled:
         graph, out = self._graph, self._out

@@ -1,0 +1,210 @@
+"""Scales from data: a percentile of each layer's activations becomes so many spikes a step.
+
+Axes: b = sample, s = position within a channel, c = channel.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
+
+from snnpipe.conversion.equalise import Channels
+from snnpipe.frameworks.compat import import_tf_keras
+from snnpipe.frameworks.rectifiers import Rectifier
+from snnpipe.settings.domains import PositiveFloat, PositiveInt
+from snnpipe.settings.schema import check_fields
+
+if TYPE_CHECKING:
+    import tf_keras
+
+Percentile = TypeAliasType(
+    "Percentile", Annotated[float, Field(gt=0, le=100, description="a percentile, such as 99.9")]
+)
+
+_FRACTION_BITS = 8
+_BITS = 23 - _FRACTION_BITS
+_LOWEST, _HIGHEST = 2.0**-30, 2.0**30
+_LEAST_OF_LAYER = 1e-3
+"""A channel counts as if it reached so much of the strongest channel of its layer at least."""
+
+_TOGETHER = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How scales are taken from data (``conversion.scale_firing_rates=auto``).
+
+    Parameters
+    ----------
+    images
+        Number of training samples that activations are taken from, drawn by the run's seed.
+    percentile
+        Which percentile of a layer's activations above 0 counts as its strongest.
+    spikes_per_step
+        Number of spikes a step that the strongest activation becomes. More spikes cost more and are more exact.
+    channels
+        Whether each channel has a scale of its own: weights into a channel are divided by a number, and weights out of
+        it are multiplied by the same one, which leaves the function of a ReLU network as it is (Nagel et al. 2019,
+        arXiv:1906.04721). ``auto`` takes what agrees better with the model on the calibration samples.
+    """
+
+    images: PositiveInt = 1000
+    percentile: Percentile = 99.9
+    spikes_per_step: PositiveFloat = 1.0
+    channels: bool | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "conversion.calibration")
+
+
+def _is_calibration(value: Any) -> Any:
+    if not isinstance(value, Calibration):
+        raise PydanticCustomError("calibration", "should be a snnpipe.Calibration")
+    return value
+
+
+CalibrationSettings = TypeAliasType("CalibrationSettings", Annotated[Any, AfterValidator(_is_calibration)])
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Activations that count as the strongest, of layers by name.
+
+    Attributes
+    ----------
+    layer
+        Of each layer; 0 where nothing is above 0.
+    channels_c
+        Of each channel of each layer (the last axis), shape ``(c,)``.
+    """
+
+    layer: Mapping[str, float]
+    channels_c: Mapping[str, NDArray[np.float64]]
+
+    def relative(self, name: str) -> NDArray[np.float64]:
+        """Return a layer's levels of channels, of the layer's own; weak channels count as if they were stronger."""
+        levels_c = self.channels_c[name]
+        level = self.layer[name] or 1.0
+        least = _LEAST_OF_LAYER * max(levels_c.max(initial=0), level)
+        relative_c: NDArray[np.float64] = np.maximum(levels_c, least) / level
+        return relative_c
+
+
+class _Histogram:
+    """Counts of a layer's activations above 0, per channel, in bins of a 1/256 of their power of two."""
+
+    def __init__(self, n_channels: int):
+        self._first = int(np.float32(_LOWEST).view(np.uint32) >> _BITS)
+        self._n_bins = int(np.float32(_HIGHEST).view(np.uint32) >> _BITS) - self._first + 1
+        self._counts = np.zeros((n_channels, self._n_bins), np.int64)
+        self._highest = np.zeros(n_channels)
+
+    def add(self, values_bsc: NDArray[np.float32]) -> None:
+        """Count values of shape ``(b, s, c)``."""
+        n_channels = values_bsc.shape[-1]
+        self._highest = np.maximum(self._highest, values_bsc.max(axis=(0, 1), initial=0))
+        _, _, channel = where = np.nonzero(values_bsc > 0)
+        bins = (np.clip(values_bsc[where], _LOWEST, _HIGHEST).view(np.uint32) >> _BITS).astype(np.int64) - self._first
+        flat = np.bincount(channel * self._n_bins + bins, minlength=n_channels * self._n_bins)
+        self._counts += flat.reshape(n_channels, self._n_bins)
+
+    def level(self, percentile: float) -> float:
+        """Return the percentile over all channels."""
+        return self._level(self._counts.sum(axis=0), float(self._highest.max(initial=0)), percentile)
+
+    def levels_c(self, percentile: float) -> NDArray[np.float64]:
+        """Return each channel's percentile."""
+        pairs = zip(self._counts, self._highest, strict=True)
+        return np.array([self._level(counts, float(highest), percentile) for counts, highest in pairs])
+
+    def _level(self, counts: NDArray[np.int64], highest: float, percentile: float) -> float:
+        total = int(counts.sum())
+        if not total:
+            return 0.0
+        before = np.concatenate([[0], np.cumsum(counts)])
+        wanted = percentile / 100 * total
+        number = min(int(np.searchsorted(before, wanted, side="left")) - 1, self._n_bins - 1)
+        number = max(number, 0)
+        edges = (np.array([number, number + 1], np.uint32) + np.uint32(self._first)) << np.uint32(_BITS)
+        low, high = edges.view(np.float32).astype(np.float64)
+        share = (wanted - before[number]) / max(counts[number], 1)
+        return min(float(low + share * (high - low)), highest)
+
+
+def scales_from_data(
+    model: "tf_keras.Model",
+    rectifiers: Mapping[str, Rectifier],
+    samples: NDArray[np.float32],
+    settings: Calibration,
+    dt: float,
+    channels: bool,
+) -> tuple[dict[str, float], dict[str, Sequence[float]] | None]:
+    """Return a scale for each layer of neurons, and a factor for each of its channels, None for none.
+
+    Parameters
+    ----------
+    model
+        As `snnpipe.conversion.rewrite.prepare` makes it.
+    rectifiers
+        Of each layer of neurons, by name.
+    samples
+        Shape ``(b, *input_shape)``.
+    settings
+        Percentile, and spikes a step.
+    dt
+        Seconds per step.
+    channels
+        Whether each channel has a scale of its own.
+    """
+    levels = levels_of(model, rectifiers, samples, settings.percentile)
+    strongest, given = dict(levels.layer), None
+    if channels:
+        factors = Channels(model).factors({name: levels.relative(name) for name in rectifiers})
+        strongest = {name: float(np.max(levels.channels_c[name] / own)) for name, own in factors.items()}
+        given = {name: own.tolist() for name, own in factors.items()}
+    scales = {
+        name: _scale(strongest[name], own.max_value, settings.spikes_per_step, dt) for name, own in rectifiers.items()
+    }
+    return scales, given
+
+
+def _scale(level: float, max_value: float | None, spikes: float, dt: float) -> float:
+    """Return the scale with which a level is so many spikes a step; of a clipped layer, its limit a whole number."""
+    if max_value is None:
+        return spikes / ((level or 1.0) * dt)
+    return max(1, round(spikes * max_value / (level or max_value))) / (max_value * dt)
+
+
+def levels_of(model: "tf_keras.Model", names: Iterable[str], samples: NDArray[np.float32], percentile: float) -> Levels:
+    """Return the strongest activations of some layers of a functional model.
+
+    Percentiles are taken from a histogram whose bins are 0.4 % wide, and interpolated within a bin.
+
+    Parameters
+    ----------
+    model
+        Without models inside it.
+    names
+        Layers whose output is an activation.
+    samples
+        Shape ``(b, *input_shape)``.
+    percentile
+        Of what is above 0.
+    """
+    wanted = list(names)
+    inner = import_tf_keras().Model(model.inputs, [model.get_layer(name).output for name in wanted])
+    histograms: dict[str, _Histogram] = {}
+    for first in range(0, len(samples), _TOGETHER):
+        outputs: Any = inner.predict_on_batch(samples[first : first + _TOGETHER])
+        for name, values in zip(wanted, outputs if len(wanted) > 1 else [outputs], strict=True):
+            values_bsc = np.asarray(values, np.float32).reshape(len(values), -1, values.shape[-1])
+            histograms.setdefault(name, _Histogram(values_bsc.shape[-1])).add(values_bsc)
+    return Levels(
+        {name: own.level(percentile) for name, own in histograms.items()},
+        {name: own.levels_c(percentile) for name, own in histograms.items()},
+    )
