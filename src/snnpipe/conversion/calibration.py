@@ -126,14 +126,19 @@ class _Histogram:
         total = int(counts.sum())
         if not total:
             return 0.0
-        before = np.concatenate([[0], np.cumsum(counts)])
-        wanted = percentile / 100 * total
-        number = min(int(np.searchsorted(before, wanted, side="left")) - 1, self._n_bins - 1)
-        number = max(number, 0)
+        if percentile == 100:
+            return highest
+        rank = percentile / 100 * (total - 1)
+        low, high = (self._value(counts, int(r)) for r in (np.floor(rank), np.ceil(rank)))
+        return min(low + (rank % 1) * (high - low), highest)
+
+    def _value(self, counts: NDArray[np.int64], rank: int) -> float:
+        """Return about the value with so many below it: those of a bin stand evenly in it."""
+        behind = np.cumsum(counts)
+        number = int(np.searchsorted(behind, rank, side="right"))
         edges = (np.array([number, number + 1], np.uint32) + np.uint32(self._first)) << np.uint32(_BITS)
         low, high = edges.view(np.float32).astype(np.float64)
-        share = (wanted - before[number]) / max(counts[number], 1)
-        return min(float(low + share * (high - low)), highest)
+        return float(low + (rank - behind[number] + counts[number] + 0.5) / counts[number] * (high - low))
 
 
 def scales_from_data(

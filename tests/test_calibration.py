@@ -1,0 +1,251 @@
+"""Scales from data: the percentiles that they come from, channels scaled alike, and what a run records of them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nengo
+import numpy as np
+import pytest
+import tf_keras as keras
+from hypothesis import HealthCheck, given, settings
+from networks import Drawn, networks
+from tf_keras import layers
+
+from snnpipe import Calibration, EventDrivenSimulator, IntegrateAndFire, NengoDLConverter
+from snnpipe.base.errors import ConfigError
+from snnpipe.conversion.calibration import levels_of
+from snnpipe.conversion.equalise import Channels
+from snnpipe.conversion.fidelity import require_same_rates
+from snnpipe.conversion.rewrite import prepare, rewrite
+from snnpipe.encoders import ConstantEncoder
+from snnpipe.frameworks.compat import start_afresh
+from snnpipe.values.simulation import Stimulus
+
+DT = 0.001
+RNG = np.random.default_rng(0)
+SAMPLES = RNG.uniform(-1, 1, (50, 8, 8, 3)).astype(np.float32)
+AUTO = NengoDLConverter(neuron=IntegrateAndFire(), scale_firing_rates="auto", synapse=None)
+
+
+def residual():
+    """A network with normalisation, a sum, a concatenation and pooling, whose channels differ in size by far."""
+    start_afresh(0)
+    x = inputs = layers.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", use_bias=False)(x)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = stem = layers.ReLU(name="stem")(x)
+    x = layers.Conv2D(4, 3, padding="same", activation="relu", name="inner")(x)
+    x = layers.Conv2D(4, 3, padding="same", name="second")(x)
+    x = layers.ReLU(name="sum")(layers.Add()([x, stem]))
+    y = layers.Conv2D(2, 1, activation="relu", name="side")(stem)
+    x = layers.AveragePooling2D()(layers.Concatenate()([x, y]))
+    x = layers.Dense(5, activation="relu", name="hidden")(layers.Flatten()(x))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    rng = np.random.default_rng(1)
+    for layer in model.layers:
+        values = [rng.normal(0, 0.4, w.shape) for w in layer.get_weights()]
+        if layer.name == "norm":
+            values[0], values[3] = rng.uniform(0.05, 3, 4), rng.uniform(0.5, 2, 4)
+        layer.set_weights(values)
+    return model
+
+
+MODEL = residual()
+NEURONS = ["stem", "inner", "sum", "side", "hidden"]
+
+
+def activations(model, samples=SAMPLES):
+    outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in NEURONS]).predict(samples, verbose=0)
+    return dict(zip(NEURONS, outputs, strict=True))
+
+
+def simulated(network, samples, n_steps=8):
+    with EventDrivenSimulator(n_steps=n_steps, precision="float64").open(network) as opened:
+        chunks = list(opened.run(Stimulus(samples, range(len(samples)), ConstantEncoder())))
+    counts = {layer.name: sum(c.layers[layer.name].counts_bn for c in chunks) for layer in network.layers}
+    return np.concatenate([c.outputs_btc for c in chunks], axis=1), counts
+
+
+# ---------------------------------------------------------------------- percentiles
+
+
+@pytest.mark.parametrize("percentile", [10, 50, 99, 99.9, 100])
+def test_levels_are_the_percentiles_of_what_is_above_zero(percentile):
+    levels = levels_of(MODEL, NEURONS, SAMPLES, percentile)
+    for name, values in activations(MODEL).items():
+        positive = values[values > 0]
+        assert levels.layer[name] == pytest.approx(np.percentile(positive, percentile), rel=5e-3)
+        assert levels.channels_c[name].shape == values.shape[-1:]
+    of_stem = activations(MODEL)["stem"]
+    for channel, level in enumerate(levels.channels_c["stem"]):
+        own = of_stem[..., channel]
+        assert level == pytest.approx(np.percentile(own[own > 0], percentile), rel=2e-2)
+
+
+def test_the_hundredth_percentile_is_the_largest_activation():
+    levels = levels_of(MODEL, NEURONS, SAMPLES, 100)
+    for name, values in activations(MODEL).items():
+        assert levels.layer[name] == pytest.approx(values.max(), rel=1e-6)
+
+
+def test_a_layer_that_is_silent_gets_a_scale_too():
+    model = keras.Sequential([layers.Input((4,)), layers.Dense(3, activation="relu"), layers.Dense(2)])
+    model.layers[0].set_weights([np.zeros((4, 3)), -np.ones(3)])
+    converter = AUTO.calibrated(model, np.ones((5, 4), np.float32), DT, channels=True)
+    outputs, counts = simulated(converter.convert(model, 0), np.ones((5, 4), np.float32))
+    assert not any(values.any() for values in counts.values()) and np.isfinite(outputs).all()
+
+
+# ---------------------------------------------------------------------- scales
+
+
+@pytest.mark.parametrize("spikes", [0.5, 1.0, 3.0])
+def test_the_level_becomes_so_many_spikes_a_step(spikes):
+    """A constant current: a neuron whose activation is the level spikes so often a step, at any time step."""
+    converter = replace(AUTO, calibration=Calibration(percentile=100, spikes_per_step=spikes))
+    for dt in (0.001, 0.0025):
+        scales = converter.calibrated(MODEL, SAMPLES, dt).scale_firing_rates
+        for name, values in activations(MODEL).items():
+            assert scales[name] * values.max() * dt == pytest.approx(spikes, rel=1e-5)
+
+
+def test_the_strongest_neuron_spikes_as_often_as_was_asked_for():
+    model = keras.Sequential([layers.Input((3,)), layers.Dense(4, activation="relu", name="first"), layers.Dense(2)])
+    samples = RNG.uniform(-1, 1, (30, 3)).astype(np.float32)
+    converter = replace(AUTO, calibration=Calibration(percentile=100, spikes_per_step=2.0)).calibrated(
+        model, samples, DT
+    )
+    _, counts = simulated(converter.convert(model, 0), samples, n_steps=10)
+    assert counts["first"].max() == 20
+
+
+def test_a_clipped_activation_is_a_whole_number_of_spikes():
+    model = keras.Sequential([layers.Input((3,)), layers.Dense(4), layers.ReLU(6.0, name="clipped"), layers.Dense(2)])
+    model.layers[0].set_weights([8 * np.ones((3, 4)), np.arange(4.0)])
+    samples = RNG.uniform(0, 1, (30, 3)).astype(np.float32)
+    for spikes, whole in ((1.0, 1), (2.2, 2), (0.1, 1)):
+        converter = replace(AUTO, calibration=Calibration(spikes_per_step=spikes)).calibrated(model, samples, DT)
+        assert converter.scale_firing_rates["clipped"] * 6 * DT == pytest.approx(whole)
+        _, counts = simulated(converter.convert(model, 0), samples, n_steps=10)
+        assert counts["clipped"].max() == 10 * whole
+
+
+# ---------------------------------------------------------------------- channels
+
+
+def ready(model):
+    return prepare(model, rewrite(model, False))
+
+
+def test_equalised_channels_leave_the_outputs_as_they_are():
+    changed = ready(MODEL)
+    channels = Channels(changed)
+    wanted = {name: RNG.uniform(0.1, 10, values.shape[-1]) for name, values in activations(MODEL).items()}
+    factors = channels.factors(wanted)
+    channels.apply(factors, "key")
+    np.testing.assert_allclose(
+        changed.predict(SAMPLES, verbose=0), MODEL.predict(SAMPLES, verbose=0), rtol=1e-3, atol=1e-4
+    )
+    for name, values in activations(changed).items():
+        np.testing.assert_allclose(values * factors[name], activations(MODEL)[name], rtol=1e-3, atol=1e-4)
+    assert np.array_equal(factors["stem"], factors["sum"]), "channels that are added share their factor"
+    assert np.array_equal(factors["inner"], wanted["inner"]) and np.array_equal(factors["side"], wanted["side"])
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(networks())
+def test_equalised_channels_leave_the_outputs_of_drawn_networks_as_they_are(drawn: Drawn):
+    model = drawn.model()
+    changed = prepare(model, rewrite(model, True))
+    names = [drawn.name(i) for i in drawn.neurons]
+    rng = np.random.default_rng(drawn.seed)
+    images = rng.uniform(-1, 1, (3, *drawn.shape)).astype(np.float32)
+    before = changed.predict(images, verbose=0)
+    channels = Channels(changed)
+    wanted = {name: rng.uniform(0.2, 5, changed.get_layer(name).output.shape[-1]) for name in names}
+    channels.apply(channels.factors(wanted), "key")
+    np.testing.assert_allclose(changed.predict(images, verbose=0), before, rtol=2e-3, atol=1e-3 * np.abs(before).max())
+
+
+def test_each_channel_gets_the_level_of_its_layer():
+    converter = AUTO.calibrated(MODEL, SAMPLES, DT, channels=True)
+    changed = ready(MODEL)
+    Channels(changed).apply({n: np.array(f) for n, f in converter.channel_factors.items()}, "key")
+    levels = levels_of(changed, ["inner", "side"], SAMPLES, 99.9)
+    for of_layer in levels.channels_c.values():
+        np.testing.assert_allclose(of_layer / of_layer.max(), 1, rtol=0.02)
+
+
+def test_what_a_calibration_gave_can_be_given_back():
+    converter = AUTO.calibrated(MODEL, SAMPLES, DT, channels=True)
+    given = json.loads(json.dumps([converter.scale_firing_rates, converter.channel_factors]))
+    again = NengoDLConverter(
+        neuron=IntegrateAndFire(), synapse=None, scale_firing_rates=given[0], channel_factors=given[1]
+    )
+    one, other = (simulated(each.convert(MODEL, 0), SAMPLES[:5])[0] for each in (converter, again))
+    assert np.array_equal(one, other)
+    network = again.convert(MODEL, 0)
+    require_same_rates(network, MODEL, SAMPLES[:4], EventDrivenSimulator())
+    assert not np.allclose(network.layers[0].channel_factors_c, 1)
+
+
+def test_more_steps_bring_the_mean_output_to_the_logits():
+    logits = MODEL.predict(SAMPLES[:8], verbose=0)
+    for channels in (False, True):
+        network = AUTO.calibrated(MODEL, SAMPLES, DT, channels=channels).convert(MODEL, 0)
+        off = [
+            np.abs(simulated(network, SAMPLES[:8], n)[0][:, n // 2 :].mean(axis=1) - logits).max() for n in (10, 400)
+        ]
+        assert off[1] < 0.1 * np.abs(logits).max() and off[1] < off[0]
+
+
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [
+        ({"inner": [1.0, 2.0]}, "layer 'inner' has 4 channels, and gets 2 factors"),
+        ({"sum": [1.0, 2.0, 3.0, 4.0], "stem": [1.0] * 4}, "are added to others"),
+        ({"iner": [1.0] * 4}, "no layer of neurons is called 'iner'"),
+    ],
+)
+def test_factors_that_do_not_fit_are_refused(factors, words):
+    with pytest.raises(ConfigError, match=words):
+        replace(AUTO, scale_firing_rates=1.0, channel_factors=factors).convert(MODEL, 0)
+
+
+def test_scales_from_data_need_data():
+    with pytest.raises(ConfigError, match="call calibrated"):
+        AUTO.convert(MODEL, 0)
+    assert all(layer.scale_firing_rates is None for layer in AUTO.explain(MODEL).layers)
+
+
+# ---------------------------------------------------------------------- initial voltages
+
+
+def test_nengos_neurons_begin_where_they_are_asked_to():
+    converter = NengoDLConverter(
+        neuron={"*": nengo.SpikingRectifiedLinear(), "hidden": nengo.LIF()},
+        scale_firing_rates=100.0,
+        initial_voltage={"stem": 0.5, "hidden": 0.25},
+    )
+    voltages = {layer.name: layer.initial_state["voltage"] for layer in converter.convert(MODEL, 0).layers}
+    assert np.all(voltages["stem"] == 0.5) and np.all(voltages["hidden"] == 0.25)
+    assert len(np.unique(voltages["inner"])) > 100, "Nengo draws the others"
+    with pytest.raises(ConfigError, match=r"conversion.initial_voltage: got 0.5, but PoissonSpiking .* take null"):
+        replace(converter, neuron=nengo.PoissonSpiking(nengo.RectifiedLinear())).explain(MODEL)
+
+
+# ---------------------------------------------------------------------- a run
+
+
+def test_a_run_records_where_its_scales_come_from(command):
+    small = ("debug=fast", "model=mlp", "model.units=[8]", "logger=csv", "callbacks=none")
+    auto = ("neuron=integrate_and_fire", "conversion.scale_firing_rates=auto", "conversion.synapse=null")
+    result = command(*small, *auto, "conversion.calibration.images=30")
+    assert result.code == 0, result.err
+    (plan,) = Path("mlruns/outputs").glob("*/conversion/plan.json")
+    scales = [layer["scale_firing_rates"] for layer in json.loads(plan.read_text())["layers"] if layer["neurons"]]
+    calibration = json.loads(plan.with_name("calibration.json").read_text())
+    assert scales == list(calibration["scale_firing_rates"].values()) and scales[0] > 0
+    assert calibration["samples"] == 30 and len(calibration["digest"]) == 64
+    assert [candidate["channels"] for candidate in calibration["candidates"]] == [False, True]
