@@ -77,7 +77,11 @@ class Simulated:
             return self.outputs_btc.astype(np.float64)
         if readout == "spike_count":
             return self.output_spikes_btc.cumsum(axis=1)
-        window = [slice(max(0, t + 1 - readout_steps), t + 1) for t in range(N_STEPS)]
+        first = {
+            "later_half": lambda t: (t + 1) // 2,
+            "mean": lambda t: 0 if readout_steps is None else max(0, t + 1 - readout_steps),
+        }[readout]
+        window = [slice(first(t), t + 1) for t in range(N_STEPS)]
         return np.stack([self.outputs_btc[:, w].mean(axis=1, dtype=np.float64) for w in window], axis=1)
 
 
@@ -104,7 +108,10 @@ def confusion(true, given):
     return [[int(np.sum((true == i) & (given == j))) for j in range(N_CLASSES)] for i in range(N_CLASSES)]
 
 
-@pytest.mark.parametrize(("readout", "readout_steps"), [("last", 1), ("mean", 4), ("mean", 40), ("spike_count", 1)])
+READOUTS = [("last", 1), ("mean", 4), ("mean", 40), ("mean", None), ("later_half", None), ("spike_count", 1)]
+
+
+@pytest.mark.parametrize(("readout", "readout_steps"), READOUTS)
 @pytest.mark.parametrize("cuts", CHUNKS)
 @pytest.mark.parametrize("batches", BATCHES)
 def test_counts_are_those_of_one_go(batches, cuts, readout, readout_steps):

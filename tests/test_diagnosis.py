@@ -23,7 +23,7 @@ from snnpipe.diagnosis.measures import LayerMeter, loss_p_value, settling_step
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.metrics.passes import TestPass as Pass  # pytest would collect it
 from snnpipe.models.lif_cnn import LifCnn
-from snnpipe.neurons.model import rate_version
+from snnpipe.neurons.table import rate_version
 from snnpipe.run.summary import WIDTH, closing_table, description
 from snnpipe.testing import SPEC
 from snnpipe.values.diagnosis import Diagnosis, Loss, Suggestion

@@ -15,6 +15,7 @@ from snnpipe.values.network import NeuronLayer, PlannedLayer
 
 tf, nengo_dl = import_tensorflow(), import_nengo_dl()
 N_STEPS = 120
+DT = 0.001
 DRAWS = 20_000
 
 
@@ -103,6 +104,59 @@ def test_spiking_neurons_step_as_nengos_do(kind, gain, dt):
     np.testing.assert_allclose(state["voltage"], theirs["voltage"], rtol=0, atol=1e-9)
     if isinstance(neuron, nengo.LIF):
         np.testing.assert_allclose(state["refractory_time"], theirs["refractory_time"] - dt, rtol=0, atol=1e-9)
+
+
+# ---------------------------------------------------------------------- integrate-and-fire with signed currents
+
+
+def spikes_of(neuron, currents_t, dt=DT):
+    """How often one neuron spikes in each step, and its voltage behind the last."""
+    state = neuron.make_state(1)
+    outputs = nengo_steps(neuron, np.array(currents_t, float)[:, None] / dt, dt, state)
+    return (outputs[:, 0] * dt / neuron.amplitude).tolist(), state["voltage"][0]
+
+
+def test_a_current_whose_mean_is_below_zero_makes_no_spike():
+    currents = [3.0, -5.0] * 10
+    assert spikes_of(IntegrateAndFire(), currents[::-1])[0] == [0] * 20
+    assert sum(spikes_of(nengo.SpikingRectifiedLinear(), currents)[0]) == 30
+
+
+def test_the_number_of_spikes_is_the_rounded_sum():
+    for current in np.linspace(-0.3, 2.7, 31) + 1e-6:
+        spikes, left = spikes_of(IntegrateAndFire(), [current] * 8)
+        assert sum(spikes) == max(0, round(8 * current)), current
+        if current > 0:
+            assert left == pytest.approx(0.5 + 8 * current - sum(spikes))
+
+
+def test_limits_of_spikes_and_of_the_voltage():
+    assert spikes_of(IntegrateAndFire(max_spikes=1), [2.5, 0, 0, 0])[0] == [1, 1, 1, 0]
+    assert spikes_of(IntegrateAndFire(max_spikes=2), [4.5, 0, 0, 0])[0] == [2, 2, 1, 0]
+    assert spikes_of(IntegrateAndFire(), [-3, 1, 1, 1])[0] == [0, 0, 0, 0]
+    assert spikes_of(IntegrateAndFire(min_voltage=-1), [-3, 1, 1, 1])[0] == [0, 0, 1, 1]
+    assert spikes_of(IntegrateAndFire(max_rate=2000), [4.5, 0, 0, 0])[0] == [2, 2, 1, 0]
+    assert spikes_of(IntegrateAndFire(initial_voltage=0), [0.6, 0.6])[0] == [0, 1]
+    assert len(np.unique(IntegrateAndFire(initial_voltage=None).make_state(50)["voltage"])) == 50
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"max_spikes": 0}, "max_spikes: got 0"),
+        ({"max_spikes": 1.5}, "max_spikes: got 1.5"),
+        ({"min_voltage": 0.1}, "min_voltage: got 0.1"),
+    ],
+)
+def test_limits_that_mean_nothing_are_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        IntegrateAndFire(**settings)
+
+
+def test_a_highest_rate_that_is_no_whole_number_of_spikes_names_the_factor():
+    with pytest.raises(SimulationError, match="would be 1.5 spikes a step.* scale by 1.33333"):
+        IntegrateAndFire(max_rate=1500).most_spikes(DT)
+    assert IntegrateAndFire(max_rate=1500 * 1.33333).most_spikes(DT) == 2
 
 
 @pytest.mark.parametrize("dt", [0.001, 0.0025])

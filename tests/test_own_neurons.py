@@ -24,8 +24,8 @@ from snnpipe import (
 from snnpipe.base.errors import ConfigError, SimulationError
 from snnpipe.diagnosis.measures import rate_limit
 from snnpipe.frameworks.compat import import_tensorflow, start_afresh
-from snnpipe.neurons import model as table
-from snnpipe.neurons.model import EventRule
+from snnpipe.neurons.model import TABLE, EventRule
+from snnpipe.neurons.table import neuron_model
 from snnpipe.testing import SPEC
 from snnpipe.values.simulation import Stimulus
 
@@ -41,9 +41,11 @@ def example(tmp_path, monkeypatch):
     (tmp_path / "conf" / "neuron").mkdir(parents=True)
     (tmp_path / "conf" / "neuron" / "adapting.yaml").write_text(config)
     monkeypatch.syspath_prepend(str(tmp_path))
-    table.neuron_model(nengo.LIF())  # the built-in types are in the table that stays
-    monkeypatch.setattr(table, "_TABLE", dict(table._TABLE))
+    neuron_model(nengo.LIF())  # the built-in types are in the table that stays
+    before = dict(TABLE)
     yield importlib.import_module("my_neurons")
+    TABLE.clear()
+    TABLE.update(before)
     del sys.modules["my_neurons"]
 
 
@@ -93,7 +95,7 @@ def test_the_threshold_rises(example):
 
 def test_a_run_of_the_command_line_registers_it(example, command, tmp_path):
     del sys.modules["my_neurons"]  # the run imports it by itself
-    table._TABLE.pop(example.AdaptingLIF)
+    TABLE.pop(example.AdaptingLIF)
     result = command(
         *("--config-dir", str(tmp_path / "conf"), "neuron=adapting", "data=digits", "model=mlp", "model.units=[8]"),
         *("training.epochs=1", "data.max_train_images=128", "conversion.scale_firing_rates=40", "simulator.n_steps=20"),
@@ -150,7 +152,7 @@ def test_a_state_variable_that_the_class_lacks_is_refused(example):
 
 
 def test_a_registered_rate_type_can_be_what_others_spike_by(example):
-    built_in = table.neuron_model(nengo.RectifiedLinear())
+    built_in = neuron_model(nengo.RectifiedLinear())
     register_neuron(OfTheUser, NeuronModel(equation=built_in.equation, integrated=built_in.integrated))
     of_user, of_nengo = (nengo.RegularSpiking(kind(amplitude=0.5)) for kind in (OfTheUser, nengo.RectifiedLinear))
     for simulator in (ClockDrivenSimulator(n_steps=40), EventDrivenSimulator(n_steps=40)):

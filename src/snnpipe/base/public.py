@@ -56,7 +56,7 @@ PUBLIC = {
     "Synapse": "snnpipe.synapses",
     "read_plan": "snnpipe.artifacts.tables",
     "read_spikes": "snnpipe.artifacts.spikes",
-    "register_neuron": "snnpipe.neurons.model",
+    "register_neuron": "snnpipe.neurons.table",
 }
 """The module of each public name. A configuration names a class by ``snnpipe.`` and its public name."""
 

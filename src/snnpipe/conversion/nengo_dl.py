@@ -22,7 +22,7 @@ from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.frameworks.rectifiers import Rectifier
 from snnpipe.neurons.amplitude import has_amplitude
 from snnpipe.neurons.choice import neurons_for
-from snnpipe.neurons.model import name_of
+from snnpipe.neurons.table import name_of
 from snnpipe.neurons.voltage import with_initial_voltage
 from snnpipe.settings.domains import Factors, LayerSynapses, LayerVoltage, Neuron, ScaleFromData
 from snnpipe.settings.per_layer import check_patterns, per_layer

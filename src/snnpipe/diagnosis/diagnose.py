@@ -21,7 +21,7 @@ from snnpipe.diagnosis.wording import measured
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.passes import TestPass
-from snnpipe.neurons.model import rate_version
+from snnpipe.neurons.table import rate_version
 from snnpipe.protocols import Simulator
 from snnpipe.values.diagnosis import Diagnosis, LayerDiagnosis, Loss, Suggestion, Tried
 from snnpipe.values.network import SpikingNetwork

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from snnpipe.neurons.model import rate_version
+from snnpipe.neurons.table import rate_version
 from snnpipe.synapses import NO_SYNAPSE
 from snnpipe.values.network import SpikingNetwork
 
@@ -24,7 +24,7 @@ def with_rates(
     network
         The spiking network.
     rates
-        Names of the layers; their neurons must have a `snnpipe.neurons.model.rate_version`.
+        Names of the layers; their neurons must have a `snnpipe.neurons.table.rate_version`.
     dt
         Seconds per step.
     filters

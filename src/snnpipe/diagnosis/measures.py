@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.metrics.paired import one_sided_p_value
-from snnpipe.neurons.model import neuron_model
+from snnpipe.neurons.table import neuron_model
 from snnpipe.values.diagnosis import LayerDiagnosis
 from snnpipe.values.network import NeuronLayer
 from snnpipe.values.simulation import LayerActivity

@@ -14,7 +14,7 @@ import numpy as np
 
 from snnpipe.diagnosis.measures import ACTIVE, rate_limit
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.neurons.model import neuron_model
+from snnpipe.neurons.table import neuron_model
 from snnpipe.settings.per_layer import per_layer
 from snnpipe.synapses import Synapse
 from snnpipe.values.diagnosis import LayerDiagnosis, Loss

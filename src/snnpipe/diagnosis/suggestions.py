@@ -16,7 +16,7 @@ from snnpipe.diagnosis.situation import (
     override,
     strongest_level,
 )
-from snnpipe.neurons.model import name_of, neuron_model
+from snnpipe.neurons.table import name_of, neuron_model
 from snnpipe.values.diagnosis import LayerDiagnosis
 from snnpipe.values.network import NeuronLayer
 

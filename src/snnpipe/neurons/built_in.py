@@ -14,13 +14,13 @@ from snnpipe.neurons.amplitude import amplitude_of, has_amplitude, with_amplitud
 from snnpipe.neurons.clipped import ClippedRectifiedLinear, SpikingClippedRectifiedLinear
 from snnpipe.neurons.integrate_and_fire import IntegrateAndFire
 from snnpipe.neurons.model import (
+    TABLE,
     Equation,
     EventRule,
     NeuronModel,
     Step,
+    entry_of,
     lif_half_limit_current,
-    neuron_model,
-    register_built_in,
 )
 
 _nengo_dl = import_nengo_dl()
@@ -146,7 +146,7 @@ def _by_rate(step: Step, state: tuple[str, ...] = ()) -> Callable[[Any, float], 
     """Return the equation of neurons whose step takes the mean spikes per step of the rate type inside."""
 
     def equation(n: Any, dt: float) -> Equation | None:
-        mean = neuron_model(n.base_type).equation(n.base_type, dt)
+        mean = entry_of(n.base_type).equation(n.base_type, dt)
         return None if mean is None else replace(mean, step=step, state=state)
 
     return equation
@@ -154,12 +154,12 @@ def _by_rate(step: Step, state: tuple[str, ...] = ()) -> Callable[[Any, float], 
 
 def _mean_output(n: Any, dt: float) -> Any:
     base = n.base_type
-    known = neuron_model(base).equation(base, dt) is not None
+    known = entry_of(base).equation(base, dt) is not None
     return with_amplitude(base, base.amplitude * n.amplitude) if known and has_amplitude(base) else None
 
 
 def _with_clipped_rate(n: Any, max_rate: float) -> Any:
-    rates = neuron_model(n.base_type).clipped(n.base_type, max_rate)
+    rates = entry_of(n.base_type).clipped(n.base_type, max_rate)
     return None if rates is None else type(n)(rates, amplitude=n.amplitude, initial_state=n.initial_state)
 
 
@@ -171,9 +171,9 @@ def _regular_leaky(n: Any, slope: float) -> Any:
 
 _BY_RATE = NeuronModel(
     rate_version=_mean_output,
-    refractory=lambda n: neuron_model(n.base_type).refractory(n.base_type),
-    half_limit_current=lambda n: neuron_model(n.base_type).half_limit_current(n.base_type),
-    signed=lambda n: bool(n.negative) or neuron_model(n.base_type).signed(n.base_type),
+    refractory=lambda n: entry_of(n.base_type).refractory(n.base_type),
+    half_limit_current=lambda n: entry_of(n.base_type).half_limit_current(n.base_type),
+    signed=lambda n: bool(n.negative) or entry_of(n.base_type).signed(n.base_type),
     clipped=_with_clipped_rate,
 )
 
@@ -181,11 +181,13 @@ SPIKING_BY_RATE = {
     nengo.RegularSpiking: replace(
         _BY_RATE,
         equation=_by_rate(equations.integrate, ("voltage",)),
-        events=lambda n, dt: neuron_model(n.base_type).integrated(n.base_type, dt),
+        events=lambda n, dt: entry_of(n.base_type).integrated(n.base_type, dt),
         leaky=_regular_leaky,
     ),
     nengo.PoissonSpiking: replace(_BY_RATE, equation=_by_rate(equations.poisson), random=True),
     nengo.StochasticSpiking: replace(_BY_RATE, equation=_by_rate(equations.stochastic), random=True),
 }
 
-register_built_in(RECTIFIED_LINEAR | INTEGRATE_AND_FIRE | LEAKY_INTEGRATE_AND_FIRE | SPIKING_BY_RATE)
+_ENTRIES = RECTIFIED_LINEAR | INTEGRATE_AND_FIRE | LEAKY_INTEGRATE_AND_FIRE | SPIKING_BY_RATE
+TABLE.update(_ENTRIES)
+BUILT_IN = frozenset(_ENTRIES)

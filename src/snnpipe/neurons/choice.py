@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from snnpipe.frameworks.compat import import_nengo_dl
 from snnpipe.frameworks.rectifiers import Rectifier
 from snnpipe.neurons.amplitude import amplitude_of, with_amplitude
-from snnpipe.neurons.model import neuron_model
+from snnpipe.neurons.table import neuron_model
 
 if TYPE_CHECKING:
     import nengo

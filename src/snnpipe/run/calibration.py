@@ -15,7 +15,6 @@ from snnpipe.data.checked_data import CheckedData
 from snnpipe.data.digests import row_digests
 from snnpipe.metrics.readout import ReadoutState
 from snnpipe.protocols import Converter, Simulator
-from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.values.calibration import CalibrationOutcome, Candidate
 from snnpipe.values.network import ConversionPlan
 from snnpipe.values.simulation import SignalEncoder, Stimulus
@@ -88,6 +87,8 @@ class Calibrator:
         self, channels: bool, converter: Converter, model: "tf_keras.Model", samples: NDArray[np.float32]
     ) -> Candidate:
         """Simulate samples, and compare the scores at the end with the model's logits."""
+        from snnpipe.simulators.auto import AutoSimulator
+
         simulator = AutoSimulator(**_shared(self.simulator))
         network, spikes, scores = converter.convert(model, self.seed), 0.0, []
         with simulator.open(network, self.encoder.constant) as opened:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import SimulationError
-from snnpipe.neurons.model import Equation, equation_of, name_of
+from snnpipe.neurons.model import Equation
+from snnpipe.neurons.table import equation_of, name_of
 from snnpipe.simulators.nengo_dl import NengoDLSimulator
 from snnpipe.synapses import Filter
 from snnpipe.values.network import NeuronLayer, SpikingNetwork

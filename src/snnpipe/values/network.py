@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConversionError
 from snnpipe.neurons.amplitude import amplitude_of
-from snnpipe.neurons.model import neuron_model
+from snnpipe.neurons.table import neuron_model
 from snnpipe.synapses import NO_SYNAPSE, Synapse
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.neurons.model import EventRule, neuron_model
+from snnpipe.neurons.model import EventRule
+from snnpipe.neurons.table import neuron_model
 from snnpipe.settings.domains import Precision
 from snnpipe.simulators.event_driven.connections import Incoming, refused
 from snnpipe.simulators.event_driven.kernel import FUNCTIONS, INPUT, OUTPUT, Program, aligned

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.neurons.model import EventRule, name_of, neuron_model
+from snnpipe.neurons.model import EventRule
+from snnpipe.neurons.table import name_of, neuron_model
 from snnpipe.settings.domains import Precision
 from snnpipe.simulators.event_driven.arrays import Arrays
 from snnpipe.simulators.event_driven.connections import Connections, refused
