@@ -60,6 +60,10 @@ def activations(model, samples=SAMPLES):
     return dict(zip(NEURONS, outputs, strict=True))
 
 
+def calibrated(converter, model=MODEL, samples=SAMPLES, dt=DT, channels=False):
+    return converter.calibrated(model, converter.levels(model, samples), dt, channels)
+
+
 def simulated(network, samples, n_steps=8):
     with EventDrivenSimulator(n_steps=n_steps, precision="float64").open(network) as opened:
         chunks = list(opened.run(Stimulus(samples, range(len(samples)), ConstantEncoder())))
@@ -92,7 +96,7 @@ def test_the_hundredth_percentile_is_the_largest_activation():
 def test_a_layer_that_is_silent_gets_a_scale_too():
     model = keras.Sequential([layers.Input((4,)), layers.Dense(3, activation="relu"), layers.Dense(2)])
     model.layers[0].set_weights([np.zeros((4, 3)), -np.ones(3)])
-    converter = AUTO.calibrated(model, np.ones((5, 4), np.float32), DT, channels=True)
+    converter = calibrated(AUTO, model, np.ones((5, 4), np.float32), channels=True)
     outputs, counts = simulated(converter.convert(model, 0), np.ones((5, 4), np.float32))
     assert not any(values.any() for values in counts.values()) and np.isfinite(outputs).all()
 
@@ -105,7 +109,7 @@ def test_the_level_becomes_so_many_spikes_a_step(spikes):
     """A constant current: a neuron whose activation is the level spikes so often a step, at any time step."""
     converter = replace(AUTO, calibration=Calibration(percentile=100, spikes_per_step=spikes))
     for dt in (0.001, 0.0025):
-        scales = converter.calibrated(MODEL, SAMPLES, dt).scale_firing_rates
+        scales = calibrated(converter, dt=dt).scale_firing_rates
         for name, values in activations(MODEL).items():
             assert scales[name] * values.max() * dt == pytest.approx(spikes, rel=1e-5)
 
@@ -113,9 +117,7 @@ def test_the_level_becomes_so_many_spikes_a_step(spikes):
 def test_the_strongest_neuron_spikes_as_often_as_was_asked_for():
     model = keras.Sequential([layers.Input((3,)), layers.Dense(4, activation="relu", name="first"), layers.Dense(2)])
     samples = RNG.uniform(-1, 1, (30, 3)).astype(np.float32)
-    converter = replace(AUTO, calibration=Calibration(percentile=100, spikes_per_step=2.0)).calibrated(
-        model, samples, DT
-    )
+    converter = calibrated(replace(AUTO, calibration=Calibration(percentile=100, spikes_per_step=2.0)), model, samples)
     _, counts = simulated(converter.convert(model, 0), samples, n_steps=10)
     assert counts["first"].max() == 20
 
@@ -125,7 +127,7 @@ def test_a_clipped_activation_is_a_whole_number_of_spikes():
     model.layers[0].set_weights([8 * np.ones((3, 4)), np.arange(4.0)])
     samples = RNG.uniform(0, 1, (30, 3)).astype(np.float32)
     for spikes, whole in ((1.0, 1), (2.2, 2), (0.1, 1)):
-        converter = replace(AUTO, calibration=Calibration(spikes_per_step=spikes)).calibrated(model, samples, DT)
+        converter = calibrated(replace(AUTO, calibration=Calibration(spikes_per_step=spikes)), model, samples)
         assert converter.scale_firing_rates["clipped"] * 6 * DT == pytest.approx(whole)
         _, counts = simulated(converter.convert(model, 0), samples, n_steps=10)
         assert counts["clipped"].max() == 10 * whole
@@ -169,7 +171,7 @@ def test_equalised_channels_leave_the_outputs_of_drawn_networks_as_they_are(draw
 
 
 def test_each_channel_gets_the_level_of_its_layer():
-    converter = AUTO.calibrated(MODEL, SAMPLES, DT, channels=True)
+    converter = calibrated(AUTO, channels=True)
     changed = ready(MODEL)
     Channels(changed).apply({n: np.array(f) for n, f in converter.channel_factors.items()}, "key")
     levels = levels_of(changed, ["inner", "side"], SAMPLES, 99.9)
@@ -178,7 +180,7 @@ def test_each_channel_gets_the_level_of_its_layer():
 
 
 def test_what_a_calibration_gave_can_be_given_back():
-    converter = AUTO.calibrated(MODEL, SAMPLES, DT, channels=True)
+    converter = calibrated(AUTO, channels=True)
     given = json.loads(json.dumps([converter.scale_firing_rates, converter.channel_factors]))
     again = NengoDLConverter(
         neuron=IntegrateAndFire(), synapse=None, scale_firing_rates=given[0], channel_factors=given[1]
@@ -193,7 +195,7 @@ def test_what_a_calibration_gave_can_be_given_back():
 def test_more_steps_bring_the_mean_output_to_the_logits():
     logits = MODEL.predict(SAMPLES[:8], verbose=0)
     for channels in (False, True):
-        network = AUTO.calibrated(MODEL, SAMPLES, DT, channels=channels).convert(MODEL, 0)
+        network = calibrated(AUTO, channels=channels).convert(MODEL, 0)
         off = [
             np.abs(simulated(network, SAMPLES[:8], n)[0][:, n // 2 :].mean(axis=1) - logits).max() for n in (10, 400)
         ]
@@ -214,7 +216,7 @@ def test_factors_that_do_not_fit_are_refused(factors, words):
 
 
 def test_scales_from_data_need_data():
-    with pytest.raises(ConfigError, match="call calibrated"):
+    with pytest.raises(ConfigError, match="calibrated"):
         AUTO.convert(MODEL, 0)
     assert all(layer.scale_firing_rates is None for layer in AUTO.explain(MODEL).layers)
 

@@ -28,7 +28,7 @@ from snnpipe.protocols import (
     require_lists,
     require_parts,
 )
-from snnpipe.run.calibration import Calibrator, needs_calibration, replan
+from snnpipe.run.calibration import calibrated
 from snnpipe.run.content import Content, content_of, recorded_spec
 from snnpipe.run.fits import Fit
 from snnpipe.run.folder import held
@@ -214,7 +214,8 @@ class Trainer:
             raise UserError("Trainer.convert: there is no model yet: call fit() first")
         self.log.stage("convert")
         self.log.begin("convert")
-        self.network = self.state.network = self._calibrated(self.model).convert(self.model, self.seed)
+        self._converted_with = calibrated(self._parts | {"data": self.data}, self.model, self.seed, self.log)
+        self.network = self.state.network = self._converted_with.convert(self.model, self.seed)
         if self.state.spec is not None:
             require_converted(self.network, self.model, self._test_pass(self.network))
         self.log.tell("on_convert_end")
@@ -252,16 +253,6 @@ class Trainer:
         if self._content is None:
             self._content = content_of(self._parts | {"data": self.data}, model, self.config, self.log.ending_the_fit)
         return self._content
-
-    def _calibrated(self, model: "tf_keras.Model | NativeNetwork") -> Converter:
-        """Return the converter that is used, with scales from data where it takes them."""
-        converter = self.converter
-        if needs_calibration(converter):
-            calibrator = Calibrator(converter, self.data, self.simulator, self.encoder.seeded(self.seed), self.seed)
-            converter, self.state.calibration = calibrator.calibrated(model)
-            self.state.plan = replan(self.state.plan, converter, model)
-        self._converted_with = converter
-        return converter
 
     def _test_ann(self, model: "tf_keras.Model | NativeNetwork") -> AnnPass:
         if self._ann is None or not self._ann.is_of(model, self.data):

@@ -35,7 +35,10 @@ class Callback:
         """The loggers are open: files that are logged from here on belong to the run."""
 
     def on_stage_start(self, state: RunState, stage: str, images: int) -> None:
-        """``fit``, ``convert``, ``verify``, ``simulate`` or ``diagnose`` is about to begin, on ``images`` samples."""
+        """A stage is about to begin, on ``images`` samples.
+
+        Stages are ``fit``, ``convert``, ``calibrate``, ``verify``, ``simulate`` and ``diagnose``.
+        """
 
     def on_fit_start(self, state: RunState) -> None:
         """Training is about to begin."""

@@ -14,6 +14,7 @@ _EVERY_S = 60.0
 _STAGES = {
     "fit": "training on {n:,} {words}",
     "convert": "converting",
+    "calibrate": "taking scales from up to {n:,} {words}",
     "verify": "comparing {n:,} {words} with nengo_dl",
     "simulate": "simulating {n:,} {words}",
     "diagnose": "diagnosing on {n:,} {words}",
@@ -43,7 +44,7 @@ class Progress(Callback):
         self._next = self._began + _EVERY_S
         if stage == "simulate":
             self._open("simulating", images)
-        elif stage in ("verify", "diagnose"):
+        elif stage in ("calibrate", "verify", "diagnose"):
             self._bar = tqdm(desc=text, bar_format="{desc} ...", leave=False, disable=None, file=sys.stderr)
         if not (sys.stderr.isatty() or state.one_of_several):
             _say(text)

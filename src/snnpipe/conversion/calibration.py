@@ -16,7 +16,7 @@ from typing_extensions import TypeAliasType
 from snnpipe.conversion.equalise import Channels
 from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.frameworks.rectifiers import Rectifier
-from snnpipe.settings.domains import PositiveFloat, PositiveInt
+from snnpipe.settings.domains import NonNegativeFloat, PositiveFloat, PositiveInt
 from snnpipe.settings.schema import check_fields
 
 if TYPE_CHECKING:
@@ -51,12 +51,17 @@ class Calibration:
         Whether each channel has a scale of its own: weights into a channel are divided by a number, and weights out of
         it are multiplied by the same one, which leaves the function of a ReLU network as it is (Nagel et al. 2019,
         arXiv:1906.04721). ``auto`` takes what agrees better with the model on the calibration samples.
+    max_drop
+        Points of accuracy that may be lost on validation samples (``images`` of them at most) after ``n_steps``: the
+        fewest spikes a step that keep to it are searched for, from ``spikes_per_step`` on. None takes
+        ``spikes_per_step`` as it is.
     """
 
     images: PositiveInt = 1000
     percentile: Percentile = 99.9
     spikes_per_step: PositiveFloat = 1.0
     channels: bool | Literal["auto"] = "auto"
+    max_drop: NonNegativeFloat | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "conversion.calibration")
@@ -144,10 +149,10 @@ class _Histogram:
 def scales_from_data(
     model: "tf_keras.Model",
     rectifiers: Mapping[str, Rectifier],
-    samples: NDArray[np.float32],
-    settings: Calibration,
+    levels: Levels,
     dt: float,
     channels: bool,
+    spikes: float,
 ) -> tuple[dict[str, float], dict[str, Sequence[float]] | None]:
     """Return a scale for each layer of neurons, and a factor for each of its channels, None for none.
 
@@ -157,24 +162,21 @@ def scales_from_data(
         As `snnpipe.conversion.rewrite.prepare` makes it.
     rectifiers
         Of each layer of neurons, by name.
-    samples
-        Shape ``(b, *input_shape)``.
-    settings
-        Percentile, and spikes a step.
+    levels
+        Of these layers.
     dt
         Seconds per step.
     channels
         Whether each channel has a scale of its own.
+    spikes
+        In a step, of the strongest activation of a layer.
     """
-    levels = levels_of(model, rectifiers, samples, settings.percentile)
     strongest, given = dict(levels.layer), None
     if channels:
         factors = Channels(model).factors({name: levels.relative(name) for name in rectifiers})
         strongest = {name: float(np.max(levels.channels_c[name] / own)) for name, own in factors.items()}
         given = {name: own.tolist() for name, own in factors.items()}
-    scales = {
-        name: _scale(strongest[name], own.max_value, settings.spikes_per_step, dt) for name, own in rectifiers.items()
-    }
+    scales = {name: _scale(strongest[name], own.max_value, spikes, dt) for name, own in rectifiers.items()}
     return scales, given
 
 

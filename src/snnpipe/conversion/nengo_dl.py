@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError, ConversionError, one_line
-from snnpipe.conversion.calibration import Calibration, CalibrationSettings, scales_from_data
+from snnpipe.conversion.calibration import Calibration, CalibrationSettings, Levels, levels_of, scales_from_data
 from snnpipe.conversion.equalise import Channels
 from snnpipe.conversion.nengo_dl_layers import make_converter
 from snnpipe.conversion.nengo_objects import built, initial_states
@@ -188,12 +188,8 @@ class NengoDLConverter:
         """Whether scales are to be taken from data before anything can be converted."""
         return self.scale_firing_rates == "auto"
 
-    def calibrated(
-        self, model: "tf_keras.Model", samples: NDArray[np.float32], dt: float, *, channels: bool = False
-    ) -> Self:
-        """Return this converter with scales from data in place of ``auto``.
-
-        The percentile of a layer's activations becomes ``calibration.spikes_per_step`` spikes in a step.
+    def levels(self, model: "tf_keras.Model", samples: NDArray[np.float32]) -> Levels:
+        """Return the strongest activations of a trained model's layers, which scales are taken from.
 
         Parameters
         ----------
@@ -201,25 +197,50 @@ class NengoDLConverter:
             The trained model.
         samples
             Of the training split, shape ``(b, *input_shape)``.
-        dt
-            Seconds per step.
-        channels
-            Whether each channel has a scale of its own.
 
         Raises
         ------
         ConversionError
             If a layer cannot be converted.
         """
+        ready, rectifiers = self._ready(model)
+        return levels_of(ready, rectifiers, samples, self.calibration.percentile)
+
+    def calibrated(
+        self,
+        model: "tf_keras.Model",
+        levels: Levels,
+        dt: float,
+        channels: bool = False,
+        spikes_per_step: float | None = None,
+    ) -> Self:
+        """Return this converter with scales from data in place of ``auto``.
+
+        Parameters
+        ----------
+        model
+            The trained model.
+        levels
+            Its strongest activations.
+        dt
+            Seconds per step.
+        channels
+            Whether each channel has a scale of its own.
+        spikes_per_step
+            Spikes in a step of the strongest activation of a layer; None takes ``calibration.spikes_per_step``.
+        """
+        ready, rectifiers = self._ready(model)
+        spikes = self.calibration.spikes_per_step if spikes_per_step is None else spikes_per_step
+        scales, factors = scales_from_data(ready, rectifiers, levels, dt, channels, spikes)
+        return replace(self, scale_firing_rates=scales, channel_factors=factors)
+
+    def _ready(self, model: "tf_keras.Model") -> "tuple[tf_keras.Model, dict[str, Rectifier]]":
+        """Return a model as it is converted, and the rectifier of each layer that becomes neurons."""
         graph = _keras(model)
         rewritten = rewrite(graph, self.max_to_avg_pool)
         if any(own.problem for own in rewritten.values()) and not self.allow_fallback:
             self.explain(model).require_convertible()
-        rectifiers = {name: _rectifier(graph, name) for name in _neuron_names(rewritten)}
-        scales, factors = scales_from_data(
-            prepare(graph, rewritten), rectifiers, samples, self.calibration, dt, channels
-        )
-        return replace(self, scale_firing_rates=scales, channel_factors=factors)
+        return prepare(graph, rewritten), {name: _rectifier(graph, name) for name in _neuron_names(rewritten)}
 
     # ------------------------------------------------------------------ the network
 
@@ -242,8 +263,8 @@ class NengoDLConverter:
         """
         if self.needs_calibration:
             raise ConfigError(
-                "conversion.scale_firing_rates: 'auto' takes scales from samples: call calibrated(model, samples, dt) "
-                "and convert with what it returns, or give a number"
+                "conversion.scale_firing_rates: 'auto' takes scales from samples: call "
+                "calibrated(model, levels(model, samples), dt) and convert with what it returns, or give a number"
             )
         graph = _keras(model)
         rewritten = rewrite(graph, self.max_to_avg_pool)

@@ -1,11 +1,12 @@
-"""Scales from data: which samples a calibration looks at, and what its candidates give when they are simulated.
+"""Scales from data: the samples that a calibration looks at, and what scales give when they are simulated.
 
-Axes: b = sample, t = step, c = class.
+Axes: b = sample, c = class.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,17 +14,22 @@ from numpy.typing import NDArray
 
 from snnpipe.data.checked_data import CheckedData
 from snnpipe.data.digests import row_digests
-from snnpipe.metrics.readout import ReadoutState
+from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.readout import ReadoutState, classes
 from snnpipe.protocols import Converter, Simulator
-from snnpipe.values.calibration import CalibrationOutcome, Candidate
-from snnpipe.values.network import ConversionPlan
+from snnpipe.run.log import RunLog
+from snnpipe.values.calibration import CalibrationOutcome, Candidate, Tried
 from snnpipe.values.simulation import SignalEncoder, Stimulus
 
 if TYPE_CHECKING:
     import tf_keras
 
 _COMPARED = 100
-"""Samples on which candidates are simulated."""
+"""Samples on which scales for layers and for channels are compared."""
+
+_FACTOR = 2.0
+_LOWEST, _HIGHEST = 1 / 16, 16.0
+"""Spikes a step that are tried, of those that the search begins with."""
 
 
 def needs_calibration(converter: Any) -> bool:
@@ -33,97 +39,187 @@ def needs_calibration(converter: Any) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Calibrator:
-    """Makes a converter of one that takes scales from data.
+    """Finds scales for a trained model.
 
     Parameters
     ----------
     converter
         With ``needs_calibration``.
-    data
-        Of the run.
-    simulator, encoder, seed
+    model
+        The trained model.
+    data, simulator, encoder, seed
         Of the run.
     """
 
     converter: Any
+    model: Any
     data: CheckedData
     simulator: Simulator
     encoder: SignalEncoder
     seed: int
 
-    def calibrated(self, model: "tf_keras.Model") -> tuple[Converter, CalibrationOutcome]:
-        """Return the converter with scales for a trained model, and what the scales came from."""
+    def calibrated(self) -> tuple[Converter, CalibrationOutcome]:
+        """Return the converter with scales, and what they came from."""
         settings = self.converter.calibration
-        samples, labels = self._samples(settings.images)
+        samples, labels = _first(self.data.train_dataset(0), settings.images)
         digest = hashlib.sha256(b"".join(row_digests((samples, labels)))).hexdigest()
-        wanted = (False, True) if settings.channels == "auto" else (settings.channels,)
-        converters = [
-            self.converter.calibrated(model, samples, self.simulator.dt, channels=channels) for channels in wanted
-        ]
-        candidates: Sequence[Candidate] = ()
-        best = 0
-        if len(converters) > 1:
-            candidates = [
-                self._candidate(channels, converter, model, samples[:_COMPARED])
-                for channels, converter in zip(wanted, converters, strict=True)
-            ]
-            best = min(range(len(candidates)), key=lambda i: candidates[i].cost)
-        chosen = converters[best]
-        scales, factors = dict(chosen.scale_firing_rates), chosen.channel_factors
-        return chosen, CalibrationOutcome(len(samples), digest, wanted[best], scales, factors, candidates)
+        levels = self.converter.levels(self.model, samples)
 
-    def _samples(self, wanted: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return the first samples of the first epoch, whose order the run's seed draws."""
-        samples, labels, n = [], [], 0
-        for of_batch, their_labels, *_ in self.data.train_dataset(0).as_numpy_iterator():
-            samples.append(of_batch[: wanted - n])
-            labels.append(their_labels[: wanted - n])
-            n += len(samples[-1])
-            if n >= wanted:
-                break
-        return np.concatenate(samples), np.concatenate(labels)
+        def converter(channels: bool, spikes: float) -> Any:
+            return self.converter.calibrated(self.model, levels, self.simulator.dt, channels, spikes)
 
-    def _candidate(
-        self, channels: bool, converter: Converter, model: "tf_keras.Model", samples: NDArray[np.float32]
-    ) -> Candidate:
-        """Simulate samples, and compare the scores at the end with the model's logits."""
+        candidates: list[Candidate] = []
+        channels = settings.channels is True
+        if settings.channels == "auto":
+            few = samples[:_COMPARED]
+            begin = settings.spikes_per_step
+            candidates = [self._candidate(own, converter(own, begin), few) for own in (False, True)]
+            channels = min(candidates, key=lambda candidate: candidate.cost).channels
+        spikes, tried = settings.spikes_per_step, tuple[Tried, ...]()
+        if settings.max_drop is not None:
+            tried = tuple(self._search(lambda spikes: converter(channels, spikes)))
+            spikes = _best(tried, settings.max_drop).spikes_per_step
+        chosen = converter(channels, spikes)
+        return chosen, CalibrationOutcome(
+            samples=len(samples),
+            digest=digest,
+            channels=channels,
+            spikes_per_step=spikes,
+            scales=dict(chosen.scale_firing_rates),
+            channel_factors=chosen.channel_factors,
+            candidates=candidates,
+            max_drop=settings.max_drop,
+            tried=tried,
+        )
+
+    # ------------------------------------------------------------------ the fewest spikes that lose little
+
+    def _search(self, converter: Any) -> Iterator[Tried]:
+        """Yield what numbers of spikes a step give on validation samples, in the order in which they are tried.
+
+        They are doubled or halved until one is enough and its half is not; then their geometric mean is tried.
+        """
+        settings = self.converter.calibration
+        begin, allowed = settings.spikes_per_step, settings.max_drop
+        tried = self._tried(begin, converter)
+        yield tried
+        enough = tried.drop <= allowed
+        factor = 1 / _FACTOR if enough else _FACTOR
+        spikes = begin
+        while _LOWEST * begin <= spikes * factor <= _HIGHEST * begin:
+            spikes *= factor
+            tried = self._tried(spikes, converter)
+            yield tried
+            if (tried.drop <= allowed) != enough:
+                yield self._tried(spikes / factor**0.5, converter)
+                return
+
+    def _tried(self, spikes: float, converter: Any) -> Tried:
+        samples, labels, logits = self._judges
+        scores, per_sample = self._simulated(converter(spikes), samples)
+        ann, snn = (float(np.mean(classes(values) == labels)) for values in (logits, scores))
+        return Tried(spikes, per_sample, snn, 100 * (ann - snn))
+
+    @cached_property
+    def _judges(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+        """Validation samples (training samples where there are none), their labels, and the model's logits."""
+        stream = self.data.validation_dataset()
+        stream = self.data.train_dataset(0) if stream is None else stream
+        samples, labels = _first(stream, self.converter.calibration.images)
+        return samples, labels, self._logits(samples)
+
+    # ------------------------------------------------------------------ simulation
+
+    def _candidate(self, channels: bool, converter: Converter, samples: NDArray[np.float32]) -> Candidate:
+        scores, spikes = self._simulated(converter, samples)
+        return Candidate(channels, _relative_error(scores, self._logits(samples)), spikes)
+
+    def _logits(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
+        size = self.simulator.batch_size
+        parts = [self.model.predict_on_batch(samples[i : i + size]) for i in range(0, len(samples), size)]
+        return np.concatenate(parts).astype(np.float64)
+
+    def _simulated(self, converter: Converter, samples: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+        """Return the class scores at the end, shape ``(b, c)``, and the mean number of spikes a sample."""
         from snnpipe.simulators.auto import AutoSimulator
 
         simulator = AutoSimulator(**_shared(self.simulator))
-        network, spikes, scores = converter.convert(model, self.seed), 0.0, []
+        network, spikes, scores = converter.convert(self.model, self.seed), 0.0, []
         with simulator.open(network, self.encoder.constant) as opened:
             for first in range(0, len(samples), simulator.batch_size):
                 batch = samples[first : first + simulator.batch_size]
                 readout = ReadoutState(simulator.readout, simulator.readout_steps)
-                stimulus = Stimulus(batch, range(first, first + len(batch)), self.encoder)
-                for chunk in opened.run(stimulus):
+                for chunk in opened.run(Stimulus(batch, range(first, first + len(batch)), self.encoder)):
                     last = readout.scores(chunk)[:, -1]
                     spikes += sum(float(own.counts_bn.sum()) for own in chunk.layers.values())
                 scores.append(last)
-        logits = np.asarray(model.predict_on_batch(samples), np.float64)
-        return Candidate(channels, _relative_error(np.concatenate(scores), logits), spikes / len(samples))
+        return np.concatenate(scores), spikes / len(samples)
+
+
+def for_a_check(converter: Any, model: "tf_keras.Model", samples: NDArray[np.float32], dt: float) -> Converter:
+    """Return a converter with which an untrained model can be converted, to see whether it can be at all."""
+    if not needs_calibration(converter):
+        return converter  # type: ignore[no-any-return]
+    settings = converter.calibration
+    levels = converter.levels(model, samples)
+    ready: Converter = converter.calibrated(model, levels, dt, settings.channels is True, settings.spikes_per_step)
+    return ready
+
+
+def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork", seed: int, log: RunLog) -> Converter:
+    """Return a run's converter, with scales for its trained model where it takes them from data.
+
+    The run's state gets what the scales came from, and the plan with them.
+
+    Parameters
+    ----------
+    parts
+        Of the run, by their config groups.
+    model
+        The trained model.
+    seed
+        Of the run.
+    log
+        The run's.
+    """
+    converter = parts["conversion"]
+    if not needs_calibration(converter):
+        return converter  # type: ignore[no-any-return]
+    log.begin("calibrate", converter.calibration.images)
+    encoder = parts["encoder"].seeded(seed)
+    calibrator = Calibrator(converter, model, parts["data"], parts["simulator"], encoder, seed)
+    with_scales, log.state.calibration = calibrator.calibrated()
+    notes = () if log.state.plan is None else log.state.plan.notes
+    log.state.plan = replace(with_scales.explain(model), notes=notes)
+    return with_scales
+
+
+def _best(tried: tuple[Tried, ...], allowed: float) -> Tried:
+    """Return the fewest spikes a step that lose no more than is allowed; where all lose more, the least loss."""
+    enough = [one for one in tried if one.drop <= allowed]
+    if enough:
+        return min(enough, key=lambda one: one.spikes_per_step)
+    return min(tried, key=lambda one: (one.drop, one.spikes_per_step))
+
+
+def _first(stream: Any, wanted: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the first samples of a stream of batches, and their labels."""
+    samples, labels, n = [], [], 0
+    for of_batch, their_labels, *_ in stream.as_numpy_iterator():
+        samples.append(of_batch[: wanted - n])
+        labels.append(their_labels[: wanted - n])
+        n += len(samples[-1])
+        if n >= wanted:
+            break
+    return np.concatenate(samples), np.concatenate(labels)
 
 
 def _relative_error(scores_bc: NDArray[np.float64], logits_bc: NDArray[np.float64]) -> float:
     """Return how far scores are from logits, of the logits' size; what all classes share does not count."""
     a, b = (values - values.mean(axis=1, keepdims=True) for values in (scores_bc, logits_bc))
-    factor = float(np.sum(a * b) / max(np.sum(a * a), 1e-30))  # the counts of spikes have another unit
+    factor = float(np.sum(a * b) / max(np.sum(a * a), 1e-30))  # counts of spikes have another unit than logits
     return float(np.sqrt(np.sum((factor * a - b) ** 2) / max(np.sum(b * b), 1e-30)))
 
 
 def _shared(simulator: Any) -> Mapping[str, Any]:
     return {**simulator.shared, "verify_images": 0, "max_images": None}
-
-
-def for_a_check(converter: Any, model: "tf_keras.Model", samples: NDArray[np.float32], simulator: Any) -> Converter:
-    """Return a converter with which an untrained model can be converted, to see whether it can be at all."""
-    if not needs_calibration(converter):
-        return converter  # type: ignore[no-any-return]
-    channels = converter.calibration.channels is True
-    calibrated: Converter = converter.calibrated(model, samples, simulator.dt, channels=channels)
-    return calibrated
-
-
-def replan(plan: ConversionPlan | None, converter: Converter, model: Any) -> ConversionPlan:
-    """Return the plan of a trained model, with the notes of the one that was made before training."""
-    return replace(converter.explain(model), notes=() if plan is None else plan.notes)

@@ -60,7 +60,7 @@ def preflight(
     training.check(model)
     if (check_classes := getattr(training, "check_classes", None)) is not None:
         check_classes(spec)
-    untrained = for_a_check(converter, model, few, parts["simulator"]).convert(model, seed)
+    untrained = for_a_check(converter, model, few, parts["simulator"].dt).convert(model, seed)
     _require_simulation(untrained, parts["simulator"], parts["encoder"])
     stimulus = Stimulus(few, range(len(few)), parts["encoder"].seeded(seed))
     stimulus.check_encoder(parts["simulator"].n_steps)
