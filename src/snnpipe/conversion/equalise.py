@@ -88,7 +88,7 @@ class Channels:
                     "factors of their own: take those that a calibration gave"
                 )
         for node in nodes(self._model):
-            if type(node.layer).__name__ in (*_WEIGHTED, "BatchNormalization"):
+            if type(node.layer).__name__ in _WEIGHTED or _normalises_channels(node.layer):
                 inside = of_root[self._roots[self._first(self._of_tensor[id(node.keras_inputs[0])])]]
                 self._scale(node.layer, inside, of_root[self._channels(node.layer.name)])
 
@@ -148,9 +148,9 @@ class Channels:
         if kind in _WEIGHTED:
             self._tie_channels(inputs[0])
             return self._activated(layer, self._new(shape))
-        if kind == "BatchNormalization" and list(layer.axis) == [len(layer.output_shape) - 1]:
-            self._tie_channels(inputs[0])
-            return self._new(shape)
+        if _normalises_channels(layer):
+            of_channels = self._tie_channels(inputs[0])
+            return self._new(shape) if layer.scale else np.broadcast_to(of_channels, shape)
         if kind in RECTIFIERS and (own := rectifier(layer)) is not None:
             return inputs[0] if own.max_value is None else self._fixed(inputs, shape)
         if kind in _MOVING and getattr(layer, "interpolation", "nearest") == "nearest":
@@ -201,3 +201,7 @@ class Channels:
             into = inside[np.arange(channels)[:, None] + group * channels]
             weights = [kernel * into / out, *(bias / out for bias in weights[1:])]
         layer.set_weights([w.astype(np.float32) for w in weights])
+
+
+def _normalises_channels(layer: Any) -> bool:
+    return type(layer).__name__ == "BatchNormalization" and list(layer.axis) == [len(layer.output_shape) - 1]
