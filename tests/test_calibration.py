@@ -249,5 +249,29 @@ def test_a_run_records_where_its_scales_come_from(command):
     scales = [layer["scale_firing_rates"] for layer in json.loads(plan.read_text())["layers"] if layer["neurons"]]
     calibration = json.loads(plan.with_name("calibration.json").read_text())
     assert scales == list(calibration["scale_firing_rates"].values()) and scales[0] > 0
+    params = json.loads((plan.parent.parent / "params.json").read_text())
+    assert [params[f"calibration.scale_firing_rates.{name}"] for name in calibration["scale_firing_rates"]] == scales
+    assert params["calibration.digest"] == calibration["digest"]
     assert calibration["samples"] == 30 and len(calibration["digest"]) == 64
     assert [candidate["channels"] for candidate in calibration["candidates"]] == [False, True]
+
+
+def test_the_fewest_spikes_are_searched_for_that_lose_little(command):
+    """The same training with two promises: the stricter one costs more spikes, and each is kept where it can be."""
+    small = ("debug=fast", "data.max_train_images=600", "data.validation_share=0.3", "training.epochs=6", "logger=csv")
+    auto = ("neuron=integrate_and_fire", "conversion.scale_firing_rates=auto", "conversion.synapse=null")
+    more = ("callbacks=none", "simulator.readout=mean", "simulator.n_steps=6", "conversion.calibration.channels=false")
+    found = {}
+    for max_drop in (0, 20):
+        result = command(*small, *auto, *more, f"conversion.calibration.max_drop={max_drop}", f"run_name=a{max_drop}")
+        assert result.code == 0, result.err
+        assert f"where {max_drop} are allowed" in result.out
+    for path in Path("mlruns/outputs").glob("*/conversion/calibration.json"):
+        calibration = json.loads(path.read_text())
+        tried = calibration["tried"]
+        chosen = next(one for one in tried if one["spikes_per_step"] == calibration["spikes_per_step"])
+        enough = [one["spikes_per_step"] for one in tried if one["drop"] <= calibration["max_drop"]]
+        assert not enough or chosen["spikes_per_step"] == min(enough)
+        assert calibration["judged"] == "180 validation images"
+        found[calibration["max_drop"]] = chosen
+    assert found[0]["spikes"] > found[20]["spikes"]

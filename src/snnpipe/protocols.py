@@ -264,7 +264,10 @@ class CallbackSink(Protocol):
 
 @runtime_checkable
 class Logger(Protocol):
-    """Records a run's parameters, metrics and files."""
+    """Records a run's parameters, metrics and files.
+
+    A logger may have ``log_params(params)``, which adds parameters that are known only during the run.
+    """
 
     def start(
         self,

@@ -34,6 +34,7 @@ class CsvLogger:
 
     folder: Text
     _tags: dict[str, str] = field(default_factory=dict, init=False)
+    _params: dict[str, Any] = field(default_factory=dict, init=False)
     _file: RawIOBase | None = field(default=None, init=False)
     _unwritten: bytes = field(default=b"", init=False)
     _there: set[tuple[str, str]] = field(default_factory=set, init=False)
@@ -51,7 +52,8 @@ class CsvLogger:
     ) -> None:
         """Open the folder's files. If a run is resumed, the metrics in them stay."""
         folder = make_folder(Path(self.folder), "paths.output_dir")
-        write_json(folder / "params.json", dict(params))
+        self._params = dict(params)
+        write_json(folder / "params.json", self._params)
         self._tags = {"run_name": run_name, **tags}
         path = folder / "metrics.csv"
         lines = _whole_lines(path) if resumed is not None else []
@@ -59,6 +61,11 @@ class CsvLogger:
         with replace_file(path) as file:
             file.write("".join(lines or [_HEADER]).encode())
         self._file = path.open("ab", buffering=0)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Add parameters to ``params.json``."""
+        self._params |= params
+        write_json(Path(self.folder) / "params.json", self._params)
 
     def log_dataset(self, spec: DataSpec) -> None:
         """Record which dataset the run uses, as tags."""

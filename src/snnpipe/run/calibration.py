@@ -18,6 +18,7 @@ from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.readout import ReadoutState, classes
 from snnpipe.protocols import Converter, Simulator
 from snnpipe.run.log import RunLog
+from snnpipe.settings.describe import flatten
 from snnpipe.values.calibration import CalibrationOutcome, Candidate, Tried
 from snnpipe.values.simulation import SignalEncoder, Stimulus
 
@@ -90,6 +91,7 @@ class Calibrator:
             candidates=candidates,
             max_drop=settings.max_drop,
             tried=tried,
+            judged=f"{len(self._judges[0]):,} {self._judged_split} {self.data.spec.sample_word}s" if tried else "",
         )
 
     # ------------------------------------------------------------------ the fewest spikes that lose little
@@ -123,10 +125,13 @@ class Calibrator:
     @cached_property
     def _judges(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
         """Validation samples (training samples where there are none), their labels, and the model's logits."""
-        stream = self.data.validation_dataset()
-        stream = self.data.train_dataset(0) if stream is None else stream
+        stream = self.data.validation_dataset() if self._judged_split == "validation" else self.data.train_dataset(0)
         samples, labels = _first(stream, self.converter.calibration.images)
         return samples, labels, self._logits(samples)
+
+    @property
+    def _judged_split(self) -> str:
+        return "validation" if self.data.spec.n_validation else "training"
 
     # ------------------------------------------------------------------ simulation
 
@@ -188,7 +193,9 @@ def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork"
     log.begin("calibrate", converter.calibration.images)
     encoder = parts["encoder"].seeded(seed)
     calibrator = Calibrator(converter, model, parts["data"], parts["simulator"], encoder, seed)
-    with_scales, log.state.calibration = calibrator.calibrated()
+    with_scales, outcome = calibrator.calibrated()
+    log.state.calibration = outcome
+    log.params(flatten({"calibration": outcome.params()}))
     notes = () if log.state.plan is None else log.state.plan.notes
     log.state.plan = replace(with_scales.explain(model), notes=notes)
     return with_scales

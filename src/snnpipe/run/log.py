@@ -105,6 +105,12 @@ class RunLog:
         for logger in self.started:
             logger.set_tag(name, value)
 
+    def params(self, params: Mapping[str, Any]) -> None:
+        """Record parameters that are known only now, in the loggers that take them."""
+        for logger in self.started:
+            if (log_params := getattr(logger, "log_params", None)) is not None:
+                log_params(params)
+
     def record(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Record metrics, with their step if they have one, and keep them among the run's results."""
         self.state.results.update(metrics)

@@ -154,7 +154,9 @@ class Simulation:
         state.outcome = outcome
         state.diagnosis = self._diagnose(outcome, wanted) if wanted else None
         plan = state.plan or ConversionPlan(())
-        state.remarks = remarks(plan, self.images, self.model, self.parts, outcome, state.diagnosis)
+        of_calibration = state.calibration.remarks() if state.calibration is not None else ()
+        of_spikes = remarks(plan, self.images, self.model, self.parts, outcome, state.diagnosis)
+        state.remarks = (*of_calibration, *of_spikes)
 
     def _before(self) -> dict[str, float]:
         """Return the metrics that hold for every duration: snnpipe's own so far, and those logged before."""

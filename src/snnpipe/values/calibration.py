@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from snnpipe.values.diagnosis import Remark
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -75,6 +77,8 @@ class CalibrationOutcome:
         How many points were allowed to be lost on validation samples; None where the spikes a step were given.
     tried
         What was tried to keep to that, in this order.
+    judged
+        On what it was tried, in words.
     """
 
     samples: int
@@ -86,14 +90,29 @@ class CalibrationOutcome:
     candidates: Sequence[Candidate] = ()
     max_drop: float | None = None
     tried: Sequence[Tried] = ()
+    judged: str = ""
 
-    @property
-    def missed_by(self) -> float | None:
-        """How many points more than was allowed were lost on validation samples; None where none were."""
+    def params(self) -> dict[str, Any]:
+        """Return what a run records as parameters."""
+        return {
+            "digest": self.digest,
+            "channels": self.channels,
+            "spikes_per_step": self.spikes_per_step,
+            "scale_firing_rates": dict(self.scales),
+        }
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """Return what the closing table says of the search; nothing where there was none."""
         if self.max_drop is None:
-            return None
+            return ()
         best = next(one for one in self.tried if one.spikes_per_step == self.spikes_per_step)
-        return best.drop - self.max_drop if best.drop > self.max_drop else None
+        text = (
+            f"{best.spikes_per_step:.3g} spikes a step of the strongest activations lose {best.drop:+.2f} points on "
+            f"{self.judged}, where {self.max_drop:g} are allowed ({len(self.tried)} numbers tried)"
+        )
+        if best.drop > self.max_drop:
+            text += ": none lost less; take more steps (simulator.n_steps)"
+        return (Remark("calibration", text),)
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
@@ -107,4 +126,5 @@ class CalibrationOutcome:
             "candidates": [asdict(candidate) for candidate in self.candidates],
             "max_drop": self.max_drop,
             "tried": [asdict(one) for one in self.tried],
+            "judged": self.judged,
         }

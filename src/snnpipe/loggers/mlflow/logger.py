@@ -90,6 +90,7 @@ class MLflowLogger:
     _run_id: str = field(default="", init=False)
     _experiment_id: str = field(default="", init=False)
     _there: set[tuple[str, int]] = field(default_factory=set, init=False)
+    _params_there: Collection[str] = field(default=(), init=False, repr=False)
     _client: Any = field(default=None, init=False, repr=False)
     _opened: MLflowWrites | None = field(default=None, init=False, repr=False)
     _store: str = field(default="", init=False, repr=False)
@@ -133,9 +134,13 @@ class MLflowLogger:
             if resumed is None:
                 self._write_to(client.create_run(self._experiment_id, run_name=run_name[:_NAME_LENGTH], tags=tags))
             else:
-                there = self._reopen(resumed, tags)
-                params = {name: value for name, value in params.items() if _name(name) not in there}
-        self._writes.params({_name(name): _text(value)[:_PARAM_LENGTH] for name, value in params.items()})
+                self._params_there = self._reopen(resumed, tags)
+        self.log_params(params)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record further parameters; a resumed run keeps those that it has."""
+        named = {_name(name): _text(value)[:_PARAM_LENGTH] for name, value in params.items()}
+        self._writes.params({name: text for name, text in named.items() if name not in self._params_there})
 
     def _write_to(self, run: Any) -> None:
         """Log to this run from now on."""
