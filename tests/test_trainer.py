@@ -106,7 +106,7 @@ def finished(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlruns")
     data = TfdsDataModule("digits", data_dir=str(data_dir), batch_size=32, max_train_images=400, max_test_images=50)
     callbacks = [Progress(), SpikeArtifacts(sample_images=5)]
-    trainer = make_trainer(data, folder, callbacks=callbacks, diagnosed_images=20)
+    trainer = make_trainer(data, folder, callbacks=callbacks, diagnosed_images=5)
     return trainer, trainer.run(), folder
 
 

@@ -74,7 +74,7 @@ class OneBatchAnEpoch:
 
 @pytest.mark.parametrize("name", ["target", *(pytest.param(n, marks=SLOW) for n in REGULARIZERS if n != "target")])
 def test_loss_curves_agree(digits, name):
-    steps = 4
+    steps = 3
     data = OneBatchAnEpoch(digits(batch_size=32))
     settings = {"epochs": steps, "regularizer": REGULARIZERS[name]}
     _, keras = weights_after(KerasTraining, data, **settings)
@@ -102,9 +102,11 @@ def test_both_paths_bring_back_the_same_weights(digits, architecture):
 
 def changes(data, scale):
     """Return how much training changes kernel and bias of two layers."""
-    model, _ = weights_after(NengoDLTraining, data, optimizer="sgd", learning_rate=0.01, scale_firing_rates=scale)
+    architecture = Cnn2d(filters=[4], dense=8)
+    settings = {"optimizer": "sgd", "learning_rate": 0.01, "scale_firing_rates": scale}
+    model, _ = weights_after(NengoDLTraining, data, architecture, **settings)
     start_afresh(0)
-    built = SMALL.build(data.spec)
+    built = architecture.build(data.spec)
     return {
         layer: [
             new - old
@@ -135,15 +137,11 @@ def test_validation_measures_rates_and_not_spikes(digits):
 @pytest.mark.filterwarnings("ignore:training with LIF")
 def test_training_with_lif_changes_the_function(digits):
     data = digits(max_train_images=32, validation_share=0.0)
-    losses = {
-        (neuron, scale): weights_after(
-            NengoDLTraining, data, SMALLER, neuron=kind, scale_firing_rates=scale, learning_rate=1e-6
-        )[1].losses[0]
-        for neuron, kind in (("relu", None), ("lif", nengo.LIF()))
+    losses = [
+        weights_after(NengoDLTraining, data, SMALLER, neuron=nengo.LIF(), scale_firing_rates=scale)[1].losses[0]
         for scale in (1.0, 25.0)
-    }
-    assert losses["relu", 1.0] == pytest.approx(losses["relu", 25.0], rel=1e-4)
-    assert abs(losses["lif", 1.0] - losses["lif", 25.0]) > 1e-2
+    ]
+    assert abs(losses[0] - losses[1]) > 1e-2
 
 
 @pytest.mark.parametrize("path", ["keras", pytest.param("nengo_dl", marks=SLOW)])
@@ -271,8 +269,8 @@ def test_an_option_that_the_optimizer_lacks_is_named():
         FitSettings(optimizer_options={"mass": 3}).make_optimizer()
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "mean_squared_error"])
-def test_losses_fall(digits, loss):
+def test_another_loss_falls(digits):
+    loss = "mean_squared_error"
     _, sink = weights_after(KerasTraining, digits(max_train_images=160), SMALLER, epochs=3, loss=loss)
     assert sink.losses[-1] < sink.losses[0]
 
