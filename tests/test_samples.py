@@ -333,7 +333,7 @@ RUNS = {
     ),
     "volume": (VOLUME, {"simulator": ClockDrivenSimulator(n_steps=30)}),
 }
-_QUICK = ("vector that changes", "series", "series in Nengo")
+_QUICK = ("vector that changes", "series")
 
 
 @pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RUNS])
