@@ -218,7 +218,13 @@ def run(data_dir, tmp_path_factory):
         if trained and not checkpoint.exists():
             go(network, "diagnosis.images=0", f"paths.output_dir={folder / network}", trained=False, logged=True)
         training = ["training=pretrained", f"training.checkpoint={checkpoint}"] if trained else ["training.epochs=8"]
-        fixed = [f"data.data_dir={data_dir}", "data.max_test_images=200", "callbacks=none", "logger=csv"]
+        fixed = [
+            f"data.data_dir={data_dir}",
+            "data.max_test_images=200",
+            "data.validation_share=0",
+            "callbacks=none",
+            "logger=csv",
+        ]
         shutil.rmtree(folder / name, ignore_errors=True)
         fixed += [f"paths.output_dir={folder / name}"]
         config = composed(*networks[network], *fixed, *training, *overrides)
@@ -353,7 +359,7 @@ def test_several_faults_at_once_are_mended_by_several_changes_at_once(run, fault
     first = diagnosis.suggestions[0]
     assert len({word.partition("=")[0] for word in shlex.split(first.override)}) > 1
     reached = []
-    for suggestion in diagnosis.suggestions:
+    for suggestion in dict.fromkeys((first, diagnosis.suggestions[-1])):
         words = shlex.split(suggestion.override)
         after = run(network, *overrides, "diagnosis.images=0", "simulator.max_images=100", *words)
         (told,) = re.findall(r"-> (\d+\.\d) % of 100 images", suggestion.expected)
@@ -457,7 +463,9 @@ def test_a_long_override_is_cut_between_its_words(too_low):
     assert "(100 images)" in table
     assert all(f"{name} +10.0" in table for name in names), "no figure is parted from its layer"
 
-    rows = [line.strip("| ").split(" | ") for line in description(replace(too_low, diagnosis=diagnosis)).splitlines()[2:]]
+    rows = [
+        line.strip("| ").split(" | ") for line in description(replace(too_low, diagnosis=diagnosis)).splitlines()[2:]
+    ]
     assert all(len(row) == 2 and row[0] for row in rows), "every row has its label"
     assert ["try", f"`{override}`; x"] in rows
 

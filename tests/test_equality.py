@@ -194,8 +194,9 @@ def check_network(drawn, tally):
     tally.kinds.update(drawn.kinds)
 
 
-def test_drawn_networks():
-    check_networks(5, first_seed=0)
+@pytest.mark.parametrize(("count", "first_seed"), [(2, 0), pytest.param(4, 100, marks=pytest.mark.slow)])
+def test_drawn_networks(count, first_seed):
+    check_networks(count, first_seed)
 
 
 @pytest.mark.long

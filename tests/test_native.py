@@ -193,7 +193,7 @@ def test_training_checkpoint_and_pretrained(digits, tmp_path):
 
 def test_nengos_own_objects_are_trained_and_kept(digits):
     """Connections and biases that NengoDL trains are those that are simulated, and those in the checkpoint."""
-    data = digits(max_train_images=320)
+    data = digits(max_train_images=320, validation_share=0.0)
 
     def write(image):
         hidden, logits = neurons(24, nengo.SpikingRectifiedLinear(), "hidden"), nengo.Node(size_in=10)

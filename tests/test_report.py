@@ -52,6 +52,7 @@ def runs(tmp_path_factory, data_dir):
 
     folder = tmp_path_factory.mktemp("report")
     words = [f"data.data_dir={data_dir}", "training.epochs=3", f"paths.mlruns={folder}", "data.max_test_images=100"]
+    words.append("data.max_train_images=640")
     diagnosed = {"a": ["diagnosis.images=50"], "b": ["diagnosis.images=0", "simulator.max_images=20"]}
     scales = ("{conv*: 20.0, dense: 5.0}", "{conv*: 20.0, dense: 6.0}")
     before = os.getcwd()

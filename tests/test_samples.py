@@ -319,7 +319,10 @@ def trainer_of(shape, folder, **parts):
 
 
 RUNS = {
-    "vector that changes": (VECTOR, {"architecture": Mlp(units=[8]), "simulator": AutoSimulator(n_steps=30), "diagnosed_images": 0}),
+    "vector that changes": (
+        VECTOR,
+        {"architecture": Mlp(units=[8]), "simulator": AutoSimulator(n_steps=30), "diagnosed_images": 0},
+    ),
     "vector in NengoDL": (VECTOR, {"training": NengoDLTraining(**FAST)}),
     "series": (SERIES, {"callbacks": [SpikeArtifacts(sample_images=2), Report()]}),
     "series in NengoDL": (SERIES, {"training": NengoDLTraining(**FAST)}),

@@ -67,7 +67,14 @@ def test_a_grid_over_durations_simulates_once(command, tmp_path):
 
 
 def test_a_duration_that_cannot_be_is_a_failed_job_of_its_own(command, tmp_path):
-    words = ("-m", *FAST, "simulator.readout=mean", "simulator.readout_steps=5", "simulator.n_steps=2,8,10")
+    words = (
+        "-m",
+        *FAST,
+        "training.epochs=0",
+        "simulator.readout=mean",
+        "simulator.readout_steps=5",
+        "simulator.n_steps=2,8,10",
+    )
     result = command(*words, "logger=csv")
     assert result.code == 2
     assert result.error_lines == [
@@ -96,7 +103,7 @@ def test_a_duration_that_cannot_be_logged_is_a_failed_job_of_its_own(command, tm
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     store = "logger.mlflow._target_=fragile_store.Fragile"
-    result = command("-m", *FAST, store, "simulator.n_steps=2,4,10")
+    result = command("-m", *FAST, "training.epochs=0", store, "simulator.n_steps=2,4,10")
     assert result.code == 1
     assert "the store is on fire" in result.err and "1 of 3 jobs did not finish" in result.err
     _, children = runs_of(tmp_path / "work")
@@ -105,7 +112,7 @@ def test_a_duration_that_cannot_be_logged_is_a_failed_job_of_its_own(command, tm
 
 
 def test_values_that_are_no_durations_are_told_as_mistakes(command, tmp_path):
-    result = command("-m", *FAST, "logger=csv", "simulator.n_steps=-1,2")
+    result = command("-m", *FAST, "training.epochs=0", "logger=csv", "simulator.n_steps=-1,2")
     assert result.code == 2
     assert result.error_lines[0].startswith("snnpipe: error: simulator.n_steps: got -1")
     assert "1 of 2 jobs did not finish" in result.err
@@ -247,7 +254,7 @@ def test_mistakes_in_a_search_are_one_line(command, words, says):
 
 
 def test_a_study_is_not_mixed_with_another_search(command):
-    words = ("-m", "hydra/sweeper=optuna", *FAST, "logger=csv", "hydra.sweeper.study_name=mine")
+    words = ("-m", "hydra/sweeper=optuna", *FAST, "training.epochs=0", "logger=csv", "hydra.sweeper.study_name=mine")
     first = command(*words, "hydra.sweeper.n_trials=1", "conversion.synapse=null,0.01")
     assert first.code == 0, first.err
     turned = command(*words, "conversion.synapse=null,0.01", "hydra.sweeper.minimize=[ann/test_loss]")
