@@ -403,6 +403,7 @@ def test_the_combinations_have_each_option():
     assert of_path == set(itertools.product(PATHS, GROUPS["training/regularizer"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "training", "regularizer", "neuron"),
     [_marked(n, combination) for n, combination in enumerate(COMBINATIONS)],

@@ -74,6 +74,7 @@ def accuracy(run) -> float:
     return run.data.metrics["ann/test_accuracy"]
 
 
+@pytest.mark.slow
 def test_a_training_is_never_taken_for_one_of_other_labels(own):
     run, folder = own
     for swapped in (None, EVERYTHING, TEST, None):
@@ -96,6 +97,7 @@ def test_a_training_is_never_taken_for_one_of_other_labels(own):
     assert first.data.tags["data"] == "Pictures" and first.info.run_name.startswith("Pictures-net-")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_reported_for_other_test_data(own):
     run, folder = own
     assert run("run_id=mine").code == 0

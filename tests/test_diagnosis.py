@@ -306,6 +306,7 @@ _SLOW = ("there is no filter before the readout", "LIF neurons at their limit", 
 _QUICK = (TOO_LOW, "there is no filter")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -347,6 +348,7 @@ TOGETHER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults",
     [pytest.param(name, marks=() if name.startswith("the defaults") else pytest.mark.long) for name in TOGETHER],
@@ -373,6 +375,7 @@ def test_several_faults_at_once_are_mended_by_several_changes_at_once(run, fault
     assert f"tried             {tried.settings} settings in " in closing_table(before)
 
 
+@pytest.mark.slow
 def test_where_nothing_helps_it_says_what_was_measured_and_tried(run):
     result = run("pooled", logged=True)
     diagnosis = result.diagnosis

@@ -48,6 +48,7 @@ def test_every_recipe_is_small_here():
 _SLOW = {"mnist_nengo_dl", "mnist_lif_native"}  # they train through NengoDL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe", [pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name for name in SMALL]
 )

@@ -108,6 +108,7 @@ def test_a_plan_keeps_how_many_units_do_not_spike(digits, tmp_path):
 # ---------------------------------------------------------------------- rates that do not fit
 
 
+@pytest.mark.slow
 def test_no_word_of_rates_that_fit(fitted, tmp_path):
     model, data = fitted
     _, _, remarks = run(data, tmp_path, model, scale_firing_rates=50.0, n_steps=40)

@@ -73,6 +73,7 @@ def run_folder(runs):
     return runs[0]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_pictures_and_its_report(run_folder):
     pictures = {path.name for path in (run_folder / "plots").iterdir()}
     assert pictures >= {

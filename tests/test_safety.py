@@ -175,6 +175,7 @@ def test_hydras_ways_to_take_in_files_that_run_code_are_refused(command, tmp_pat
 # ---------------------------------------------------------------------- names stay in their folder
 
 
+@pytest.mark.slow
 def test_names_of_layers_and_classes_lead_nowhere(digits, tmp_path):
     import dataclasses
 
@@ -343,6 +344,7 @@ def test_a_run_keeps_no_password(command, secrets):
     assert '"http://user:***@127.0.0.1:9"' in params.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweeper", ["basic", "optuna"])
 def test_a_multi_run_keeps_no_password(command, secrets, tmp_path, sweeper):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)

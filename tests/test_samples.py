@@ -448,6 +448,7 @@ def test_the_pages_vectors_are_learnt(page):
     assert page["result"].metrics["snn/test_accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_the_pages_series_are_one_file_and_two_configs(command, tmp_path, monkeypatch):
     blocks = re.findall(r"```(python|yaml|text)\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (module,) = [text for kind, text in blocks if kind == "python" and "class Waves" in text]

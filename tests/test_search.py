@@ -28,6 +28,7 @@ def study_of(folder: Path):
 # ---------------------------------------------------------------------- one simulation, every duration
 
 
+@pytest.mark.slow
 def test_a_grid_over_durations_simulates_once(command, tmp_path):
     folder = tmp_path / "work"
     one = (*FAST, "model.units=[16]", "conversion.scale_firing_rates=50")
@@ -173,6 +174,7 @@ def test_the_front_is_what_nothing_dominates(costs):
 # ---------------------------------------------------------------------- Optuna
 
 
+@pytest.mark.slow
 def test_the_pareto_sweep_ends_in_its_front_and_goes_on(command, tmp_path, monkeypatch):
     folder = tmp_path / "work"
     words = ("sweep=pareto", "training.epochs=8", "callbacks=none", "diagnosis.images=0", "model=mlp")
@@ -209,6 +211,7 @@ def test_the_pareto_sweep_ends_in_its_front_and_goes_on(command, tmp_path, monke
     assert len(client.load_table("1", "tables/sweep.json", run_ids=[parent.info.run_id])) == 5
 
 
+@pytest.mark.slow
 def test_failed_trials_do_not_stop_a_search_and_do_not_count(command, tmp_path):
     result = command(
         *("-m", "hydra/sweeper=optuna", *FAST, "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler=random"),
@@ -253,6 +256,7 @@ def test_mistakes_in_a_search_are_one_line(command, words, says):
     assert "Traceback" not in result.err
 
 
+@pytest.mark.slow
 def test_a_study_is_not_mixed_with_another_search(command):
     words = ("-m", "hydra/sweeper=optuna", *FAST, "training.epochs=0", "logger=csv", "hydra.sweeper.study_name=mine")
     first = command(*words, "hydra.sweeper.n_trials=1", "conversion.synapse=null,0.01")

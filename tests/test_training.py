@@ -84,6 +84,7 @@ def test_loss_curves_agree(digits, name):
     np.testing.assert_allclose(nengo_dl.losses, keras.losses, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture",
     [SMALL, Mlp(units=[16], use_bias=False), pytest.param(KerasToSnn(filters=[4, 6]), marks=SLOW)],

@@ -176,6 +176,7 @@ def test_weights_that_are_none_are_refused(given):
         KerasTraining(class_weights=given)
 
 
+@pytest.mark.slow
 def test_on_the_command_line(command):
     wrong = command("training.class_weights={11: 2.0}", "logger=csv", "model=mlp")
     assert (wrong.code, len(wrong.error_lines)) == (2, 1)
