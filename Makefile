@@ -20,7 +20,7 @@ test: $(VENV)/test.stamp  ## Run the tests (options of pytest: ARGS="-k name ...
 	@$(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 
 slow: $(VENV)/test.stamp  ## Run the tests that take tens of seconds
-	@$(BIN)/python -m pytest -m slow $(if $(COVERAGE),--cov --cov-append --cov-report=) $(ARGS)
+	@$(BIN)/python -m pytest -m "slow and not long" $(if $(COVERAGE),--cov --cov-append --cov-report=) $(ARGS)
 
 long: $(VENV)/test.stamp  ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m long $(if $(COVERAGE),--cov --cov-append --cov-report=) $(ARGS)

@@ -1,9 +1,12 @@
 """The configurations that there are, and one as the command line composes it."""
 
+import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
 
 from snnpipe.config.compose import resolve
 
@@ -23,5 +26,10 @@ def options() -> dict[str, list[str]]:
 
 def composed(*overrides: str) -> dict[str, Any]:
     """Return the configuration of a command line, resolved and not yet checked."""
+    return resolve(copy.deepcopy(_composed(*overrides)))
+
+
+@cache
+def _composed(*overrides: str) -> DictConfig:
     with initialize_config_module("snnpipe.conf", version_base="1.3"):
-        return resolve(compose("config", overrides=list(overrides)))
+        return compose("config", overrides=list(overrides))

@@ -23,6 +23,7 @@ QUICK = settings(max_examples=100, deadline=None, derandomize=True, suppress_hea
 # ---------------------------------------------------------------------- values
 
 
+@pytest.mark.slow
 def test_every_key_has_a_domain_and_refuses_what_is_outside():
     """Of the values that nobody means, the first, the middle and the last that are outside; and one inside."""
     tried = 0
@@ -98,6 +99,7 @@ def a_third_is_quick(cases):
     )
 
 
+@pytest.mark.slow
 @a_third_is_quick(WRONG)
 def test_overrides_that_are_none_are_one_line_that_names_the_key(command, cases):
     for word, key in cases:
@@ -116,6 +118,7 @@ def test_multi_runs_that_cannot_begin_are_one_line(command, cases):
         refused(command, key, "-m", *words, "logger=csv")
 
 
+@pytest.mark.slow
 @a_third_is_quick(FILES)
 def test_configuration_files_that_are_none_are_one_line(command, folder, cases):
     for name in cases:

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 from brought import CLASSES, LINEAR, SHAPE, TAKEN, Jitter, Standardised, Swish, after, base, conv, model
+from data_modules import Arrays
 
 from snnpipe import (
     AutoSimulator,
@@ -37,7 +38,54 @@ def converted(built, converter=SPIKING):
     return adapted, converter.convert(adapted, 0)
 
 
-@pytest.mark.parametrize("name", TAKEN)
+OTHER_SPELLINGS = {  # of what the source treats as it does another
+    "augmented: flip",
+    "augmented: rotation, zoom and contrast",
+    "augmented: spatial dropout",
+    "augmented: noise behind neurons",
+    "scaled: operations",
+    "scaled: rescaling with an offset",
+    "scaled: rescaling of channels",
+    "scaled: normalization, padded",
+    "scaled: normalization of all",
+    "scaled: normalization inverted",
+    "scaled: an operation",
+    "scaled: an operation on channels",
+    "scaled: a cast",
+    "rectified: a function of TensorFlow",
+    "rectified: slope 0",
+    "rectified: an operation on a tensor",
+    "rectified: a layer of one's own",
+    "leaky: an instance",
+    "leaky: a ReLU with a slope",
+    "leaky: an operation",
+    "clipped: by name",
+    "clipped: a partial",
+    "clipped: an operation",
+    "clipped: ReLU6",
+    "linear: depthwise",
+    "linear: depthwise 1-D",
+    "linear: separable",
+    "linear: causal",
+    "linear: causal, dilated",
+    "linear: dilated",
+    "linear: pooling, padded",
+    "linear: pooling, dimensions kept",
+    "linear: padded",
+    "linear: dense on channels",
+    "linear: concatenated along the last",
+    "linear: upsampled",
+    "linear: averaged",
+    "linear: pooling 1-D, padded",
+    "nested: a sequence",
+    "nested: frozen",
+}
+assert set(TAKEN) > OTHER_SPELLINGS
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in OTHER_SPELLINGS else name for name in TAKEN]
+)
 def test_what_is_taken_computes_what_it_did(name):
     built = model(name)
     adapted, network = converted(built)
@@ -211,17 +259,31 @@ def test_what_is_refused_says_what_to_build(name):
         plan.require_convertible()
     first, *cure = refused.value.problems
     assert "allow_fallback" not in first and plan.unsupported[0].name in first
-    if cure:
-        follow_fallback(body)
-    else:
-        assert not plan.cure
+    assert bool(cure) == bool(plan.cure) == (name in FALLBACK)
 
 
-def follow_fallback(body):
+def follow_fallback(body, *others):
     """Follow the cure that names TensorNodes: it has to work, and compute what the model does."""
     adapted, network = converted(after(body), dataclasses.replace(SPIKING, allow_fallback=True))
-    for simulator in (AutoSimulator(), NengoDLSimulator()):
+    for simulator in (AutoSimulator(), *others):
         require_same_rates(network, adapted, IMAGES, simulator)
+
+
+FALLBACK = ["own activation", "straight near 0", "straight near 0, as a Lambda", "layer normalisation", "transposed"]
+FALLBACK += ["a convolution of one's own"]
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FALLBACK[:2] else pytest.param(name, marks=pytest.mark.slow) for name in FALLBACK]
+)
+def test_where_fallback_is_named_it_works(name):
+    follow_fallback(REFUSED[name][0])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FALLBACK)
+def test_fallback_computes_it_in_nengo_too(name):
+    follow_fallback(REFUSED[name][0], NengoDLSimulator())
 
 
 def test_several_refusals_are_a_line_each_and_their_cure_one_more():
@@ -354,8 +416,8 @@ def test_architectures_are_objects_functions_or_models():
             build(wrong, OURS)
 
 
-def test_parts_of_a_trainer_are_objects_of_their_family(digits):
-    parts = {"data": digits(), "architecture": after, "encoder": ConstantEncoder(), "simulator": AutoSimulator()}
+def test_parts_of_a_trainer_are_objects_of_their_family():
+    parts = {"data": Arrays(), "architecture": after, "encoder": ConstantEncoder(), "simulator": AutoSimulator()}
     parts |= {"training": KerasTraining(), "converter": SPIKING}
     for key, wrong in {
         "training": None,
@@ -379,7 +441,7 @@ def test_half_precision_is_taken():
 
 def test_a_layer_in_software_keeps_its_relu():
     body = lambda x: L.Conv2DTranspose(3, 3, activation="relu", name="odd")(conv(x))  # noqa: E731
-    follow_fallback(body)
+    follow_fallback(body, NengoDLSimulator())
 
 
 def test_a_model_that_fits_is_itself():

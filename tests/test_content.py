@@ -16,9 +16,9 @@ import pytest
 import tf_keras as keras
 
 from snnpipe import (
-    AutoSimulator,
     ConstantEncoder,
     CsvLogger,
+    EventDrivenSimulator,
     KerasTraining,
     MLflowLogger,
     NengoDLConverter,
@@ -37,6 +37,7 @@ from snnpipe.run.content import content_of, model_digest
 
 TEST = slice(128, 192)
 EVERYTHING = slice(0, 192)
+ONE_EPOCH = KerasTraining(epochs=1)
 
 
 @pytest.fixture
@@ -51,7 +52,9 @@ def own(command, tmp_path, monkeypatch):
     def run(*overrides: str):
         options = [word for word in overrides if word.startswith("-")]
         settings = [word for word in overrides if not word.startswith("-")]
-        return command("--config-dir", str(folder / "conf"), *options, *own_parts.FAST, *settings)
+        return command(
+            "--config-dir", str(folder / "conf"), *options, *own_parts.FAST, "simulator=event_driven", *settings
+        )
 
     yield run, folder
     sys.modules.pop("own_pictures", None)
@@ -71,6 +74,7 @@ def accuracy(run) -> float:
     return run.data.metrics["ann/test_accuracy"]
 
 
+@pytest.mark.slow
 def test_a_training_is_never_taken_for_one_of_other_labels(own):
     run, folder = own
     for swapped in (None, EVERYTHING, TEST, None):
@@ -93,6 +97,7 @@ def test_a_training_is_never_taken_for_one_of_other_labels(own):
     assert first.data.tags["data"] == "Pictures" and first.info.run_name.startswith("Pictures-net-")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_reported_for_other_test_data(own):
     run, folder = own
     assert run("run_id=mine").code == 0
@@ -105,6 +110,7 @@ def test_a_finished_run_is_not_reported_for_other_test_data(own):
     assert run("run_id=other").code == 0 and accuracy(runs()[1]) == 0
 
 
+@pytest.mark.slow  # 15 s
 def test_a_deleted_run_is_not_finished_already(own):
     run, _ = own
     assert run("run_id=mine").code == 0
@@ -136,6 +142,7 @@ def save_weights(path: Path, sign: float) -> None:
     np.savez(path, **{name: sign * rng.normal(size=shape) for name, shape in shapes})
 
 
+@pytest.mark.slow  # 10 s; `test_a_function_over_a_model...` has less of it
 def test_a_function_that_loads_weights_takes_no_training_of_other_weights(own):
     run, folder = own
     weights = ("model.weights=start.npz", "training.epochs=1", "training.learning_rate=1e-6")
@@ -159,14 +166,16 @@ def test_nothing_is_shared_without_training(own):
 def test_where_the_data_cannot_be_known_nothing_is_shared_and_that_is_said(own):
     run, _ = own
     for _ in range(2):
-        result = run("data.random_order=true", "run_name=random")
+        result = run("data.random_order=true", "run_name=random", "training.epochs=1")
         (line,) = [line for line in result.err.splitlines() if "not shared" in line]
         assert result.code == 0 and "train_dataset(0) gives other batches when it is asked for again" in line
         assert "give spec.digest" in line
     assert [each.data.tags["fit.reused"] for each in runs()] == ["false", "false"]
     assert {each.data.tags["data.digest"] for each in runs()} == {"unknown"}
     assert len({each.inputs.dataset_inputs[0].dataset.digest for each in runs()}) == 2
-    (line,) = run("data.random_order=true", "run_name=random", f"run_id={runs()[0].info.run_id}").error_lines
+    (line,) = run(
+        "data.random_order=true", "run_name=random", "training.epochs=1", f"run_id={runs()[0].info.run_id}"
+    ).error_lines
     assert "nobody can know whether its training data is still the same" in line
 
 
@@ -216,7 +225,7 @@ def trainer(data, folder, function=None, **parts):
         "architecture": FunctionArchitecture(function or importlib.import_module("own_pictures").net),
         "training": KerasTraining(epochs=12, learning_rate=0.02),
         "converter": NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0, synapse=0.005),
-        "simulator": AutoSimulator(n_steps=20),
+        "simulator": EventDrivenSimulator(n_steps=20),
         "encoder": ConstantEncoder(),
         "diagnosed_images": 0,
         "loggers": [MLflowLogger(folder=str(folder))],
@@ -229,7 +238,9 @@ def test_arrays_that_differ_in_the_middle_are_other_data(pictures, tmp_path, mon
     images, labels = own_parts.pictures()
     changed = images.copy()
     changed[40] = 0.5  # of 3,072 values, those that NumPy's text leaves out
-    found = [trainer(pictures((x, labels)), tmp_path).run() for x in (images, changed, images.copy())]
+    found = [
+        trainer(pictures((x, labels)), tmp_path, training=ONE_EPOCH).run() for x in (images, changed, images.copy())
+    ]
     assert [bool(result.trained_by) for result in found] == [False, False, True]
     folders = [result.address["run id"] for result in found]
     assert len(set(folders)) == 3
@@ -251,7 +262,7 @@ def test_a_function_over_a_model_takes_the_training_of_its_weights_alone(picture
 
     taken = []
     for weights in (start, [-weight for weight in start], [weight.copy() for weight in start]):
-        result = trainer(pictures(), tmp_path, with_weights(weights)).run()
+        result = trainer(pictures(), tmp_path, with_weights(weights), training=ONE_EPOCH).run()
         taken.append(bool(result.trained_by))
     assert taken == [False, False, True]
 
@@ -261,11 +272,11 @@ def test_two_runs_do_not_write_over_one_another(pictures, tmp_path, monkeypatch)
     one, other = trainer(pictures(), tmp_path), trainer(pictures(), tmp_path)
     assert one.output_dir != other.output_dir and one.output_dir.parent == Path("mlruns/outputs")
     folder = tmp_path / "given"
-    csv = {"output_dir": folder, "loggers": [CsvLogger(folder=str(folder))]}
+    csv = {"output_dir": folder, "loggers": [CsvLogger(folder=str(folder))], "training": ONE_EPOCH}
     trainer(pictures(), tmp_path, **csv).run()
     before = (folder / "metrics.csv").read_text()
     with pytest.raises(UserError, match=r"holds the results of a run with other settings: it had simulator.n_steps=20"):
-        trainer(pictures(), tmp_path, **csv, simulator=AutoSimulator(n_steps=10)).run()
+        trainer(pictures(), tmp_path, **csv, simulator=EventDrivenSimulator(n_steps=10)).run()
     with pytest.raises(UserError, match=r"another run, and its test data has changed since"):
         trainer(pictures(own_parts.pictures(swapped=TEST)), tmp_path, **csv).run()
     assert (folder / "metrics.csv").read_text() == before

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-QUICK = ["debug=fast", "logger=csv", "callbacks=none", "diagnosis.images=0"]
+QUICK = ["debug=fast", "logger=csv", "callbacks=none", "diagnosis.images=0", "training.epochs=0", "simulator.n_steps=5"]
 _GROUPS = "data|model|training|conversion|neuron|encoder|simulator|callbacks|logger|experiment|sweep|diagnosis|paths"
 _OVERRIDE = re.compile(rf"(?<![\w.@/{{'\"])((?:{_GROUPS})(?:[./@][a-z_]+)*)=([^\s;:,)`\"'{{]+)")
 
@@ -22,9 +22,9 @@ FOLLOWED = {
     "training=keras": ["model=dropped", "training=nengo_dl"],
     "training=nengo_dl": ["model=lif_cnn", "model.filters=[4]", "conversion=identity"],
     "simulator=nengo_dl": ["simulator=clock_driven", "neuron=lif", "neuron._target_=nengo.AdaptiveLIF"],
-    "simulator=clock_driven": ["simulator=event_driven", "neuron=poisson"],
-    "data.batch_size=18": ["data.max_train_images=20", "data.batch_size=30"],
-    "callbacks=early_stopping": ["+callbacks.early_stopping.patience=3"],
+    "simulator=clock_driven": ["model=mlp", "simulator=event_driven", "neuron=poisson"],
+    "data.batch_size=18": ["model=mlp", "data.max_train_images=20", "data.batch_size=30"],
+    "callbacks=early_stopping": ["model=mlp", "+callbacks.early_stopping.patience=3"],
     "logger=mlflow": ["training.resume=true"],
 }
 """Settings that messages name, and a command that is told to take each."""
@@ -114,10 +114,14 @@ _SLOW = (
     "conversion=identity",
     "logger=mlflow",
 )
+_SOMEWHAT_SLOW = ("callbacks=early_stopping", "simulator=clock_driven", "training=keras")
 
 
-@pytest.mark.parametrize(
-    "cure", [pytest.param(cure, marks=pytest.mark.long) if cure in _SLOW else cure for cure in FOLLOWED]
-)
+def _marked(cure):
+    marks = [pytest.mark.long] * (cure in _SLOW) + [pytest.mark.slow] * (cure in _SOMEWHAT_SLOW)
+    return pytest.param(cure, marks=marks)
+
+
+@pytest.mark.parametrize("cure", map(_marked, FOLLOWED))
 def test_what_a_message_says_to_take_works(cure, command, own_models):
     followed(command, cure, [*own_models, *QUICK, *FOLLOWED[cure]])

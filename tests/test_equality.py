@@ -146,7 +146,7 @@ def check_networks(count, first_seed):
     tally, seen = Tally(), set()
 
     @settings(
-        max_examples=12,
+        max_examples=min(12, count),
         derandomize=True,
         database=None,
         deadline=None,
@@ -195,8 +195,9 @@ def check_network(drawn, tally):
     tally.kinds.update(drawn.kinds)
 
 
-def test_drawn_networks():
-    check_networks(5, first_seed=0)
+@pytest.mark.parametrize(("count", "first_seed"), [(4, 0), pytest.param(12, 100, marks=pytest.mark.slow)])
+def test_drawn_networks(count, first_seed):
+    check_networks(count, first_seed)
 
 
 @pytest.mark.long
@@ -295,10 +296,30 @@ def loaded(name):
     return drawn.network(), drawn.stimulus()
 
 
-@pytest.fixture(params=FIXED)
-def fixed(request):
-    """A network, and a stimulus of 64 images."""
-    return loaded(request.param)
+_LOADED = {}
+_WHOLE = {}
+
+
+def fixed(name):
+    """Return a network, and a stimulus of 64 images."""
+    if name not in _LOADED:
+        _LOADED[name] = loaded(name)
+    return _LOADED[name]
+
+
+def whole(simulator, name):
+    """Return what a simulator gives for all images at once."""
+    if (simulator, name) not in _WHOLE:
+        _WHOLE[simulator, name] = run(simulator, *fixed(name), 60, batch_size=64)
+    return _WHOLE[simulator, name]
+
+
+def simulators(*quick):
+    """Parametrise a test by simulator and network; TensorFlow's graphs of the other networks take long to build."""
+    cases = [(simulator, name) for simulator in SIMULATORS for name in FIXED]
+    fast = [case for case in cases if case[0] is EventDrivenSimulator or case[1] in quick]
+    slow = [pytest.param(*case, marks=pytest.mark.slow) for case in cases if case not in fast]
+    return pytest.mark.parametrize(("simulator", "name"), [*fast, *slow])
 
 
 def part(stimulus, first, count, record=True):
@@ -313,6 +334,17 @@ def differing(found, expected):
     return {name: int(np.sum(one != other)) for (name, one), (_, other) in pairs if not np.array_equal(one, other)}
 
 
+def rows(found, count):
+    """The first images of a run."""
+    spiking = found.output_spikes_btc
+    return Run(
+        found.outputs_btc[:count],
+        {name: spikes[:count] for name, spikes in found.spikes_btn.items()},
+        {name: counts[:count] for name, counts in found.counts_bn.items()},
+        None if spiking is None else spiking[:count],
+    )
+
+
 def joined(runs):
     first = runs[0]
     return Run(
@@ -323,39 +355,39 @@ def joined(runs):
     )
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
-def test_chunks_equal_one_run(simulator, fixed):
-    network, stimulus = fixed
-    images = part(stimulus, 0, 3)
-    whole = run(simulator, network, images, 60, batch_size=3)
-    assert all(spikes.any() for spikes in whole.spikes_btn.values())
-    for chunk_steps in (1, 7, 60):
-        assert not differing(run(simulator, network, images, 60, batch_size=3, chunk_steps=chunk_steps), whole)
+@simulators("branches", "an input that changes")
+def test_chunks_equal_one_run(simulator, name):
+    network, stimulus = fixed(name)
+    expected = whole(simulator, name)
+    assert all(spikes.any() for spikes in expected.spikes_btn.values())
+    for chunk_steps in (1, 7):
+        assert not differing(run(simulator, network, stimulus, 60, batch_size=64, chunk_steps=chunk_steps), expected)
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
-def test_batches_equal_one_another(simulator, fixed):
-    network, stimulus = fixed
-    whole = run(simulator, network, stimulus, 60, batch_size=64)
+@simulators("branches", "one channel")
+def test_batches_equal_one_another(simulator, name):
+    network, stimulus = fixed(name)
+    expected = rows(whole(simulator, name), 12)
     for batch_size in (1, 3):
-        parts = [part(stimulus, first, batch_size) for first in range(0, 64, batch_size)]
+        parts = [part(stimulus, first, batch_size) for first in range(0, 12, batch_size)]
         with simulator(n_steps=60, batch_size=batch_size).open(network) as opened:
             found = joined([collect(network, p, 60, opened) for p in parts])
-        assert not differing(found, whole), f"batches of {batch_size}"
+        assert not differing(found, expected), f"batches of {batch_size}"
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
-def test_recording_changes_nothing(simulator, fixed):
-    network, stimulus = fixed
-    with_events = run(simulator, network, stimulus, 60, batch_size=64)
+@simulators("branches")
+def test_recording_changes_nothing(simulator, name):
+    network, stimulus = fixed(name)
+    with_events = whole(simulator, name)
     without = run(simulator, network, part(stimulus, 0, 64, record=False), 60, batch_size=64)
     assert np.array_equal(with_events.outputs_btc, without.outputs_btc)
-    for name, counts_bn in with_events.counts_bn.items():
-        assert np.array_equal(counts_bn, without.counts_bn[name])
+    for layer, counts_bn in with_events.counts_bn.items():
+        assert np.array_equal(counts_bn, without.counts_bn[layer])
 
 
-def test_threads_change_nothing(fixed):
-    network, stimulus = fixed
+@pytest.mark.parametrize("name", FIXED)
+def test_threads_change_nothing(name):
+    network, stimulus = fixed(name)
     for images in (stimulus, part(stimulus, 0, 64, record=False)):
         one, two = (
             run(EventDrivenSimulator, network, images, 60, batch_size=64, chunk_steps=chunk_steps, threads=threads)

@@ -474,6 +474,7 @@ def check_epochs(client, run_id, times, folder):
     assert kept.read_text() == str(len(times))
 
 
+@pytest.mark.slow
 def test_what_a_killed_server_does_not_take_arrives_when_it_is_back(tmp_path, hurried, monkeypatch, capsys):
     from mlflow import MlflowClient
 
@@ -624,6 +625,7 @@ def test_calls_on_a_disk_that_is_full_when_some_are_sent_stay_readable(disk, hur
 # ---------------------------------------------------------------------- a clock that is set back, a loss that is none
 
 
+@pytest.mark.slow
 def test_a_clock_that_runs_backwards_changes_no_order_and_no_duration(command, monkeypatch):
     began = time.time_ns()
 

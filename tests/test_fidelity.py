@@ -34,7 +34,7 @@ def trainer(digits, tmp_path, converter, simulator):
     return Trainer(
         data=digits(max_train_images=200, max_test_images=20),
         architecture=Mlp(units=[12, 10]),
-        training=KerasTraining(epochs=1),
+        training=KerasTraining(epochs=0),
         converter=converter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=200.0),
         simulator=simulator,
         encoder=ConstantEncoder(),

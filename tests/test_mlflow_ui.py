@@ -38,7 +38,7 @@ TEXT = "const text = document.body.innerText.replace(/\\s+/g, ' ');"
 def run(tmp_path_factory, data_dir):
     """The default run, shortened, in a store of its own; and the folder that it is in."""
     folder = tmp_path_factory.mktemp("reviewed")
-    short = ("data.max_train_images=320", "training.epochs=2", "simulator.max_images=50")
+    short = ("data.max_train_images=320", "training.epochs=2", "simulator.max_images=50", "diagnosis.images=0")
     places = (f"paths.mlruns={folder}/mlruns", f"data.data_dir={data_dir}")
     return build(composed(*short, *places)).run(), folder
 

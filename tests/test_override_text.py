@@ -48,7 +48,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("key", "text", "mark"), CASES)
+@pytest.mark.parametrize(
+    ("key", "text", "mark"),
+    [c if n % 3 == 0 else pytest.param(*c, marks=pytest.mark.slow) for n, c in enumerate(CASES)],
+)
 def test_a_text_that_hydra_reads_otherwise_is_quoted_so_that_it_works(command, key, text, mark):
     result = command(f"{key}={text}", STOP)
     assert result.code == 2

@@ -75,6 +75,7 @@ def test_the_documented_example_is_worked_by_hand(first_spike, network):
     assert set(check_metric(metric, network)) == {"first_spike_ms"}
 
 
+@pytest.mark.slow
 def test_it_is_wherever_metrics_are(first_spike, command, tmp_path, monkeypatch, capfd):
     own = "+metrics.first_spike._target_=first_spike.FirstSpike"
     words = (*FAST[:-1], "diagnosis.images=0", "simulator.n_steps=12", "simulator.readout_steps=4")

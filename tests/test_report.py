@@ -51,7 +51,9 @@ def runs(tmp_path_factory, data_dir):
     from snnpipe.commands.main import main
 
     folder = tmp_path_factory.mktemp("report")
-    words = [f"data.data_dir={data_dir}", "training.epochs=3", f"paths.mlruns={folder}", "diagnosis.images=50"]
+    words = [f"data.data_dir={data_dir}", "training.epochs=3", f"paths.mlruns={folder}", "data.max_test_images=100"]
+    words.append("data.max_train_images=640")
+    diagnosed = {"a": ["diagnosis.images=50"], "b": ["diagnosis.images=0", "simulator.max_images=20"]}
     scales = ("{conv*: 20.0, dense: 5.0}", "{conv*: 20.0, dense: 6.0}")
     before = os.getcwd()
     with pytest.MonkeyPatch.context() as patch:
@@ -59,7 +61,7 @@ def runs(tmp_path_factory, data_dir):
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         for name, scale in zip("ab", scales, strict=True):
             own = [f"conversion.scale_firing_rates={scale}", f"paths.output_dir={folder}/{name}"]
-            patch.setattr("sys.argv", ["snnpipe", *words, *own])
+            patch.setattr("sys.argv", ["snnpipe", *words, *own, *diagnosed[name]])
             GlobalHydra.instance().clear()
             main()
     assert os.getcwd() == before
@@ -71,6 +73,7 @@ def run_folder(runs):
     return runs[0]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_pictures_and_its_report(run_folder):
     pictures = {path.name for path in (run_folder / "plots").iterdir()}
     assert pictures >= {

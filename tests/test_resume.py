@@ -14,11 +14,11 @@ import pytest
 from multiruns import OF_THE_MACHINE, client_of, wait_for
 
 from snnpipe import (
-    AutoSimulator,
     Checkpoints,
     ConstantEncoder,
     CsvLogger,
     EarlyStopping,
+    EventDrivenSimulator,
     FiringRateL2,
     KerasTraining,
     MLflowLogger,
@@ -129,7 +129,7 @@ def trainer_of(path, digits, folder, *callbacks, resumed=None, before=(), traini
         architecture=architecture,
         training=training or usual,
         converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0, synapse=None),
-        simulator=AutoSimulator(n_steps=20, batch_size=16),
+        simulator=EventDrivenSimulator(n_steps=20, batch_size=16),
         encoder=ConstantEncoder(),
         callbacks=[*before, Logs(), EarlyStopping(patience=2), Checkpoints(every_steps=1), *callbacks],
         loggers=[MLflowLogger(folder=str(folder)), CsvLogger(folder=str(folder / "run"))],
@@ -163,7 +163,7 @@ def rows_of(folder):
     return sorted(row for row in rows if row[0] not in OF_THE_MACHINE)
 
 
-@pytest.fixture(scope="module", params=PATHS)
+@pytest.fixture(scope="module", params=["keras", pytest.param("nengo_dl", marks=pytest.mark.slow)])
 def whole(request, data_dir, tmp_path_factory):
     """A run that nothing stopped."""
     from snnpipe import TfdsDataModule
@@ -189,7 +189,7 @@ def weights_in(folder):
         pytest.param([StopsAt(BATCHES + 3), StopsAt(BATCHES + 4)], id="twice within an epoch"),
         pytest.param([StopsAt(2 * BATCHES)], id="end of an epoch", marks=pytest.mark.long),
         pytest.param([StopsAt(EPOCHS * BATCHES)], id="end of training", marks=pytest.mark.long),
-        pytest.param([StopsAt(simulating=True)], id="simulating"),
+        pytest.param([StopsAt(simulating=True)], id="simulating", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stops, tmp_path):
@@ -214,8 +214,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stops, tmp_pat
     assert not (folder / "run" / "training").exists()  # nothing is left to go on with
 
 
-def test_what_a_callback_waits_for_is_remembered(whole, tmp_path):
-    _, digits, _ = whole
+def test_what_a_callback_waits_for_is_remembered(digits, tmp_path):
 
     class NeverBetter(Callback):
         def on_epoch_end(self, state, progress):
@@ -396,32 +395,32 @@ def test_resuming_without_an_id_takes_the_newest_stopped_run_of_the_configuratio
     assert {r.info.status for r in client.search_runs(["1"])} == {"FINISHED"}
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (
-            ("run_id=mine", "training.epochs=2"),
-            "run_id: the run there has other settings: it had training.epochs=1, here 2",
-        ),
-        (("run_id=mine", "training.resume=false"), "training.resume: got false, but there is a run mine already"),
-        (("run_id=" + 32 * "0",), "run_id: got 00000000000000000000000000000000, and this store has no such run"),
-        (("run_id=two words",), "run_id: got 'two words'"),
-        (("run_id=mine", "logger=csv"), "run_id: got 'mine', but no logger knows runs by an id"),
-        (("training.resume=true", "logger=csv"), "training.resume: got true, but no logger knows earlier runs"),
-    ],
-)
-def test_what_cannot_be_gone_on_with_is_named(command, tmp_path, words, told):
+NOT_GONE_ON_WITH = [
+    (
+        ("run_id=mine", "training.epochs=2"),
+        "run_id: the run there has other settings: it had training.epochs=1, here 2",
+    ),
+    (("run_id=mine", "training.resume=false"), "training.resume: got false, but there is a run mine already"),
+    (("run_id=" + 32 * "0",), "run_id: got 00000000000000000000000000000000, and this store has no such run"),
+    (("run_id=two words",), "run_id: got 'two words'"),
+    (("run_id=mine", "logger=csv"), "run_id: got 'mine', but no logger knows runs by an id"),
+    (("training.resume=true", "logger=csv"), "training.resume: got true, but no logger knows earlier runs"),
+]
+
+
+def test_what_cannot_be_gone_on_with_is_named(command, tmp_path):
     fast = ("debug=fast", *SMALL[:2], "callbacks=none")
     assert command(*fast, "run_id=mine").code == 0
     (run,) = client_of(tmp_path, "work/mlruns").search_runs(["1"])
     client_of(tmp_path, "work/mlruns").update_run(run.info.run_id, status="KILLED")
-    result = command(*fast, *words)
-    assert result.code == 2
-    assert result.error_lines[0].startswith(f"snnpipe: error: {told}")
+    for words, told in NOT_GONE_ON_WITH:
+        result = command(*fast, *words)
+        assert result.code == 2
+        assert result.error_lines[0].startswith(f"snnpipe: error: {told}")
 
 
 def test_plain_files_are_gone_on_with_by_their_folder(command, tmp_path):
-    words = ("debug=fast", *SMALL[:2], "logger=csv", "paths.output_dir=here", "training.resume=true")
+    words = ("debug=fast", *SMALL[:2], "callbacks=none", "logger=csv", "paths.output_dir=here", "training.resume=true")
     assert command(*words).code == 0
     tags = tmp_path / "work" / "here" / "tags.json"
     finished = command(*words)
@@ -435,14 +434,14 @@ def test_plain_files_are_gone_on_with_by_their_folder(command, tmp_path):
     assert command(*words, "training.epochs=2").error_lines[0].startswith("snnpipe: error: paths.output_dir: the run")
 
 
-def test_a_run_that_is_alive_is_not_gone_on_with(whole, tmp_path):
-    path, digits, _ = whole
+def test_a_run_that_is_alive_is_not_gone_on_with(digits, tmp_path):
+    path = "keras"
     with trainer_of(path, digits, tmp_path / "mlruns"), pytest.raises(UserError, match="written to by another run"):
         trainer_of(path, digits, tmp_path / "mlruns").run()
 
 
-def test_a_folder_that_is_begun_anew_forgets_the_training_that_was_in_it(whole, tmp_path):
-    path, digits, _ = whole
+def test_a_folder_that_is_begun_anew_forgets_the_training_that_was_in_it(digits, tmp_path):
+    path = "keras"
     folder = tmp_path / "mlruns"
     with pytest.raises(KeyboardInterrupt):
         trainer_of(path, digits, folder, StopsAt(2)).run()

@@ -8,7 +8,7 @@ import nengo
 import numpy as np
 import pytest
 import tf_keras
-from test_simulation import assert_same_spikes, converted, simulate
+from test_simulation import converted, same_for_all, simulate
 
 from snnpipe import (
     AutoSimulator,
@@ -165,9 +165,9 @@ def networks():
 
 
 @pytest.mark.parametrize("shape", [VECTOR, SERIES, VOLUME])
-@pytest.mark.parametrize("kind", [ClockDrivenSimulator, EventDrivenSimulator, AutoSimulator])
-def test_all_simulators_give_the_same_spikes_for_samples_of_any_rank(networks, shape, kind):
-    assert_same_spikes(networks[shape], kind, images=samples(shape))
+def test_all_simulators_give_the_same_spikes_for_samples_of_any_rank(networks, shape):
+    kinds = ClockDrivenSimulator, EventDrivenSimulator, AutoSimulator
+    same_for_all(networks[shape], *kinds, images=samples(shape))
 
 
 # ---------------------------------------------------------------------- encoders
@@ -216,17 +216,13 @@ class Broken(Ramp):
         return signal
 
 
-@pytest.mark.parametrize("shape", [VECTOR, SERIES])
-@pytest.mark.parametrize("kind", [ClockDrivenSimulator, EventDrivenSimulator])
-@pytest.mark.parametrize("encoder", [Ramp(), Doubled()])
-def test_simulators_show_what_an_encoder_of_ones_own_makes(networks, encoder, kind, shape):
+@pytest.mark.parametrize(("encoder", "shape"), [(Ramp(), SERIES), (Doubled(), VECTOR)])
+def test_simulators_show_what_an_encoder_of_ones_own_makes(networks, encoder, shape):
     check_encoder(encoder, shape)
-    settings = {"images": samples(shape), "precision": "float64"}
-    shown = simulate(networks[shape], kind=kind, encoder=encoder, **settings)
-    expected = simulate(networks[shape], kind=NengoDLSimulator, encoder=encoder, **settings)
-    plain = simulate(networks[shape], kind=kind, **settings)
-    np.testing.assert_allclose(shown[0], expected[0], atol=1e-6 * np.abs(expected[0]).max())
-    assert not np.allclose(shown[0], plain[0]), "the encoder makes a difference"
+    kinds = ClockDrivenSimulator, EventDrivenSimulator
+    shown, _, _ = same_for_all(networks[shape], *kinds, images=samples(shape), encoder=encoder)
+    plain, _, _ = simulate(networks[shape], images=samples(shape), kind=EventDrivenSimulator, precision="float64")
+    assert not np.allclose(shown, plain), "the encoder makes a difference"
 
 
 def test_the_pages_encoder_shows_a_series_step_by_step(page, networks):
@@ -236,11 +232,7 @@ def test_the_pages_encoder_shows_a_series_step_by_step(page, networks):
     for step in range(12):
         assert np.array_equal(signal[:, step, :, step], np.stack([x[:, step]] * 2, axis=1))
         assert not np.delete(signal[:, step], step, axis=2).any()
-    shown, expected = (
-        simulate(networks[SERIES], images=x, kind=kind, encoder=encoder, precision="float64")
-        for kind in (EventDrivenSimulator, NengoDLSimulator)
-    )
-    np.testing.assert_allclose(shown[0], expected[0], atol=1e-6 * np.abs(expected[0]).max())
+    same_for_all(networks[SERIES], EventDrivenSimulator, images=x, encoder=encoder)
 
 
 def test_a_constant_encoder_that_changes_is_refused():
@@ -321,12 +313,16 @@ def trainer_of(shape, folder, **parts):
         "encoder": ConstantEncoder(),
         "loggers": [CsvLogger(str(folder / "csv"))],
         "output_dir": folder / "run",
+        "diagnosed_images": 20,
     }
     return Trainer(**settings | parts)
 
 
 RUNS = {
-    "vector": (VECTOR, {"architecture": Mlp(units=[8]), "simulator": AutoSimulator(n_steps=30)}),
+    "vector that changes": (
+        VECTOR,
+        {"architecture": Mlp(units=[8]), "simulator": AutoSimulator(n_steps=30), "diagnosed_images": 0},
+    ),
     "vector in NengoDL": (VECTOR, {"training": NengoDLTraining(**FAST)}),
     "series": (SERIES, {"callbacks": [SpikeArtifacts(sample_images=2), Report()]}),
     "series in NengoDL": (SERIES, {"training": NengoDLTraining(**FAST)}),
@@ -340,16 +336,20 @@ RUNS = {
     ),
     "volume": (VOLUME, {"simulator": ClockDrivenSimulator(n_steps=30)}),
 }
+_QUICK = ("vector that changes", "series")
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RUNS])
 def test_a_whole_run(name, tmp_path):
     shape, parts = RUNS[name]
-    result = trainer_of(shape, tmp_path, **parts).run()
+    changes = "changes" in name
+    result = trainer_of(shape, tmp_path, **parts, encoder=Ramp() if changes else ConstantEncoder()).run()
     assert result.metrics["ann/test_accuracy"] > 0.9 and result.metrics["snn/test_accuracy"] > 0.8
-    assert result.diagnosis is not None and result.diagnosis.images == 20
+    assert changes or result.diagnosis.images == 20
+    over_time = "changes over time (Ramp)" if changes else "constant over time"
+    assert over_time in (tmp_path / "csv" / "tags.json").read_text()
     table = closing_table(result)
-    for line in (r"input +constant over time", r"SynOps per sample", r"20 test samples", r"samples/s"):
+    for line in (rf"input +{re.escape(over_time)}", r"SynOps per sample", r"20 test samples", r"samples/s"):
         assert re.search(line, table), table
     assert not re.search(r"\bimages?\b|pixel", table)
     if "report" in result.address:
@@ -359,10 +359,7 @@ def test_a_whole_run(name, tmp_path):
         assert not re.search(r"\bimages?\b(?!\.)|pixel", re.sub(r"\w+_images?\w*|\w*images_\w+|\w+/images", "", text))
 
 
-def test_a_run_says_how_its_input_changes_and_refuses_an_encoder_that_lies(tmp_path):
-    result = trainer_of(VECTOR, tmp_path, architecture=Mlp(units=[8]), encoder=Ramp()).run()
-    assert re.search(r"input +changes over time \(Ramp\)", closing_table(result))
-    assert "changes over time (Ramp)" in (tmp_path / "csv" / "tags.json").read_text()
+def test_a_run_refuses_an_encoder_that_lies(tmp_path):
     with pytest.raises(SimulationError, match="Lying has constant = True"):
         trainer_of(VECTOR, tmp_path / "lying", encoder=Lying()).run()
     assert not (tmp_path / "lying").exists(), "it is refused before training"
@@ -451,6 +448,7 @@ def test_the_pages_vectors_are_learnt(page):
     assert page["result"].metrics["snn/test_accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_the_pages_series_are_one_file_and_two_configs(command, tmp_path, monkeypatch):
     blocks = re.findall(r"```(python|yaml|text)\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (module,) = [text for kind, text in blocks if kind == "python" and "class Waves" in text]

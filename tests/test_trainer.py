@@ -19,6 +19,7 @@ import nengo
 import numpy as np
 import pytest
 from configs import composed
+from data_modules import Arrays
 from metric_plugins import Counting
 
 from snnpipe import (
@@ -29,8 +30,10 @@ from snnpipe import (
     EventDrivenSimulator,
     KerasTraining,
     MLflowLogger,
+    Mlp,
     NengoDLConverter,
     PoissonEncoder,
+    Pretrained,
     Progress,
     SpikeArtifacts,
     TfdsDataModule,
@@ -63,6 +66,17 @@ def make_trainer(data, folder, **parts):
     return Trainer(**(settings | parts))
 
 
+def make_small(folder, **parts):
+    """Return a trainer that costs little: arrays, few weights, untrained unless it is told to train."""
+    settings = {
+        "data": Arrays(sizes=(64, 0, 20)),
+        "architecture": Mlp(units=[8]),
+        "training": KerasTraining(epochs=0),
+        "simulator": EventDrivenSimulator(n_steps=5, batch_size=16),
+    }
+    return make_trainer(folder=folder, **(settings | parts))
+
+
 def client(folder):
     from mlflow import MlflowClient
 
@@ -92,7 +106,7 @@ def finished(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlruns")
     data = TfdsDataModule("digits", data_dir=str(data_dir), batch_size=32, max_train_images=400, max_test_images=50)
     callbacks = [Progress(), SpikeArtifacts(sample_images=5)]
-    trainer = make_trainer(data, folder, callbacks=callbacks, diagnosed_images=20)
+    trainer = make_trainer(data, folder, callbacks=callbacks, diagnosed_images=5)
     return trainer, trainer.run(), folder
 
 
@@ -208,27 +222,16 @@ def test_the_environment_holds_versions_and_no_variables(finished, monkeypatch):
 
 
 def test_the_checkpoint_gives_the_same_run_again(finished, digits, tmp_path):
-    from snnpipe import Pretrained
-
     trainer, result, folder = finished
     data = digits(max_train_images=400, max_test_images=50)
-    again = make_trainer(data, tmp_path, training=Pretrained(str(folder / "run" / "checkpoint"))).run()
+    simulator = AutoSimulator(n_steps=20, batch_size=7)
+    again = make_trainer(
+        data, tmp_path, training=Pretrained(str(folder / "run" / "checkpoint")), simulator=simulator, loggers=[]
+    ).run()
     for name in ("ann/test_accuracy", "snn/test_accuracy", "snn/agreement", "snn/synops_per_image"):
         assert again.metrics[name] == result.metrics[name]
+    assert again.metrics["snn/test_images"] == 50, "whatever the batch"
     assert again.accuracy_at_step == result.accuracy_at_step
-
-
-def test_every_test_image_counts_whatever_the_batch(finished, digits, tmp_path):
-    trainer, result, folder = finished
-    from snnpipe import Pretrained
-
-    parts = {"training": Pretrained(str(folder / "run" / "checkpoint")), "loggers": []}
-    data = digits(max_train_images=400, max_test_images=50)
-    other = make_trainer(data, tmp_path, simulator=AutoSimulator(n_steps=20, batch_size=7), **parts).run()
-    assert other.metrics["snn/test_images"] == 50
-    assert other.accuracy_at_step == result.accuracy_at_step
-    some = make_trainer(data, tmp_path, simulator=AutoSimulator(n_steps=20, batch_size=16, max_images=20), **parts)
-    assert some.run().metrics["snn/test_images"] == 20
 
 
 class Fails(Callback):
@@ -244,18 +247,17 @@ class Fails(Callback):
 
 
 @pytest.mark.parametrize(
-    ("error", "status"),
+    ("error", "status", "hook"),
     [
-        (RuntimeError("boom"), "FAILED"),
-        (UserError("wrong"), "FAILED"),
-        (KeyboardInterrupt(), "KILLED"),
-        (SystemExit(143), "KILLED"),
+        (RuntimeError("boom"), "FAILED", "on_simulation_batch_end"),
+        (UserError("wrong"), "FAILED", "on_fit_end"),
+        (KeyboardInterrupt(), "KILLED", "on_fit_end"),
+        (SystemExit(143), "KILLED", "on_simulation_batch_end"),
     ],
 )
-@pytest.mark.parametrize("hook", ["on_fit_end", "on_simulation_batch_end"])
-def test_a_run_that_ends_badly_says_so(digits, tmp_path, error, status, hook):
+def test_a_run_that_ends_badly_says_so(tmp_path, error, status, hook):
     callback = Fails(error, hook)
-    trainer = make_trainer(digits(max_train_images=64, max_test_images=20), tmp_path, callbacks=[callback])
+    trainer = make_small(tmp_path, callbacks=[callback])
     with pytest.raises(type(error)):
         trainer.run()
     run = only_run(tmp_path)
@@ -267,7 +269,7 @@ def test_a_run_that_ends_badly_says_so(digits, tmp_path, error, status, hook):
     assert json.loads((tmp_path / "run" / "tags.json").read_text())["status"] == status
 
 
-def test_an_error_that_a_signal_became_is_the_signals(digits, tmp_path):
+def test_an_error_that_a_signal_became_is_the_signals(tmp_path):
     def become_another():
         try:
             signal.raise_signal(signal.SIGINT)
@@ -278,14 +280,14 @@ def test_an_error_that_a_signal_became_is_the_signals(digits, tmp_path):
         def on_convert_end(self, state):
             become_another()
 
-    trainer = make_trainer(digits(max_train_images=64), tmp_path, callbacks=[Loses()])
+    trainer = make_small(tmp_path, callbacks=[Loses()])
     with signals.handled(), pytest.raises(KeyboardInterrupt):
         trainer.run()
     assert only_run(tmp_path).info.status == "KILLED"
 
 
-def test_an_evaluation_compares_with_the_weights_that_the_model_has(digits, tmp_path):
-    trainer = make_trainer(digits(max_train_images=64, max_test_images=20), tmp_path, loggers=[])
+def test_an_evaluation_compares_with_the_weights_that_the_model_has(tmp_path):
+    trainer = make_small(tmp_path, loggers=[])
     trainer.fit()
     trainer.convert()
     before = trainer.evaluate().metrics
@@ -346,7 +348,7 @@ def test_spike_count_needs_spiking_outputs(digits, tmp_path):
         trainer.fit()
 
 
-def test_hooks_come_in_their_order(digits, tmp_path):
+def test_hooks_come_in_their_order(tmp_path):
     seen = []
 
     class Spy(Callback):
@@ -355,8 +357,7 @@ def test_hooks_come_in_their_order(digits, tmp_path):
                 return lambda *arguments: seen.append(name)
             return super().__getattribute__(name)
 
-    data = digits(max_train_images=64, max_test_images=20, validation_share=0.0)
-    make_trainer(data, tmp_path, callbacks=[Spy()], loggers=[]).run()
+    make_small(tmp_path, training=KerasTraining(epochs=2), callbacks=[Spy()], loggers=[]).run()
     epoch = ["on_train_batch_end"] * 2 + ["on_epoch_end"]
     assert seen == [
         "on_prepare_end",
@@ -376,36 +377,26 @@ def test_hooks_come_in_their_order(digits, tmp_path):
     ]
 
 
-def test_poisson_input_and_mean_readout(digits, tmp_path):
-    trainer = make_trainer(
-        digits(max_train_images=64, max_test_images=20),
-        tmp_path,
-        encoder=PoissonEncoder(max_rate_hz=300.0),
-        simulator=AutoSimulator(n_steps=10, batch_size=16, readout="mean", readout_steps=5, chunk_steps=3),
-        loggers=[],
-    )
-    result = trainer.run()
-    assert len(result.accuracy_at_step) == 10
-    assert (
-        result.accuracy_at_step
-        == make_trainer(
-            digits(max_train_images=64, max_test_images=20),
-            tmp_path,
+def test_poisson_input_and_mean_readout(tmp_path):
+    settings = {"n_steps": 10, "readout": "mean", "readout_steps": 5}
+    first, second = (
+        make_small(
+            tmp_path / str(batch_size),
             encoder=PoissonEncoder(max_rate_hz=300.0),
-            simulator=AutoSimulator(n_steps=10, batch_size=9, readout="mean", readout_steps=5),
+            simulator=EventDrivenSimulator(batch_size=batch_size, chunk_steps=chunk_steps, **settings),
             loggers=[],
-        )
-        .run()
-        .accuracy_at_step
+        ).run()
+        for batch_size, chunk_steps in ((16, 3), (9, 10))
     )
+    assert len(first.accuracy_at_step) == 10
+    assert first.accuracy_at_step == second.accuracy_at_step
 
 
-def test_stages_can_be_repeated(digits, tmp_path):
+def test_stages_can_be_repeated(tmp_path):
     from snnpipe import EarlyStopping
 
     spikes = SpikeArtifacts(sample_images=5)
-    trainer = make_trainer(
-        digits(max_train_images=64, max_test_images=20),
+    trainer = make_small(
         tmp_path,
         callbacks=[EarlyStopping(monitor="fit/images_per_s", mode="min", patience=2, min_delta=1e12), spikes],
         training=KerasTraining(epochs=5),
@@ -417,7 +408,7 @@ def test_stages_can_be_repeated(digits, tmp_path):
     assert len(spikes._labels) == 5
 
 
-def test_a_model_that_gives_probabilities_is_trained_by_its_logits(digits, tmp_path):
+def test_a_model_that_gives_probabilities_is_trained_by_its_logits(tmp_path):
     import tf_keras as keras
 
     class Probabilities:
@@ -427,26 +418,26 @@ def test_a_model_that_gives_probabilities_is_trained_by_its_logits(digits, tmp_p
             hidden = layers.Dense(4, activation="relu")
             return keras.Sequential([layers.Input(spec.input_shape), layers.Flatten(), hidden, end])
 
-    made = make_trainer(digits(max_train_images=64, max_test_images=20), tmp_path, architecture=Probabilities())
+    made = make_small(tmp_path, architecture=Probabilities(), training=KerasTraining(epochs=1))
     made.run()
     logits = made.model.predict_on_batch(np.ones((1, 8, 8, 1)))
     assert abs(logits.sum() - 1) > 1e-3
     assert "left out: its logits are trained" in (tmp_path / "run" / "conversion" / "plan.md").read_text()
 
 
-def test_an_unused_end_of_a_run_does_not_hide_its_error(digits, tmp_path):
+def test_an_unused_end_of_a_run_does_not_hide_its_error(tmp_path):
     class Worse(Fails):
         def on_exception(self, state, error):
             raise OSError("and this too")
 
-    trainer = make_trainer(digits(max_train_images=64), tmp_path, callbacks=[Worse(RuntimeError("boom"))])
+    trainer = make_small(tmp_path, callbacks=[Worse(RuntimeError("boom"))])
     with pytest.raises(RuntimeError, match="boom") as caught:
         trainer.run()
     assert "and this too" in caught.value.__notes__[0]
     assert only_run(tmp_path).info.status == "FAILED"
 
 
-def test_synops_are_left_out_where_a_layer_cannot_be_counted(digits, tmp_path):
+def test_synops_are_left_out_where_a_layer_cannot_be_counted(tmp_path):
     import tf_keras as keras
 
     from snnpipe.run.summary import closing_table
@@ -460,10 +451,9 @@ def test_synops_are_left_out_where_a_layer_cannot_be_counted(digits, tmp_path):
     converter = NengoDLConverter(
         neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=50.0, allow_fallback=True, synapse=None
     )
-    data = digits(max_train_images=64, max_test_images=20)
     settings = {"architecture": MaxPooled(), "converter": converter, "callbacks": [Report()]}
     with pytest.warns(UserWarning, match="TensorNode"):
-        result = make_trainer(data, tmp_path, **settings).run()
+        result = make_small(tmp_path, **settings, simulator=AutoSimulator(n_steps=5, batch_size=16)).run()
     assert "snn/synops_per_image" not in result.metrics
     assert "energy/snn_nj_low" not in result.metrics
     why = "not counted: layer 'max_pooling2d' (MaxPooling2D) runs as a TensorNode"
@@ -507,9 +497,16 @@ def test_a_terminal_shows_rate_and_time_left(tmp_path):
     data = TfdsDataModule(
         "digits", data_dir=str(tmp_path), batch_size=32, max_train_images=72, max_test_images=20, scaling="standardised"
     )
-    simulator = AutoSimulator(n_steps=3, batch_size=10)
+    simulator = EventDrivenSimulator(n_steps=3, batch_size=10)
     with terminal() as lines:
-        make_trainer(data, tmp_path, callbacks=[Progress()], loggers=[], simulator=simulator).run()
+        make_small(
+            tmp_path,
+            data=data,
+            training=KerasTraining(epochs=2),
+            callbacks=[Progress()],
+            loggers=[],
+            simulator=simulator,
+        ).run()
     rate = r"\[\d\d:\d\d<(\d\d:\d\d|\?), +[\d.?]+"
     for shown in (
         rf"Generating splits.*0/2 {rate} splits/s",
@@ -640,13 +637,12 @@ def test_run_names_tell_settings_of_layers_apart():
 # ---------------------------------------------------------------------- verification
 
 
-def test_verified_images_end_in_metrics_and_the_closing_table(fitted, tmp_path):
-    _, data = fitted
-    simulator = AutoSimulator(n_steps=20, batch_size=16, max_images=20, verify_images=5)
-    trainer = make_trainer(data, tmp_path, simulator=simulator, loggers=[], metrics=[Counting()], diagnosed_images=5)
-    result = trainer.run()
+def test_verified_images_end_in_metrics_and_the_closing_table(tmp_path):
+    simulator = AutoSimulator(n_steps=20, batch_size=16, max_images=19, verify_images=5)
+    result = make_small(tmp_path, simulator=simulator, loggers=[], metrics=[Counting()], diagnosed_images=5).run()
+    assert result.metrics["snn/test_images"] == 19, "of 20, as many as were asked for"
     assert result.metrics["verify/images"] == 5
-    assert result.metrics["own/images"] == 20, "verified and diagnosed images are not among those of a metric"
+    assert result.metrics["own/images"] == 19, "verified and diagnosed images are not among those of a metric"
     assert result.metrics["own/right"] == result.metrics["snn/test_accuracy"]
     assert result.metrics["verify/moved_spike_share"] <= 1e-3
     assert result.metrics["verify/same_class"] == 1
@@ -668,13 +664,13 @@ class HalfASpikeAhead(EventDrivenSimulator):
         return super().open(dataclasses.replace(network, layers=tuple(ahead)), constant_input)
 
 
-def test_a_simulator_with_a_mistake_fails_its_verification(fitted, tmp_path):
-    _, data = fitted
+def test_a_simulator_with_a_mistake_fails_its_verification(tmp_path):
     simulator = HalfASpikeAhead(n_steps=20, batch_size=16, verify_images=4)
-    with pytest.raises(VerificationError, match=r"simulator.verify_images=4: .* of the spikes .*layer 'conv2d"):
-        make_trainer(data, tmp_path, simulator=simulator, loggers=[]).run()
+    with pytest.raises(VerificationError, match=r"simulator.verify_images=4: .* of the spikes .*layer 'dense"):
+        make_small(tmp_path, simulator=simulator, loggers=[]).run()
 
 
+@pytest.mark.slow  # 20 s; tests/test_native.py has its parts
 def test_a_native_network_runs_along_the_same_line(command, tmp_path):
     result = command(
         "model=lif_cnn",
@@ -686,6 +682,7 @@ def test_a_native_network_runs_along_the_same_line(command, tmp_path):
         "simulator.max_images=40",
         "simulator.verify_images=5",
         "data.max_train_images=320",
+        "callbacks=none",
         "paths.output_dir=out",
     )
     assert result.code == 0, result.err
