@@ -27,7 +27,9 @@ def test_there_are_the_configs_that_users_look_for():
     assert {"mlp", "cnn2d", "keras_to_snn"} <= set(GROUPS["model"])
     assert {"keras", "nengo_dl"} <= set(GROUPS["training"])
     assert {"auto", "clock_driven", "event_driven", "nengo_dl"} == set(GROUPS["simulator"])
-    assert {"spiking_relu", "lif", "regular", "poisson", "stochastic", "rate"} == set(GROUPS["neuron"])
+    assert set(GROUPS["neuron"]) == {
+        *("spiking_relu", "integrate_and_fire", "lif", "regular", "poisson", "stochastic", "rate")
+    }
 
 
 PINNED = """
@@ -156,7 +158,7 @@ VALUES = {
     "number for a list": (["model.filters=32"], "model.filters: got 32: takes a list of whole numbers", "[32,64]"),
     "word for a number": (
         ["conversion.scale_firing_rates=abc"],
-        "conversion.scale_firing_rates: got 'abc': takes a number above 0, or one per layer",
+        "conversion.scale_firing_rates: got 'abc': takes a number above 0, 'auto' for scales from data, or one",
         "'{conv*: 20.0}'",
     ),
     "no whole number": (["simulator.n_steps=1e3"], "simulator.n_steps: got 1000.0: should be a whole number"),
@@ -255,7 +257,11 @@ RUNS = {
     "initialiser that Keras lacks": (["model.initializer=he_unifrom"], "model.initializer", "he_uniform"),
     "no checkpoint": (["training=pretrained", "training.checkpoint=nowhere"], "nowhere", "checkpoint.json"),
     "nothing to convert": (["model=mlp", "model.units=[]"], "model", "ReLU"),
-    "counting spikes of a linear output": (["simulator.readout=spike_count"], "simulator.readout", "'last' or 'mean'"),
+    "counting spikes of a linear output": (
+        ["simulator.readout=spike_count"],
+        "simulator.readout",
+        "'last', 'mean' or 'later_half'",
+    ),
     "option that the optimizer lacks": (["training.optimizer_options={mass: 3}"], "training.optimizer_options", "adam"),
     "spikes of a layer that is not there": (
         ["callbacks.spike_artifacts.layers=[conv9]"],

@@ -30,6 +30,7 @@ FOLLOWED = {
 """Settings that messages name, and a command that is told to take each."""
 
 ELSEWHERE = {
+    "conversion.scale_firing_rates=auto": "test_calibration.py: a clipped activation",
     "neuron=spiking_relu": "test_brought_models.py: neurons that cannot do it; test_suggestions.py",
     "simulator.verify_images=0": "test_fidelity.py",
     "simulator.precision=float64": "test_simulation.py: rounding; tells, and is no cure",

@@ -102,6 +102,8 @@ class Situation:
         """Whether a part has a field of a config key."""
         group, _, name = key.partition(".")
         part = self.parts.get(group)
+        if key == SCALES and getattr(part, "channel_factors", None):
+            return False  # a scale per layer on the command line would leave out those of the channels
         return is_dataclass(part) and any(f.name == name and f.init for f in fields(part))
 
     def value(self, key: str) -> Any:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError, SimulationError
 from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow
+from snnpipe.settings.domains import NonPositiveFloat, Number, PositiveFloat, PositiveInt
 
 import_nengo_dl()
 from nengo_dl import neuron_builders  # noqa: E402  # NengoDL imports only once it has been prepared
@@ -61,11 +62,11 @@ class IntegrateAndFire(nengo.neurons.NeuronType):
 
     def __init__(
         self,
-        max_spikes: int | None = None,
-        min_voltage: float | None = None,
-        initial_voltage: float | None = 0.5,
-        max_rate: float | None = None,
-        amplitude: float = 1,
+        max_spikes: PositiveInt | None = None,
+        min_voltage: NonPositiveFloat | None = None,
+        initial_voltage: Number | None = 0.5,
+        max_rate: PositiveFloat | None = None,
+        amplitude: PositiveFloat = 1,
     ):
         if max_spikes is not None and (isinstance(max_spikes, bool) or max_spikes < 1 or max_spikes != int(max_spikes)):
             raise ConfigError(f"max_spikes: got {max_spikes}: takes a whole number of 1 or more, or null")

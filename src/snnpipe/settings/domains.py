@@ -42,6 +42,8 @@ PositiveFloat = TypeAliasType(
 NonNegativeFloat = TypeAliasType(
     "NonNegativeFloat", Annotated[float, Field(ge=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
 )
+NonPositiveFloat = TypeAliasType("NonPositiveFloat", Annotated[float, Field(ge=-MAX_FLOAT, le=0, allow_inf_nan=False)])
+Number = TypeAliasType("Number", Annotated[float, Field(ge=-MAX_FLOAT, le=MAX_FLOAT, allow_inf_nan=False)])
 _Time = Annotated[
     float, Field(allow_inf_nan=False, description="a number of seconds, such as 0.001"), AfterValidator(is_short)
 ]
@@ -76,11 +78,10 @@ Factors = TypeAliasType(
         Field(description="null, or for each layer a list of numbers above 0, one per channel"),
     ],
 )
-_Voltage = Annotated[float, Field(ge=-MAX_FLOAT, le=MAX_FLOAT, allow_inf_nan=False)]
 LayerVoltage = TypeAliasType(
     "LayerVoltage",
     Annotated[
-        _Voltage | dict[str, _Voltage] | None,
+        Number | dict[str, Number] | None,
         Field(description="a number (1 is a spike), null, or one number per layer by name or pattern"),
     ],
 )

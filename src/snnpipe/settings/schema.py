@@ -34,7 +34,7 @@ _WORDS = {
 }
 """Messages for a value of the wrong type, in place of pydantic's messages."""
 _UNIONS = (typing.Union, types.UnionType)
-_OF_TYPE = ("_type", "instance_of", "pattern_mismatch")
+_OF_TYPE = ("_type", "instance_of", "pattern_mismatch", "literal_error")
 _PLAIN = (bool, int, float, str, bytes, None, type(None), list, dict)
 _CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
