@@ -524,7 +524,7 @@ def test_a_users_own_function_and_config(command, tmp_path, monkeypatch):
 
 @pytest.mark.slow  # 12 s
 def test_a_process_tells_how_it_ended(process):
-    done = process(*FAST, "model=mlp")
+    done = process("debug=fast", "logger=csv", "model=mlp")
     out, err = done.communicate(timeout=120)
     stages = ["training on 58 images", "converting", "simulating 20 images"]
     assert (done.returncode, err.splitlines()) == (0, [f"snnpipe: {stage}" for stage in stages])

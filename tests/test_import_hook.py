@@ -5,12 +5,10 @@ import subprocess
 import sys
 
 import pytest
-import tf_keras as keras
 
-from snnpipe.base.errors import ModelError
 from snnpipe.config.targets import locate
 from snnpipe.frameworks import import_hook
-from snnpipe.frameworks.compat import import_nengo_dl, require_keras_2
+from snnpipe.frameworks.compat import import_nengo_dl
 
 
 def test_there_is_one_finder_however_often_it_is_installed():
@@ -20,13 +18,6 @@ def test_there_is_one_finder_however_often_it_is_installed():
     finder = sys.meta_path[0]
     assert finder.find_spec("json", None) is None
     assert finder.find_spec("nengo_dl", None).origin == import_nengo_dl().__file__
-
-
-def test_a_model_of_keras_3_is_told_from_one_of_keras_2():
-    require_keras_2(keras.Sequential())
-    of_keras_3 = type("Sequential", (), {"__module__": "keras.src.models.sequential"})
-    with pytest.raises(ModelError, match=r"a model of Keras 3.*import tf_keras as keras"):
-        require_keras_2(of_keras_3())
 
 
 @pytest.mark.parametrize("first", ["import nengo_dl", "import tensorflow as tf\nimport tf_keras", "import keras"])

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from snnpipe.base.cores import cores, threads
-from snnpipe.base.errors import ModelError, UserError
+from snnpipe.base.errors import UserError
 from snnpipe.base.quiet import without_startup_chatter
 
 TESTED = {"tensorflow": "2.21", "tf-keras": "2.21", "nengo": "4.1", "nengo-dl": "3.6"}
@@ -36,16 +36,6 @@ def choose_keras_2() -> None:
     if "tensorflow" not in sys.modules:
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-def require_keras_2(model: Any) -> None:
-    """Raise `ModelError` if a model is a Keras 3 model, which NengoDL does not know."""
-    bases = {base.__module__.partition(".")[0] for base in type(model).__mro__}
-    if "keras" in bases:
-        raise ModelError(
-            f"model: {type(model).__name__} is a model of Keras 3, and NengoDL knows those of Keras 2: build it with "
-            "tf_keras in place of keras (import tf_keras as keras)"
-        )
 
 
 @cache

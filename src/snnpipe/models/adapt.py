@@ -10,6 +10,7 @@ import numpy as np
 from snnpipe.base.errors import ModelError, one_line
 from snnpipe.frameworks.compat import import_tensorflow, import_tf_keras
 from snnpipe.frameworks.copies import Copier
+from snnpipe.frameworks.keras3 import is_keras_3
 from snnpipe.frameworks.keras_graph import (
     activation_name,
     as_function,
@@ -103,7 +104,7 @@ def build(architecture: Any, spec: DataSpec) -> Any:
     ModelError
         If it is none of these.
     """
-    if isinstance(architecture, (NativeNetwork, import_tf_keras().Model)):
+    if isinstance(architecture, (NativeNetwork, import_tf_keras().Model)) or is_keras_3(architecture):
         return architecture
     if isinstance(architecture, type):
         raise ModelError(f"architecture: got the class {architecture.__name__}: give an object of it, made with ()")

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError, ConversionError, SimulationError
 from snnpipe.conversion.fidelity import FEW, require_same_rates
-from snnpipe.frameworks.compat import require_keras_2, start_afresh
+from snnpipe.frameworks.compat import start_afresh
+from snnpipe.frameworks.keras3 import is_keras_3, translated
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.passes import TestPass
 from snnpipe.models.adapt import adapt, build
@@ -51,8 +52,7 @@ def preflight(
     """
     start_afresh(seed)
     built = build(parts["model"], spec)
-    require_keras_2(built)
-    adapted = adapt(built, spec)
+    adapted = adapt(translated(built) if is_keras_3(built) else built, spec)
     model, converter = adapted.model, parts["conversion"]
     plan = replace(converter.explain(model), notes=adapted.notes)
     _require_spikes(plan, parts["simulator"])
