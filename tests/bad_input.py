@@ -20,7 +20,7 @@ from snnpipe.config.check import check
 from snnpipe.config.multirun import check_sweep
 from snnpipe.config.targets import locate
 
-NEEDED = {"pretrained": ["training.checkpoint=somewhere"]}
+NEEDED = {"pretrained": ["training.checkpoint=somewhere"], "file": ["model.path=somewhere"]}
 CROSS = ("they must be the same", "the mean can take at most all steps", "nothing is held out")
 """What is said where keys that are right by themselves do not fit each other."""
 

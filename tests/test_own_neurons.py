@@ -22,10 +22,12 @@ from snnpipe import (
     register_neuron,
 )
 from snnpipe.base.errors import ConfigError, SimulationError
+from snnpipe.base.identity import digest_of
 from snnpipe.diagnosis.measures import rate_limit
 from snnpipe.frameworks.compat import import_tensorflow, start_afresh
 from snnpipe.neurons.model import TABLE, EventRule
 from snnpipe.neurons.table import neuron_model
+from snnpipe.run.content import _neurons_within
 from snnpipe.testing import SPEC
 from snnpipe.values.simulation import Stimulus
 
@@ -187,3 +189,75 @@ def test_the_kernel_and_the_diagnosis_keep_to_the_most_spikes_of_a_step(example)
         assert set(by_clock[layer.name][:, 3]) == {1, 2}
         np.testing.assert_array_equal(by_events[layer.name], by_clock[layer.name])
         assert rate_limit(layer, 0.001) == (0.95 * 2 / 0.001, False)
+
+
+# ---------------------------------------------------------------------- slips in a step
+
+
+def of_the_step(step, state=("voltage",), **more):
+    return NeuronModel(equation=lambda neuron, dt: Equation(step=step, state=state, current_factor=dt), **more)
+
+
+def kept(drive, state, seeds):
+    return import_tensorflow().floor(state[0] + drive), state
+
+
+SLIPS = {
+    "another shape": (lambda d, s, r: (import_tensorflow().reduce_sum(d, -1), s), "returns spikes of shape"),
+    "another type": (lambda d, s, r: (d > 0, s), "type bool where it gets"),
+    "one thing": (lambda d, s, r: d, "must return two things"),
+    "a state too few": (lambda d, s, r: (d, ()), "returns 0 states, and has 1: voltage"),
+    "no number": (lambda d, s, r: (d, (s[0] * float("nan"),)), "returns voltage that are infinite or no numbers"),
+    "NumPy of a sum": (lambda d, s, r: (d + None, s), "fails ("),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_in_a_step_is_one_line_before_anything_is_simulated(example, slip):
+    step, words = SLIPS[slip]
+    register_neuron(Unknown, of_the_step(step))
+    with pytest.raises(SimulationError) as refused:
+        ClockDrivenSimulator(n_steps=5).open(network(Unknown()))
+    assert str(refused.value).startswith("layer 'dense': the equation registered for Unknown ") and words in str(
+        refused.value
+    )
+
+
+def test_a_state_that_becomes_no_number_later_ends_the_run(example):
+    tf = import_tensorflow()
+
+    def step(drive, state, seeds):
+        return tf.zeros_like(drive), (tf.math.sqrt(state[0] - 0.5),)
+
+    register_neuron(Unknown, of_the_step(step, most_spikes=lambda neuron, dt: 1))
+    net = network(Unknown(initial_state={"voltage": nengo.dists.Choice([0.9])}))
+    with pytest.raises(SimulationError, match="the voltage of its Unknown neurons is infinite or no number"):
+        simulate(net, ClockDrivenSimulator(n_steps=20))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Equation(step=3), "Equation.step: got 3: takes a function"),
+        (lambda: Equation(state="voltage"), "Equation.state: got 'voltage': takes a tuple of names"),
+        (lambda: NeuronModel(most_spikes=1), "NeuronModel.most_spikes: got 1: takes a function"),
+        (lambda: NeuronModel(random="yes"), "random='yes'"),
+    ],
+)
+def test_what_is_no_entry_is_refused(make, words):
+    with pytest.raises(ConfigError) as refused:
+        make()
+    assert words in str(refused.value)
+
+
+def test_the_source_of_a_neuron_counts_for_a_finished_run(example):
+    def digests(neuron):
+        parts = NengoDLConverter(neuron={"*": nengo.LIF(), "dense": neuron})
+        return [digest_of(each) for each in _neurons_within(parts)]
+
+    register_neuron(Unknown, of_the_step(kept))
+    before = digests(Unknown())
+    assert len(before) == 3 and digests(Unknown()) == before
+    register_neuron(Unknown, of_the_step(lambda d, s, r: (d, s)))
+    assert digests(Unknown()) != before
+    assert digests(example.AdaptingLIF()) != before and len(digests(nengo.RegularSpiking(nengo.LIFRate()))) == 3

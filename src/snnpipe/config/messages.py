@@ -1,5 +1,6 @@
 """Hydra's and OmegaConf's errors in one line, in this project's form: key, what is wrong, the cure."""
 
+import inspect
 import re
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from yaml import YAMLError, safe_load
 
 from snnpipe.base.errors import UserError, as_line, closest, did_you_mean, one_line
 from snnpipe.config.override_text import as_text, compose_with, key_of, refusal, shortest_text, shown_word, typed
+from snnpipe.config.targets import COLLECTIONS, locate
 from snnpipe.settings.describe import flatten
+from snnpipe.settings.schema import is_node
 
 _CURE = (
     "an override is written key=value, and quoted as a whole where it has blanks, brackets or braces: "
@@ -253,6 +256,10 @@ def _no_such_key(key: str, text: str, overrides: Sequence[str]) -> str:
         return f"{key}: no such key; choose {parts[0]}={name} first"
     if n == 1 and (having := [f"{parts[0]}={option}" for option in _options_with(parts[0], name)]):
         return f"{key}: no such key; {' and '.join(having)} {'has' if len(having) == 1 else 'have'} it"
+    if n == 1 and parts[0] in COLLECTIONS and len(parts) > 2:
+        return f"{key}: no such key; what is not chosen yet is added with +: write +{'.'.join(parts)}=..."
+    if name in _arguments_of(_node(composed, parts[:n])):
+        return f"{key}: the chosen config does not list it: write +{key}=..., or add it to that file"
     settings = flatten({group: node for group, node in composed.items() if group != "hydra"})
     elsewhere = [other for other in settings if n == 0 or other.endswith(f".{name}")]
     found = did_you_mean(name, beside[n], elsewhere if n == len(parts) - 1 else ())
@@ -314,8 +321,21 @@ def _composed_without(key: str, overrides: Sequence[str]) -> dict[str, Any]:
     return composed  # type: ignore[no-any-return]  # a configuration's root is a mapping
 
 
-def _keys_of(config: Any, path: Sequence[str]) -> list[str]:
-    """Return the keys of a node of a configuration; none where there is no such node."""
+def _node(config: Any, path: Sequence[str]) -> Any:
     for name in path:
         config = config.get(name) if isinstance(config, dict) else None
+    return config
+
+
+def _arguments_of(node: Any) -> list[str]:
+    """Return the arguments that the class or function of a node takes; none where it cannot be known."""
+    try:
+        return list(inspect.signature(locate(node["_target_"])).parameters) if is_node(node) else []
+    except (UserError, TypeError, ValueError):
+        return []
+
+
+def _keys_of(config: Any, path: Sequence[str]) -> list[str]:
+    """Return the keys of a node of a configuration; none where there is no such node."""
+    config = _node(config, path)
     return [str(key) for key in config if key != "_target_"] if isinstance(config, dict) else []

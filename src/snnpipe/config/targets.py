@@ -207,7 +207,14 @@ def family_problems(target: Callable[..., Any], key: str) -> list[str]:
     if not inspect.isclass(target):
         return [f"{key}._target_: {_name(target)} is no class or function of Python"]
     lacking = [name for name in _methods(protocol) if not hasattr(target, name)]
-    return [f"{key}._target_: {_name(target)} is no {word}: it lacks {', '.join(lacking)}"] if lacking else []
+    if lacking:
+        cure = ": derive it from snnpipe.Callback, whose hooks do nothing" if word == "callback" else ""
+        return [f"{key}._target_: {_name(target)} is no {word}: it lacks {', '.join(lacking)}{cure}"]
+    if word == "callback":
+        hooks = _methods(protocol)
+        others = [name for name in dir(target) if name.startswith("on_") and name not in hooks]
+        return [f"{key}._target_: {_name(target)}.{name} is no hook; {did_you_mean(name, hooks)}" for name in others]
+    return []
 
 
 def require_family(part: Any, key: str) -> None:

@@ -6,6 +6,7 @@ Axes: b = image of the batch, t = step, n = neuron, c = class, d = duration.
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Self
 
 import numpy as np
@@ -15,8 +16,9 @@ from snnpipe.base.errors import DataError, SimulationError
 from snnpipe.metrics.energy import OperationCounts, energy_metrics
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.readout import ReadoutState, classes, latency_steps
+from snnpipe.neurons.table import name_of, neuron_model
 from snnpipe.settings.domains import Readout
-from snnpipe.values.network import SpikingNetwork
+from snnpipe.values.network import NeuronLayer, SpikingNetwork
 from snnpipe.values.outcome import Outcome
 from snnpipe.values.simulation import SimulationChunk
 
@@ -272,10 +274,15 @@ class BatchEvaluation:
                 f"the simulator gave steps {steps.start} to {steps.stop} in one chunk, and step "
                 f"{self.total.durations[duration]} must end one: it ignores simulator.chunk_steps"
             )
+        if not np.isfinite(np.sum(chunk.outputs_btc, dtype=np.float64)):
+            raise SimulationError(
+                f"the simulator gave outputs that are infinite or no numbers, in steps {steps.start} to "
+                f"{steps.stop - 1}: their classes would mean nothing"
+            )
         self.counts.right_t[steps] += np.sum(classes_bt == self.labels[:, None], axis=0)
         self.counts.agree_t[steps] += np.sum(classes_bt == self.ann_classes[:, None], axis=0)
         for layer in self.total.network.layers:
-            spikes_n = chunk.layers[layer.name].counts_bn.sum(axis=0, dtype=np.float64)
+            spikes_n = self._counted(layer, chunk.layers[layer.name].counts_bn, steps)
             counts = self.counts.layers[layer.name]
             counts.spikes_dn[duration] += spikes_n
             if layer.fan_out_n is not None:
@@ -284,6 +291,29 @@ class BatchEvaluation:
             self.snn_classes = classes_bt[:, -1]
             self._count_classes()
         return scores
+
+    def _counted(self, layer: NeuronLayer, counts_bn: NDArray[np.float32], steps: slice) -> NDArray[np.float64]:
+        """Return the spikes of each neuron over all images.
+
+        Raises
+        ------
+        SimulationError
+            If they are no numbers, or more than such neurons can have.
+        """
+        spikes_n: NDArray[np.float64] = counts_bn.sum(axis=0, dtype=np.float64)
+        kind, n_steps = name_of(layer.neuron_type), steps.stop - steps.start
+        where = f"layer {layer.name!r} ({kind}), steps {steps.start} to {steps.stop - 1}"
+        if not np.isfinite(np.sum(spikes_n)):
+            raise SimulationError(
+                f"{where}: its spikes are infinite or no numbers: mend the step of {kind}, or what it gets"
+            )
+        most = neuron_model(layer.neuron_type).most_spikes(layer.neuron_type, self.total.dt) if layer.spiking else inf
+        if counts_bn.max(initial=0) > most * n_steps:
+            raise SimulationError(
+                f"{where}: a neuron has {counts_bn.max():g} spikes, and its type says at most {most:g} a step: its "
+                "step in TensorFlow gives a number of spikes, and not amplitude / dt, or most_spikes is wrong"
+            )
+        return spikes_n
 
     def _count_classes(self) -> None:
         """Count the classes after the last step."""

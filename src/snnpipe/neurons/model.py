@@ -1,9 +1,11 @@
 """What snnpipe knows of a neuron type: one table, an entry for each class, the user's own included."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import exp, inf
 from typing import TYPE_CHECKING, Any
+
+from snnpipe.base.errors import ConfigError
 
 if TYPE_CHECKING:
     import nengo
@@ -48,6 +50,11 @@ class Equation:
     drive: Callable[[Any], Any] = _as_it_is
     current_factor: float = 1.0
 
+    def __post_init__(self) -> None:
+        _require_callables(self, "step", "drive")
+        if isinstance(self.state, str) or not all(isinstance(name, str) for name in self.state):
+            raise ConfigError(f"Equation.state: got {self.state!r}: takes a tuple of names, such as ('voltage',)")
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EventRule:
@@ -69,6 +76,14 @@ class EventRule:
     parameters: tuple[float, ...] = ()
     threshold: float = 0.0
     direct: bool = False
+
+
+def _require_callables(instance: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(instance, name)
+        if not callable(value):
+            where = f"{type(instance).__name__}.{name}"
+            raise ConfigError(f"{where}: got {value!r}: takes a function (help(snnpipe.{type(instance).__name__}))")
 
 
 def _none(*arguments: Any) -> None:
@@ -145,6 +160,13 @@ class NeuronModel:
     clipped: "Callable[[Any, float], nengo.neurons.NeuronType | None]" = _none
     leaky: "Callable[[Any, float], nengo.neurons.NeuronType | None]" = _none
     config: str = ""
+
+    def __post_init__(self) -> None:
+        _require_callables(self, *(own.name for own in fields(self) if own.name not in ("random", "config")))
+        if not isinstance(self.random, bool) or not isinstance(self.config, str):
+            raise ConfigError(
+                f"NeuronModel: got random={self.random!r}, config={self.config!r}: a truth value and a text"
+            )
 
 
 _UNKNOWN = NeuronModel(half_limit_current=lif_half_limit_current, signed=lambda neuron: True)

@@ -47,6 +47,11 @@ def _built_in() -> "frozenset[type]":
     return BUILT_IN
 
 
+def registered(neuron: Any) -> NeuronModel | None:
+    """Return what a user has registered of a neuron's class; None for a built-in one, or one that is not registered."""
+    return None if type(neuron) in _built_in() else TABLE.get(type(neuron))
+
+
 def neuron_model(neuron: Any) -> NeuronModel:
     """Return what is known of a neuron's class."""
     _built_in()

@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from snnpipe.base.identity import UnknowableError, digest_of, file_digest, quali
 from snnpipe.data.checked_data import CheckedData
 from snnpipe.data.digests import fit_data_digest, test_data_digest
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.neurons.table import registered
 from snnpipe.values.data import DataSpec
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def content_of(
         "conversion": lambda: digest_of(
             [
                 *(type(parts[name]) for name in ("conversion", "simulator", "encoder")),
+                *_neurons_within(parts["conversion"]),
                 *map(type, parts.get("metrics", ())),
                 *_files_named([config.get(name) for name in ("conversion", "simulator", "encoder", "metrics")]),
             ]
@@ -207,6 +209,22 @@ def _settings_digest(part: Any) -> str:
 
 
 _NOT_SETTINGS = ("reuse", "resume")
+
+
+def _neurons_within(value: Any) -> Iterator[Any]:
+    """Yield the classes of neurons that a part's settings hold, and what their users have registered of them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = [getattr(value, own.name) for own in fields(value) if own.init]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _neurons_within(each)
+    elif hasattr(value, "gain_bias") and not isinstance(value, type):  # a neuron type of Nengo's
+        yield type(value)
+        if (entry := registered(value)) is not None:
+            yield entry
+        yield from _neurons_within([getattr(value, "base_type", None)])
 
 
 def _files_named(node: Any) -> Iterator[str]:

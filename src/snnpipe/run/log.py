@@ -9,7 +9,7 @@ from typing import Any
 from snnpipe import __version__
 from snnpipe.artifacts.environment import git_commit
 from snnpipe.base import signals
-from snnpipe.base.errors import StorageError, UserError, one_line, reason
+from snnpipe.base.errors import LoggingError, StorageError, UserError, one_line, reason
 from snnpipe.callbacks.run_files import RunFiles
 from snnpipe.metrics.measurements import require_own
 from snnpipe.metrics.series import step_series
@@ -119,6 +119,8 @@ class RunLog:
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
         """Record a metric of a callback's own (`snnpipe.values.run.RunState.log_metric`)."""
+        if not self.reached:
+            raise LoggingError(f"log_metric({name!r}): nothing is logged yet: log from on_fit_start on")
         own = {name: require_own(name, value, step, self.state.specs)}
         if self.reached in ("fit", "convert"):
             self.state.callback_metrics |= own

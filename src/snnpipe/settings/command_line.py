@@ -31,5 +31,16 @@ def with_overrides(command: str, added: str) -> str:
     return shlex.join([*kept, *words])
 
 
+def config_folder(command: str) -> list[str]:
+    """Return the words of a command that add a folder of configs."""
+    words = shlex.split(command)
+    for n, word in enumerate(words):
+        if word.startswith("--config-dir="):
+            return [word]
+        if word in ("--config-dir", "-cd"):
+            return words[n : n + 2]
+    return []
+
+
 def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.base.errors import SimulationError
+from snnpipe.base.errors import SimulationError, one_line
+from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.neurons.model import Equation
-from snnpipe.neurons.table import equation_of, name_of
+from snnpipe.neurons.table import equation_of, name_of, registered
 from snnpipe.simulators.nengo_dl import NengoDLSimulator
 from snnpipe.synapses import Filter
 from snnpipe.values.network import NeuronLayer, SpikingNetwork
@@ -67,7 +68,39 @@ def equation(layer: NeuronLayer, dt: float) -> Equation:
             f"layer {layer.name!r}: the equation registered for {kind} has the state variable {missing[0]!r}, and its "
             f"class has {', '.join(map(repr, layer.initial_state)) or 'none'}: name it in the class's state too"
         )
+    if registered(layer.neuron_type) is not None and (problem := _problem(own, layer)):
+        raise SimulationError(
+            f"layer {layer.name!r}: the equation registered for {kind} {problem} (docs/simulators.md has an example)"
+        )
     return replace(own, current_factor=layer.scale_firing_rates * own.current_factor)
+
+
+def _problem(own: Equation, layer: NeuronLayer) -> str:
+    """Return what is wrong with a step in TensorFlow, seen in one step of two samples; empty if nothing is."""
+    tf = import_tensorflow()
+    for dtype in (tf.float32, tf.float64):
+        current = tf.random.stateless_uniform((2, *layer.shape), (0, 0), dtype=dtype)
+        initial = [np.broadcast_to(layer.initial_state[name].reshape(layer.shape), current.shape) for name in own.state]
+        state = tuple(tf.constant(values, dtype) for values in initial)
+        try:
+            result = own.step(own.drive(current), state, lambda: tf.zeros((2, 2), tf.int64))
+        except Exception as error:  # a user's own function may raise anything
+            return f"fails ({type(error).__name__}: {one_line(error)[:200]})"
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], tuple)):
+            return "must return two things: spikes, and a tuple of new states"
+        spikes, states = result
+        if len(states) != len(state):
+            return f"returns {len(states)} states, and has {len(state)}: {', '.join(own.state) or 'none'}"
+        for name, value in zip(("spikes", *own.state), (spikes, *states), strict=True):
+            shape, kind = tuple(getattr(value, "shape", ())), getattr(value, "dtype", None)
+            if shape != (2, *layer.shape) or kind != dtype:
+                return (
+                    f"returns {name} of shape {shape} and type {getattr(kind, 'name', kind)} where it gets shape "
+                    f"{(2, *layer.shape)} and {dtype.name}: it must keep both"
+                )
+            if not np.all(np.isfinite(value)):
+                return f"returns {name} that are infinite or no numbers"
+    return ""
 
 
 def output_filter(network: SpikingNetwork, dt: float) -> Filter | None:

@@ -12,7 +12,7 @@ from snnpipe.artifacts.tables import write_csv, write_text
 from snnpipe.metrics import catalogue as c
 from snnpipe.metrics.front import OBJECTIVES, cost, front_of
 from snnpipe.protocols import SweepStore
-from snnpipe.settings.command_line import command_line
+from snnpipe.settings.command_line import command_line, config_folder
 from snnpipe.settings.describe import to_yaml
 from snnpipe.sweeps.jobs import single
 from snnpipe.sweeps.table import AS_CONFIGURED, differing_keys, job_labels, job_numbers, short_keys
@@ -47,7 +47,7 @@ def write_results(jobs: Sequence[SweepJob], folder: Path, store: SweepStore | No
         Lines to print: the best settings, and where the results are.
     """
     header, rows = results_table(jobs)
-    best = best_settings(jobs)
+    best = best_settings(jobs, command)
     files = [("tables", write_csv(folder / "sweep.csv", header, rows))]
     picture = None
     if best:
@@ -110,8 +110,11 @@ def report_links(jobs: Sequence[SweepJob], folder: Path) -> list[str]:
     return [quote(os.path.relpath(page, folder)) if page is not None and page.is_file() else "" for page in pages]
 
 
-def best_settings(jobs: Sequence[SweepJob]) -> dict[str, dict[str, Any]]:
-    """Return the best settings by their strength (``most accurate``, ...), each with its command and its metrics."""
+def best_settings(jobs: Sequence[SweepJob], command: str = "") -> dict[str, dict[str, Any]]:
+    """Return the best settings by their strength (``most accurate``, ...), each with its command and its metrics.
+
+    ``command`` is the multi-run's, whose folder of configs each job needs too.
+    """
     finished = [job for job in jobs if job.metrics is not None]
     if not finished:
         return {}
@@ -128,14 +131,14 @@ def best_settings(jobs: Sequence[SweepJob]) -> dict[str, dict[str, Any]]:
             best["fewest SynOps within 1 point of the ANN"] = min(close, key=lambda job: costs(job, 2, 1, 0))
         best["fastest within 1 point of the ANN"] = min(close, key=lambda job: costs(job, 1, 2, 0))
     labels = dict(zip(map(id, jobs), job_labels(jobs), strict=True))
-    return {name: _entry(job, labels[id(job)]) for name, job in best.items()}
+    return {name: _entry(job, labels[id(job)], command) for name, job in best.items()}
 
 
-def _entry(job: SweepJob, label: str) -> dict[str, Any]:
+def _entry(job: SweepJob, label: str, command: str) -> dict[str, Any]:
     metrics = {name: (job.metrics or {})[name] for name in _names([job]) if name in (job.metrics or {})}
     return {
         "settings": label,
-        "command": command_line(single(job.overrides)),
+        "command": command_line([*config_folder(command), *single(job.overrides)]),
         "run_id": job.run_id,
         "metrics": metrics,
     }

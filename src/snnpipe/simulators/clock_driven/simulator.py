@@ -13,7 +13,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tensorflow
+from snnpipe.neurons.table import name_of, registered
 from snnpipe.settings.domains import PositiveInt
 from snnpipe.simulators.base import FastSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
@@ -163,6 +165,7 @@ class OpenClockDriven:
             return np.concatenate([part.numpy() for part in parts]).swapaxes(0, 1)
 
         outputs, output_spikes, events = zip(*results, strict=True)
+        self._require_numbers(first, states)
         spiking = [layer.op.layer.name for layer in self._loop.layers if layer.op.layer.spiking]
         events_of = {
             name: _events(stimulus, first, [part[i] for part in events])
@@ -183,6 +186,19 @@ class OpenClockDriven:
             },
             output_spikes_btc=over_time(output_spikes) if self._loop.output_layer is not None else None,
         )
+
+    def _require_numbers(self, first: int, states: Sequence[State]) -> None:
+        """Raise `SimulationError` where the state of a user's own neurons is infinite or no number."""
+        for layer, state in zip(self._loop.layers, states, strict=True):
+            own = layer.op.layer
+            if registered(own.neuron_type) is None:
+                continue
+            for name, values in zip(layer.equation.state, state.neurons, strict=True):
+                if not np.all(np.isfinite(values)):
+                    raise SimulationError(
+                        f"layer {own.name!r}: the {name} of its {name_of(own.neuron_type)} neurons is infinite or no "
+                        f"number in the steps from {first} on: mend the step of the equation"
+                    )
 
 
 def _gpus(tf: Any) -> list[str]:
