@@ -51,10 +51,13 @@ def test_keys_that_people_script_against_stay():
             node = node[part]
 
 
+NEEDED = {"pretrained": ["training.checkpoint=x"], "file": ["model.path=x"]}
+
+
 @pytest.mark.parametrize("group", PARTS)
 def test_config_files_and_constructors_have_the_same_keys(group):
     for option in GROUPS[group]:
-        extra = ["training.checkpoint=x"] if option == "pretrained" else []
+        extra = NEEDED.get(option, [])
         node = composed(f"{group}={option}", *extra)[group]
         target = locate(node["_target_"])
         taken = {n for n in inspect.signature(target).parameters if not n.startswith("_")} - {"seed"}
@@ -71,7 +74,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("group", [*PARTS, "callbacks", "logger"])
 def test_config_files_and_constructors_have_the_same_defaults(group):
-    for option in set(GROUPS[group]) - {"pretrained"}:  # which has no defaults, and wants a checkpoint
+    for option in set(GROUPS[group]) - NEEDED.keys():  # which have no defaults, and want a path
         config = composed(f"{group}={option}")[group]
         parts = [config] if "_target_" in config else [node for node in config.values() if isinstance(node, Mapping)]
         own = VARIANTS.get(f"{group}={option}", set())
@@ -403,7 +406,8 @@ SLOW = pytest.mark.slow
 
 def test_the_combinations_have_each_option():
     models, _, _, neurons = zip(*COMBINATIONS, strict=True)
-    assert set(GROUPS["model"]) == {*models, "lif_cnn"}, "lif_cnn is no Keras model: tests/test_native.py"
+    others = {"lif_cnn", "file"}  # tests/test_native.py, tests/test_keras3.py
+    assert set(GROUPS["model"]) == {*models} | others
     assert set(GROUPS["neuron"]) == set(neurons)
     of_path = {(path, regularizer) for _, path, regularizer, _ in COMBINATIONS}
     assert of_path == set(itertools.product(PATHS, GROUPS["training/regularizer"]))
@@ -494,6 +498,46 @@ def test_a_job_that_fails_does_not_stop_the_others(command):
     assert result.code == 2
     assert len(result.error_lines) == 1
     assert result.out.count(": ANN ") == 1
+
+
+OF_A_USER = """
+import snnpipe
+
+
+class Vectors:
+    def __init__(self, spread: float = 1.0, slip: str = ""):
+        self.spread = spread
+
+
+class Counts(snnpipe.Callback):
+    def on_evaluation_end(self, state):
+        pass
+
+
+class Plain:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("data.slip=x", "data.slip: the chosen config does not list it: write +data.slip=..., or add it to that file"),
+        ("data.slib=x", "data.slib: no such key"),
+        ("metrics.mine._target_=m.M", "what is not chosen yet is added with +: write +metrics.mine._target_=m.M"),
+        ("+callbacks.mine._target_=of_a_user.Plain", "derive it from snnpipe.Callback, whose hooks do nothing"),
+        ("+callbacks.mine._target_=of_a_user.Counts", "Counts.on_evaluation_end is no hook; did you mean 'on_evaluate"),
+    ],
+)
+def test_slips_with_parts_of_ones_own_name_the_cure(command, tmp_path, monkeypatch, override, line):
+    (tmp_path / "of_a_user.py").write_text(OF_A_USER)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "vectors.yaml").write_text("_target_: of_a_user.Vectors\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = ["data=vectors"] if override.startswith("data") else []
+    result = command("--config-dir", str(tmp_path / "conf"), *data, override)
+    assert result.code == 2 and len(result.error_lines) == 1, result.err
+    assert line in result.err
 
 
 def test_a_users_own_function_and_config(command, tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
 """Metrics against values worked out by hand."""
 
+import nengo
 import numpy as np
 import pytest
 
+from snnpipe.base.errors import SimulationError
 from snnpipe.metrics.evaluation import Evaluation
 from snnpipe.metrics.intervals import wilson_interval
 from snnpipe.metrics.paired import one_sided_p_value, two_sided_p_value
@@ -94,6 +96,22 @@ def evaluate(evaluation, labels, ann_classes, *chunks):
     for one in chunks:
         batch.add(one)
     evaluation.add(batch)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "counts", "words"),
+    [
+        ([[[np.nan, 0]]], [[1, 0]], "outputs that are infinite or no numbers, in steps 0 to 0"),
+        ([[[1, 0]]], [[np.nan, 0]], r"layer 'layer' \(LIF\), steps 0 to 0: its spikes are infinite or no numbers"),
+        ([[[1, 0]]], [[1000, 0]], "a neuron has 1000 spikes, and its type says at most 1 a step: .* amplitude / dt"),
+    ],
+)
+def test_figures_that_are_none_end_the_run(outputs, counts, words):
+    layer = NeuronLayer("layer", (2,), None, nengo.LIF(), 1.0, None, np.array([1, 1]))
+    own = SpikingNetwork(None, None, None, (layer,))
+    evaluation = Evaluation(own, durations=[1], dt=0.001, readout="last", readout_steps=1, n_classes=2)
+    with pytest.raises(SimulationError, match=words):
+        evaluate(evaluation, [0], [0], chunk(0, outputs, counts=counts))
 
 
 def test_evaluation_counts_to_the_integer():

@@ -146,6 +146,8 @@ def test_best_settings_are_named_by_what_they_are_best_at():
     }
     command = best["fastest within 1 point of the ANN"]["command"]
     assert command == "python -m snnpipe '~callbacks.progress' seed=1 'conversion.synapse={conv*: 0.02}'"
+    command = best_settings(jobs, "python -m snnpipe -m --config-dir conf seed=1,2")["most accurate"]["command"]
+    assert command.startswith("python -m snnpipe --config-dir conf '~callbacks.progress' seed=1")
     header, rows = results_table(jobs)
     table = [dict(zip(header, row, strict=True)) for row in rows]
     assert [row["on_front"] for row in table] == [True, True, True, True, False]

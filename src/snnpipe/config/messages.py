@@ -256,8 +256,8 @@ def _no_such_key(key: str, text: str, overrides: Sequence[str]) -> str:
         return f"{key}: no such key; choose {parts[0]}={name} first"
     if n == 1 and (having := [f"{parts[0]}={option}" for option in _options_with(parts[0], name)]):
         return f"{key}: no such key; {' and '.join(having)} {'has' if len(having) == 1 else 'have'} it"
-    if n == 1 and parts[0] in COLLECTIONS and len(parts) > 2:
-        return f"{key}: no such key; what is not chosen yet is added with +: write +{'.'.join(parts)}=..."
+    if n == 1 and parts[0] in COLLECTIONS and (word := next((o for o in overrides if o.startswith(f"{key}.")), "")):
+        return f"{key}: no such key; what is not chosen yet is added with +: write +{word}"
     if name in _arguments_of(_node(composed, parts[:n])):
         return f"{key}: the chosen config does not list it: write +{key}=..., or add it to that file"
     settings = flatten({group: node for group, node in composed.items() if group != "hydra"})
