@@ -183,6 +183,7 @@ class Trainer:
             if not self._named:
                 self.name = self.state.run_name = run_name(self.config, self.dataset_name)
             self.model, self.state.plan = preflight(self._parts, self.data.spec, self.data.few, self.seed)
+            self.state.model = self.model
             self.log.tell("on_prepare_end")
             return self.model
 
@@ -230,8 +231,7 @@ class Trainer:
             self.state.forget_evaluation()
             ann = self._test_ann(self.model)
             samples = self._test_pass(self.network, ann.images)
-            parts = self._parts | {"conversion": self._converted_with}
-            simulation = Simulation(self.log, self.model, samples, parts)
+            simulation = Simulation(self.log, self.model, samples, self._parts | {"conversion": self._converted_with})
             simulated = simulation.evaluate(ann, self.durations)
             simulation.explain(simulated.evaluation.outcome(), self.diagnosed_images)
             self.log.tag("description", description(self._result(simulated)))

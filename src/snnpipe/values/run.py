@@ -204,6 +204,8 @@ class RunState:
         Whether a logger is open.
     spec, plan, network, settings
         The dataset's spec, the conversion plan, the spiking network and the simulation's settings, once they are known.
+    model
+        The Keras model, or the network written in Nengo: untrained from ``on_prepare_end`` on, and trained in place.
     input_over_time
         How samples are shown to the network: constant over time, or changing.
     stop_training
@@ -246,6 +248,7 @@ class RunState:
     spec: DataSpec | None = None
     plan: ConversionPlan | None = None
     network: SpikingNetwork | None = None
+    model: Any = None
     settings: SimulationSettings | None = None
     input_over_time: str = ""
     stop_training: bool = False
