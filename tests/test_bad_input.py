@@ -61,6 +61,7 @@ def test_what_is_in_the_domain_passes(data):
     assert not bad_input.try_value(composition, key, domain, data.draw(inside(domain)))
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.data())
 def test_sweepers_and_launchers_too(data):

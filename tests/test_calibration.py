@@ -256,6 +256,7 @@ def test_a_run_records_where_its_scales_come_from(command):
     assert [candidate["channels"] for candidate in calibration["candidates"]] == [False, True]
 
 
+@pytest.mark.slow
 def test_the_fewest_spikes_are_searched_for_that_lose_little(command):
     """The same training with two promises: the stricter one costs more spikes, and each is kept where it can be."""
     small = ("debug=fast", "data.max_train_images=600", "data.validation_share=0.3", "training.epochs=6", "logger=csv")

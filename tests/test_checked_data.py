@@ -113,6 +113,7 @@ def test_what_is_taken_gives_the_documented_streams(habit):
         assert all(part.shape == (len(images),) and part.dtype == np.float32 for part in found[2:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("habit", ["column labels", pytest.param("one-hot", marks=pytest.mark.slow)])
 def test_labels_of_another_shape_give_the_same_run(habit, tmp_path):
     plain, found = (trainer_of(Arrays(each), tmp_path / each).run().metrics for each in ("none", habit))
@@ -347,6 +348,7 @@ LATER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "what", "split"),
     [

@@ -339,6 +339,7 @@ def test_wrong_values_are_a_line_each_all_at_once_and_leave_nothing(command, nam
     assert len(refused(command, [VALUES[name] for name in names])) == len(names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in OTHER_RUNS else n for n in RUNS])
 def test_what_data_and_model_do_not_fit_is_one_line_and_leaves_nothing(command, name):
     lines = refused(command, [RUNS[name]])
@@ -434,6 +435,7 @@ def test_training_in_nengo_dl_with_another_neuron(command):
     assert result.code == 0, result.err
 
 
+@pytest.mark.slow
 def test_the_closing_table_answers(command):
     small = ("debug=fast", "model=mlp", "model.units=[8]")
     result = command(*small)

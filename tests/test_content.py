@@ -154,6 +154,7 @@ def test_a_function_that_loads_weights_takes_no_training_of_other_weights(own):
     assert one == again != other
 
 
+@pytest.mark.slow
 def test_nothing_is_shared_without_training(own):
     run, _ = own
     for _ in range(2):

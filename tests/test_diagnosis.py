@@ -476,6 +476,7 @@ def test_a_long_override_is_cut_between_its_words(too_low):
     assert ["try", f"`{override}`; x"] in rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readable", [True, False])
 def test_a_network_written_in_nengo_is_diagnosed(digits, readable):
     data = digits()

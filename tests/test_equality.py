@@ -355,6 +355,7 @@ def joined(runs):
     )
 
 
+@pytest.mark.slow
 @simulators("branches", "an input that changes")
 def test_chunks_equal_one_run(simulator, name):
     network, stimulus = fixed(name)

@@ -134,6 +134,7 @@ def simulated(network, model, data, simulator, opened):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [EventDrivenSimulator, ClockDrivenSimulator, NengoDLSimulator])
 def test_a_batch_that_is_too_large_for_the_memory_is_halved_and_gives_the_same_to_the_bit(
     kind, fitted, network, digits

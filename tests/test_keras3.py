@@ -101,6 +101,7 @@ def test_a_translated_model_computes_the_same(name):
     np.testing.assert_allclose(outputs(copy, samples), outputs(model, samples), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("which", [keras, tf_keras], ids=["keras 3", "keras 2"])
 def test_files_of_both_keras_are_models(tmp_path, which, suffix):

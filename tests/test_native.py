@@ -170,6 +170,7 @@ def test_the_ann_is_the_rate_approximation():
     assert len(model.network.all_probes) == 1
 
 
+@pytest.mark.slow
 def test_training_checkpoint_and_pretrained(digits, tmp_path):
     data = digits(max_train_images=320, validation_share=0.1)
     start_afresh(0)

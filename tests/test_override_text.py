@@ -48,6 +48,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "text", "mark"),
     [c if n % 3 == 0 else pytest.param(*c, marks=pytest.mark.slow) for n, c in enumerate(CASES)],

@@ -296,6 +296,7 @@ def test_specs_are_recorded_as_tags():
     assert specs_of(tags | {"data": "digits", "metric.a": "{", "metric.b": '{"name": 1}'}) == MANY[:2]
 
 
+@pytest.mark.slow
 def test_jobs_without_a_store_keep_their_specs(command, tmp_path):
     own_metric = "+metrics.own._target_=metric_plugins.Counting"
     result = command("-m", *FAST, "logger=csv", "simulator.n_steps=4,8", own_metric)

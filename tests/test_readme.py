@@ -29,6 +29,7 @@ def python_blocks():
     return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_python_examples_run(epochs, tmp_path, data_dir, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -68,6 +68,7 @@ def dense(spec, *activations):
 # ---------------------------------------------------------------------- what does not spike
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activations", "neuron", "told"),
     [

@@ -136,6 +136,7 @@ def test_packages_that_are_named_are_trusted(evil):
     assert type(build(config, trusted=None).encoder).__name__ == "Encoder"
 
 
+@pytest.mark.slow
 def test_the_command_line_is_the_users_own(evil, command):
     result = command(*FAST, f"encoder._target_={EVIL}.Encoder", "simulator=event_driven")
     assert result.code == 0, result.err
@@ -335,6 +336,7 @@ def secrets(monkeypatch) -> list[str]:
 GIVEN = "+logger.tracking_uri=http://user:on-the-command-line@127.0.0.1:9"
 
 
+@pytest.mark.slow
 def test_a_run_keeps_no_password(command, secrets):
     result = command(*FAST, GIVEN, "hydra.output_subdir=.hydra", "callbacks=default")
     assert result.code == 0, result.err

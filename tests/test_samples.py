@@ -225,6 +225,7 @@ def test_simulators_show_what_an_encoder_of_ones_own_makes(networks, encoder, sh
     assert not np.allclose(shown, plain), "the encoder makes a difference"
 
 
+@pytest.mark.slow
 def test_the_pages_encoder_shows_a_series_step_by_step(page, networks):
     encoder, x = page["Unfolding"](2), samples(SERIES)
     check_encoder(encoder, SERIES)

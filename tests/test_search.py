@@ -90,6 +90,7 @@ def test_a_duration_that_cannot_be_is_a_failed_job_of_its_own(command, tmp_path)
     ]
 
 
+@pytest.mark.slow
 def test_a_duration_that_cannot_be_logged_is_a_failed_job_of_its_own(command, tmp_path, monkeypatch):
     (tmp_path / "fragile_store.py").write_text(
         "from snnpipe.loggers.mlflow.logger import MLflowLogger\n"
@@ -226,6 +227,7 @@ def test_failed_trials_do_not_stop_a_search_and_do_not_count(command, tmp_path):
     assert f"{states.count('FAIL')} of {len(states)} jobs did not finish" in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -109,6 +109,7 @@ def test_resuming_needs_a_store(command):
     assert "sweep.resume" in refused.err and "logger=mlflow" in refused.err
 
 
+@pytest.mark.slow
 def test_a_mistake_in_one_job_is_a_failed_child_and_the_others_go_on(command, tmp_path):
     result = command("-m", *FAST, "training.epochs=0,-1")
     assert result.code == 2

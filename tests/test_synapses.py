@@ -159,6 +159,7 @@ def test_rate_units_are_targets_and_sources():
     assert costs(model).rate_units == {"gate": 3}
 
 
+@pytest.mark.slow
 def test_counting_in_parts_changes_nothing(monkeypatch):
     image = keras.Input((5, 5, 2))
     x = layers.ReLU(name="n")(image)
@@ -317,6 +318,7 @@ def assert_as_brute_force(model):
     assert macs(model, input_alone=True) == brute_force.macs(model, input_alone=True)
 
 
+@pytest.mark.slow
 def test_drawn_networks():
     assert {"Add", "Concatenate", "ReLU"} <= set(check_graphs(25, first_seed=0))
 

@@ -392,6 +392,7 @@ def test_poisson_input_and_mean_readout(tmp_path):
     assert first.accuracy_at_step == second.accuracy_at_step
 
 
+@pytest.mark.slow
 def test_stages_can_be_repeated(tmp_path):
     from snnpipe import EarlyStopping
 

@@ -117,6 +117,7 @@ def changes(data, scale):
     }
 
 
+@pytest.mark.slow
 def test_scaling_in_training_slows_the_biases_of_dense_neurons_alone(digits):
     # docs/training.md: the dense layer's bias is a parameter in units of the scaled current
     data = digits(max_train_images=32, validation_share=0.0)
@@ -135,6 +136,7 @@ def test_validation_measures_rates_and_not_spikes(digits):
     assert sink.epochs[-1].metrics["fit/val_accuracy"] > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:training with LIF")
 def test_training_with_lif_changes_the_function(digits):
     data = digits(max_train_images=32, validation_share=0.0)
@@ -145,6 +147,7 @@ def test_training_with_lif_changes_the_function(digits):
     assert abs(losses[0] - losses[1]) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["keras", pytest.param("nengo_dl", marks=SLOW)])
 def test_a_target_rate_is_approached(digits, path):
     import tf_keras as keras
@@ -184,6 +187,7 @@ def test_training_path_contract(digits, path):
     check_training_path(path(epochs=2), SMALLER, digits(max_train_images=64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_validation_metrics_are_the_models_own_and_training_is_repeatable(digits, path):
     data = digits(max_train_images=100)

@@ -71,6 +71,7 @@ def assert_same(model, weights):
         np.testing.assert_allclose(one, two, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_sample_weights_weigh_the_loss_as_in_keras(path):
     model, _ = trained(path, Weighted())
@@ -79,6 +80,7 @@ def test_sample_weights_weigh_the_loss_as_in_keras(path):
     assert max(np.abs(a - b).max() for a, b in zip(model.get_weights(), unweighted, strict=True)) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "data"),
     [
