@@ -1,4 +1,4 @@
-"""Checks of the contract of each plugin family, for tests of your own plugins.
+"""Checks that a plugin fulfils the contract of its family, for tests of your own plugins.
 
 Each check raises `AssertionError` with a sentence that names the broken rule. The checks use small data, and only the
 public methods of a plugin.
@@ -43,7 +43,7 @@ SPEC = DataSpec(
     n_test=5,
     scaling="none",
 )
-"""Spec of a small dataset. The checks build architectures for it."""
+"""Spec of a small dataset, for which the checks build architectures."""
 
 
 class Silent:
@@ -67,7 +67,8 @@ class Silent:
 def check_data_module(data: protocols.DataModule) -> None:
     """Check every batch of a data module's streams, their number of samples and their order.
 
-    The messages are those of a run. Data that a run accepts (`snnpipe.data.checked_data.CheckedData`) passes.
+    The messages are those of a run. A data module that a run accepts (`snnpipe.data.checked_data.CheckedData`) passes,
+    if it repeats its samples in the same order.
     """
     checked = CheckedData.of(data)
     try:
@@ -96,7 +97,7 @@ def check_data_module(data: protocols.DataModule) -> None:
 
 
 def check_architecture(architecture: protocols.Architecture, spec: DataSpec = SPEC) -> None:
-    """Check that a model takes the dataset's samples and returns one logit per class, and no probabilities."""
+    """Check that a model takes the dataset's samples and returns one logit per class, not probabilities."""
     assert isinstance(architecture, protocols.Architecture), "an architecture lacks build(spec)"
     model = architecture.build(spec)
     flat = (int(np.prod(spec.input_shape)),)
@@ -111,7 +112,7 @@ def check_architecture(architecture: protocols.Architecture, spec: DataSpec = SP
 def check_training_path(
     path: protocols.TrainingPath, architecture: protocols.Architecture, data: protocols.DataModule
 ) -> None:
-    """Check that a path trains in place, reports every batch and epoch, and returns the model's weights."""
+    """Check that a path trains in place and returns the model's weights, and that it reports epochs correctly."""
     assert isinstance(path, protocols.TrainingPath), "a training path lacks check or fit"
     data.prepare_data()
     data.setup()
@@ -155,7 +156,7 @@ def check_converter(converter: protocols.Converter, architecture: protocols.Arch
 
 
 def check_encoder(encoder: protocols.Encoder, input_shape: tuple[int, ...] = (2, 2, 1)) -> None:
-    """Check an encoder's shape and seed, and that its signal does not depend on batches or chunks."""
+    """Check the shape of an encoder's signal, and that the signal does not depend on batches or chunks."""
     assert isinstance(encoder, protocols.Encoder), "an encoder lacks constant, encode or seeded"
     samples, n = np.random.default_rng(0).uniform(-1, 1, (3, *input_shape)).astype(np.float32), np.prod(input_shape)
     seeded = encoder.seeded(7)
@@ -169,9 +170,9 @@ def check_encoder(encoder: protocols.Encoder, input_shape: tuple[int, ...] = (2,
 
 
 def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> None:
-    """Check that a simulator covers every step once, records every spike that it counts, and can be run again.
+    """Check that a simulator covers every step once, records every spike that it counts, and can run again.
 
-    Its chunks end at every multiple of ``chunk_steps``, on which shorter durations rely.
+    The check includes that chunks end at every multiple of ``chunk_steps``, which shorter durations need.
     """
     from snnpipe.encoders import ConstantEncoder
 
@@ -212,7 +213,7 @@ def check_simulator(simulator: protocols.Simulator, network: SpikingNetwork) -> 
 
 
 def check_callback(callback: protocols.Callback, folder: Path, network: SpikingNetwork) -> None:
-    """Check that a callback works with every hook in the order of a run, for two runs."""
+    """Check that a callback supports every hook in the order of a run, for two runs."""
     assert isinstance(callback, protocols.Callback), "a callback lacks a hook: derive it from callbacks.base.Callback"
     spec = dataclasses.replace(SPEC, n_validation=2)
     for _ in range(2):
@@ -248,9 +249,10 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
 
 
 def check_metric(metric: protocols.Metric, network: SpikingNetwork) -> Mapping[str, float]:
-    """Check that a metric's specs are its own and its values finite, whatever the batches, chunks and durations.
+    """Check that a metric's specs are its own, and that its values are finite and do not depend on batches or chunks.
 
-    Returns its values for drawn spikes of eight images, which are shown for eight steps.
+    The check also covers several durations. It returns the metric's values for random spikes of eight images, which are
+    shown for eight steps.
     """
     try:
         require_metrics([metric])
@@ -276,7 +278,7 @@ def _measured(
     n_steps: int = 8,
     durations: Sequence[int] = (),
 ) -> dict[int, dict[str, float]]:
-    """Return what a metric gives for drawn spikes of eight images, by duration."""
+    """Return a metric's values for random spikes of eight images, by duration."""
     durations = durations or [n_steps]
     settings: Any = SimulationSettings(n_steps=durations[-1])
     measurements = Measurements([metric], network, settings, durations)
@@ -312,7 +314,7 @@ def _no_state() -> TrainingState:
 
 
 def check_logger(logger: protocols.Logger, file: Path, status: protocols.Status = "FINISHED") -> Mapping[str, str]:
-    """Check that a logger takes everything that a run sends, and can be closed twice; return its address."""
+    """Check that a logger accepts the records of a run, and can be closed twice; return its address."""
     logger.start("contract", {"seed": 0, "model.filters": [1, 2], "name": None}, {"stage_reached": "fit"})
     assert isinstance(logger, protocols.Logger), "a logger lacks one of its methods"
     logger.log_dataset(SPEC)

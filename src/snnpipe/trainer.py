@@ -1,4 +1,4 @@
-"""The main line: fit, convert, evaluate. It knows what plugins must have, and none of them by name."""
+"""The main line of a run: fit, convert, evaluate. It depends on the protocols of plugins, and on no plugin by name."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -50,43 +50,43 @@ if TYPE_CHECKING:
 
 
 class Trainer:
-    """Owns the main line of a run.
+    """Runs the main line.
 
-    ``run`` is ``fit``, ``convert`` and ``evaluate`` in order, logged. Each of the three can be called
-    by itself; inside ``with trainer:`` what it does is logged, outside it is not.
+    ``run`` calls ``fit``, ``convert`` and ``evaluate`` in order, and logs them. Each of the three can also be called by
+    itself. It is then logged only inside ``with trainer:``.
 
     Parameters
     ----------
     data, architecture, training, converter, simulator, encoder
         The parts, one of each family of plugins.
     callbacks, loggers, metrics
-        Any number of them.
+        Any number of callbacks, loggers and metrics.
     diagnosed_images
-        Test images on which the accuracy that conversion loses is traced to layers; 0 for none.
+        Number of test images on which the diagnosis traces the lost accuracy to layers; 0 for no diagnosis.
     seed
-        Of initial weights, the order of images, initial voltages and an encoder's draws.
+        Seed of the initial weights, the order of images, the initial voltages and an encoder's draws.
     output_dir
-        Folder for the run's files; it is made if it is missing. None makes a new one under ``mlruns/outputs``. One that
-        holds the results of a run with other settings, or of other data, is refused.
+        Folder of the run's files, created if it is missing. None creates a new one under ``mlruns/outputs``. A folder
+        with the results of a run with other settings or other data is refused.
     name
-        Of the run; None makes one of its parts.
+        Name of the run. None derives one from the parts.
     config
-        The configuration that the parts were built from, which is logged, passwords apart; None describes the parts.
+        Configuration that the parts were built from. It is logged without passwords. None describes the parts instead.
     tags
         Further tags of the run.
     parent
-        Id of the run that this one is a part of, as a job of a multi-run.
+        Id of the run that this run belongs to, such as a multi-run.
     command
-        What to type to have the run again, which its report shows; empty where it was not started from a command line.
+        Command that repeats the run, shown in its report; empty if the run was not started from a command line.
     resumed
-        Id of an earlier run to go on with, stopped in the same ``output_dir``; any text where no logger has ids.
+        Id of an earlier run in ``output_dir`` that stopped and is resumed; any text if no logger has ids.
     durations
-        Numbers of steps, fewer than the simulator's, whose metrics are wanted too: one simulation answers for all.
+        Further numbers of steps, below the simulator's, to measure at. One simulation gives the results for all.
 
     Attributes
     ----------
     log, state
-        The callbacks and loggers, and what callbacks see of the run.
+        The log of the run, and the state that callbacks see.
     """
 
     def __init__(
@@ -156,24 +156,24 @@ class Trainer:
         self._held = ExitStack()
 
     def run(self) -> RunResult:
-        """Fit, convert and evaluate, and log all of it; returns metrics, curves, and where to look."""
+        """Fit, convert and evaluate with logging; return the metrics, the curves and the addresses of the results."""
         with self:
             self.fit()
             self.convert()
             return self.evaluate()
 
     def prepare(self) -> "tf_keras.Model | NativeNetwork":
-        """Make the data available, build the model and the conversion plan, and check that all will work.
+        """Make the data available, build the model and the conversion plan, and check that every stage can work.
 
         Returns
         -------
-        tf_keras.Model
+        tf_keras.Model or NativeNetwork
             The untrained model.
 
         Raises
         ------
         UserError
-            If something cannot work as configured, before anything is trained.
+            If something cannot work as configured. Nothing has been trained then.
         """
         with explained(self.data):
             self.data.prepare_data()
@@ -188,12 +188,12 @@ class Trainer:
             return self.model
 
     def fit(self) -> Checkpoint:
-        """Train the model and test it; returns its weights.
+        """Train the model, test it, and return its weights.
 
         Returns
         -------
         Checkpoint
-            Also written to ``checkpoint/`` inside ``with``.
+            Trained weights. Inside ``with``, they are also written to ``checkpoint/``.
         """
         with explained(self.data):
             model = self.model or self.prepare()
@@ -204,12 +204,12 @@ class Trainer:
             return checkpoint
 
     def convert(self) -> SpikingNetwork:
-        """Make the trained model a spiking network.
+        """Convert the trained model to a spiking network.
 
         Returns
         -------
         SpikingNetwork
-            What a simulator runs.
+            Network that a simulator runs.
         """
         if self.model is None:
             raise UserError("Trainer.convert: there is no model yet: call fit() first")
@@ -223,7 +223,7 @@ class Trainer:
         return self.network
 
     def evaluate(self) -> RunResult:
-        """Simulate the test images and measure what the conversion costs; returns metrics and curves."""
+        """Simulate the test images, measure the cost of conversion, and return the metrics and curves."""
         if self.model is None or self.network is None:
             raise UserError("Trainer.evaluate: there is no spiking network yet: call convert() first")
         with explained(self.data):
@@ -243,12 +243,12 @@ class Trainer:
 
     @property
     def dataset_name(self) -> str:
-        """The name that the data module's spec has, or else its class."""
+        """The name in the data module's spec or, without one, the name of its class."""
         return str(getattr(self.state.spec, "name", "") or type(self._parts["data"]).__name__)
 
     @property
     def content(self) -> Content:
-        """Digests of what the run depends on beside its configuration; prepares what is not prepared yet."""
+        """Digests of the content that the run depends on besides its configuration. They prepare the run if needed."""
         model = self.model or self.prepare()
         if self._content is None:
             self._content = content_of(self._parts | {"data": self.data}, model, self.config, self.log.ending_the_fit)
@@ -269,7 +269,7 @@ class Trainer:
         return simulated.result(self.state, named | self.log.address | self.state.address)
 
     def __enter__(self) -> Self:
-        """Check what can be checked, then open the loggers: a run that cannot work leaves nothing behind."""
+        """Check the run before the loggers are opened, so that a run that cannot work leaves nothing behind."""
         self.prepare()
         content = self.content
         self._held.enter_context(held(self.output_dir, self.config, content, self.resumed))
@@ -291,7 +291,7 @@ class Trainer:
             signals.check()
 
     def _finalize(self, error: BaseException | None) -> None:
-        """End the run in every logger, whatever happens to the others."""
+        """End the run in every logger, even if some of them fail."""
         failures = self.log.end(error)
         if error is None and not failures:
             TrainingStates(self.output_dir).clear()

@@ -1,4 +1,4 @@
-"""The versions and the machine of a run, without any environment variable."""
+"""The software versions and the machine of a run. Environment variables are left out."""
 
 import platform
 import subprocess
@@ -26,7 +26,7 @@ _PACKAGES = (
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return the versions of Python and packages, and the machine's kind."""
+    """Return the versions of Python and of packages, and a description of the machine."""
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
@@ -37,7 +37,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the checkout that snnpipe runs from (``-dirty`` where it is changed), if it is one."""
+    """Return the commit of snnpipe's checkout, with ``-dirty`` if it has changes; None if there is no checkout."""
     folder = Path(__file__).parent
     try:
         commit = subprocess.run(

@@ -1,4 +1,4 @@
-"""The pictures of a run: one style, labelled axes with units, colours that colour-blind people can tell apart."""
+"""Plots of a run, in one style: labelled axes with units, and colours that colour-blind people can distinguish."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from snnpipe.values.simulation import SpikeEvents
 # Okabe and Ito's colours, https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 DARK_BLUE = "#00456B"
-"""BLUE for marks of a point or two, which look paler than they are."""
+"""A darker BLUE for marks of a point or two in size, because small marks look paler."""
 
 _DPI = 120
 
@@ -33,7 +33,7 @@ def accuracy_over_time(
     sample_word: str,
     dt: float,
 ) -> Path:
-    """Draw the SNN's accuracy (with its 95 % interval) and agreement after each step, and the ANN's accuracy."""
+    """Plot the SNN's accuracy (with its 95 % interval) and agreement after each step, and the ANN's accuracy."""
     figure = Figure(figsize=(6.4, 4.3), layout="constrained")
     axes = figure.subplots()
     time_ms = _time_ms(len(accuracy), dt)
@@ -66,7 +66,7 @@ def spike_raster(
     n_steps: int,
     dt: float,
 ) -> Path:
-    """Draw a layer's spikes, a panel per sample: time across, the chosen neurons up."""
+    """Plot a layer's spikes in one panel per sample, with time on the x axis and the chosen neurons on the y axis."""
     figure = Figure(figsize=(2.2 + 2.6 * len(samples), 4.0), layout="constrained")
     panels = figure.subplots(1, len(samples), sharey=True, squeeze=False)[0]
     row_of = np.full(int(max(events.neuron.max(initial=0), neurons.max(initial=0))) + 1, -1)
@@ -99,7 +99,7 @@ def class_scores(
     class_names: Sequence[str],
     dt: float,
 ) -> Path:
-    """Draw the class scores over time, a panel per sample; the true class is the thick line."""
+    """Plot the class scores over time in one panel per sample. The thick line is the true class."""
     columns = min(4, len(samples))
     rows = -(-len(samples) // columns)
     figure = Figure(figsize=(2.9 * columns, 2.3 * rows + 0.3), layout="constrained")
@@ -138,12 +138,12 @@ def _time_ms(n_steps: int, dt: float) -> NDArray[np.float64]:
 
 
 def literal(name: str) -> str:
-    """Return a name as a text that Matplotlib writes as it is, and does not take for a formula."""
+    """Return a name as text that Matplotlib prints literally, without reading it as a formula."""
     return name.replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as PNG, either completely or not at all."""
     with replace_file(path) as file:
         FigureCanvasAgg(figure).print_figure(file, dpi=_DPI, format="png")
     return path

@@ -1,4 +1,4 @@
-"""Which class the ANN and the spiking network gave each test sample, as a table.
+"""A table of the class that the ANN and the spiking network predict for each test sample.
 
 Axes: i = sample.
 """
@@ -20,12 +20,12 @@ _HEADER = ["image", "label", "ann", "snn"]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Classes of the first test samples, by their numbers.
+    """Predicted and true classes of the first test samples, as class numbers.
 
     Attributes
     ----------
     label_i, ann_i, snn_i
-        True class, the ANN's, and the spiking network's after the last step.
+        True class, the ANN's class, and the spiking network's class after the last step.
     """
 
     label_i: NDArray[np.int64]
@@ -33,18 +33,18 @@ class Predictions:
     snn_i: NDArray[np.int64]
 
     def write(self, folder: Path) -> Path:
-        """Write the table, a row per sample."""
+        """Write the table, with one row per sample."""
         columns = (self.label_i.tolist(), self.ann_i.tolist(), self.snn_i.tolist())
         return write_csv(folder / NAME, _HEADER, zip(range(len(self.label_i)), *columns, strict=True))
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Return what `write` wrote.
+        """Return the table that `write` wrote.
 
         Raises
         ------
         ArtifactError
-            If it is not a table of that kind.
+            If the file is not a table of this kind.
         """
         try:
             header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())

@@ -1,4 +1,4 @@
-"""The page that a run is reviewed with: one file that needs no other."""
+"""The report of a run: one page that needs no other file."""
 
 import base64
 import functools
@@ -38,14 +38,14 @@ _COMMIT_LENGTH = 10
 
 
 def run_page(state: RunState, folder: Path) -> str:
-    """Return a run's page.
+    """Return the report of a run as a page.
 
     Parameters
     ----------
     state
         The run after its simulation.
     folder
-        Holds the run's ``plots/``, ``config.yaml`` and ``environment.json``; what is missing is left out.
+        Folder with the run's ``plots/``, ``config.yaml`` and ``environment.json``. Missing files are left out.
     """
     assert state.plan is not None and state.network is not None
     return render(
@@ -69,7 +69,7 @@ def run_page(state: RunState, folder: Path) -> str:
 
 
 def answer(metrics: Mapping[str, float]) -> str:
-    """Return what a run came to, in a sentence or two."""
+    """Return the result of a run in a sentence or two."""
     drop, ann = metrics[c.DROP.name], c.ANN_ACCURACY.text(ann_accuracy(metrics))
     where = "below" if drop > 0 else "above"
     same = c.DROP.number(drop) == c.DROP.number(0)
@@ -81,7 +81,7 @@ def answer(metrics: Mapping[str, float]) -> str:
 
 
 def _facts(state: RunState) -> Iterator[str]:
-    """Yield which run the page shows: its id, when it ended, how its input was shown, its code and training."""
+    """Yield facts on the run: its id, the time of this page, the input over time, the code and a reused training."""
     if state.run_id:
         yield f"run {state.run_id}"
     yield f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -96,7 +96,7 @@ def _facts(state: RunState) -> Iterator[str]:
 def _tiles(
     m: Mapping[str, float], no_synops: str, specs: Sequence[MetricSpec], word: str
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield what a run came to: label, value and note of each figure."""
+    """Yield the label, value and note of each figure among a run's results."""
     interval = f"95 %: {c.CI_LOW.of(m)} to {c.CI_HIGH.of(m)}, {c.TEST_IMAGES.of(m)} {word}s"
     yield c.SNN_ACCURACY.label, c.SNN_ACCURACY.of(m), interval
     yield c.ANN_ACCURACY.label, c.ANN_ACCURACY.of(m), f"all test {word}s"
@@ -117,13 +117,13 @@ def _tiles(
 
 
 def _figure(name: str, value: float, specs: Sequence[MetricSpec]) -> tuple[str, str, str]:
-    """Return a metric's name, its value as it is logged, and what it is with its value in its unit."""
+    """Return a metric's name, its value as it is logged, and its meaning with the value in its unit."""
     spec = spec_of(name, (*c.CATALOGUE, *specs))
     return name, f"{value:.6g}", f"{spec.label}: {spec.text(value)}" if spec else ""
 
 
 def synops_beside_macs(m: Mapping[str, float]) -> str:
-    """Return how a run's SynOps compare with what the ANN multiplies; empty where that is not counted."""
+    """Return a comparison of a run's SynOps with the ANN's multiplications; empty if they are not counted."""
     if c.SYNOPS_PER_MAC.name not in m:
         return ""
     return f"{c.SYNOPS_PER_MAC.of(m)} times the ANN's {c.DENSE_MACS.of(m)} multiply-accumulates"
@@ -131,7 +131,7 @@ def synops_beside_macs(m: Mapping[str, float]) -> str:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the diagnosis' table: its title, how a value is written, and what the value means."""
+    """A column of the diagnosis table: its title, the format of its values, and their meaning."""
 
     title: str
     text: Callable[[Any], str]
@@ -172,7 +172,8 @@ _DIAGNOSED = {
         "quarter of the run, or not at all",
     ),
 }
-"""By the names in the diagnosis' own table; ``{word}`` is what a sample is called. Definitions: docs/metrics.md."""
+"""Columns by their names in the table of `Diagnosis`. ``{word}`` is what a sample is called. docs/metrics.md defines
+them."""
 
 
 def _diagnosis(diagnosis: "Diagnosis", command: str, word: str) -> dict[str, Any]:
@@ -230,7 +231,7 @@ def _figures(folder: Path, layers: Sequence[str]) -> Iterator[dict[str, str]]:
 
 
 def encoded(path: Path) -> str:
-    """Return a file in the characters of an address within a page."""
+    """Return the bytes of a file in Base64, to embed them in a page."""
     return base64.b64encode(path.read_bytes()).decode()
 
 
@@ -239,7 +240,7 @@ def _read(path: Path) -> str:
 
 
 def render(template: str, **content: Any) -> str:
-    """Return a page of ``pages/`` with its content."""
+    """Return a page from a template in ``pages/`` and its content."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -254,7 +255,7 @@ def render(template: str, **content: Any) -> str:
 
 
 def _breakable(value: Any) -> "Markup":
-    """Return a setting that a narrow column breaks behind its signs, and not within its words."""
+    """Return a setting as HTML that a narrow column may break after punctuation, but not within words."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r",|(?<=[a-z])[_./](?=[a-z])", r"\g<0><wbr>", str(escape(value))))

@@ -1,4 +1,4 @@
-"""The pictures that a run is reviewed with: training, classes, rates, and spikes beside activations.
+"""Plots for the review of a run: training, classes, firing rates, and spikes against activations.
 
 Axes: c = class, n = neuron.
 """
@@ -22,7 +22,7 @@ _WRITTEN_CLASSES = 12
 
 
 def training_curves(path: Path, *, epochs: Sequence[int], metrics: Sequence[Mapping[str, float]]) -> Path:
-    """Draw loss and accuracy after each epoch, on training and, where there are some, on validation samples."""
+    """Plot loss and accuracy after each epoch, on training samples and, if there are any, on validation samples."""
     figure = Figure(figsize=(7.6, 3.4), layout="constrained")
     for axes, name, factor, unit in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("", " (%)"), strict=True
@@ -47,22 +47,22 @@ def cost_summary(
     sample_word: str,
     energies_j: Mapping[str, tuple[float, float, float | None]],
 ) -> Path:
-    """Draw accuracy, latency and energy of a sample on one picture.
+    """Plot the accuracy, the latency and the energy per sample in one figure.
 
     Parameters
     ----------
     path
-        Of the PNG.
+        Path of the PNG file.
     accuracy
-        Of the spiking network, and the bounds of its interval: value, low, high.
+        Accuracy of the spiking network with its interval: value, lower bound, upper bound.
     ann_accuracy
-        Of the ANN.
+        Accuracy of the ANN.
     latency_ms, shown_ms
-        Until the accuracy stays within a point of the ANN's, None where it does not; and how long a sample is shown.
+        Time until the accuracy stays within a point of the ANN's, None if it does not; and time that a sample is shown.
     sample_word
-        What a sample of the data is called.
+        Word for a sample of the data.
     energies_j
-        By device: the spiking network's least and most energy, and the ANN's, None where the device runs none.
+        For each device, the spiking network's lowest and highest energy, and the ANN's; None if the device runs no ANN.
     """
     rows = max(len(energies_j), 1)
     figure = Figure(figsize=(9.6, 1.6 + 0.26 * rows), layout="constrained")
@@ -92,7 +92,7 @@ def _draw_energies(axes: Axes, energies_j: Mapping[str, tuple[float, float, floa
     for row, (low, high, ann) in enumerate(energies_j.values()):
         first = row == 0
         axes.plot([low, high], [row, row], color=BLUE, linewidth=5, label="SNN" if first else "")
-        axes.plot([low, high], [row, row], color=BLUE, marker="o", linestyle="none", markersize=5)  # where both are one
+        axes.plot([low, high], [row, row], color=BLUE, marker="o", linestyle="none", markersize=5)  # equal values
         if ann is not None:
             axes.plot(ann, row, color=ORANGE, marker="D", linestyle="none", markersize=5, label="ANN" if first else "")
     axes.set_xscale("log")
@@ -105,14 +105,14 @@ def _draw_energies(axes: Axes, energies_j: Mapping[str, tuple[float, float, floa
 
 
 def rate_histograms(path: Path, *, rates_hz: Mapping[str, NDArray[np.float64]]) -> Path:
-    """Draw how many neurons of each layer fire at which rate; the silent ones are counted in the title."""
+    """Plot how many neurons of each layer fire at which rate. The title counts the silent neurons."""
     figure, panels = _grid(len(rates_hz), 3.0, 2.4)
     for axes, (name, rate_n) in zip(panels, rates_hz.items(), strict=True):
         firing = rate_n[rate_n > 0]
         counts, *_ = axes.hist(firing, bins=_BINS, color=BLUE)
         axes.axvline(float(rate_n.mean()), color=ORANGE, linestyle="--", label=f"mean {rate_n.mean():.3g} Hz")
         axes.set_title(f"{literal(name)}: {percent(np.mean(rate_n == 0), 0)} of {len(rate_n):,} silent", fontsize=9)
-        axes.set(yscale="log", ylim=(0.7, 5 * max(np.max(counts), 1)))  # with room for the legend
+        axes.set(yscale="log", ylim=(0.7, 5 * max(np.max(counts), 1)))  # leaves room for the legend
         axes.yaxis.set_major_formatter("{x:,g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("firing rate (Hz)")
@@ -128,7 +128,7 @@ def rate_against_activation(
     layers: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]],
     correlations: Sequence[float | None],
 ) -> Path:
-    """Draw the filtered rates of each layer against the ANN's activations, for some samples and neurons."""
+    """Plot the filtered rates of each layer against the ANN's activations, for some samples and neurons."""
     figure, panels = _grid(len(layers), 3.0, 2.8)
     for axes, (name, (ann, snn)), correlation in zip(panels, layers.items(), correlations, strict=True):
         top = float(max(ann.max(initial=0), snn.max(initial=0))) or 1.0
@@ -151,7 +151,7 @@ def confusion_matrices(
     class_names: Sequence[str],
     sample_word: str,
 ) -> Path:
-    """Draw which classes the ANN and the spiking network give the samples of each true class, and where they differ."""
+    """Plot the classes that the ANN and the spiking network predict for each true class, and where both differ."""
     size = 3.4 if len(class_names) <= _WRITTEN_CLASSES else 4.2
     figure = Figure(figsize=(3 * size + 0.6, size + 0.5), layout="constrained")
     first, second, third = figure.subplots(1, 3)
@@ -182,7 +182,7 @@ def _matrix(
 
 
 def _grid(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with so many panels of one size, in rows."""
+    """Return a figure with a grid of equal panels, and its axes."""
     columns = min(_COLUMNS, max(n, 1))
     rows = -(-max(n, 1) // columns)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")

@@ -1,4 +1,4 @@
-"""The spikes of some test samples as a file, which a run writes and `read_spikes` reads."""
+"""The file of the spikes of some test samples, which a run writes and `read_spikes` reads."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,11 @@ class RecordedSpikes:
     Attributes
     ----------
     layer
-        Its name.
+        Name of the layer.
     shape
-        Of its output; ``events.neuron`` counts through it in C order.
+        Shape of the layer's output. ``events.neuron`` is the index into it in C order.
     n_steps, dt
-        Simulation steps of the run, and seconds per step.
+        Number of simulation steps of the run, and seconds per step.
     events
         The spikes.
     """
@@ -40,7 +40,7 @@ class RecordedSpikes:
     events: SpikeEvents
 
     def require_layer(self, layer: PlannedLayer | NeuronLayer) -> None:
-        """Raise `ArtifactError` where these are the spikes of another layer, or of another network's."""
+        """Raise `ArtifactError` if the spikes are those of another layer or of another network."""
         if (self.layer, self.shape) != (layer.name, tuple(layer.shape)):
             raise ArtifactError(
                 f"these are the spikes of layer {self.layer!r} of shape {self.shape}, and not of {layer.name!r} of "
@@ -51,8 +51,8 @@ class RecordedSpikes:
 def write_spikes(path: Path, spikes: RecordedSpikes) -> Path:
     """Write the spikes of a layer as an ``.npz`` that `read_spikes` and ``numpy.load`` read.
 
-    Its arrays are ``image``, ``step``, ``neuron`` and ``count``, one value per sample, step and neuron that spiked, and
-    what they index: ``layer``, ``shape``, ``n_steps`` and ``dt`` (s).
+    The arrays ``image``, ``step``, ``neuron`` and ``count`` have one value for each sample, step and neuron that
+    spiked. The arrays ``layer``, ``shape``, ``n_steps`` and ``dt`` (s) describe what these index.
     """
     events = {name: getattr(spikes.events, name) for name in _EVENTS}
     about = {
@@ -65,12 +65,12 @@ def write_spikes(path: Path, spikes: RecordedSpikes) -> Path:
 
 
 def read_spikes(path: str | Path) -> RecordedSpikes:
-    """Return the spikes that a run recorded of a layer, from its ``spikes/LAYER.npz``.
+    """Return the spikes that a run recorded for a layer in ``spikes/LAYER.npz``.
 
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def read_spikes(path: str | Path) -> RecordedSpikes:
     Raises
     ------
     ArtifactError
-        If the file is missing, of another format, or was altered or cut off.
+        If the file is missing, has another format, or was changed or cut off.
     """
     arrays = read_arrays(Path(path), FORMAT, _WHAT)
     try:
@@ -99,7 +99,7 @@ def read_spikes(path: str | Path) -> RecordedSpikes:
 
 
 def _problem(spikes: RecordedSpikes) -> str | None:
-    """Return what is wrong with spikes that were read, or None."""
+    """Return the fault in spikes that were read; None if they are valid."""
     events: dict[str, NDArray[Any]] = {name: getattr(spikes.events, name) for name in _EVENTS}
     if len({values.shape for values in events.values()}) > 1 or events["image"].ndim != 1:
         return "its lists of spikes are not of one length"

@@ -1,4 +1,4 @@
-"""The pictures of a multi-run."""
+"""Plots of a multi-run."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -15,22 +15,22 @@ from numpy.typing import ArrayLike, NDArray
 from snnpipe.artifacts.plots import BLUE, GREY, ORANGE, literal, save
 
 _LOG_FROM = 20.0
-"""Axes whose values span more than this factor are logarithmic."""
+"""An axis is logarithmic if its values span more than this factor."""
 
 _MARGIN = 0.12
-"""Share of an axis's span that is left free beside the points, and where those stand that were not reached."""
+"""Free margin beside the points, as a share of an axis's span. Points that were not reached are in this margin."""
 
 _SIZE = (4.7, 4.2)
-"""Of a panel, inches."""
+"""Size of a panel, inches."""
 
 _CHARACTER, _LINE = 5.1, 8.5
-"""Width of a character and height of a line of a point's number, points."""
+"""Width of a character and height of a line in a point's number, points."""
 
 _RINGS = (9.0, 17.0, 26.0)
-"""How far from its point a number may stand, points."""
+"""Distances at which a number may stand from its point, points."""
 
 _KEY_WIDTH, _KEY_LINES, _KEY_LINE = 125, 14, 0.16
-"""Of the key: characters of a line, how many lines, and the height of one, inches."""
+"""Characters per line of the key, its largest number of lines, and the height of a line, inches."""
 
 
 Box = Sequence[float] | NDArray[np.float64]
@@ -50,22 +50,23 @@ def pareto_figure(
     reference: Sequence[bool],
     numbers: Sequence[int],
 ) -> Figure:
-    """Draw the first objective against each of the others, points numbered, with a key of the settings on the front.
+    """Plot the first objective against each other one. Points are numbered, and a key gives the settings on the front.
 
     Parameters
     ----------
     labels
         Settings of each point.
     costs
-        Shape ``(points, objectives)``; infinite where an objective was not reached: such a point stands at the edge.
+        Values of the objectives, shape ``(points, objectives)``. A value is infinite if the objective was not reached;
+        the point is then at the edge.
     names
-        Of the objectives, with their units.
+        Names of the objectives, with their units.
     on_front
         Whether each point is on the Pareto front of all objectives.
     reference
-        Whether each point is what the others are compared with.
+        Whether each point is a reference that the others are compared with.
     numbers
-        Of the points, by which they are called.
+        Numbers by which the points are called.
     """
     k = np.asarray(costs, np.float64)
     key = _key(labels, numbers, on_front | np.asarray(reference, np.bool_))
@@ -81,7 +82,7 @@ def pareto_figure(
     _write_key(figure.add_subplot(grid[1, :]), key)
     handles, names_of = drawn[0].get_legend_handles_labels()
     figure.legend(handles, names_of, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=8)
-    figure.draw_without_rendering()  # what is numbered has its place now
+    figure.draw_without_rendering()  # fixes the positions of the points, which get numbers next
     for n, axes in enumerate(drawn, start=1):
         _number(axes, np.column_stack([k[:, n], k[:, 0]]), numbers, on_front)
     return figure
@@ -94,7 +95,7 @@ def _draw(
     on_front: NDArray[np.bool_],
     reference: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Draw the points, and return where they are across."""
+    """Plot the points, and return their x coordinates."""
     reached = np.isfinite(x)
     edge = _scale(axes, x[reached])
     at = np.where(reached, x, edge)
@@ -133,7 +134,7 @@ def _draw(
 
 
 def _scale(axes: Axes, reached: NDArray[np.float64]) -> float:
-    """Set the scale of an axis across for the values on it, and return where those stand that were not reached."""
+    """Set the scale of the x axis to fit its values, and return the position of points that were not reached."""
     if not len(reached):
         axes.set(xlim=(0, 1), xticks=[])
         return 0.5
@@ -153,9 +154,9 @@ def _scale(axes: Axes, reached: NDArray[np.float64]) -> float:
 
 
 def _number(axes: Axes, places: NDArray[np.float64], numbers: Sequence[int], on_front: NDArray[np.bool_]) -> None:
-    """Write each point's number beside it, where it covers no other number and no point; those on the front first.
+    """Write each point's number beside it, starting with the front, where it covers no other number and no point.
 
-    Points at one place share a text. A number for which there is no room is left out.
+    Points at the same position share a text. A number without room is left out.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -190,11 +191,11 @@ def _number(axes: Axes, places: NDArray[np.float64], numbers: Sequence[int], on_
             fontweight="bold" if on_front[points].any() else "normal",
             arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.4} if ring > _RINGS[0] else None,
         )
-        note.set_in_layout(False)  # or the panel that it was placed in would be another
+        note.set_in_layout(False)  # the layout would otherwise move the panel that the number was placed in
 
 
 def _together(numbers: Sequence[int]) -> str:
-    """Return the numbers of points at one place as a text, the first three of them."""
+    """Return the numbers of the points at one position as a text, with at most three numbers."""
     return ", ".join(map(str, numbers[:3])) + (f", +{len(numbers) - 3}" if len(numbers) > 3 else "")
 
 
@@ -207,7 +208,7 @@ def _overlap(box: Box, other: Box) -> bool:
 
 
 def _key(labels: Sequence[str], numbers: Sequence[int], named: NDArray[np.bool_]) -> list[str]:
-    """Return the lines that name the points of the front, as many as there is room for."""
+    """Return the lines of the key for the points of the front, as many as there is room for."""
     lines: list[str] = []
     chosen = [(number, label) for number, label, is_named in zip(numbers, labels, named, strict=True) if is_named]
     for done, (number, label) in enumerate(chosen):

@@ -1,4 +1,4 @@
-"""The page that a multi-run is reviewed with: one file, which links to the reports of its jobs."""
+"""The report of a multi-run: one page, which links to the reports of its jobs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ _COLUMNS = (
     *(c.SNN_ACCURACY, c.DROP, c.LATENCY, c.SYNOPS, c.ANN_ACCURACY, c.CI_LOW),
     *(c.AGREEMENT, c.MEAN_RATE),
 )
-"""In the order of the table: what a conversion costs stands before the rest."""
+"""Metrics in the order of the table. Those that show the cost of a conversion come first."""
 
 _IN_SHORT = (c.DROP, c.LATENCY)
 _INTERVAL = "95 % interval", "of the SNN's accuracy"
@@ -30,24 +30,24 @@ def sweep_page(
     links: Sequence[str] = (),
     specs: Sequence[MetricSpec] = (),
 ) -> str:
-    """Return a multi-run's page.
+    """Return the report of a multi-run as a page.
 
     Parameters
     ----------
     name, command
-        Of the multi-run.
+        Name and command of the multi-run.
     header, rows
-        Of the table of its jobs, as `snnpipe.sweeps.results.results_table` makes it.
+        Header and rows of the table of jobs, as `snnpipe.sweeps.results.results_table` returns them.
     names
-        What the settings that differ are called, by their keys, which are columns of the table.
+        Names of the settings that differ, by their keys. The keys are columns of the table.
     best
-        Settings worth taking, by what they are best at.
+        Recommended settings, by the property that they are best at.
     picture
-        Of the Pareto front.
+        Plot of the Pareto front.
     links
-        The way to each job's report from where the page is, empty for a job that has none; or none at all.
+        Relative link from the page to each job's report, empty for a job without a report; or no links at all.
     specs
-        What describes the metrics of the jobs' own.
+        Specs of the jobs' own metrics.
     """
     shown = (*_COLUMNS, *specs)
     jobs = [dict(zip(header, row, strict=True)) for row in rows]
@@ -82,14 +82,14 @@ def sweep_page(
 
 
 def _heading(spec: MetricSpec) -> dict[str, str]:
-    """Return a column's heading, and what it leaves out."""
+    """Return the heading of a metric's column, and an explanation."""
     if spec is c.CI_LOW:
         return dict(zip(("title", "says"), _INTERVAL, strict=True))
     return {"title": spec.with_unit(spec.in_short if spec in _IN_SHORT else spec.label), "says": spec.note}
 
 
 def _best(best: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return the settings worth taking, each once with all that it is best at."""
+    """Return the recommended settings, each once and with all the properties that it is best at."""
     entries: dict[str, dict[str, str]] = {}
     for what, entry in best.items():
         command = entry["command"]
@@ -108,7 +108,7 @@ def _figures(m: Mapping[str, float]) -> str:
 
 
 def _cell(job: Mapping[str, Any], spec: MetricSpec) -> dict[str, Any]:
-    """Return what a job's row says of a metric, and what it is sorted by."""
+    """Return the cell of a metric in a job's row, and the value by which the table sorts it."""
     value = job[spec.name]
     if value is None:
         return {"value": "", "text": NO_VALUE}

@@ -1,4 +1,4 @@
-"""Tables and descriptions of a run, as files."""
+"""Tables and descriptions of a run, written as files."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ PLAN_FORMAT = 1
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file, whole or not at all."""
+    """Write a text file, either completely or not at all."""
     with replace_file(path) as file:
         file.write(text.encode())
     return path
@@ -41,7 +41,7 @@ def write_json(path: Path, value: Any) -> Path:
 
 
 def plan_table(plan: ConversionPlan) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of a conversion plan, a row a layer."""
+    """Return the header and the rows of a conversion plan. Each layer has a row."""
     header = ["layer", "kind", "status", "becomes", "shape", "neurons", "scale", "synapse (ms)", "note"]
     rows = [
         [
@@ -75,24 +75,24 @@ def write_plan(folder: Path, plan: ConversionPlan) -> list[Path]:
 
 
 def read_plan(path: str | Path) -> ConversionPlan:
-    """Return the conversion plan that a run wrote, from its ``conversion/plan.json``.
+    """Return the conversion plan that a run wrote to ``conversion/plan.json``.
 
-    A synapse that is more than a time constant is what Nengo calls it, as text.
+    A synapse that is more than a time constant is returned as text, in Nengo's notation.
 
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
 
     Returns
     -------
     ConversionPlan
-        What conversion made of each layer.
+        The conversion of each layer.
 
     Raises
     ------
     ArtifactError
-        If the file is missing, of another format, or was altered or cut off.
+        If the file is missing, has another format, or was changed or cut off.
     """
     content = checked_files.read_json(Path(path), PLAN_FORMAT, "conversion plan")
     try:
@@ -112,13 +112,13 @@ def write_diagnosis(folder: Path, diagnosis: Diagnosis) -> list[Path]:
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows, the header first, as a table in Markdown."""
+    """Return rows as a table in Markdown. The first row is the header."""
     lines = ["| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in row) + " |" for row in rows]
     return "\n".join([lines[0], "| " + " | ".join(["---"] * len(rows[0])) + " |", *lines[1:]])
 
 
 def write_energy(path: Path, estimates: Sequence[EnergyEstimate]) -> Path:
-    """Write what a sample would cost on each device, nJ, with what its table leaves out and where it is published."""
+    """Write the energy of a sample on each device, nJ, with the omissions and the source of each estimate."""
     header = (
         *("device", "kind", "snn_nj_low", "snn_nj_high", "ann_nj", "snn_per_ann_low", "snn_per_ann_high"),
         *("left_out", "basis", "source"),

@@ -1,1 +1,1 @@
-"""From a command line to a trainer: composed, checked and built."""
+"""The way from a command line to a trainer: a configuration is composed, checked and built."""

@@ -1,4 +1,4 @@
-"""From a checked configuration to the parts that it names."""
+"""Building of the parts that a checked configuration names."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,15 +30,15 @@ def build(
     Parameters
     ----------
     config
-        As `snnpipe.config.compose.resolve` returns it.
+        Configuration, as `snnpipe.config.compose.resolve` returns it.
     tags, parent, durations
-        Of a job of a multi-run.
+        Tags, parent run and durations of a job of a multi-run.
     command
-        That has the run again.
+        Command that repeats the run.
     resumed
-        Id of an earlier run to go on with.
+        Id of an earlier run to resume.
     trusted
-        As for `snnpipe.config.check.check`.
+        Trusted packages, as for `snnpipe.config.check.check`.
 
     Raises
     ------
@@ -68,18 +68,18 @@ def build(
 
 
 def _built(config: Mapping[str, Any], group: str) -> list[Any]:
-    """Return the plugins of a group that holds any number of them by name."""
+    """Return the plugins of a group that holds several of them by name."""
     nodes = (config.get(group) or {}).items()
     return [build_node(node, f"{group}.{name}") for name, node in nodes if isinstance(node, Mapping)]
 
 
 def metric_specs(composed: DictConfig) -> "Sequence[MetricSpec]":
-    """Return the specs of the metrics that a multi-run's configuration names.
+    """Return the specs of the metrics that the configuration of a multi-run names.
 
     Raises
     ------
     ConfigError
-        If one cannot be built, or is no metric.
+        If a metric cannot be built, or is no metric.
     """
     from snnpipe.metrics.measurements import require_metrics
 
@@ -90,12 +90,12 @@ def metric_specs(composed: DictConfig) -> "Sequence[MetricSpec]":
 
 
 def build_sweep_store(composed: DictConfig) -> "SweepStore | None":
-    """Return the first logger of a composed configuration that keeps the runs of a multi-run, if one does.
+    """Return the first logger of a composed configuration that stores the runs of a multi-run; None without one.
 
     Raises
     ------
     ConfigError
-        If it cannot be built.
+        If the logger cannot be built.
     """
     loggers: Any = OmegaConf.to_container(composed.logger, resolve=True) if composed.get("logger") else {}
     for name, node in loggers.items():

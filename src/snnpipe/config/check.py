@@ -1,6 +1,6 @@
-"""The check of a configuration: one walk over it, which reports all mistakes at once, before TensorFlow is imported.
+"""The check of a configuration: one pass that reports all mistakes at once, before TensorFlow is imported.
 
-What a plugin's node may hold is what its constructor takes (`snnpipe.settings.schema`).
+The constructor of a plugin determines the contents of its node (`snnpipe.settings.schema`).
 """
 
 from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ PARTS = {
     "simulator": "simulator",
     "encoder": "encoder",
 }
-"""Config groups that hold one plugin each, and the trainer's name for it."""
+"""Config groups that hold one plugin each, with the trainer's names for them."""
 
 
 _RunId = Annotated[
@@ -42,7 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "diagnosis": {"images": NonNegativeInt},
 }
-"""Groups that hold settings of snnpipe's own, and no plugin."""
+"""Groups that hold snnpipe's own settings and no plugin."""
 _OF_FILES = "no key; a file of that group begins with the line '# @package _global_', and sets the keys of all"
 _CHOSEN_WITH = {
     "training.regularizer": "training/regularizer",
@@ -60,17 +60,18 @@ def check(
     Parameters
     ----------
     config
-        As `snnpipe.config.compose.resolve` returns it.
+        Configuration, as `snnpipe.config.compose.resolve` returns it.
     interpolated
-        Keys that take their value from another key: a mistake is reported once, where it was made.
+        Keys that take their value from another key. A mistake is reported only at the key where it was made.
     trusted
-        Packages whose classes it may name: those of a configuration that came with a run, or from elsewhere, are built
-        from these alone. None for any, where it is the user's own, as on the command line.
+        Packages whose classes the configuration may name. A configuration that came with a run, or from elsewhere, is
+        built from these packages alone. None allows all packages, for a user's own configuration, as on the command
+        line.
 
     Raises
     ------
     ConfigError
-        One problem per mistake, each beginning with its key.
+        If there are mistakes. Each problem begins with its key.
     """
     require_trusted(config, trusted)
     known = [*_SCALARS, *SETTINGS, *PARTS, "neuron", *COLLECTIONS]
@@ -85,19 +86,19 @@ def check(
 
 
 def check_simulator(config: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` with every mistake of the simulator's settings; the rest of the configuration is right."""
+    """Raise `ConfigError` with every mistake of the simulator's settings. The other settings must be valid."""
     if problems := _problems(config["simulator"], "simulator") or fit_problems(config):
         raise ConfigError(*problems)
 
 
 def require_trusted(config: Mapping[str, Any], trusted: Collection[str] | None) -> None:
-    """Raise `ConfigError` where a configuration names classes of other packages than the trusted ones; None: any."""
+    """Raise `ConfigError` if a configuration names classes outside the trusted packages. None trusts all packages."""
     if trusted is not None and (problems := list(foreign_parts(config, trusted))):
         raise ConfigError(*problems)
 
 
 def _problems(node: Any, key: str) -> list[str]:
-    """Return the mistakes of what stands under a key of the root."""
+    """Return the mistakes in the value of a top-level key."""
     if key in _SCALARS:
         problem = value_problem(key, node, _SCALARS[key])
         return [problem] if problem else []
@@ -115,7 +116,7 @@ def _problems(node: Any, key: str) -> list[str]:
 
 
 def _with_choice(problem: str) -> str:
-    """Return a problem with the group that its value is chosen from, if it is a choice."""
+    """Add the group of choices to a problem, if its value is chosen from a group."""
     key = problem.partition(": got ")[0]
     return (
         f"{problem}; choose one with {_CHOSEN_WITH[key]}=" if key in _CHOSEN_WITH and ": got " in problem else problem
@@ -130,7 +131,7 @@ def _unknown_keys(config: Mapping[str, Any], known: Collection[str]) -> list[str
 
 
 def settings_problems(node: Any, group: str, known: Mapping[str, Any]) -> list[str]:
-    """Return the mistakes of a group that holds settings of snnpipe's own, and no plugin."""
+    """Return the mistakes of a group that holds snnpipe's own settings and no plugin."""
     if not isinstance(node, Mapping):
         hint = "; choose a sweep with sweep=" if group == "sweep" else ""
         return [f"{group}: got {shown(node)}: set {' or '.join(f'{group}.{key}' for key in known)}{hint}"]
@@ -145,7 +146,7 @@ def settings_problems(node: Any, group: str, known: Mapping[str, Any]) -> list[s
 
 
 def collection_problems(nodes: Any, group: str) -> list[str]:
-    """Return the mistakes of a group that holds any number of plugins by name; null is none."""
+    """Return the mistakes of a group that holds several plugins by name. Null means no plugins."""
     if nodes is not None and not isinstance(nodes, Mapping):
         return [f"{group}: got {shown(nodes)}: takes plugins by name; choose a config with {group}="]
     problems = []
@@ -164,7 +165,7 @@ def collection_problems(nodes: Any, group: str) -> list[str]:
 
 
 def fit_problems(config: Mapping[str, Any]) -> list[str]:
-    """Return where keys that are right by themselves do not fit each other."""
+    """Return mistakes in combinations of keys that are valid by themselves."""
     problems = []
     simulator, encoder = config["simulator"], config["encoder"]
     steps, window = simulator.get("n_steps"), simulator.get("readout_steps")

@@ -1,4 +1,4 @@
-"""A composed configuration as plain data: interpolations resolved, output folder chosen."""
+"""Conversion of a composed configuration to plain data, with interpolations resolved and an output folder chosen."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from snnpipe.base.files import new_folder
 
 
 def resolve(composed: DictConfig, output_dir: str | None = None) -> dict[str, Any]:
-    """Return a composed configuration as plain data, interpolations resolved, output folder chosen.
+    """Return a composed configuration as plain data, with interpolations resolved and an output folder chosen.
 
     Parameters
     ----------
     composed
-        As Hydra composed it.
+        Configuration, as Hydra composed it.
     output_dir
-        Folder for the run's files where the configuration names none; None makes a name.
+        Folder of the run's files if the configuration names none. If this is None too, a new name is made.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def resolve(composed: DictConfig, output_dir: str | None = None) -> dict[str, An
         circular = filter(None, (_circular(composed, key) for key in sorted(interpolated_keys(composed))))
         key = next(circular, "configuration")
         raise ConfigError(f"{key}: it takes its value from itself, by way of others") from error
-    if type(config.get("run_id")) is int:  # a job's number on a cluster, which is a word like any other
+    if type(config.get("run_id")) is int:  # a job's number on a cluster is a valid id, but Hydra reads an int
         config["run_id"] = str(config["run_id"])
     paths = config.get("paths")
     if isinstance(paths, dict) and paths.get("output_dir") is None and isinstance(paths.get("mlruns"), str):
@@ -46,11 +46,11 @@ def resolve(composed: DictConfig, output_dir: str | None = None) -> dict[str, An
             for key in ("folder", "spool"):
                 if isinstance(node, dict) and node.get(key, "") is None:
                     node[key] = folder
-    return config  # type: ignore[no-any-return]  # a configuration's root is a mapping
+    return config  # type: ignore[no-any-return]  # the root of a configuration is a mapping
 
 
 def plain(composed: DictConfig, key: str) -> Any:
-    """Return a node of a composed configuration as plain data, interpolations resolved."""
+    """Return a node of a composed configuration as plain data, with interpolations resolved."""
     try:
         node = OmegaConf.select(composed, key)
         return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
@@ -59,7 +59,7 @@ def plain(composed: DictConfig, key: str) -> Any:
 
 
 def _circular(composed: DictConfig, key: str) -> str | None:
-    """Return a key if it takes its value from itself."""
+    """Return a key that takes its value from itself; None if there is none."""
     try:
         OmegaConf.select(composed, key)
     except RecursionError:
@@ -81,6 +81,6 @@ def interpolated_keys(composed: Any, prefix: str = "") -> set[str]:
 
 
 def chosen_experiment() -> dict[str, str]:
-    """Return the experiment file that this command line chose, as a tag; empty where it chose none."""
+    """Return the experiment file that this command line chose, as a tag; empty if it chose none."""
     chosen = HydraConfig.get().runtime.choices.get("experiment")
     return {"experiment": str(chosen)} if chosen else {}

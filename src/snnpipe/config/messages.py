@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's errors in one line, in this project's form: key, what is wrong, the cure."""
+"""Hydra's and OmegaConf's errors, rewritten as one line in this project's form: key, problem, cure."""
 
 import inspect
 import re
@@ -26,7 +26,7 @@ _CURE = (
 
 
 def explain(error: Exception, overrides: Sequence[str]) -> str:
-    """Return what an error of composing the configuration from some overrides means."""
+    """Return the meaning of an error that occurred when the configuration was composed from some overrides."""
     if isinstance(error, UserError):
         return one_line(error)
     keyless = next((word for word in overrides if re.match(r"[+~]*=", word)), None)
@@ -75,12 +75,12 @@ _ADVICE = re.compile(
 
 
 def _without_advice(text: str) -> str:
-    """Return what Hydra says without where it says more of it."""
+    """Return a message of Hydra's without its references to further information."""
     return _ADVICE.sub("", text).strip()
 
 
 def _said(error: BaseException) -> str:
-    """Return what an error says, or what the one says that it came from."""
+    """Return the message of an error or, if it has none, the message of its cause."""
     told: BaseException | None = error
     while told is not None and not str(told).strip():
         told = told.__cause__
@@ -88,7 +88,7 @@ def _said(error: BaseException) -> str:
 
 
 def _of_no_kind(error: Exception, overrides: Sequence[str]) -> str:
-    """Return what an error means that Hydra or OmegaConf did not foresee: what was nested too deep, for example."""
+    """Return the meaning of an error that Hydra or OmegaConf did not foresee, such as too deep nesting."""
     text = _without_advice(one_line(error))
     if isinstance(error, RecursionError):
         text = "nested too deep, or it contains itself"
@@ -110,7 +110,7 @@ def _of_no_kind(error: Exception, overrides: Sequence[str]) -> str:
 def _fails_alone(override: str, words: Sequence[str], kind: type[Exception]) -> bool:
     try:
         compose_with([override], words)
-    except Exception as error:  # one of another kind is not the error that is explained
+    except Exception as error:  # an error of another kind is not the one to explain
         return isinstance(error, kind) and not isinstance(error, HydraException)
     return False
 
@@ -140,7 +140,7 @@ def _no_override(error: OverrideParseException, words: Sequence[str]) -> str:
 
 
 def _cure_of_no_override(word: str, words: Sequence[str]) -> str:
-    """Return what to type where a word has no sign: with the words beside it."""
+    """Return how to type a word without an equals sign, together with the words beside it."""
     if word not in words:
         return f": {_CURE}"
     at = words.index(word)
@@ -159,7 +159,7 @@ def _cure_of_no_override(word: str, words: Sequence[str]) -> str:
 
 
 def _several(word: str, words: Sequence[str]) -> str:
-    """Return what to type where one value was wanted and several were given: each way in which they can be meant."""
+    """Return how to type several values where one value was expected, for each of their possible meanings."""
     key, value = key_of(word), word.partition("=")[2]
     several = value if value.startswith(("choice(", "range(", "glob(", "shuffle(", "sort(")) else f"[{value}]"
     ways = [f"several values are for -m: {typed('-m', word)}"]
@@ -182,7 +182,7 @@ def _is_key(word: str) -> bool:
 
 
 def _split_by_a_shell(word: str, words: Sequence[str]) -> str:
-    """Return the override that a word is a piece of, where a shell has split it; empty where it has not."""
+    """Return the override that a shell has split into a word and its neighbours; empty if it was not split."""
     if word not in words:
         return ""
     at = words.index(word)
@@ -201,7 +201,7 @@ def _is_whole(override: str) -> bool:
 
 
 def _options(group: str) -> list[str]:
-    """Return the options of a config group, none of Hydra's own; of a folder in one, Hydra has those of the group."""
+    """Return the options of a config group, without Hydra's own. For a subfolder, Hydra lists those of its parent."""
     own = re.fullmatch(r"\w+(/\w+)*", group) and not group.startswith("hydra")
     folder = files("snnpipe.conf").joinpath(group) if own else None
     names = (path.name for path in folder.iterdir()) if folder is not None and folder.is_dir() else ()
@@ -215,13 +215,13 @@ def _options_with(group: str, key: str) -> list[str]:
 
 
 def _groups_with(option: str) -> list[str]:
-    """Return the config groups that have an option of some name."""
+    """Return the config groups that have an option of this name."""
     groups = files("snnpipe.conf").iterdir() if option.isidentifier() else ()
     return sorted(group.name for group in groups if group.joinpath(f"{option}.yaml").is_file())
 
 
 def _of_defaults(error: Exception, text: str, overrides: Sequence[str]) -> str | None:
-    """Return what cannot be overridden, on the command line or in the defaults list of a file; None for all else."""
+    """Return a message on an override, or an entry of a defaults list, that does not fit; None for other errors."""
     if match := re.match(r"Multiple values for ([^ ]+)\. To override", text):
         if word := next((o for o in overrides if o.startswith(f"+{match[1]}=")), None):
             return f"{match[1]}: it is chosen already: write {typed(word.lstrip('+'))}, without +"
@@ -269,13 +269,13 @@ def _no_such_key(key: str, text: str, overrides: Sequence[str]) -> str:
 
 
 def report(error: Exception, overrides: Sequence[str] = ()) -> None:
-    """Print what went wrong, a line a mistake."""
+    """Print an error, with one line for each mistake."""
     for problem in getattr(error, "problems", None) or [explain(error, overrides)]:
         print(f"snnpipe: error: {as_line(_with_its_text(problem, overrides))}", file=sys.stderr)
 
 
 def _with_its_text(problem: str, overrides: Sequence[str]) -> str:
-    """Return a problem, and where a text was wanted and Hydra read another thing, how what was typed is one."""
+    """Return a problem. If Hydra read a text as another type, add how to type it as a text."""
     wanted = re.match(r"([\w.]+): got .*: should be text(, or null)?(, as in .*)?$", problem)
     if wanted is None:
         return problem
@@ -311,14 +311,14 @@ def _missing_config(text: str) -> str:
 
 
 def _composed_without(key: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the chosen configs but for the override of a key; empty where only the command line knows them."""
+    """Return the chosen configs without the override of a key; empty if they cannot be composed."""
     others = [o for o in overrides if o.partition("=")[0] != key]
     choices = [o for o in others if re.fullmatch(r"[\w/@.]+=\w+", o) and "." not in o.split("@")[0].split("=")[0]]
     try:
         composed: Any = OmegaConf.to_container(compose_with(choices, overrides), resolve=False)
     except HydraException:
         return {}
-    return composed  # type: ignore[no-any-return]  # a configuration's root is a mapping
+    return composed  # type: ignore[no-any-return]  # the root of a configuration is a mapping
 
 
 def _node(config: Any, path: Sequence[str]) -> Any:
@@ -328,7 +328,7 @@ def _node(config: Any, path: Sequence[str]) -> Any:
 
 
 def _arguments_of(node: Any) -> list[str]:
-    """Return the arguments that the class or function of a node takes; none where it cannot be known."""
+    """Return the arguments of a node's class or function; empty if they cannot be determined."""
     try:
         return list(inspect.signature(locate(node["_target_"])).parameters) if is_node(node) else []
     except (UserError, TypeError, ValueError):
@@ -336,6 +336,6 @@ def _arguments_of(node: Any) -> list[str]:
 
 
 def _keys_of(config: Any, path: Sequence[str]) -> list[str]:
-    """Return the keys of a node of a configuration; none where there is no such node."""
+    """Return the keys of a node of a configuration; empty if there is no such node."""
     config = _node(config, path)
     return [str(key) for key in config if key != "_target_"] if isinstance(config, dict) else []

@@ -29,13 +29,13 @@ _ENGINES: dict[str, dict[str, Any]] = {
         "mmap_mode": Literal["r", "r+", "w+", "c"] | None,
     },
 }
-"""What settings of Hydra's own sweeper and launcher may be: it looks at their types only."""
+"""Domains of the settings of Hydra's own sweeper and launcher. Hydra checks their types only."""
 
 
 def check_sweep(composed: DictConfig) -> None:
-    """Raise `ConfigError` with every mistake of a multi-run's own: in its settings, folders, sweeper and launcher.
+    """Raise `ConfigError` with every mistake of a multi-run itself: in its settings, folders, sweeper and launcher.
 
-    The settings of its jobs are checked job by job. ``_ENGINES`` has the domains of Hydra's own engines.
+    The settings of the jobs are checked job by job. ``_ENGINES`` holds the domains of Hydra's own engines.
     """
     hydra = composed.hydra
     problems = settings_problems(plain(composed, "sweep"), "sweep", SETTINGS["sweep"])
@@ -59,7 +59,7 @@ def check_sweep(composed: DictConfig) -> None:
 
 
 def _folder_problems(hydra: DictConfig) -> list[str]:
-    """Return what is wrong with the folders of a multi-run's jobs: each has its own, in that of the multi-run."""
+    """Return the mistakes in the folders of the jobs. Each job needs its own folder in that of the multi-run."""
     subdir = str(OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"])  # type: ignore[call-overload, index]
     if re.search(r"\$\{hydra\.job\.(num|id)\}", subdir) and not {"/", "\\"} & set(subdir):
         return []
@@ -68,7 +68,7 @@ def _folder_problems(hydra: DictConfig) -> list[str]:
 
 
 def _unreadable_values(hydra: DictConfig) -> list[str]:
-    """Return what a sweeper is to go through that is not written as values of an override are."""
+    """Return the values of a sweeper that do not follow the syntax of overrides."""
     problems = []
     for key, value in (hydra.sweeper.get("params") or {}).items():
         try:
@@ -80,7 +80,7 @@ def _unreadable_values(hydra: DictConfig) -> list[str]:
 
 
 def _empty_ranges(hydra: DictConfig) -> list[str]:
-    """Return the overrides that sweep over no value at all, so that there would be no job."""
+    """Return the overrides that sweep over an empty range, because there would be no job."""
     parsed = OverridesParser.create().parse_overrides(OmegaConf.to_container(hydra.overrides.task, resolve=False))
     return [
         f"{o.get_key_element()}: got {(o.input_line or '').partition('=')[2]}: there is no value in that range"

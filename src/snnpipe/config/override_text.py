@@ -1,4 +1,4 @@
-"""Overrides as they have to be typed: quoted for Hydra's grammar, and for a shell around that."""
+"""The text of overrides as a user types them: quoted for Hydra's grammar and for a shell."""
 
 import re
 import shlex
@@ -20,15 +20,15 @@ _PASSWORD = re.compile(rf"\$\{{oc\.env:{VARIABLE}\d+\}}")
 
 
 def typed(*words: str) -> str:
-    """Return words as a shell takes them, with stars for the passwords that the command line moved away."""
+    """Return words quoted for a shell, with stars in place of the passwords that the command line removed."""
     return shlex.join(_PASSWORD.sub(HIDDEN, word) for word in words)
 
 
 def as_text(key: str, value: str) -> str:
-    """Return the override that gives a key a text, whatever its characters.
+    """Return the override that sets a key to a text with any characters.
 
-    In Hydra's double quotes a quote is escaped, and so are backslashes before one and before an interpolation; one that
-    is meant as text is itself escaped.
+    The text is in Hydra's double quotes. Within them, a backslash escapes each quote and each ``${``, and also each
+    backslash before these or at the end.
     """
 
     def escaped(found: re.Match[str]) -> str:
@@ -41,7 +41,7 @@ def as_text(key: str, value: str) -> str:
 
 
 def shortest_text(key: str, value: str) -> str:
-    """Return the override that gives a key a text: without Hydra's quotes where they are not needed."""
+    """Return the override that sets a key to a text, without Hydra's quotes if they are not needed."""
     plain = f"{key}={value}"
     try:
         parsed = OverridesParser.create().parse_override(plain)
@@ -51,9 +51,9 @@ def shortest_text(key: str, value: str) -> str:
 
 
 def refusal(override: str, words: Sequence[str]) -> str | None:
-    """Return why a configuration with an override in it is refused for the override's sake; None where it is not.
+    """Return why a configuration is refused because of an override; None if it is not.
 
-    The words of the command line are taken with it as far as they are overrides of other keys.
+    The other overrides of the command line are composed with it, if they do not fail themselves.
     """
     from snnpipe.config.check import check
     from snnpipe.config.compose import interpolated_keys, resolve
@@ -82,7 +82,7 @@ def key_of(override: str) -> str:
 
 
 def compose_with(overrides: Sequence[str], words: Sequence[str]) -> DictConfig:
-    """Return what overrides compose to, with the folders that a command line adds."""
+    """Return the configuration composed from overrides, with the folders that a command line adds."""
     folders = ",".join(f"'file://{folder}'" for folder in _added_folders(words))
     GlobalHydra.instance().clear()
     with initialize_config_module("snnpipe.conf", version_base="1.3"):
@@ -109,5 +109,5 @@ def _is_override(word: str) -> bool:
 
 
 def shown_word(text: str) -> str:
-    """Return a word of the command line as a message shows it, with stars for its passwords."""
+    """Return a word of the command line for a message, with stars in place of passwords."""
     return repr(_PASSWORD.sub(HIDDEN, text))

@@ -1,4 +1,4 @@
-"""Which earlier run a command goes on with."""
+"""The choice of the earlier run that a command resumes."""
 
 import json
 from collections.abc import Mapping
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def earlier_run(composed: "DictConfig", config: Mapping[str, Any], parent: str | None = None) -> EarlierRun | None:
-    """Return the run that a configuration asks to go on with, or None where it begins one.
+    """Return the run that a configuration asks to resume; None if it begins a new run.
 
     Parameters
     ----------
     composed, config
-        The configuration, before it was resolved and after.
+        The configuration before and after it was resolved.
     parent
-        Run of the multi-run that resumes: then its newest unfinished job of this configuration is meant.
+        Id of a multi-run that is resumed. The run to resume is then its newest unfinished job of this configuration.
 
     Raises
     ------
     UserError
-        If the run that is meant had other settings, or its files are not here.
+        If the earlier run had other settings, or its files are not on this machine.
     """
     run_id = config["run_id"]
     asked = config["training"].get("resume")
@@ -68,7 +68,7 @@ def _key(run_id: str | None) -> str:
 
 
 def _in_folder(output_dir: str | None) -> EarlierRun | None:
-    """Return the run whose files are in a folder, where no store knows runs."""
+    """Return the run whose files are in a folder, for loggers that do not store runs."""
     if output_dir is None:
         raise ConfigError(
             "training.resume: got true, but no logger knows earlier runs: take logger=mlflow, or set paths.output_dir "
@@ -85,13 +85,13 @@ def _in_folder(output_dir: str | None) -> EarlierRun | None:
 def _tags_of(folder: Path) -> dict[str, Any]:
     try:
         tags = json.loads((folder / "tags.json").read_text())
-    except (OSError, ValueError):  # it is written at a run's end
+    except (OSError, ValueError):  # a run writes this file at its end
         return {}
     return tags if isinstance(tags, dict) else {}
 
 
 def _other_settings(folder: Path, config: Mapping[str, Any]) -> str:
-    """Return what sets an earlier run's configuration apart, and the cure."""
+    """Return how an earlier run's configuration differs, and the cure."""
     return (
         f"the run there has other settings{what_differs(config_of(folder), config)}. Go on with it with the settings "
         "that it had, or take another run_id or folder to begin a new one"
@@ -99,7 +99,7 @@ def _other_settings(folder: Path, config: Mapping[str, Any]) -> str:
 
 
 def require_same_content(earlier: EarlierRun, config: Mapping[str, Any], content: Content) -> None:
-    """Raise `UserError` where a finished run's result is not, or may not be, the one of what is there now."""
+    """Raise `UserError` if the content of a finished run differs, or may differ, from the present content."""
     if problem := content.difference(earlier.content):
         key, run_id = _key(config["run_id"]), config["run_id"] or earlier.run_id or earlier.output_dir
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a configuration names with ``_target_``: found, held against its own signature, and built."""
+"""Import, check and call of the classes and functions that a configuration names with ``_target_``."""
 
 import importlib
 import inspect
@@ -30,7 +30,7 @@ from snnpipe.settings.domains import MAX_FLOAT, is_held, is_short
 from snnpipe.settings.schema import call_problems, is_node, shown, value_problem, without_nodes
 
 TRUSTED = ("snnpipe", "nengo", "nengo_dl", "tf_keras")
-"""Packages whose classes any configuration may name, one that was taken from a run's artifacts too."""
+"""Packages whose classes every configuration may name, including one from a run's artifacts."""
 
 _FAMILIES: dict[str, tuple[str, type]] = {
     "data": ("data module", DataModule),
@@ -46,7 +46,7 @@ _FAMILIES: dict[str, tuple[str, type]] = {
 COLLECTIONS = ("callbacks", "logger", "metrics")
 """Groups whose parts have names of their own."""
 _SET_LATER = ("spec",)
-"""What a part may have from its set-up on only."""
+"""Attributes that a part may have only after its set-up."""
 _HYDRAS_KEYS: dict[str, Any] = {
     "_args_": list[Any],
     "_partial_": bool,
@@ -54,14 +54,14 @@ _HYDRAS_KEYS: dict[str, Any] = {
     "_convert_": Literal["none", "partial", "object", "all"],
 }
 _SHORT_TIMES = ("tau", "tau_rc", "tau_ref")
-"""What Nengo calls time constants of synapses and membranes, in s; its adaptation of a neuron may take longer."""
+"""Nengo's names of the time constants of synapses and membranes, s. The time constants of adaptation may be longer."""
 _FULL_KEY = re.compile(r"full_key: ([\w.]+)")
 
 
 def foreign_parts(config: Any, trusted: Collection[str], key: str = "") -> Iterator[str]:
-    """Yield a line for all that a configuration from elsewhere may not have; import none of it.
+    """Yield a line for each item that a configuration from elsewhere may not have, without importing any of them.
 
-    That is a ``_target_`` that is no class of some packages, and an interpolation, which would read the environment.
+    Such items are a ``_target_`` outside the trusted packages, and an interpolation, which could read the environment.
     """
     if isinstance(config, Mapping):
         if "_target_" in config and not _is_class_of(config["_target_"], trusted):
@@ -79,7 +79,7 @@ def foreign_parts(config: Any, trusted: Collection[str], key: str = "") -> Itera
 
 
 def _is_class_of(path: Any, packages: Collection[str]) -> bool:
-    """Whether a dotted path leads to a class that is defined in some packages, and not to what these import."""
+    """Whether a dotted path leads to a class that trusted packages define, and not only import."""
 
     def inside(name: str) -> bool:
         return any(name.startswith(f"{package}.") for package in packages)
@@ -88,18 +88,18 @@ def _is_class_of(path: Any, packages: Collection[str]) -> bool:
         return False
     try:
         found = locate(path)
-    except ConfigError:  # what is not there is told as such
+    except ConfigError:  # a later check reports what does not exist
         return True
     return inspect.isclass(found) and inside(f"{found.__module__}.")
 
 
 def locate(path: Any) -> Callable[..., Any]:
-    """Return the class or function of a dotted path, importing the module it is in.
+    """Return the class or function of a dotted path, and import its module.
 
     Raises
     ------
     ConfigError
-        If there is none.
+        If there is no such class or function.
     """
     words = path.split(".") if isinstance(path, str) else []
     if len(words) < 2 or not all(word.isidentifier() for word in words):
@@ -120,7 +120,7 @@ def locate(path: Any) -> Callable[..., Any]:
 
 
 def _import(path: str, words: list[str]) -> tuple[Any, list[str]]:
-    """Return the innermost module of a dotted path, and the words behind it."""
+    """Return the innermost module of a dotted path, and the words after it."""
     from snnpipe.frameworks.compat import choose_keras_2
 
     choose_keras_2()
@@ -131,7 +131,7 @@ def _import(path: str, words: list[str]) -> tuple[Any, list[str]]:
         except ModuleNotFoundError as error:
             if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
                 raise ConfigError(f"got {path!r}: importing {module} failed: {one_line(error)}") from error
-        except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        except (Exception, SystemExit) as error:  # a module may raise any error when it is imported
             raise ConfigError(f"got {path!r}: importing {module} failed: {reason(error)}") from error
     raise ConfigError(f"got {path!r}: there is no module {words[0]!r} here; is its package installed?")
 
@@ -142,7 +142,7 @@ def node_problems(node: Any, key: str) -> list[str]:
 
 
 def value_problems(value: Any, key: str, annotation: Any) -> list[str]:
-    """Return the mistakes of a value that is built from nodes, or holds some."""
+    """Return the mistakes of a value that is built from nodes, or contains some."""
     found, problems = _looked_at(value, key)
     if problems or is_node(found):
         return problems
@@ -153,7 +153,8 @@ def value_problems(value: Any, key: str, annotation: Any) -> list[str]:
 def _looked_at(node: Any, key: str) -> tuple[Any, list[str]]:
     """Return a node as its owner will get it, as far as that is known, and the mistakes in it.
 
-    What Nengo has is built on the way, as only that tells whether it takes its settings; the rest stays a node.
+    Nengo's objects are built in the process, because only that shows whether they accept their settings. All other
+    nodes stay nodes.
     """
     problems: list[str] = []
     if isinstance(node, list):
@@ -199,7 +200,7 @@ def _holds_nodes(value: Any) -> bool:
 
 
 def family_problems(target: Callable[..., Any], key: str) -> list[str]:
-    """Return what a class lacks to be a part of the group that a key is of; of a function, only calling it tells."""
+    """Return the reasons why a class is no part of a key's group. A function cannot be checked without a call."""
     family = _family_of(key)
     if family is None or inspect.isfunction(target) or inspect.ismethod(target):
         return []
@@ -218,7 +219,7 @@ def family_problems(target: Callable[..., Any], key: str) -> list[str]:
 
 
 def require_family(part: Any, key: str) -> None:
-    """Raise `ConfigError` where what was built is no part of the group that a key is of."""
+    """Raise `ConfigError` if a built object is no part of a key's group."""
     family = _family_of(key)
     if family is None or hasattr(type(part), "__getattr__"):
         return
@@ -246,14 +247,14 @@ def _members(protocol: type) -> list[str]:
 
 
 def _number_problems(target: Callable[..., Any], values: Mapping[str, Any], key: str) -> list[str]:
-    """Return where a number of Nengo's, whose classes have no annotations, is outside of its domain."""
+    """Return the numbers of a Nengo class that are outside their domains. Nengo's classes have no annotations."""
     domains = {name: _domain_of(getattr(target, str(name), None)) for name in values}
     found = (value_problem(f"{key}.{name}", values[name], domain) for name, domain in domains.items() if domain)
     return [problem for problem in found if problem]
 
 
 def _domain_of(parameter: Any) -> Any:
-    """Return the domain of a number that Nengo declares, as an annotation; None for what is no number."""
+    """Return the domain that Nengo declares for a number, as an annotation; None for other parameters."""
     if not hasattr(parameter, "low_open"):
         return None
     bounds: list[Any] = [AfterValidator(is_held)]
@@ -268,19 +269,19 @@ def _domain_of(parameter: Any) -> Any:
 
 
 def given_arguments(target: Callable[..., Any], key: str) -> list[str]:
-    """Return the arguments that a plugin gets from elsewhere: of a function that builds a model, the first."""
+    """Return the arguments that a plugin gets from snnpipe. A function that builds a model gets its first argument."""
     if key == "model" and inspect.isfunction(target):
         return list(inspect.signature(target).parameters)[:1]
     return []
 
 
 def build_node(node: Mapping[str, Any], key: str) -> Any:
-    """Return what a node describes.
+    """Return the object that a node describes.
 
     Raises
     ------
     UserError
-        If it refuses its settings, or is no part of the group that the key is of.
+        If the object refuses its settings, or is no part of the key's group.
     """
     try:
         if given_arguments(locate(node["_target_"]), key):

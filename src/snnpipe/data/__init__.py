@@ -1,1 +1,1 @@
-"""Datasets, streamed."""
+"""Data modules, which stream datasets."""

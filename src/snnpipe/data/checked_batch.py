@@ -1,4 +1,4 @@
-"""The form that a data module's batches must have, and the conversion of those that are nearly in it.
+"""The form that a data module's batches must have, and the conversion of batches that almost have it.
 
 Axes: b = sample of the batch, c = class.
 """
@@ -13,7 +13,7 @@ from snnpipe.base.errors import DataError
 from snnpipe.values.data import DataSpec
 
 Shapes = tuple[tuple[int, ...], ...]
-"""Of a batch's samples, labels and, where there are some, sample weights, each without the batch axis."""
+"""Shapes of a batch's samples, labels and optional sample weights, each without the batch axis."""
 
 _PARTS = ("samples", "labels", "weights")
 _ELEMENT = "(samples, labels), or (samples, labels, sample weights)"
@@ -21,12 +21,12 @@ _NUMBERS, _WHOLE = "buif", "bui"
 
 
 def iterator_of(stream: Any, method: str) -> Iterator[Any]:
-    """Return the batches of what a data module's method returned as an iterator.
+    """Return an iterator over the batches of a stream that a data module's method returned.
 
     Raises
     ------
     DataError
-        If it is no stream of batches.
+        If the stream is no stream of batches.
     """
     cure = "tf.data.Dataset.from_tensor_slices((samples, labels)).batch(self.batch_size)"
     if isinstance(stream, tuple) and len(stream) in (2, 3) and all(hasattr(part, "shape") for part in stream):
@@ -42,12 +42,12 @@ def iterator_of(stream: Any, method: str) -> Iterator[Any]:
 
 
 def parts_of(element: Any, where: str) -> list[NDArray[Any]]:
-    """Return what a stream yields as arrays: samples, labels and, where there are some, sample weights.
+    """Return an element of a stream as arrays: samples, labels and optional sample weights.
 
     Raises
     ------
     DataError
-        If it is something else.
+        If the element is anything else.
     """
     if isinstance(element, Mapping):
         keys = list(element)
@@ -70,16 +70,16 @@ def parts_of(element: Any, where: str) -> list[NDArray[Any]]:
 
 
 def clean(element: Any, spec: DataSpec, where: str) -> tuple[NDArray[Any], ...]:
-    """Return a batch as the rest of the program takes it.
+    """Return a batch in the form that the rest of the program takes.
 
     Parameters
     ----------
     element
-        What a stream yields.
+        Element of a stream.
     spec
-        Of the dataset.
+        Spec of the dataset.
     where
-        The split and the batch, for a message.
+        Name of the split and the batch, for error messages.
 
     Returns
     -------
@@ -88,12 +88,12 @@ def clean(element: Any, spec: DataSpec, where: str) -> tuple[NDArray[Any], ...]:
     labels
         int64, of shape ``(b,)``.
     weights
-        float32, of shape ``(b,)``; only where the stream has sample weights.
+        float32, of shape ``(b,)``; only if the stream has sample weights.
 
     Raises
     ------
     DataError
-        If the batch cannot be taken; the message names the value and the cure.
+        If the batch cannot be converted. The message names the value and the cure.
     """
     parts = parts_of(element, where)
     shape = np.shape(parts[0])
@@ -112,12 +112,12 @@ def clean(element: Any, spec: DataSpec, where: str) -> tuple[NDArray[Any], ...]:
 
 
 def shapes_of(element: Any, where: str) -> Shapes:
-    """Return the shapes of a stream's arrays, which later batches must have too."""
+    """Return the shapes of a batch's arrays, which later batches must have too."""
     return tuple(np.shape(part)[1:] for part in parts_of(element, where))
 
 
 def graph_of_clean(spec: DataSpec, shapes: Shapes) -> Any:
-    """Return `clean` as TensorFlow's operations, for batches whose shapes are known; it fails where `clean` raises."""
+    """Return `clean` as TensorFlow operations for batches of known shapes. They fail where `clean` raises an error."""
     from snnpipe.frameworks.compat import import_tensorflow
 
     tf = import_tensorflow()
@@ -131,7 +131,7 @@ def graph_of_clean(spec: DataSpec, shapes: Shapes) -> Any:
             tf.ensure_shape(part, (None, *shape)) for part, shape in zip(element, shapes, strict=True)
         )
         samples = tf.reshape(tf.cast(samples, tf.float32), (-1, *spec.input_shape))
-        # `Assert` and not `check_numerics`, for which TensorFlow's determinism takes all parallelism out of a stream
+        # `Assert`, because under TensorFlow's determinism `check_numerics` removes all parallelism from a stream
         require(tf.math.is_finite(samples))
         if shapes[1] == (spec.n_classes,):
             labels = tf.cast(labels, tf.float32)
@@ -166,14 +166,14 @@ def signature(spec: DataSpec, shapes: Shapes) -> Any:
 
 
 def _array(part: Any, where: str, name: str) -> NDArray[Any]:
-    """Return what stands for an array in NumPy, TensorFlow or PyTorch as one."""
+    """Return an array of NumPy, TensorFlow or PyTorch, or a similar value, as a NumPy array."""
     try:
         array = np.asarray(part.numpy() if hasattr(part, "numpy") else part)
         if array.dtype == object and name == "samples" and not isinstance(array.flat[0], (str, bytes)):
             array = np.stack([np.asarray(sample, np.float32) for sample in array])
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{where}: its {name} make no array: give numbers, and each of them the same shape") from error
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array  # which is no kind of NumPy's own
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array  # NumPy has no bfloat16
 
 
 def _what(value: Any) -> str:
@@ -182,7 +182,7 @@ def _what(value: Any) -> str:
 
 
 def _first_of(values: NDArray[Any]) -> Any:
-    """Return the first value, text as text."""
+    """Return the first value. Bytes are returned as text."""
     first = values.ravel()[:1].tolist()
     value = first[0] if first else None
     return value.decode(errors="replace") if isinstance(value, bytes) else value
@@ -195,7 +195,7 @@ def _same_length(samples: NDArray[Any], others: NDArray[Any], name: str, spec: D
 
 
 def _not_finite(values: NDArray[Any]) -> tuple[int, float] | None:
-    """Return the row and value of the first that is no number or infinite."""
+    """Return the row and the value of the first element that is infinite or not a number."""
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(np.sum(values)):
             return None
@@ -207,7 +207,7 @@ def _not_finite(values: NDArray[Any]) -> tuple[int, float] | None:
 
 
 def _is_batch(shape: tuple[int, ...], spec: DataSpec) -> bool:
-    """Whether an array of a shape is a batch of a dataset's samples, if need be without an axis for one channel."""
+    """Whether a shape fits a batch of a dataset's samples. The axis of a single channel may be missing."""
     return spec.input_shape in (shape[1:], (*shape[1:], 1))
 
 

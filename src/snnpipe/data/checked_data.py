@@ -1,4 +1,4 @@
-"""A data module as the rest of the program relies on it: looked at before training, and checked batch by batch.
+"""A data module that the rest of the program can rely on: it is checked before training and batch by batch.
 
 Axes: b = sample of the batch.
 """
@@ -37,26 +37,26 @@ _SPLITS = {"train": "n_train", "validation": "n_validation", "test": "n_test"}
 _OWN = ("module", "few", "_counts", "_shapes", "_opened", "_spec")
 _FEW = 2
 _LONG_S = 30.0
-"""A warning says so where counting a split takes longer."""
+"""Seconds of counting a split after which a warning reports it."""
 
 
 class CheckedData:
-    """A data module, whose streams give what is documented or end in a `DataError`.
+    """A data module whose streams follow the documented form or end in a `DataError`.
 
-    Its datasets yield ``(samples, labels)``: float32 of shape ``(b, *input_shape)`` and int64 of shape ``(b,)``; where
-    the module's own stream has sample weights, they come third, float32 of shape ``(b,)``. Every batch of a split but
-    the last has the size that was asked for. All other attributes are the module's.
+    Its datasets yield ``(samples, labels)``: float32 of shape ``(b, *input_shape)`` and int64 of shape ``(b,)``. If the
+    module's own stream has sample weights, they come third, float32 of shape ``(b,)``. Every batch of a split but the
+    last has the requested size. All other attributes are those of the module.
 
     Parameters
     ----------
     module
-        The data module. Its streams may be tf.data datasets, or any other that yield batches, Keras sequences and
-        generators among them.
+        The data module. Its streams may be tf.data datasets or any other iterables of batches, such as Keras sequences
+        and generators.
 
     Attributes
     ----------
     few
-        The first two test samples, once `look` has seen them, to try things on before training.
+        The first two test samples, on which the run is tried before training. `look` sets them.
     """
 
     def __init__(self, module: "DataModule"):
@@ -69,11 +69,11 @@ class CheckedData:
 
     @classmethod
     def of(cls, data: Any) -> Self:
-        """Return ``data`` itself where it is checked already."""
+        """Return ``data`` as checked data. Data that is already checked is returned itself."""
         return data if isinstance(data, cls) else cls(data)
 
     def __getattr__(self, name: str) -> Any:
-        if name in _OWN:  # of a copy that is being made
+        if name in _OWN:  # a copy that is being made does not have the attribute yet
             raise AttributeError(name)
         return getattr(self.module, name)
 
@@ -91,7 +91,7 @@ class CheckedData:
         Raises
         ------
         DataError
-            If the module lacks something, or its own method fails.
+            If the module lacks a member, or its own method fails.
         """
         lacks = [form for name, form in _METHODS.items() if not callable(getattr(self.module, name, None))]
         if lacks:
@@ -101,7 +101,7 @@ class CheckedData:
                 inspect.signature(getattr(self.module, name)).bind(argument)
             except TypeError:
                 raise DataError(f"data: {self._name}.{name} must take one argument: define {_METHODS[name]}") from None
-            except ValueError:  # a builtin without a signature
+            except ValueError:  # builtins may have no signature
                 pass
         self._call("prepare_data")
 
@@ -111,12 +111,12 @@ class CheckedData:
         self._call("setup")
 
     def look(self) -> None:
-        """Look at the first batch of each split; count the samples of splits whose number the spec leaves out.
+        """Look at the first batch of each split, and count the samples of splits whose number the spec leaves out.
 
         Raises
         ------
         DataError
-            If something cannot work, before anything is trained; the message names it and the cure.
+            If something cannot work. The message names it and the cure, before anything is trained.
         """
         _ = self.batch_size
         for split in _SPLITS:
@@ -124,7 +124,7 @@ class CheckedData:
 
     @property
     def batch_size(self) -> int:
-        """Samples of a training batch."""
+        """Number of samples in a training batch."""
         size: Any = getattr(self.module, "batch_size", None)
         if not is_whole(size) or size < 1:
             got = "it has none" if size is None else f"got {size!r}"
@@ -135,7 +135,7 @@ class CheckedData:
 
     @property
     def spec(self) -> DataSpec:
-        """What is known of the dataset after `setup`; numbers of samples that it leaves out are known after `look`."""
+        """The spec of the dataset after `setup`. `look` counts the samples whose numbers the module leaves out."""
         try:
             given = self.module.spec
         except Exception as error:
@@ -149,7 +149,7 @@ class CheckedData:
         return spec
 
     def _look_at(self, split: str) -> None:
-        """Look at the first batch of a split, unless that was done before."""
+        """Look at the first batch of a split, unless it was looked at before."""
         if split in self._counts:
             return
         spec, make = self.spec, self._maker(split)
@@ -187,7 +187,7 @@ class CheckedData:
         self._counts[split] = self.count(split) if wanted is None or suspicious else wanted
 
     def _is_suspicious(self, split: str, stream: Any, size: int, wanted: int) -> bool:
-        """Whether the first batch's size, or the number of batches where it is known, does not fit what it should be.
+        """Whether the first batch's size, or the number of batches if it is known, differs from the expected value.
 
         Raises
         ------
@@ -213,7 +213,7 @@ class CheckedData:
         return self._checked("train", self._maker("train", "train_dataset", epoch), self.batch_size)
 
     def validation_dataset(self) -> "tf.data.Dataset | None":
-        """Return the validation batches; None where there are none."""
+        """Return the validation batches, or None if there are none."""
         self._look_at("validation")
         if not self._counts["validation"]:
             return None
@@ -225,12 +225,12 @@ class CheckedData:
         return self._checked("test", self._maker("test", "test_dataset", size), size)
 
     def count(self, split: str) -> int:
-        """Pass over a split, check every batch of it, and return the number of its samples.
+        """Count a split's samples in one pass over it, and check every batch.
 
         Raises
         ------
         DataError
-            If a batch cannot be taken, or there are more or fewer samples than the spec says.
+            If a batch cannot be converted, or the number of samples differs from the spec's.
         """
         make = self._opened.get(split) or self._maker(split)
         spec, stream = self.spec, make()
@@ -263,7 +263,7 @@ class CheckedData:
         return total
 
     def _require_whole_batches(self, batch: int, size: int, before: int) -> None:
-        """Raise `DataError` where a training batch is too large, or follows one that is too small."""
+        """Raise `DataError` if a training batch is too large, or follows one that is too small."""
         expected = self.batch_size
         if short := before % expected:
             batch, size = batch - 1, short
@@ -275,7 +275,7 @@ class CheckedData:
         )
 
     def _checked(self, split: str, make: Callable[[], Any], size: int) -> "tf.data.Dataset":
-        """Return a split's stream as a tf.data dataset of clean batches, which fails where one is none."""
+        """Return a split's stream as a tf.data dataset of clean batches. It fails at a batch that is not clean."""
         tf = import_tensorflow()
         self._look_at(split)
         self._opened.pop(split, None)
@@ -303,7 +303,7 @@ class CheckedData:
         return batches.enumerate().map(whole).apply(exactly)
 
     def _maker(self, split: str, method: str = "", *arguments: Any) -> Callable[[], Any]:
-        """Return what calls the module for a new stream of a split."""
+        """Return a function that calls the module for a new stream of a split."""
         if split == "train" and not method:
             arguments = (0,)
         elif split == "test" and not method:
@@ -311,12 +311,12 @@ class CheckedData:
         return lambda: self._call(method or f"{split}_dataset", *arguments)
 
     def _elements(self, split: str, stream: Any) -> Iterator[Any]:
-        """Yield what a stream does.
+        """Yield the elements of a stream.
 
         Raises
         ------
         DataError
-            If it is no stream of batches, or fails.
+            If the stream is no stream of batches, or fails.
         """
         given = iterator_of(stream, f"{self._name}.{split}_dataset()")
         batch = 0
@@ -333,9 +333,9 @@ class CheckedData:
     # ------------------------------------------------------------------ what went wrong
 
     def explain(self, error: Exception) -> UserError | None:
-        """Return what is wrong with a stream, where that is what an error in its use came from.
+        """Return the fault in a stream that caused an error; None if no stream did.
 
-        The streams in use are passed over again, batch by batch.
+        To find the fault, the method reads the streams in use again, batch by batch.
         """
         tf = import_tensorflow()
         explain = getattr(self.module, "explain", None)
@@ -364,7 +364,7 @@ class CheckedData:
             self._raise_in_place_of(error, f"{method}()")
 
     def _raise_in_place_of(self, error: Exception, what: str) -> NoReturn:
-        """Raise `DataError` in place of an error of the module's own code; one of snnpipe's is a fault."""
+        """Raise `DataError` in place of an error in a user's module. Errors in snnpipe's own modules pass unchanged."""
         explain = getattr(self.module, "explain", None)
         if explain is not None and (problem := explain(error)) is not None:
             raise problem from error

@@ -1,4 +1,4 @@
-"""Digests of what a data module's batches hold."""
+"""Digests of the content of a data module's batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
@@ -11,7 +11,7 @@ from snnpipe.base.identity import SIZE, UnknowableError, digest_of
 from snnpipe.protocols import DataModule
 
 _SEEN_TWICE = 2048
-"""Samples of a split that are read a second time, to see whether they are the same."""
+"""Number of samples of a split that are read twice, to check that the stream repeats them."""
 _STREAM_CURE = (
     "let the dataset's order and changes follow from the seed and the epoch alone, or give spec.digest, a digest of "
     "the data that you answer for"
@@ -19,15 +19,15 @@ _STREAM_CURE = (
 
 
 def fit_data_digest(data: DataModule) -> str:
-    """Return a digest of what a training reads: of the training batches of epoch 0 and of the validation batches.
+    """Return a digest of the data that a training reads: training batches of epoch 0 and validation batches.
 
-    A data module may give digests of its own, as ``digests()``, with the keys ``fit`` and ``test``, or as
-    ``spec.digest``, one for all splits: they are taken as they are.
+    A data module may give its own digests, which are used unchanged: as ``digests()``, with the keys ``fit`` and
+    ``test``, or as ``spec.digest``, one digest for all splits.
 
     Raises
     ------
     UnknowableError
-        If the training batches are not the same when they are asked for again, or fail.
+        If a second reading gives other training batches, or reading fails.
     """
     if given := _given(data, "fit"):
         return given
@@ -37,14 +37,14 @@ def fit_data_digest(data: DataModule) -> str:
 
 
 def test_data_digest(data: DataModule) -> str:
-    """Return a digest of the test samples and their labels, which does not depend on their batches.
+    """Return a digest of the test samples and their labels. It does not depend on the batch size.
 
     Raises
     ------
     DataError
-        If they are not the same when they are asked for again: no two networks could be compared on them.
+        If a second reading gives other samples, because no two networks could then be compared on them.
     UnknowableError
-        If they fail.
+        If reading fails.
     """
     if given := _given(data, "test"):
         return given
@@ -55,17 +55,17 @@ def test_data_digest(data: DataModule) -> str:
 
 
 def _given(data: DataModule, which: Literal["fit", "test"]) -> str:
-    """Return the digest that a data module gives itself; empty where it gives none."""
+    """Return the digest that a data module gives; empty if it gives none."""
     digests = getattr(data, "digests", None)
     return str(digests()[which]) if callable(digests) else str(getattr(data.spec, "digest", "") or "")
 
 
 class _NotTheSameError(UnknowableError):
-    """A stream that gives something else when it is asked for again."""
+    """A second reading of a stream gives other samples."""
 
 
 def _stream_digest(stream: Callable[[], Any], name: str, most: int | None = None) -> str:
-    """Return the digest of a split's samples in their order, no more than ``most``; read the first ones twice."""
+    """Return the digest of a split's samples in order. Read the first ones twice, and refuse more than ``most``."""
     whole, first, n = blake2b(digest_size=SIZE), [], 0
     try:
         for batch in _batches(stream()):
@@ -97,7 +97,7 @@ def _batches(dataset: Any) -> Iterable[Any]:
 
 
 def row_digests(batch: Any) -> list[bytes]:
-    """Return a digest of each sample of a batch, with its label and, where there is one, its weight."""
+    """Return a digest of each sample of a batch, with its label and any weight."""
     leaves = [np.asarray(leaf) for leaf in _leaves(batch)]
     n = len(leaves[0])
     kinds = " ".join(f"{leaf.dtype.str}{leaf.shape[1:]}" for leaf in leaves).encode()

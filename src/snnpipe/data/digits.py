@@ -1,4 +1,4 @@
-"""The handwritten digits that scikit-learn carries, as a tensorflow-datasets builder.
+"""The handwritten digits that come with scikit-learn, as a tensorflow-datasets builder.
 
 Importing this module registers the builder under the name ``digits``.
 """
@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-_EVERY = 5  # each fifth image is a test image
+_EVERY = 5  # every fifth image is a test image
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
-    """1,797 handwritten digits of 8x8 pixels, 1,438 to train and 359 to test."""
+    """1,797 handwritten digits of 8x8 pixels: 1,438 for training and 359 for testing."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "As scikit-learn carries them; every fifth image is for testing."}

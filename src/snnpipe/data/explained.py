@@ -8,7 +8,7 @@ from snnpipe.data.checked_data import CheckedData
 
 @contextmanager
 def explained(data: CheckedData) -> Iterator[None]:
-    """Raise the data module's explanation of an error in place of the error, where it has one."""
+    """Replace an error by the data module's explanation, if the data module has one."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The spec of a data module as people give it: a `DataSpec`, a mapping, or an object of their own."""
+"""The spec of a data module in the forms that users may give it: a `DataSpec`, a mapping, or an object of their own."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ _KNOWN = [*(field.name for field in dataclasses.fields(DataSpec)), "image_shape"
 
 
 def spec_of(given: Any, module: str) -> DataSpec:
-    """Return what a data module has as its ``spec`` as a `DataSpec`.
+    """Return the ``spec`` of a data module as a `DataSpec`.
 
     Parameters
     ----------
     given
         The spec.
     module
-        Name of the module's class, for a message.
+        Name of the module's class, for error messages.
 
     Raises
     ------
     DataError
-        If it lacks the shape of a sample or the number of classes, or has a key that is unknown.
+        If the spec lacks the shape of a sample or the number of classes, or has an unknown key.
     """
     if isinstance(given, DataSpec):
         return given

@@ -1,11 +1,11 @@
-"""Digests of a dataset's prepared files: of all their bytes, or of samples of them where they are very large."""
+"""Digests of a dataset's prepared files. Very large files are sampled and not read in full."""
 
 import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 WHOLE_BYTES = 4 * 2**30
-"""Files of no more bytes than these together are read whole, at some hundred megabytes a second."""
+"""Total size, in bytes, up to which files are read in full. Reading takes a second for some hundred megabytes."""
 
 _SAMPLE_BYTES, _SAMPLES = 2**20, 8
 
@@ -13,13 +13,14 @@ _SAMPLE_BYTES, _SAMPLES = 2**20, 8
 def prepared_files_digests(paths: Collection[Path]) -> dict[Path, str]:
     """Return a digest of each file.
 
-    Of files of more than `WHOLE_BYTES` together, size, time of the last change and eight samples of a mebibyte count,
-    evenly spread from the first byte to the last: a copy that has another time counts as another file.
+    For files of more than `WHOLE_BYTES` in total, each digest covers the size, the time of the last change, and eight
+    samples of a mebibyte, evenly spread from the first byte to the last. A copy with another time therefore counts as
+    another file.
 
     Raises
     ------
     OSError
-        If one cannot be read.
+        If a file cannot be read.
     """
     whole = sum(path.stat().st_size for path in paths) <= WHOLE_BYTES
     return {path: _digest(path, whole=whole) for path in sorted(paths)}

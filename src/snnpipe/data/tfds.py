@@ -1,4 +1,4 @@
-"""Any classification dataset of tensorflow-datasets whose samples have one shape, streamed."""
+"""Streaming of classification datasets of tensorflow-datasets whose samples all have one shape."""
 
 import hashlib
 import json
@@ -29,38 +29,38 @@ _OF_PIXELS = ("minus_one_to_one", "zero_to_one")
 
 @dataclass
 class TfdsDataModule:
-    """Stream a dataset of tensorflow-datasets: images, or vectors and series of numbers, with one class label each.
+    """Stream a dataset of tensorflow-datasets: images, vectors or series of numbers, with one class label per sample.
 
-    Memory does not grow with the dataset: samples are read from the prepared files each epoch, and the
-    shuffle buffer is bounded.
+    Memory does not grow with the dataset: each epoch reads the samples from the prepared files, and the shuffle buffer
+    is bounded.
 
     Parameters
     ----------
     name
-        Of the builder, ``mnist`` for example.
+        Name of the builder, such as ``mnist``.
     version
-        Of the builder; None for its newest.
+        Version of the builder; None for its newest.
     data_dir
-        Folder of prepared datasets. None looks in ``$TFDS_DATA_DIR`` and ``~/tensorflow_datasets``
-        and prepares in the first that can be written.
+        Folder of prepared datasets. If None, ``$TFDS_DATA_DIR`` and ``~/tensorflow_datasets`` are searched, and a
+        missing dataset is prepared in the first of them that can be written.
     batch_size
         Samples per training batch.
     train_split, test_split
         Split expressions (``train``, ``train[:5000]``, ``train+extra``).
     validation_split
-        A split expression of its own for validation, in place of a share of the training split.
+        Split expression for validation samples, instead of a share of the training split.
     validation_share
-        Share of the training split, its last samples, that is held out for validation.
+        Share of the training split that is held out for validation. The last samples are held out.
     scaling
         ``minus_one_to_one`` (x / 127.5 - 1) and ``zero_to_one`` (x / 255), for pixels of 0 to 255; ``standardised``
-        (mean 0 and standard deviation 1 over the training samples, of each channel or, of vectors, each feature); or
+        (mean 0 and standard deviation 1 over the training samples, for each channel or, in vectors, each feature); or
         ``none`` (the values as they are).
     shuffle
         Whether training samples are shuffled.
     seed
-        Of the order of the training samples.
+        Seed of the order of the training samples.
     max_train_images, max_test_images
-        Use no more than the first so many.
+        Largest number of samples to use, from the first one on; None for all.
 
     Raises
     ------
@@ -91,22 +91,22 @@ class TfdsDataModule:
             self._check_batch(self._n_train(self.max_train_images), f"data.max_train_images={self.max_train_images}")
 
     def prepare_data(self) -> None:
-        """Write the dataset's prepared files, unless they are there.
+        """Write the dataset's prepared files, unless they exist.
 
         Raises
         ------
         DataError
-            If the dataset is unknown, or neither prepared nor downloadable from here.
+            If the dataset is unknown, or if it is not prepared and cannot be downloaded from this machine.
         """
         self._dataset.prepare()
 
     def setup(self) -> None:
-        """Open the prepared files and work out the splits.
+        """Open the prepared files and determine the splits.
 
         Raises
         ------
         DataError
-            If the dataset is not prepared, is no classification of samples of one shape, or is smaller than asked for.
+            If the dataset is not prepared, is not a classification of samples of one shape, or has too few samples.
         """
         builder = self._dataset.open()
         sample_key, label_key = self._check_features(builder)
@@ -139,19 +139,19 @@ class TfdsDataModule:
 
     @property
     def spec(self) -> DataSpec:
-        """What is known of the dataset after `setup`."""
+        """The spec of the dataset after `setup`."""
         if not self._opened:
             raise DataError("data: setup() has not been called")
         spec: DataSpec = self._opened["spec"]
         return spec
 
     def digests(self) -> dict[str, str]:
-        """Return digests of the prepared files that a training reads, and of those that the test samples are in.
+        """Return digests of the prepared files that a training reads, and of the files that hold the test samples.
 
         Raises
         ------
         DataError
-            If one of them cannot be read.
+            If a file cannot be read.
         """
         if "digests" not in self._opened:
             of_fit = [self.train_split, *filter(None, [self.validation_split])]
@@ -160,7 +160,7 @@ class TfdsDataModule:
         return digests
 
     def _files_digest(self, expressions: Collection[str]) -> str:
-        """Return a digest of the files that split expressions lead to, and of where in them the examples begin."""
+        """Return a digest of the files of some split expressions, and of the positions of their first examples."""
         splits = self._opened["builder"].info.splits
         files = [file for name in expressions for file in splits[name].file_instructions]
         places = [(Path(str(file.filename)), file.skip) for file in files]
@@ -172,23 +172,23 @@ class TfdsDataModule:
         return hashlib.sha256(json.dumps([(digests[path], skip) for path, skip in places]).encode()).hexdigest()[:32]
 
     def train_dataset(self, epoch: int = 0) -> "tf.data.Dataset":
-        """Return one epoch of training batches ``(samples, labels)``, the last one possibly short."""
+        """Return one epoch of training batches ``(samples, labels)``. The last batch may be short."""
         examples = self._examples(self.train_split, 0, self.spec.n_train)
         if self.shuffle:
             examples = _shuffled(examples, self._shuffle_buffer(), self.seed, epoch)
         return self._batches(examples, self.batch_size)
 
     def sample(self, split: str) -> "tf.data.Dataset":
-        """Return batches that are like a split's, from the beginning of its files.
+        """Return batches like those of a split, read from the beginning of its files to be quick.
 
-        Before the first batch, a shuffled stream fills its buffer, and one of samples held out reads all the others.
+        A shuffled stream would first fill its buffer, and a stream of held-out samples would first read all the others.
         """
         expressions = {"train": self.train_split, "validation": self.validation_split or self.train_split}
         count = getattr(self.spec, f"n_{split}")
         return self._batches(self._examples(expressions.get(split, self.test_split), 0, count), self.batch_size)
 
     def validation_dataset(self) -> "tf.data.Dataset | None":
-        """Return the validation batches, or None where nothing is held out."""
+        """Return the validation batches, or None if nothing is held out."""
         if self.spec.n_validation == 0:
             return None
         if self.validation_split:
@@ -202,7 +202,7 @@ class TfdsDataModule:
         return self._batches(self._examples(self.test_split, 0, self.spec.n_test), batch_size or self.batch_size)
 
     def explain(self, error: Exception) -> DataError | None:
-        """Return what is wrong with the prepared files, where that is what an error in their use came from."""
+        """Return the fault in the prepared files that caused an error; None if no file did."""
         tf = import_tensorflow()
         came_up_as = (tf.errors.DataLossError, tf.errors.FailedPreconditionError, tf.errors.NotFoundError)
         if not isinstance(error, came_up_as) or not self._opened:
@@ -214,7 +214,7 @@ class TfdsDataModule:
         return PreparedDataset(self.name, self.version, self.data_dir)
 
     def _n_train(self, n_examples: int) -> int:
-        """Return how many examples of the training split are trained on, the others being held out."""
+        """Return the number of examples of the training split that are trained on. The others are held out."""
         return n_examples if self.validation_split else n_examples - int(n_examples * self.validation_share)
 
     def _check_batch(self, n_train: int, where: str) -> None:
@@ -266,7 +266,7 @@ class TfdsDataModule:
     # ------------------------------------------------------------------ streams
 
     def _examples(self, expression: str, first: int, count: int) -> "tf.data.Dataset":
-        """Return examples, images still encoded, so that buffers and skips are cheap."""
+        """Return examples whose images are still encoded, so that buffering and skipping are cheap."""
         tfds = import_tfds()
         builder, key = self._opened["builder"], self._opened["sample"]
         examples = builder.as_dataset(
@@ -297,7 +297,7 @@ class TfdsDataModule:
         )
 
     def _divisor_and_shift(self) -> tuple[Any, Any]:
-        """Return what a value is divided by, and what is then subtracted."""
+        """Return the divisor of each value, and the number to subtract afterwards."""
         if self.scaling == "standardised":
             mean, deviation = self._moments()
             return deviation, mean / deviation
@@ -308,7 +308,7 @@ class TfdsDataModule:
         }[self.scaling]
 
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation of each channel over the training samples, in one pass."""
+        """Return the mean and standard deviation of each channel over the training samples, from one pass."""
         total = square = np.zeros(self.spec.input_shape[-1])
         count = 0
         examples = self._examples(self.train_split, 0, self.spec.n_train).as_numpy_iterator()
@@ -325,7 +325,7 @@ class TfdsDataModule:
 
     @property
     def _encoded(self) -> bool:
-        """Whether samples are files of an image format in the prepared files."""
+        """Whether the prepared files hold the samples in an image format."""
         feature = self._opened["builder"].info.features[self._opened["sample"]]
         return isinstance(feature, import_tfds().features.Image)
 
@@ -336,21 +336,21 @@ class TfdsDataModule:
         return self._opened["builder"].info.features[key].decode_example(sample) if self._encoded else sample
 
     def _shuffle_buffer(self) -> int:
-        """Return how many samples the shuffle buffer holds: all of them, or what fits in its memory."""
+        """Return the number of samples in the shuffle buffer: all of them, or as many as its memory holds."""
         return max(1, min(self.spec.n_train, _SHUFFLE_BYTES // int(np.prod(self.spec.input_shape))))
 
 
 def _shuffled(examples: "tf.data.Dataset", buffer: int, seed: int, epoch: int) -> "tf.data.Dataset":
-    """Return a dataset in the order that seed and epoch determine.
+    """Return a dataset in the order that the seed and the epoch determine.
 
-    ``Dataset.shuffle`` mixes in TensorFlow's global seed, which a simulator may have set meanwhile.
+    ``Dataset.shuffle`` would also use TensorFlow's global seed, which a simulator may have set in the meantime.
     """
     tf = import_tensorflow()
     specs = tf.nest.flatten(examples.element_spec)
     variant = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(examples),
         buffer_size=buffer,
-        seed=seed + 1,  # two zeros would mean any order
+        seed=seed + 1,  # two zeros would give a random order
         seed2=epoch + 1,
         output_types=[spec.dtype for spec in specs],
         output_shapes=[spec.shape for spec in specs],

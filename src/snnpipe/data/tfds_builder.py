@@ -1,4 +1,4 @@
-"""A dataset's prepared files: where they are looked for, how they are prepared, and what is damaged in them."""
+"""The prepared files of a dataset: where they are searched, how they are prepared, and how damage is detected."""
 
 import io
 import logging
@@ -23,7 +23,7 @@ _FOLDERS_VARIABLE, _DEFAULT_FOLDER = "TFDS_DATA_DIR", "~/tensorflow_datasets"
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A dataset of tensorflow-datasets as files in a folder.
+    """A dataset of tensorflow-datasets, as files in a folder.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ class PreparedDataset:
     data_dir: str | None
 
     def prepare(self) -> None:
-        """Write the files, unless they are there.
+        """Write the files, unless they exist.
 
         Raises
         ------
         DataError
-            If the dataset is unknown, or neither prepared nor downloadable from here.
+            If the dataset is unknown, or if it is not prepared and cannot be downloaded from this machine.
         """
         tfds = import_tfds()
         if self._folder() is not None:
@@ -69,14 +69,14 @@ class PreparedDataset:
         return self._builder(folder)
 
     def _folders(self) -> list[Path]:
-        """Return where prepared datasets are looked for, in that order."""
+        """Return the folders that may hold prepared datasets, in the order of the search."""
         if self.data_dir is not None:
             return [Path(self.data_dir).expanduser()]
         names = [os.environ.get(_FOLDERS_VARIABLE), _DEFAULT_FOLDER]
         return list(dict.fromkeys(Path(name).expanduser() for name in names if name))
 
     def _folder(self) -> Path | None:
-        """Return the first folder that has the dataset; None where none has."""
+        """Return the first folder that has the dataset; None if no folder has it."""
         for folder in self._folders():
             if folder.is_dir():
                 builder = self._builder(folder)
@@ -120,7 +120,7 @@ class PreparedDataset:
             raise damaged(f"a dataset_info.json in {where}", one_line(error), where) from None
 
     def _check_downloadable(self, builder: Any) -> None:
-        """Fail at once where the dataset's hosts cannot be reached; tfds would retry for minutes."""
+        """Fail at once if the dataset's hosts cannot be reached. tfds would retry for minutes."""
         urls = [urlsplit(str(url)) for url in builder.url_infos or ()]
         proxies = [os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")]
         urls = [urlsplit(proxy) for proxy in proxies if proxy] or urls
@@ -141,7 +141,7 @@ class PreparedDataset:
 
 
 def damaged_file(builder: Any) -> DataError | None:
-    """Return an error that names the first damaged file of a builder; None where all are whole."""
+    """Return an error that names the first damaged file of a builder; None if all files are intact."""
     for split in builder.info.splits.values():
         for path, records in zip(split.filepaths, split.shard_lengths, strict=True):
             if problem := _damage(str(path), records):
@@ -150,7 +150,7 @@ def damaged_file(builder: Any) -> DataError | None:
 
 
 def damaged(what: str, problem: str, folder: str) -> DataError:
-    """Return the error that says that a file of a folder is damaged."""
+    """Return the error that reports a damaged file in a folder."""
     return DataError(
         f"data: {what} is damaged ({problem}): delete {folder}; the next run prepares it again, as does "
         "`python -m tensorflow_datasets build` where there is a network"
@@ -158,7 +158,7 @@ def damaged(what: str, problem: str, folder: str) -> DataError:
 
 
 def _damage(path: str, records: int) -> str:
-    """Return what is wrong with a file of records; empty where nothing is."""
+    """Return the damage of a file of records; empty if it is intact."""
     tf = import_tensorflow()
     try:
         readable = sum(1 for _ in tf.data.TFRecordDataset(path))
@@ -171,7 +171,7 @@ def _damage(path: str, records: int) -> str:
 
 @contextmanager
 def _quiet(silent: bool) -> Iterator[None]:
-    """Keep tfds's warning of a folder that is not there yet, and where ``silent`` all it prints, to itself."""
+    """Suppress tfds's warning about a missing folder and, if ``silent``, everything that tfds prints."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -183,6 +183,6 @@ def _quiet(silent: bool) -> Iterator[None]:
 
 
 def import_tfds() -> Any:
-    """Return ``tensorflow_datasets``, imported after TensorFlow was set up."""
+    """Return ``tensorflow_datasets``, imported after TensorFlow has been set up."""
     import_tensorflow()
     return import_module("tensorflow_datasets")

@@ -1,1 +1,1 @@
-"""Why a conversion lost accuracy: where, and what to try."""
+"""The diagnosis of a conversion: which layers lose accuracy, and which settings to try."""

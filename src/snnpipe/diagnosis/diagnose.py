@@ -1,4 +1,4 @@
-"""A diagnosis of a run: the simulations of a sample of test images, and what follows from them.
+"""The diagnosis of a run: it simulates a sample of the test images and draws conclusions from the results.
 
 Axes: b = image of the sample, n = neuron.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 BEYOND_NOISE = 0.01
-"""A loss with a lower p-value is no accident of the sample."""
+"""A loss with a lower p-value counts as real, and not as an accident of the sample."""
 
 
 def diagnose(
@@ -50,11 +50,11 @@ def diagnose(
     model
         The ANN.
     parts
-        The run's parts by config group: suggestions are changes of them.
+        The run's parts by config group. Suggestions are changes of these parts.
     wanted
-        How many of the first test images to take, if there are so many.
+        Largest number of test images to take, from the first one on.
     busiest
-        Spikes per step of each layer's busiest neuron, mean over the run's images.
+        Spikes per step of each layer's busiest neuron, averaged over the run's images.
     """
     began = time.perf_counter()
     network, encoder = images.network, images.encoder.seeded(images.seed)
@@ -106,9 +106,9 @@ class _Step:
 def _rate_networks(
     sample: Sample, network: SpikingNetwork, simulator: Simulator, encoder: SignalEncoder
 ) -> tuple[list[_Step], list[str]]:
-    """Return the steps between the ANN and the first spike, and notes where there are none to take.
+    """Return the steps between the ANN and the first spike, and notes on why there are none.
 
-    A layer whose activations in the ANN are not known gets its neurons' rates in their place.
+    A layer gets its neurons' rates as activations where the ANN's activations are not known.
     """
     without = [layer for layer in network.layers if rate_version(layer.neuron_type, simulator.dt) is None]
     if without:
@@ -134,7 +134,7 @@ def _rate_networks(
 def _spiking_network(
     sample: Sample, network: SpikingNetwork, simulator: Simulator, encoder: SignalEncoder
 ) -> tuple[list[LayerDiagnosis], NDArray[np.bool_], float]:
-    """Return the layers' figures, which images are right, and spikes per image."""
+    """Return the layers' figures, whether each image is right, and the spikes per image."""
     n = len(sample.labels)
     meters = {layer.name: LayerMeter(layer, simulator.n_steps, simulator.dt, n) for layer in network.layers}
 
@@ -161,7 +161,7 @@ def _hybrids(
     encoder: SignalEncoder,
     right: NDArray[np.bool_],
 ) -> Iterator[_Step]:
-    """Yield networks in which one more layer spikes; ``right`` is of the last one."""
+    """Yield networks that each have one more spiking layer. ``right`` is the result of the last one."""
     spiking = [layer.name for layer in network.layers if layer.spiking]
     for i, name in enumerate(spiking):
         if i == len(spiking) - 1:
@@ -172,7 +172,7 @@ def _hybrids(
 
 
 def _losses(ann_right: NDArray[np.bool_], steps: Sequence[_Step]) -> list[tuple[Loss, float]]:
-    """Return what each step costs, and the p-value of everything lost until then."""
+    """Return the loss of each step, with the p-value of the accumulated loss up to and including that step."""
     losses, before = [], ann_right
     for step in steps:
         points = 100 * float(before.mean() - step.right.mean())
@@ -184,7 +184,7 @@ def _losses(ann_right: NDArray[np.bool_], steps: Sequence[_Step]) -> list[tuple[
 
 
 def _beyond_noise(losses: Sequence[tuple[Loss, float]]) -> list[Loss]:
-    """Return the losses beyond sampling noise; where there is none, that by which they add up to it."""
+    """Return the losses beyond sampling noise; if no single loss is, the first whose accumulated loss is."""
     alone = [loss for loss, _ in losses if loss.p_value < BEYOND_NOISE]
     together = [loss for loss, until_then in losses if until_then < BEYOND_NOISE]
     return alone or together[:1]

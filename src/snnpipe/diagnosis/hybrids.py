@@ -1,7 +1,7 @@
 """Networks in which some layers spike and the others pass on their neurons' rates.
 
-The Nengo network and what simulators know of its layers are changed together, so that every simulator runs the
-same hybrid; both are put back afterwards.
+The Nengo network and the simulators' description of its layers are changed together, so that every simulator runs
+the same hybrid. Both are restored afterwards.
 """
 
 from collections.abc import Collection, Iterator
@@ -28,7 +28,7 @@ def with_rates(
     dt
         Seconds per step.
     filters
-        Whether synapses are kept.
+        Whether the network keeps its synapses.
     """
     with ExitStack() as undo:
         layers = []

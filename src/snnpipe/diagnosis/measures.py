@@ -16,25 +16,26 @@ from snnpipe.values.network import NeuronLayer
 from snnpipe.values.simulation import LayerActivity
 
 ACTIVE = 0.1
-"""Of the root mean square of a layer's activations in an image: from there on the ANN activates a neuron."""
+"""An activation above this share of the root mean square of its layer's, in an image, means that the ANN activates
+the neuron."""
 
 SETTLED = 0.1
-"""How far, relatively, a layer's output may be from its last value once it has settled."""
+"""A layer's output has settled once it stays within this relative distance of its last value."""
 
 NEAR_LIMIT = 0.95
-"""Of the highest rate that a refractory period allows: from there on a neuron is saturated."""
+"""A neuron is saturated from this share of the highest rate on that its refractory period allows."""
 
 POINTS = 1000
-"""Pairs of an image and a neuron that are kept of each layer."""
+"""Number of pairs of image and neuron that are kept for each layer."""
 
 
 def loss_p_value(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_]) -> float:
-    """Return the chance that a change which helps as often as it harms loses as many images, or more.
+    """Return the probability that a change which helps as often as it harms would lose at least as many images.
 
     Parameters
     ----------
     right_before, right_after
-        Whether each image is classified rightly, the same images in both.
+        Whether each image is classified correctly before and after the change. Both hold the same images.
     """
     return one_sided_p_value(int(np.sum(right_before & ~right_after)), int(np.sum(~right_before & right_after)))
 
@@ -42,7 +43,7 @@ def loss_p_value(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_]
 def settling_step(levels: Sequence[float] | NDArray[np.float64]) -> int | None:
     """Return the step (from 1) from which a layer's output stays near its last value.
 
-    None where that is in the last quarter of the run: there it may well go on changing.
+    The step is None if it is in the last quarter of the run, because the output may then still be changing.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def settling_step(levels: Sequence[float] | NDArray[np.float64]) -> int | None:
 
 
 def rate_limit(layer: NeuronLayer, dt: float) -> tuple[float, bool]:
-    """Return the rate, Hz, above which a layer's neurons are saturated, and whether a refractory period is why."""
+    """Return the rate, Hz, above which a layer's neurons are saturated, and whether a refractory period sets it."""
     model = neuron_model(layer.neuron_type)
     refractory = model.refractory(layer.neuron_type)
     if refractory is not None:
@@ -66,33 +67,33 @@ def rate_limit(layer: NeuronLayer, dt: float) -> tuple[float, bool]:
 
 
 class LayerMeter:
-    """Takes one layer's spikes, a chunk of steps after the other, one batch after the other.
+    """Measures one layer from its spikes, which come batch by batch and, within a batch, chunk by chunk.
 
-    Its filtered rate is what the next layer receives: its output through its synapse; without one, the mean of
-    its output since the first step.
+    The filtered rate is the input of the next layer: the layer's output after its synapse or, without a synapse, the
+    mean of the output since the first step.
 
     Parameters
     ----------
     layer
         The layer.
     n_steps, dt
-        Steps that an image is shown, and seconds per step.
+        Number of steps that an image is shown, and seconds per step.
     images
-        How many images there will be.
+        Number of images in all batches.
     """
 
     def __init__(self, layer: NeuronLayer, n_steps: int, dt: float, images: int):
         self._layer, self._n_steps, self._dt = layer, n_steps, dt
         self._unit = layer.spike_unit(dt)
         self._filter = layer.synapse.discrete(dt, f"layer {layer.name!r}")
-        # filters are linear: the last rate is a weighted sum of all steps' spikes, the mean rate a filter of their sums
+        # filters are linear: the last rate is a weighted sum of all steps' spikes, the mean rate filters their sums
         impulse = np.zeros(n_steps)
         impulse[0] = self._unit
         self._weights_t = self._filtered(impulse)[::-1] if self._filter else np.full(n_steps, self._unit / n_steps)
         self._rng = np.random.default_rng(0)
         self._points_of_image = -(-min(POINTS, images * layer.size) // images)
         self._spikes_t = np.zeros(n_steps)
-        self._sums = np.zeros(5)  # of a, y, a a, y y, a y: activations a, filtered rates y
+        self._sums = np.zeros(5)  # sums of a, y, a a, y y and a y, where a is an activation and y a filtered rate
         self._off = 0.0
         self._pairs = self._spikes = self._saturated = self._without = 0.0
         self._active = self._active_spikes = self._under_activated = 0.0
@@ -100,14 +101,14 @@ class LayerMeter:
         self._drawn: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
 
     def begin(self, images: int, activation_bn: NDArray[np.float32] | None) -> None:
-        """Begin a batch, of which the ANN's activations are known, or not."""
+        """Begin a batch. ``activation_bn`` holds the ANN's activations; it is None if they are not known."""
         self._step = 0
         self._activation = activation_bn
         self._counts = np.zeros((images, self._layer.size), np.float32)
         self._rate = np.zeros_like(self._counts)
 
     def add(self, activity: LayerActivity, n_steps: int) -> None:
-        """Add a chunk's spikes; those of a chunk of several steps are taken as spread evenly over them."""
+        """Add a chunk's spikes. The spikes of a chunk of several steps count as spread evenly over its steps."""
         each, net = (spikes / np.float32(n_steps) for spikes in (activity.counts_bn, activity.net_bn))
         for _ in range(n_steps):
             self._counts += each
@@ -116,7 +117,7 @@ class LayerMeter:
             self._step += 1
 
     def end(self) -> None:
-        """End a batch."""
+        """End a batch and add its figures to the totals."""
         counts, a, y = self._counts, self._activation, self._rate
         limit, refractory = rate_limit(self._layer, self._dt)
         rates = counts / np.float32(self._n_steps * self._dt)

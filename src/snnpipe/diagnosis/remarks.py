@@ -1,6 +1,6 @@
-"""Remarks on a run's spikes beside its figures: units that do not spike, and rates that do not fit.
+"""Remarks that supplement a run's figures: they name units that do not spike, and rates that do not fit.
 
-They come from the evaluation, so that a run without a diagnosis has them too.
+They need the evaluation alone, so that a run without a diagnosis has them too.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import tf_keras
 
 USUAL_INPUTS = 0.1, 10.0
-"""Largest absolute value of an image: within, images are about as large as those that scales of 100 are made for."""
+"""Usual range of the largest absolute value in an image. Scales such as 100 are made for images in this range."""
 
 _LOST = 0.01
-"""Of the accuracy: below it, few spikes harm nothing."""
+"""Loss of accuracy, as a share of the images, up to which few spikes do no harm."""
 
 _STRONG = 99.9  # percentile of a layer's activations
-_NAMED = 4  # layers in a row
+_NAMED = 4  # layers that a remark names
 _UNTRIED = "not tried: diagnosis.images=0"
 
 
@@ -45,7 +45,7 @@ def remarks(
     Parameters
     ----------
     plan
-        What each layer became.
+        The conversion plan, which says what each layer became.
     images
         The run's test images, network and simulator.
     model
@@ -53,9 +53,9 @@ def remarks(
     parts
         The run's parts by config group.
     outcome
-        Of their simulation.
+        Results of the simulation of the images.
     diagnosis
-        In which cures were tried; None for none.
+        Diagnosis in which cures were tried; None if there was none.
     """
     return (*_not_spiking(plan, images.network), *_warnings(plan, images, model, parts, outcome, diagnosis))
 
@@ -134,7 +134,7 @@ def _warnings(
 
 
 def _calmer(s: Situation, busiest: Mapping[str, float], diagnosis: Diagnosis | None) -> tuple[str, str]:
-    """Return what ends several spikes a step, and what it does to the accuracy."""
+    """Return a cure for several spikes per step, and its effect on the accuracy."""
     if diagnosis is not None and diagnosis.calmer is not None:
         return diagnosis.calmer.override, diagnosis.calmer.expected
     candidate = next(calmer(s, busiest), None)
@@ -155,7 +155,7 @@ def _hardly(layer: NeuronLayer, level: float, s: Situation) -> str:
 
 
 def _inputs(largest: float, plan: ConversionPlan, s: Situation, word: str) -> tuple[str, str]:
-    """Return a remark on inputs that are far larger or smaller than usual, and what another scaling takes."""
+    """Return a remark on inputs that are far larger or smaller than usual, and what rescaling them requires."""
     low, high = USUAL_INPUTS
     if low <= largest <= high or any(layer.kind in ("Rescaling", "Normalization") for layer in plan.layers):
         return "", ""

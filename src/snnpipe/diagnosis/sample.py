@@ -1,4 +1,4 @@
-"""Some test images that a diagnosis is made on.
+"""A sample of the test images, on which a diagnosis is made.
 
 Axes: b = image of the sample, n = neuron.
 """
@@ -26,12 +26,26 @@ if TYPE_CHECKING:
     import tf_keras
 
 _Watch = Callable[[int, SimulationChunk], None]
-"""Gets the number of a batch and each chunk of its simulation."""
+"""A function that receives the number of a batch and each chunk of its simulation."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Some test inputs, batch by batch; which of them the ANN has right, its activations by layer, and their word."""
+    """A sample of the test inputs, in batches, with the ANN's results for them.
+
+    Attributes
+    ----------
+    batches
+        Numbers and values of each batch's inputs.
+    labels
+        Class of each input.
+    ann_right
+        Whether the ANN classifies each input correctly.
+    activations
+        The ANN's activations by layer, for each batch.
+    word
+        Word for one input.
+    """
 
     batches: list[tuple[range, NDArray[np.float32]]]
     labels: NDArray[np.int64]
@@ -46,7 +60,7 @@ class Sample:
         encoder: SignalEncoder,
         watch: _Watch | None = None,
     ) -> NDArray[np.bool_]:
-        """Return which images a network has right after the last step, shape ``(b,)``."""
+        """Return whether a network classifies each image correctly after the last step, shape ``(b,)``."""
         predicted = []
         with _opened(simulator, network, encoder.constant) as opened:
             for i, (ids, images) in enumerate(self.batches):
@@ -60,7 +74,7 @@ class Sample:
 
 
 def sample_of(images: TestPass, model: "tf_keras.Model | NativeNetwork", wanted: int) -> Sample:
-    """Return the first test images, at most so many."""
+    """Return the sample of the first test images, at most ``wanted`` of them."""
     n = min(wanted, images.n_images)
     batches, labels, predicted, activations = [], [], [], []
     predict = activations_of(model, images.network)
@@ -76,7 +90,7 @@ def sample_of(images: TestPass, model: "tf_keras.Model | NativeNetwork", wanted:
 def activations_of(
     model: "tf_keras.Model | NativeNetwork", network: SpikingNetwork
 ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-    """Return what gives the ANN's activations, shape ``(b, n)``, of those of a network's layers that are in it."""
+    """Return a function from images to the ANN's activations, shape ``(b, n)``, in the layers that a network shares."""
     if isinstance(model, NativeNetwork):
         return lambda images: {}
     graph = functional(model)
@@ -98,7 +112,7 @@ def activations_of(
 
 @contextmanager
 def _opened(simulator: Simulator, network: SpikingNetwork, constant: bool) -> Iterator[OpenSimulator]:
-    """Open a network; where the run's simulator does not take a hybrid, one that takes every network does."""
+    """Open a network for simulation, with `AutoSimulator` if the run's simulator does not accept it."""
     try:
         opened = simulator.open(network, constant)
     except SimulationError:
@@ -109,5 +123,5 @@ def _opened(simulator: Simulator, network: SpikingNetwork, constant: bool) -> It
 
 
 def settings_of(simulator: Simulator) -> SimulationSettings:
-    """Return the settings of a simulator that all simulators have."""
+    """Return those settings of a simulator that every simulator has."""
     return SimulationSettings(**{f.name: getattr(simulator, f.name) for f in fields(SimulationSettings)})

@@ -1,7 +1,7 @@
-"""The search for settings that keep more of the accuracy: changes are tried on the sample, first one, then several.
+"""The search for settings that keep more of the accuracy: it tries single changes on the sample, then several at once.
 
-What is tried depends on counts alone and not on a clock. There is one limit on time, which an ordinary machine does not
-reach; a search that reaches it says so.
+Budgets of trials and steps decide what is tried, so that the result does not depend on a clock. The search also has a
+time limit, which an ordinary machine does not reach. A search that reaches it reports so.
 """
 
 import time
@@ -26,33 +26,35 @@ if TYPE_CHECKING:
     import tf_keras
 
 HELPS = 0.05
-"""A gain with a lower p-value is no accident of the sample; with a higher one a loss may be."""
+"""A gain counts as real below this p-value. A loss at or above it counts as chance."""
 
 ALIKE = 0.2
-"""Of two settings, the cheaper one is better where the chance of the other's gain is higher."""
+"""Two settings count as equally accurate if the p-value of their difference is at least this; the cheaper one is
+then better."""
 
 _MOST_SUGGESTED = 3
 _MOST_TRIED = 32
-_MOST_STEPS = 64  # of all trials together, times the run's own
+_MOST_STEPS = 64  # steps of all trials together, as a multiple of the run's steps
 _ROUNDS = 3
-_SECONDS = 60.0  # the limit: so many, or so many times what simulating the sample took
+_SECONDS = 60.0  # time limit: this, or `_TIMES` times the time that simulating the sample took, if that is longer
 _TIMES = 20.0
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What became of the sample with some settings.
+    """The result of simulating the sample with some settings.
 
     Attributes
     ----------
     candidate
-        The settings.
+        The changes that give the settings.
     right
-        Which images are right, shape ``(b,)``.
+        Whether each image is right, shape ``(b,)``.
     spikes, n_steps
-        Spikes per image, and steps that an image is shown.
+        Spikes per image, and number of steps that an image is shown.
     error
-        Root mean square of the layers' mean rates minus the ANN's activations, over that of the activations.
+        Root mean square error of the layers' mean rates against the ANN's activations, relative to the activations'
+        root mean square.
     """
 
     candidate: Candidate
@@ -63,11 +65,11 @@ class Trial:
 
     @property
     def cost(self) -> float:
-        """Spikes times time, of which a neuromorphic chip needs energy."""
+        """Spikes times steps, a measure of the energy that a neuromorphic chip needs."""
         return (self.spikes + 1) * self.n_steps
 
     def expected(self, before: "Trial", word: str) -> str:
-        """Return what the settings did to the sample, ``word`` being what one of its inputs is called."""
+        """Return the effect of the settings on the sample. ``word`` is what one of its inputs is called."""
         return (
             f"{100 * before.right.mean():.1f} -> {100 * self.right.mean():.1f} % of {len(self.right)} {word}s right, "
             f"{before.spikes:,.0f} -> {self.spikes:,.0f} spikes per {word}"
@@ -76,16 +78,16 @@ class Trial:
 
 @dataclass(eq=False)
 class Searcher:
-    """Tries changes of a run's parts on the sample, as long as the budget lasts.
+    """Tries changes of a run's parts on the sample until the budget is used up.
 
     Parameters
     ----------
     sample, parts, model, seed, network
-        Of the run.
+        Sample, parts, ANN, seed and spiking network of the run.
     base
-        What the run itself made of the sample.
+        Result of the run's own settings on the sample.
     measure
-        Returns the layers' figures with other parts and their network.
+        Function that returns the layers' figures for a network and other parts.
     took
         Seconds that simulating the sample took.
     """
@@ -107,7 +109,10 @@ class Searcher:
     # ------------------------------------------------------------------ the search
 
     def search(self, situation: Situation, untried: Sequence[Candidate]) -> tuple[list[Suggestion], Tried]:
-        """Return what helps, best first, with the last place for what needs another training; and what was tried."""
+        """Return suggestions and a summary of the trials. Changes that helped come first, the best one leading.
+
+        A change that needs another training gets the last place.
+        """
         start = Candidate("")
         for _ in range(_ROUNDS):
             self._try_all(start, candidates(situation))
@@ -130,7 +135,7 @@ class Searcher:
         return self._suggestions(untried), tried
 
     def unharmed(self, wanted: Iterable[Candidate]) -> Suggestion | None:
-        """Return the first of some changes with which no more images are wrong than chance would have it."""
+        """Return the first change that gets no more images wrong than chance explains."""
         for candidate in wanted:
             trial = self._try(candidate, always=True)
             if trial is not None and loss_p_value(self.base.right, trial.right) >= HELPS:
@@ -138,28 +143,28 @@ class Searcher:
         return None
 
     def _try_all(self, start: Candidate, more: Iterable[Candidate]) -> None:
-        """Try changes on top of others."""
+        """Try each of some changes together with the changes of ``start``."""
         for candidate in more:
             self._try(candidate.after(start))
 
     def _try_together(self, start: Candidate, situation: Situation) -> None:
-        """Try several changes at once; once the accuracy is back, none that take more time."""
+        """Try several changes at once. Once the accuracy is back, skip those that take more time."""
         for candidate in combinations(situation):
             steps = candidate.changes.get("simulator.n_steps", situation.settings.n_steps)
             if steps == situation.settings.n_steps or not self._recovered():
                 self._try(candidate.after(start))
 
     def _recovered(self) -> bool:
-        """Whether a trial has as many images right as the ANN, chance apart."""
+        """Whether a trial gets as many images right as the ANN, within chance."""
         return any(loss_p_value(self.sample.ann_right, trial.right) >= HELPS for trial in self.trials.values())
 
     def _best(self) -> Trial | None:
-        """Return the trial with the most images right; of equal ones, that whose rates are most like the ANN's."""
+        """Return the trial with the most images right; among equals, the one whose rates are closest to the ANN's."""
         trials = [*self.trials.values()]
         return min(trials, key=lambda trial: (-int(trial.right.sum()), trial.error, trial.cost), default=None)
 
     def _situation(self, before: Situation, candidate: Candidate) -> Situation:
-        """Return what was measured with some changes, so that the same rules go on from there."""
+        """Return the situation after some changes, measured again, so that the same rules can continue from it."""
         parts = changed(self.parts, candidate.changes)
         network = self._network(parts)
         self._steps += parts["simulator"].n_steps
@@ -174,7 +179,7 @@ class Searcher:
         return len(self.trials) < _MOST_TRIED and self._steps + n_steps <= _MOST_STEPS * self.base.n_steps
 
     def _try(self, candidate: Candidate, always: bool = False) -> Trial | None:
-        """Return what became of the sample with some changes; None where parts refuse them, or beyond the budget."""
+        """Return the result of some changes; None if a part refuses them or the budget does not allow them."""
         key = candidate.override
         if key in self.trials:
             return self.trials[key]
@@ -187,7 +192,7 @@ class Searcher:
         try:
             parts = changed(self.parts, candidate.changes)
             trial = self.simulated(candidate, self._network(parts), parts)
-        except UserError:  # it does not go with the other settings
+        except UserError:  # the changes do not go with the other settings
             self._refused.add(key)
             return None
         self._steps += n_steps
@@ -201,7 +206,7 @@ class Searcher:
         return network
 
     def simulated(self, candidate: Candidate, network: SpikingNetwork, parts: Mapping[str, Any]) -> Trial:
-        """Return what becomes of the sample in a network."""
+        """Simulate the sample in a network and return the result."""
         simulator, encoder = parts["simulator"], parts["encoder"].seeded(self.seed)
         spiking = [layer.name for layer in network.layers if layer.spiking]
         units = {layer.name: layer.spike_unit(simulator.dt) / simulator.n_steps for layer in network.layers}
@@ -242,9 +247,10 @@ class Searcher:
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Return trials, the best first: the cheapest of those that are as good as the most accurate one, then the next.
+    """Return trials in order, the best first.
 
-    What changes all that an earlier one changes, and perhaps more, is left out.
+    The best trial is the cheapest of those that are as good as the most accurate one. The same rule then orders the
+    rest. A trial is left out if it changes all the keys that a better trial changes.
     """
     left = sorted(trials, key=lambda trial: (-int(trial.right.sum()), trial.cost))
     order: list[Trial] = []

@@ -1,7 +1,7 @@
-"""What a diagnosis reasons from: a run's parts, its layers, and what was measured of each.
+"""The information that a diagnosis reasons from: a run's parts, its layers, and the measurements of each layer.
 
-A part's fields are the keys of its config, so a change of ``conversion.synapse`` is one of the converter's field
-``synapse``: the same change is tried on the sample and printed as an override.
+The fields of a part are the keys of its config. A change of ``conversion.synapse`` therefore changes the converter's
+field ``synapse``: the same change can be tried on the sample and printed as an override.
 """
 
 import re
@@ -27,26 +27,27 @@ if TYPE_CHECKING:
 SCALES = "conversion.scale_firing_rates"
 
 _SETTLES = 4
-"""Time constants in a row that a filter's output needs to settle."""
+"""Number of time constants after which a filter's output has settled. Those of filters in a row add up."""
 
 _NOT_PRINTED = ("encoder.dt",)
-"""Keys that the configuration takes from others."""
+"""Keys whose values the configuration takes from other keys, so that overrides leave them out."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """Something that might help.
+    """A change that might help.
 
     Attributes
     ----------
     reason
-        What speaks for it.
+        The reason why it might help.
     changes
-        Values of the parts' fields by config key (``simulator.n_steps``); empty where only another training would tell.
+        New values of the parts' fields by config key (``simulator.n_steps``); empty if only another training can test
+        the change.
     untried
-        The override, where only another training would tell.
+        The override, if only another training can test the change; else empty.
     forced
-        Keys of mappings that take new names only with Hydra's ``++``.
+        Config keys of mappings that accept new names only with Hydra's ``++``.
     """
 
     reason: str
@@ -56,38 +57,38 @@ class Candidate:
 
     @property
     def override(self) -> str:
-        """What to add to the command line, as a shell takes it."""
+        """The text to add to the command line, quoted for a shell."""
         printed = (
             override(key, value, key in self.forced) for key, value in self.changes.items() if key not in _NOT_PRINTED
         )
         return self.untried or " ".join(printed)
 
     def after(self, first: "Candidate") -> "Candidate":
-        """Return both changes as one; where both change a key, this one counts."""
+        """Return both changes as one. Where both change the same key, the value of this one counts."""
         reason = "; ".join(filter(None, (first.reason, self.reason)))
         return Candidate(reason, {**first.changes, **self.changes}, forced=first.forced | self.forced)
 
 
 @dataclass(frozen=True, eq=False)
 class Situation:
-    """What candidates are worked out from.
+    """The information from which candidates are derived.
 
     Attributes
     ----------
     parts
         The run's parts, by config group.
     model
-        The ANN; None where no training is asked about.
+        The ANN; None if no other training is to be suggested.
     settings
-        The simulator's.
+        The simulator's settings.
     layers
         The network's layers of neurons.
     figures
-        Diagnosis of each.
+        The diagnosis of each layer.
     bad
-        Losses beyond sampling noise, the first one first.
+        Losses beyond sampling noise, in the order from the ANN to the output.
     measured
-        Whether the layers were simulated with these parts; else the parts were changed since.
+        Whether the figures were measured with these parts. False if the parts have changed since.
     """
 
     parts: Mapping[str, Any]
@@ -99,29 +100,29 @@ class Situation:
     measured: bool = True
 
     def takes(self, key: str) -> bool:
-        """Whether a part has a field of a config key."""
+        """Whether a part has the field that a config key names."""
         group, _, name = key.partition(".")
         part = self.parts.get(group)
         if key == SCALES and getattr(part, "channel_factors", None):
-            return False  # a scale per layer on the command line would leave out those of the channels
+            return False  # a scale per layer on the command line would leave out the channels' scales
         return is_dataclass(part) and any(f.name == name and f.init for f in fields(part))
 
     def value(self, key: str) -> Any:
-        """Return a part's value of a config key."""
+        """Return the value of a part's field, by its config key."""
         group, _, name = key.partition(".")
         return getattr(self.parts[group], name)
 
     def forces(self, key: str) -> bool:
-        """Whether a mapping is there that does not name each layer: then Hydra refuses those that it does not name."""
+        """Whether a mapping is configured that does not name every layer. Hydra then refuses the other names."""
         there = self.value(key) if self.takes(key) else None
         return isinstance(there, Mapping) and not {layer.name for layer in self.layers} <= there.keys()
 
     def loses_by(self, source: str) -> bool:
-        """Whether something that comes before the layers is bad."""
+        """Whether a step before the layers loses accuracy."""
         return any(loss.source == source and not loss.is_layer for loss in self.bad)
 
     def assuming(self, changes: Mapping[str, Any]) -> "Situation":
-        """Return the situation that changes would make, as far as it is known without a simulation."""
+        """Return the situation after some changes, as far as it is known without a simulation."""
         names = [layer.name for layer in self.layers]
         layers: Sequence[NeuronLayer] = self.layers
         if "conversion.synapse" in changes:
@@ -141,22 +142,22 @@ class Situation:
 
     @property
     def seconds(self) -> float:
-        """Time that an image is shown."""
+        """Time that an image is shown, s."""
         return self.settings.n_steps * self.settings.dt
 
     @property
     def milliseconds(self) -> float:
-        """Time that an image is shown."""
+        """Time that an image is shown, ms."""
         return self.seconds * 1000
 
     def fitting_tau(self) -> float | None:
-        """Return the longest usual time constant that settles in the time there is, through all layers."""
+        """Return the longest usual time constant with which all layers settle in the available time."""
         longest = self.seconds / (_SETTLES * len(self.layers))
         fitting = [tau for tau in _TIME_CONSTANTS if self.settings.dt / 2 <= tau <= longest]
         return fitting[-1] if fitting else None
 
     def unsettled(self) -> str | None:
-        """Return the first layer that has not settled; where nothing was simulated, that will not have."""
+        """Return the first layer that has not settled. Without a measurement, the time constants predict it."""
         if self.measured:
             return next((figures.name for figures in self.figures if figures.settled_ms is None), None)
         along = 0.0
@@ -174,10 +175,11 @@ class Situation:
         return [pair for pair in zip(self.layers, self.figures, strict=True) if pair[0].spiking]
 
     def spikes_in_memory(self, layer: NeuronLayer, figures: LayerDiagnosis) -> float | None:
-        """Return how many spikes of an active neuron its filter averages: those of two time constants, or of all.
+        """Return how many spikes of an active neuron its filter averages.
 
-        Without a refractory period these are its activation times the scale, for what was measured suffers from the
-        layers before. With one, it is what was measured.
+        The filter averages over two time constants, or over the whole run if there is no filter or the run is shorter.
+        Without a refractory period, the number is calculated from the activations and the scale, because losses in
+        earlier layers distort the measured rates. With a refractory period, the measured rates are used.
         """
         tau = layer.synapse.tau
         memory = min(self.seconds, 2 * tau) if tau else self.seconds
@@ -189,9 +191,10 @@ class Situation:
         return figures.active_spikes * memory / self.seconds
 
     def scales_as_set(self, changed: Mapping[str, float], key: str = SCALES) -> float | dict[str, float]:
-        """Return all layers' scales, some changed, as a key takes them: ``*`` stands for what most have.
+        """Return the scales of all layers, with some of them changed, as the value of a config key.
 
-        Hydra merges a mapping into one that is there: then each layer is named.
+        The key ``*`` stands for the most frequent scale. Hydra merges a mapping into an existing one, so every layer is
+        named if the configuration has a mapping.
         """
         values = {layer.name: layer.scale_firing_rates for layer in self.layers} | dict(changed)
         if self.takes(key) and isinstance(self.value(key), Mapping):
@@ -223,13 +226,13 @@ def changed(parts: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def active_level(figures: LayerDiagnosis) -> float | None:
-    """Return the mean activation of the neurons that the ANN activates; None where activations are not known."""
+    """Return the mean of the drawn activations that are active; None if activations are not known."""
     active = _active(figures)
     return float(active.mean()) if len(active) else None
 
 
 def strongest_level(figures: LayerDiagnosis) -> float | None:
-    """Return the strongest activation of the pairs that were drawn; None where activations are not known."""
+    """Return the strongest of the drawn activations; None if activations are not known."""
     active = _active(figures)
     return float(active.max()) if len(active) else None
 
@@ -241,7 +244,7 @@ def _active(figures: LayerDiagnosis) -> Any:
 
 
 def override(key: str, value: Any, forced: bool = False) -> str:
-    """Return an override as a shell takes it; a forced one adds to a mapping that is there."""
+    """Return an override, quoted for a shell. A forced override adds new names to an existing mapping."""
     if key == "conversion.neuron":
         return f"neuron={neuron_model(value).config}"
     if not isinstance(value, Mapping):
@@ -252,14 +255,14 @@ def override(key: str, value: Any, forced: bool = False) -> str:
 
 
 def _pattern(name: str) -> str:
-    """Return a layer's name as a key of a mapping on the command line; ``?`` stands for what Hydra has no key with."""
+    """Return a layer's name as a key of a mapping on the command line. ``?`` replaces what Hydra rejects."""
     if re.fullmatch(r"[\d.+e-]+|true|false|null|inf|nan", name, re.IGNORECASE):
         return f"?{name[1:]}"
     return re.sub(r"[^\w./* -]", "?", name, flags=re.ASCII)
 
 
 def nice(value: float, down: bool = False) -> float:
-    """Return a number as 1, 2 or 5 times a power of ten, rounded up or down."""
+    """Return a number rounded up or down to 1, 2 or 5 times a power of ten."""
     power = 10.0 ** floor(log10(value))
     steps = (1.0, 2.0, 5.0, 10.0)
     lead = value / power

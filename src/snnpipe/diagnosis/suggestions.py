@@ -1,4 +1,4 @@
-"""What to try, worked out from a diagnosis: a rule for each known fault, each giving changes of a run's parts."""
+"""Suggestions derived from a diagnosis: each known fault has a rule that yields changes of a run's parts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ from snnpipe.values.diagnosis import LayerDiagnosis
 from snnpipe.values.network import NeuronLayer
 
 ENOUGH = 4
-"""Spikes of an active neuron within its filter's memory; with fewer, counting them is what makes the error."""
+"""Enough spikes of an active neuron within its filter's memory. With fewer, the spike count is too coarse."""
 
 AIM = 5
-"""Spikes within its filter's memory that a higher scale is to give."""
+"""Number of spikes within a filter's memory that a higher scale aims at."""
 
 SATURATED = 0.02
-"""Share of pairs of image and neuron at the refractory limit from which it is worth doing something."""
+"""A lower scale is worth trying from this share of pairs of image and neuron at the refractory limit on."""
 
-_HALF = 0.5  # spikes a step of the busiest neuron, at most
-_LONGEST = 10  # times the run's own steps
+_HALF = 0.5  # highest number of spikes per step of the busiest neuron
+_LONGEST = 10  # highest number of steps, as a multiple of the run's steps
 _STEPS_OF_A_LAYER = 20
-"""Below so many a layer, no filter of five steps settles."""
+"""Steps per layer. With fewer, no filter of five steps settles."""
 
 
 def candidates(situation: Situation) -> Iterator[Candidate]:
@@ -48,10 +48,10 @@ def candidates(situation: Situation) -> Iterator[Candidate]:
 
 
 def combinations(situation: Situation) -> Iterator[Candidate]:
-    """Yield several changes at once, those first that take no more time.
+    """Yield combinations of changes. Those that leave the neurons as they are come first.
 
-    Each of them is worked out for what those before it make: a filter for the time there is then, a scale for what that
-    filter remembers.
+    Each change is derived from the situation after the changes before it: a filter fits the new length of the run, and
+    a scale fits the memory of the new filter.
     """
     neurons = list(_neurons(situation))
     with_neurons = [(_neurons, *rules) for rules in (_ALONE, *_TOGETHER)] if neurons else []
@@ -99,7 +99,7 @@ def _saturation(s: Situation) -> Iterator[Candidate]:
 
 
 def _lower_scales(s: Situation) -> dict[str, float]:
-    """Return a lower scale for each layer whose neurons fire at their refractory limit."""
+    """Return a lower scale for each layer with too many neurons at their refractory limit."""
     scales = {}
     for layer, figures in s.spiking:
         lower = _half_limit_scale(layer, figures)
@@ -117,7 +117,7 @@ def _half_limit_scale(layer: NeuronLayer, figures: LayerDiagnosis) -> float | No
 
 @dataclass(frozen=True)
 class _Coarse:
-    """A layer with too few spikes: how many there are in its filter's memory, and the scale that gives enough."""
+    """A layer with too few spikes, the number of spikes in its filter's memory, and the scale that gives enough."""
 
     layer: NeuronLayer
     figures: LayerDiagnosis
@@ -143,13 +143,13 @@ def _coarse(s: Situation) -> dict[str, _Coarse]:
 
 
 def _spike_a_step(s: Situation, layer: NeuronLayer, figures: LayerDiagnosis) -> float | None:
-    """Return the factor on a scale with which the strongest activation makes a spike a step."""
+    """Return the factor on a layer's scale with which its strongest activation gives one spike per step."""
     strongest = strongest_level(figures)
     return None if strongest is None else 1 / (strongest * layer.scale_firing_rates * s.settings.dt)
 
 
 def rescaled(s: Situation) -> Iterator[Candidate]:
-    """Yield higher scales: of the worst layer with too few spikes, then of all of them."""
+    """Yield higher scales: first for the worst layer with too few spikes, then for all such layers."""
     coarse = _coarse(s)
     if not coarse:
         return
@@ -184,14 +184,14 @@ def _rounded(value: float) -> float:
 
 
 def calmer(s: Situation, busiest: Mapping[str, float]) -> Iterator[Candidate]:
-    """Yield what keeps neurons from spiking more than once a step: a lower scale, shorter steps.
+    """Yield changes that keep neurons from spiking more than once per step: lower scales, then shorter steps.
 
     Parameters
     ----------
     s
-        Of it, layers, parts and settings count.
+        The situation, of which only the layers, parts and settings are used.
     busiest
-        Spikes per step of each layer's busiest neuron, mean over the images.
+        Spikes per step of each layer's busiest neuron, averaged over the images.
     """
     above = {layer.name: layer for layer in s.layers if layer.spiking and busiest.get(layer.name, 0) > 1}
     if not above:
@@ -212,14 +212,14 @@ def calmer(s: Situation, busiest: Mapping[str, float]) -> Iterator[Candidate]:
 
 
 def livelier(s: Situation, strongest: Mapping[str, float]) -> Iterator[Candidate]:
-    """Yield scales with which the strongest activations of some layers make a spike every other step.
+    """Yield scales with which the strongest activations of some layers give about one spike every other step.
 
     Parameters
     ----------
     s
-        Of it, layers, parts and settings count.
+        The situation, of which only the layers, parts and settings are used.
     strongest
-        The strongest activations of those layers.
+        The strongest activation of each of these layers.
     """
     higher = {name: nice(_HALF / (level * s.settings.dt), down=True) for name, level in strongest.items()}
     yield from _with_scales(s, higher, "")
@@ -229,7 +229,7 @@ def livelier(s: Situation, strongest: Mapping[str, float]) -> Iterator[Candidate
 
 
 def refiltered(s: Situation) -> Iterator[Candidate]:
-    """Yield a filter where there is none, or a shorter one where filters do not settle."""
+    """Yield a filter if a layer has none, or a shorter filter if the filters do not settle or they lose accuracy."""
     key, tau = "conversion.synapse", s.fitting_tau()
     if not s.takes(key) or tau is None:
         return
@@ -248,7 +248,7 @@ def refiltered(s: Situation) -> Iterator[Candidate]:
 
 
 def lengthened(s: Situation) -> Iterator[Candidate]:
-    """Yield more steps, where the network has not settled or the steps are too few for any filter."""
+    """Yield more steps if the network has not settled, filters lose accuracy, or no filter fits the steps."""
     key, steps = "simulator.n_steps", s.settings.n_steps
     late, least = s.unsettled(), _STEPS_OF_A_LAYER * len(s.layers)
     if late is None and not s.loses_by("filters") and steps >= least:
@@ -261,7 +261,7 @@ def lengthened(s: Situation) -> Iterator[Candidate]:
 
 
 def stretched(s: Situation) -> Iterator[Candidate]:
-    """Yield the steps in which filters settle that are short enough for them."""
+    """Yield more steps, to give time to filters that are fitted to them."""
     steps = max(2 * s.settings.n_steps, _STEPS_OF_A_LAYER * len(s.layers))
     wanted = 10 * ceil(min(steps, _LONGEST * s.settings.n_steps) / 10)
     yield Candidate(
@@ -270,7 +270,7 @@ def stretched(s: Situation) -> Iterator[Candidate]:
 
 
 def averaged_readout(s: Situation) -> Iterator[Candidate]:
-    """Yield the mean of the last outputs in place of a single step's."""
+    """Yield a readout of the mean over the last steps, if the run reads a single step."""
     if s.settings.readout != "last":
         return
     steps = max(1, s.settings.n_steps // 3)
@@ -303,7 +303,7 @@ def _averaging(s: Situation) -> Iterator[Candidate]:
 
 
 def trainings(s: Situation) -> Iterator[Candidate]:
-    """Yield what only another training would tell, where the run trains."""
+    """Yield changes that only another training can test, if the run trains."""
     if not s.takes("training.epochs"):
         return
     if s.loses_by("rate neurons") and s.takes("conversion.neuron") and (neuron := _trainable_neuron(s)) is not None:
@@ -324,9 +324,10 @@ def trainings(s: Situation) -> Iterator[Candidate]:
 
 
 def _trainable_neuron(s: Situation) -> Any:
-    """Return the first neurons whose rate curve is no ReLU and can be trained with; None where there are none.
+    """Return the first neurons that training could adapt the weights to; None if there are none.
 
-    A config has to name them, the network must not be trained with them already, and NengoDL has to train it.
+    Such neurons have a refractory period, so that their rate curve is no ReLU. A config names them, the network is not
+    trained with them already, and NengoDL can train the model.
     """
     from snnpipe.training.nengo_dl import NengoDLTraining
 
@@ -356,4 +357,5 @@ _TOGETHER = (
     (lengthened, rescaled, averaged_readout),
     (lengthened, refiltered, rescaled, averaged_readout),
 )
-"""Rules that are followed together; time comes before filters, and these before scales, because they depend on it."""
+"""Rules that are applied together. Steps come before filters and filters before scales, because each depends on what
+comes before it."""

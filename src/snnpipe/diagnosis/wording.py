@@ -1,4 +1,4 @@
-"""What was measured of the first thing that loses accuracy, in a sentence."""
+"""A sentence on the measurements of the first thing that loses accuracy."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,11 @@ from snnpipe.values.diagnosis import LayerDiagnosis
 from snnpipe.values.network import NeuronLayer
 
 _WORTH_SAYING = 0.05
-"""Share of neurons."""
+"""Smallest share of a layer's pairs of image and neuron that is worth reporting."""
 
 
 def measured(s: Situation) -> str:
-    """Return what was measured of the first bad layer, or of what is bad before the layers."""
+    """Return the measurements of the first bad layer, or of the first bad step before the layers."""
     first = s.bad[0]
     if first.is_layer:
         own = {layer.name: (layer, figures) for layer, figures in zip(s.layers, s.figures, strict=True)}

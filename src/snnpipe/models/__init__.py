@@ -1,1 +1,1 @@
-"""Architectures: from the shape of a dataset's samples to an untrained Keras model with raw logits."""
+"""Architectures, which build an untrained Keras model with raw logits from the shape of a dataset's samples."""

@@ -1,4 +1,4 @@
-"""A model as people bring it, made one that a run can use: one graph of layers, the data's samples in, logits out."""
+"""Adaptation of a user's model to a run: one graph of layers that takes the data's samples and returns logits."""
 
 import warnings
 from collections.abc import Callable
@@ -30,14 +30,14 @@ _SOFTMAX = ("softmax", "nn.softmax", "keras.activations.softmax", "log_softmax",
 
 @dataclass(frozen=True)
 class Adapted:
-    """A model that fits the data, and what was changed for that.
+    """A model that fits the data, and the changes that were made for that.
 
     Attributes
     ----------
     model
         The model.
     notes
-        What differs from the model that was given, a sentence each.
+        Differences from the given model, a sentence each.
     """
 
     model: "tf_keras.Model | NativeNetwork"
@@ -45,22 +45,22 @@ class Adapted:
 
 
 def adapt(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> Adapted:
-    """Return a model that takes a dataset's samples and gives one logit a class.
+    """Return a model that takes a dataset's samples and returns one logit per class.
 
-    Where nothing has to be changed it is the model itself. Else it is a copy with the same weights: models inside the
-    model are replaced by their layers, samples are reshaped to the input, and a softmax at the end is left out.
+    If nothing has to be changed, the result is the given model itself. Otherwise it is a copy with the same weights:
+    nested models are replaced by their layers, samples are reshaped to the input, and a final softmax is left out.
 
     Parameters
     ----------
     model
-        As an architecture builds it.
+        The model that an architecture built.
     spec
-        Of the dataset.
+        Spec of the dataset.
 
     Raises
     ------
     ModelError
-        If model and data do not fit each other.
+        If the model and the data do not fit each other.
     """
     if isinstance(model, NativeNetwork):
         _check_native(model, spec)
@@ -102,7 +102,7 @@ def build(architecture: Any, spec: DataSpec) -> Any:
     Raises
     ------
     ModelError
-        If it is none of these.
+        If the architecture is none of these.
     """
     if isinstance(architecture, (NativeNetwork, import_tf_keras().Model)) or is_keras_3(architecture):
         return architecture
@@ -154,7 +154,7 @@ def _with_input(model: Any, spec: DataSpec) -> Any:
 
 
 def _softmax_at_the_end(model: "tf_keras.Model") -> str:
-    """Return the name of the layer that ends a model in a softmax, or its logarithm; empty for none."""
+    """Return the name of the layer that ends a model in a softmax or log-softmax; empty if there is none."""
     last = _last(model)
     if isinstance(last.layer, import_tf_keras().Model):
         return _softmax_at_the_end(functional(last.layer))
@@ -170,7 +170,7 @@ def _last(model: "tf_keras.Model") -> Any:
 
 
 def _is_softmax(node: Any) -> bool:
-    """Whether a node computes a softmax, or its logarithm, by any name."""
+    """Whether a node computes a softmax or log-softmax, under any name."""
     tf = import_tensorflow()
     shape = tuple(node.keras_inputs[0].shape[1:])
     if None in shape:
@@ -180,13 +180,13 @@ def _is_softmax(node: Any) -> bool:
         with tf.init_scope():
             given = np.asarray(as_function(node)(tf.constant(x)))
             softmax = np.asarray(tf.nn.softmax(x))
-    except Exception:  # a user's function may raise any
+    except Exception:  # a user's function may raise any error
         return False
     return any(given.shape == x.shape and np.allclose(given, own, atol=1e-5) for own in (softmax, np.log(softmax)))
 
 
 def _check_logits(model: "tf_keras.Model", spec: DataSpec) -> None:
-    """Refuse a model whose outputs are probabilities, and warn of one whose outputs are sigmoids."""
+    """Refuse a model whose outputs are probabilities, and warn about a model whose outputs are sigmoids."""
     samples = np.random.default_rng(0).uniform(-1, 1, (16, *spec.input_shape)).astype(np.float32)
     outputs = np.asarray(model.predict_on_batch(samples), np.float64)
     for values in (outputs, np.exp(np.minimum(outputs, 50.0))):
@@ -206,14 +206,14 @@ def _check_logits(model: "tf_keras.Model", spec: DataSpec) -> None:
 
 @dataclass(frozen=True)
 class _Front:
-    """What is put before a model so that it takes the samples."""
+    """Layers that go before a model so that it takes the samples."""
 
     layers: Callable[[Any], Any]
     note: str
 
 
 def _front(given: tuple[int | None, ...], spec: DataSpec) -> _Front | None:
-    """Return what makes a dataset's samples an input of a given shape; None where the shapes are the same."""
+    """Return the layers that give samples the shape of an input; None if the shapes are the same already."""
     layers, wanted, words = import_tf_keras().layers, spec.input_shape, f"{spec.sample_word}s"
     if given == wanted:
         return None

@@ -14,28 +14,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cnn2d:
-    """3x3 convolutions (``same``) with ReLU, each followed by 2x2 average pooling; dense layers; logits.
+    """3x3 convolutions (``same``) with ReLU, each followed by 2x2 average pooling, then a dense layer, then logits.
 
     Parameters
     ----------
     filters
-        Filters of each convolution.
+        Number of filters of each convolution.
     dense
-        Neurons of the dense layer before the logits.
+        Number of neurons of the dense layer before the logits.
     kernel_regularizer
         Weight of an L2 penalty on the kernels; 0 for none.
     batch_normalization
-        Whether the convolutions are batch-normalised (before their ReLU).
+        Whether batch normalization follows each convolution, before its ReLU.
     dropout
         Share of the dense layer's outputs that training drops.
     activation_noise
-        Standard deviation of the Gaussian noise that training adds to each ReLU's output, in units of the
-        activation: a spike of a neuron with scale g and step dt is ``1 / (g dt)`` of them.
+        Standard deviation of the Gaussian noise that training adds to each ReLU's output, in units of the activation.
+        One spike of a neuron with scale g and step dt is ``1 / (g dt)`` of these units.
     initializer
-        Of the kernels: Keras's name, or its ``class_name`` and ``config``.
+        Initializer of the kernels: its name in Keras, or a mapping with its ``class_name`` and ``config``.
     logits_initializer
-        Of the logits' kernel, likewise. What training leaves of its first values carries the spikes' noise and nothing
-        of the classes, so that ``zeros`` loses less in conversion.
+        Initializer of the logits' kernel, in the same form. ``zeros`` loses less accuracy in conversion, because the
+        random first values that training leaves carry the spikes' noise to the logits, and no information on the
+        classes.
     """
 
     filters: Sizes = (32, 64, 128)
@@ -56,7 +57,7 @@ class Cnn2d:
         Raises
         ------
         ModelError
-            If the samples are not of shape (height, width, channels), or too small to be pooled once per convolution.
+            If the samples are not of shape (height, width, channels), or are too small for one pooling per convolution.
         """
         from snnpipe.models.layers import check_images, check_initializers, conv_name, dense_name, keras
 

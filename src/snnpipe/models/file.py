@@ -21,7 +21,7 @@ _TAKEN = "take a .keras or .h5 file of Keras 2 or 3, or a SavedModel folder of K
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model as it was saved, weights and all. ``training=none`` converts it as it is.
+    """A model as it was saved, with its weights. ``training=none`` converts it without further training.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ class ModelFile:
         check_fields(self, "model")
 
     def build(self, spec: DataSpec) -> "tf_keras.Model":
-        """Return the model; one of Keras 3 is translated to tf_keras, and its outputs are compared.
+        """Return the model. A model of Keras 3 is translated to tf_keras, and the outputs of both are compared.
 
         Raises
         ------
         ModelError
-            If there is no such file, it is no model, or a layer of Keras 3 has no counterpart.
+            If the file does not exist or is no model, or if a layer of Keras 3 has no counterpart.
         """
         path = Path(self.path).expanduser()
         if not path.exists():
@@ -54,7 +54,7 @@ class ModelFile:
             return import_tf_keras().models.load_model(path, compile=False)
         except ModelError:
             raise
-        except Exception as error:  # readers of files raise any
+        except Exception as error:  # readers of files may raise any error
             raise ModelError(
                 f"model.path: {self.path} cannot be read as a model ({type(error).__name__}: {one_line(error)[:300]}): "
                 f"{_TAKEN}"

@@ -1,4 +1,4 @@
-"""A user's own function as an architecture."""
+"""An architecture from a user's own function."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FunctionArchitecture:
-    """Build the model with a function.
+    """Builds the model with a function.
 
     Parameters
     ----------
     function
-        Takes the dataset's `DataSpec` and returns a Keras model of raw logits.
+        Function that takes the dataset's `DataSpec` and returns a Keras model of raw logits.
     """
 
     function: "Callable[[DataSpec], tf_keras.Model]"

@@ -21,12 +21,13 @@ class KerasToSnn:
     Parameters
     ----------
     filters
-        Filters of the two convolutions.
+        Number of filters of the two convolutions.
     initializer
-        Of the kernels: Keras's name, or its ``class_name`` and ``config``.
+        Initializer of the kernels: its name in Keras, or a mapping with its ``class_name`` and ``config``.
     logits_initializer
-        Of the logits' kernel, likewise. What training leaves of its first values carries the spikes' noise and nothing
-        of the classes, so that ``zeros`` loses less in conversion.
+        Initializer of the logits' kernel, in the same form. ``zeros`` loses less accuracy in conversion, because the
+        random first values that training leaves carry the spikes' noise to the logits, and no information on the
+        classes.
     """
 
     filters: Annotated[Sizes, Field(min_length=2, max_length=2)] = (32, 64)
@@ -42,7 +43,7 @@ class KerasToSnn:
         Raises
         ------
         ModelError
-            If the samples are not of shape (height, width, channels), or smaller than 5x5.
+            If the samples are not of shape (height, width, channels), or are smaller than 5x5.
         """
         from snnpipe.models.layers import check_images, check_initializers, conv_name, keras
 

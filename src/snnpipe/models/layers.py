@@ -1,4 +1,4 @@
-"""What the built-in architectures share: Keras itself, layer names and checks."""
+"""Helpers that the built-in architectures share: access to Keras, layer names and checks."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def keras() -> Any:
 
 
 def conv_name(i: int) -> str:
-    """Return the name of the i-th convolution, numbered as Keras numbers them."""
+    """Return the name of the i-th convolution in Keras's numbering."""
     return f"conv2d_{i}" if i else "conv2d"
 
 
@@ -24,7 +24,7 @@ def dense_name(i: int) -> str:
 
 
 def check_images(spec: DataSpec, who: str) -> None:
-    """Raise `ModelError` where a dataset's samples are not of rank 3, as two-dimensional convolutions need them."""
+    """Raise `ModelError` if a dataset's samples are not of rank 3, which two-dimensional convolutions need."""
     shape = spec.input_shape
     if len(shape) != 3:
         one_dimensional = ", or a function of your own with Conv1D" if len(shape) == 2 else ""
@@ -35,7 +35,7 @@ def check_images(spec: DataSpec, who: str) -> None:
 
 
 def check_initializers(**initializers: Initializer) -> None:
-    """Raise `ModelError` where Keras makes no initialiser of what a key of the model holds."""
+    """Raise `ModelError` if Keras cannot make an initializer from the value of one of the model's keys."""
     for key, initializer in initializers.items():
         try:
             keras().initializers.get(initializer)

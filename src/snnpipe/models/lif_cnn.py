@@ -1,4 +1,4 @@
-"""The network of NengoDL's spiking MNIST example: written in Nengo, with Keras layers in it."""
+"""The network of NengoDL's spiking MNIST example, which is written in Nengo and contains Keras layers."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LifCnn:
-    """3x3 convolutions (``valid``) with LIF neurons, average pooling of 2 after each but the first; logits.
+    """3x3 convolutions (``valid``) with LIF neurons, each but the first followed by 2x2 average pooling, then logits.
 
-    Nengo's own objects (gains, biases) are not trained. Synapses: none inside, a low-pass on the output.
+    Nengo's own parameters (gains, biases) are not trained. The only synapse is a low-pass filter on the output.
 
     Parameters
     ----------
     filters
-        Filters of each convolution.
+        Number of filters of each convolution.
     amplitude
-        Of the neurons: what a firing rate in Hz is multiplied with.
+        Output of the neurons per Hz of firing rate.
     max_rates
         Firing rate, Hz, at an input of 1.
     intercepts
@@ -33,15 +33,16 @@ class LifCnn:
     tau_rc, tau_ref
         Membrane time constant and refractory period of the neurons, s.
     initial_voltage
-        Of every neuron before the first step, as a share of the threshold; None lets Nengo draw them from U(0, 1).
+        Initial voltage of every neuron, as a share of the threshold. If None, Nengo draws it from U(0, 1).
     output_synapse
-        Time constant, s, of the filter on the output while the network spikes; None for none.
+        Time constant, s, of the filter on the output while the network spikes; None for no filter.
     initializer
-        Of the kernels: Keras's name, or its ``class_name`` and ``config``. The larger the first weights, the more
-        the neurons fire.
+        Initializer of the kernels: its name in Keras, or a mapping with its ``class_name`` and ``config``. Larger first
+        weights make the neurons fire more.
     logits_initializer
-        Of the logits' kernel, likewise. What training leaves of its first values carries the spikes' noise and nothing
-        of the classes, so that ``zeros`` loses less in conversion.
+        Initializer of the logits' kernel, in the same form. ``zeros`` loses less accuracy in conversion, because the
+        random first values that training leaves carry the spikes' noise to the logits, and no information on the
+        classes.
     """
 
     filters: Annotated[Sizes, Field(min_length=1)] = (32, 64, 128)
@@ -69,7 +70,7 @@ class LifCnn:
         Raises
         ------
         ModelError
-            If the samples are not of shape (height, width, channels), or too small.
+            If the samples are not of shape (height, width, channels), or are too small.
         """
         from snnpipe.frameworks.compat import import_nengo_dl
         from snnpipe.frameworks.native import NativeNetwork

@@ -13,19 +13,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mlp:
-    """Dense layers with ReLU, then a dense layer of logits; samples of any shape are flattened.
+    """Dense layers with ReLU, then a dense layer of logits. Samples of any shape are flattened.
 
     Parameters
     ----------
     units
-        Neurons of each hidden layer.
+        Number of neurons of each hidden layer.
     use_bias
         Whether the layers have biases.
     initializer
-        Of the kernels: Keras's name, or its ``class_name`` and ``config``.
+        Initializer of the kernels: its name in Keras, or a mapping with its ``class_name`` and ``config``.
     logits_initializer
-        Of the logits' kernel, likewise. What training leaves of its first values carries the spikes' noise and nothing
-        of the classes, so that ``zeros`` loses less in conversion.
+        Initializer of the logits' kernel, in the same form. ``zeros`` loses less accuracy in conversion, because the
+        random first values that training leaves carry the spikes' noise to the logits, and no information on the
+        classes.
     """
 
     units: Sizes = (128, 64)

@@ -1,1 +1,1 @@
-"""What the trainer's line is made of: its log, its passes over images, what a run is known by, and its summary."""
+"""The parts of a run: its log, its passes over the images, its identity and its summary."""

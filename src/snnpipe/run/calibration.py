@@ -1,4 +1,4 @@
-"""Scales from data: the samples that a calibration looks at, and what scales give when they are simulated.
+"""Calibration of scales from data: it chooses the samples, and simulates the network with the scales.
 
 Axes: b = sample, c = class.
 """
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
     import tf_keras
 
 _COMPARED = 100
-"""Samples on which scales for layers and for channels are compared."""
+"""Number of samples on which scales for layers and scales for channels are compared."""
 
 _FACTOR = 2.0
 _LOWEST, _HIGHEST = 1 / 16, 16.0
-"""Spikes a step that are tried, of those that the search begins with."""
+"""Range of spikes per step that the search tries, as multiples of its first value."""
 
 
 def needs_calibration(converter: Any) -> bool:
-    """Whether a converter takes scales from data."""
+    """Whether a converter takes its scales from data."""
     return bool(getattr(converter, "needs_calibration", False))
 
 
 @dataclass(frozen=True, eq=False)
 class Calibrator:
-    """Finds scales for a trained model.
+    """Determines scales for a trained model.
 
     Parameters
     ----------
     converter
-        With ``needs_calibration``.
+        Converter whose ``needs_calibration`` is true.
     model
         The trained model.
     data, simulator, encoder, seed
-        Of the run.
+        Data, simulator, encoder and seed of the run.
     """
 
     converter: Any
@@ -60,7 +60,7 @@ class Calibrator:
     seed: int
 
     def calibrated(self) -> tuple[Converter, CalibrationOutcome]:
-        """Return the converter with scales, and what they came from."""
+        """Return the converter with its scales, and how they were determined."""
         settings = self.converter.calibration
         samples, labels = _first(self.data.train_dataset(0), settings.images)
         digest = hashlib.sha256(b"".join(row_digests((samples, labels)))).hexdigest()
@@ -97,9 +97,9 @@ class Calibrator:
     # ------------------------------------------------------------------ the fewest spikes that lose little
 
     def _search(self, converter: Any) -> Iterator[Tried]:
-        """Yield what numbers of spikes a step give on validation samples, in the order in which they are tried.
+        """Yield the results of several numbers of spikes per step on validation samples, in the order of the trials.
 
-        They are doubled or halved until one is enough and its half is not; then their geometric mean is tried.
+        The number is doubled or halved until one is enough and its half is not. Then their geometric mean is tried.
         """
         settings = self.converter.calibration
         begin, allowed = settings.spikes_per_step, settings.max_drop
@@ -124,7 +124,7 @@ class Calibrator:
 
     @cached_property
     def _judges(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
-        """Validation samples (training samples where there are none), their labels, and the model's logits."""
+        """Validation samples (training samples if there are none), their labels, and the model's logits."""
         stream = self.data.validation_dataset() if self._judged_split == "validation" else self.data.train_dataset(0)
         samples, labels = _first(stream, self.converter.calibration.images)
         return samples, labels, self._logits(samples)
@@ -145,7 +145,7 @@ class Calibrator:
         return np.concatenate(parts).astype(np.float64)
 
     def _simulated(self, converter: Converter, samples: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-        """Return the class scores at the end, shape ``(b, c)``, and the mean number of spikes a sample."""
+        """Return the class scores at the end, shape ``(b, c)``, and the mean number of spikes per sample."""
         from snnpipe.simulators.auto import AutoSimulator
 
         simulator = AutoSimulator(**_shared(self.simulator))
@@ -162,7 +162,7 @@ class Calibrator:
 
 
 def for_a_check(converter: Any, model: "tf_keras.Model", samples: NDArray[np.float32], dt: float) -> Converter:
-    """Return a converter with which an untrained model can be converted, to see whether it can be at all."""
+    """Return a converter that can convert an untrained model, to check whether conversion is possible."""
     if not needs_calibration(converter):
         return converter  # type: ignore[no-any-return]
     settings = converter.calibration
@@ -172,20 +172,20 @@ def for_a_check(converter: Any, model: "tf_keras.Model", samples: NDArray[np.flo
 
 
 def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork", seed: int, log: RunLog) -> Converter:
-    """Return a run's converter, with scales for its trained model where it takes them from data.
+    """Return a run's converter, with scales for its trained model if it takes them from data.
 
-    The run's state gets what the scales came from, and the plan with them.
+    The run's state also receives the origin of the scales, and the plan with the scales.
 
     Parameters
     ----------
     parts
-        Of the run, by their config groups.
+        Parts of the run, by their config groups.
     model
         The trained model.
     seed
-        Of the run.
+        Seed of the run.
     log
-        The run's.
+        Log of the run.
     """
     converter = parts["conversion"]
     if not needs_calibration(converter):
@@ -202,7 +202,7 @@ def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork"
 
 
 def _best(tried: tuple[Tried, ...], allowed: float) -> Tried:
-    """Return the fewest spikes a step that lose no more than is allowed; where all lose more, the least loss."""
+    """Return the trial with the fewest spikes per step and an allowed loss; without one, that with the least loss."""
     enough = [one for one in tried if one.drop <= allowed]
     if enough:
         return min(enough, key=lambda one: one.spikes_per_step)
@@ -222,9 +222,9 @@ def _first(stream: Any, wanted: int) -> tuple[NDArray[np.float32], NDArray[np.in
 
 
 def _relative_error(scores_bc: NDArray[np.float64], logits_bc: NDArray[np.float64]) -> float:
-    """Return how far scores are from logits, of the logits' size; what all classes share does not count."""
+    """Return the error of scores, relative to the logits. An offset that all classes share does not count."""
     a, b = (values - values.mean(axis=1, keepdims=True) for values in (scores_bc, logits_bc))
-    factor = float(np.sum(a * b) / max(np.sum(a * a), 1e-30))  # counts of spikes have another unit than logits
+    factor = float(np.sum(a * b) / max(np.sum(a * a), 1e-30))  # spike counts have another unit than logits
     return float(np.sqrt(np.sum((factor * a - b) ** 2) / max(np.sum(b * b), 1e-30)))
 
 

@@ -1,4 +1,4 @@
-"""What a run depends on beside its configuration: the content of its data, the weights as built, and source code."""
+"""The content that a run depends on besides its configuration: data, initial weights, and source code."""
 
 import random
 import re
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 OF_THE_FIT = ("data", "model", "source")
-"""What a training depends on; the other digests are of what is evaluated, and how."""
+"""Names of the digests that a training depends on. The other digests concern the evaluation."""
 _WORDS = {
     "data": "its training data",
     "test": "its test data",
@@ -39,14 +39,14 @@ _FILE, _FORMAT = "content.json", 1
 
 @dataclass(frozen=True)
 class Content:
-    """Digests of what a run depends on, by what they are of (`_WORDS`); `UNKNOWN` where one cannot be known.
+    """Digests of the content that a run depends on, by their names in `_WORDS`. An unknown digest is `UNKNOWN`.
 
     Attributes
     ----------
     digests
-        In hexadecimal.
+        Digests in hexadecimal.
     unknown
-        Of those that cannot be known, why, with the cure.
+        Reasons why digests are unknown, each with the cure.
     """
 
     digests: Mapping[str, str]
@@ -54,7 +54,7 @@ class Content:
 
     @property
     def tags(self) -> dict[str, str]:
-        """A run's tags that hold the digests."""
+        """The tags of a run that hold the digests."""
         return {_tag(name): digest for name, digest in self.digests.items()}
 
     @property
@@ -64,16 +64,16 @@ class Content:
 
     @property
     def of_the_data(self) -> str:
-        """One digest of all data; empty where it cannot be known."""
+        """One digest of all data; empty if it is unknown."""
         both = [self.digests["data"], self.digests["test"]]
         return "" if UNKNOWN in both else digest_of(both)
 
     def why_not_shared(self) -> str | None:
-        """Return why a training of this content can be no other run's, where that is so."""
+        """Return why no other run can share a training of this content; None if one can."""
         return next((self.unknown[name] for name in OF_THE_FIT if name in self.unknown), None)
 
     def difference(self, tags: Mapping[str, str]) -> str | None:
-        """Return what keeps a run with some tags from being one of this content, if anything does."""
+        """Return why a run with some tags does not have this content; None if it does."""
         for name, digest in self.digests.items():
             then = tags.get(_tag(name), UNKNOWN)
             if name in self.unknown:
@@ -90,7 +90,7 @@ class Content:
 
 
 def read_content(folder: Path) -> dict[str, str]:
-    """Return the tags that `Content.write` left in a run's folder; empty where it left none that is whole."""
+    """Return the tags that `Content.write` wrote to a run's folder; empty if there are no valid ones."""
     try:
         tags = read_json(folder / _FILE, _FORMAT, "content of a run")["tags"]
     except (ArtifactError, KeyError):
@@ -104,18 +104,18 @@ def content_of(
     config: Mapping[str, Any],
     callbacks: Sequence[Any],
 ) -> Content:
-    """Return the digests of what a run depends on.
+    """Return the digests of the content that a run depends on.
 
     Parameters
     ----------
     parts
-        Of the run, by their config groups; the data module is set up.
+        Parts of the run, by their config groups. The data module is set up.
     model
-        As built, not trained yet.
+        Model as built, before training.
     config
-        Of the run: files and folders that it names count by their bytes.
+        Configuration of the run. The bytes of the files and folders that it names count.
     callbacks
-        Those that can change a training.
+        Callbacks that can change a training.
     """
     data = CheckedData.of(parts["data"])
     own = {"model": parts["model"], "training": parts["training"]}
@@ -159,7 +159,7 @@ def _tag(name: str) -> str:
 
 @contextmanager
 def _generators_as_they_were() -> Iterator[None]:
-    """Leave Python's and NumPy's global generators as they were: a data module may draw from them."""
+    """Restore Python's and NumPy's global generators afterwards, because a data module may draw from them."""
     states = random.getstate(), np.random.get_state()
     try:
         yield
@@ -169,12 +169,12 @@ def _generators_as_they_were() -> Iterator[None]:
 
 
 def model_digest(model: "tf_keras.Model | NativeNetwork") -> str:
-    """Return a digest of a model as it is now: its weights' names, shapes and values, and its layers' settings.
+    """Return a digest of a model's present state: names, shapes and values of weights, and settings of layers.
 
     Raises
     ------
     UnknowableError
-        If a layer holds what cannot be known.
+        If a layer holds something whose digest is unknown.
     """
     weights = [(weight.name, weight.numpy()) for weight in model.weights]
     return digest_of([weights, _structure(model)])
@@ -188,7 +188,7 @@ def _structure(model: "tf_keras.Model | NativeNetwork") -> Any:
         return [without_address(repr([getattr(each, name, None) for name in kept])) for each in objects]
     try:
         return model.get_config()
-    except Exception:  # a layer of the user's own that does not say what it is made of
+    except Exception:  # a user's layer may not describe itself
         return [_layer(layer) for layer in model.layers]
 
 
@@ -204,7 +204,7 @@ def _layer(layer: Any) -> Any:
 
 
 def _settings_digest(part: Any) -> str:
-    """Return a digest of a part of a run, but for settings that do not change what it gives."""
+    """Return a digest of a part of a run, without settings that do not change its results."""
     return digest_of(part, without=[*getattr(part, "without_effect_on_fit", ()), *_NOT_SETTINGS])
 
 
@@ -212,7 +212,7 @@ _NOT_SETTINGS = ("reuse", "resume")
 
 
 def _neurons_within(value: Any) -> Iterator[Any]:
-    """Yield the classes of neurons that a part's settings hold, and what their users have registered of them."""
+    """Yield the neuron classes in a part's settings, with what their authors registered for them."""
     if is_dataclass(value) and not isinstance(value, type):
         value = [getattr(value, own.name) for own in fields(value) if own.init]
     if isinstance(value, Mapping):
@@ -220,7 +220,7 @@ def _neurons_within(value: Any) -> Iterator[Any]:
     if isinstance(value, (list, tuple)):
         for each in value:
             yield from _neurons_within(each)
-    elif hasattr(value, "gain_bias") and not isinstance(value, type):  # a neuron type of Nengo's
+    elif hasattr(value, "gain_bias") and not isinstance(value, type):  # a Nengo neuron type
         yield type(value)
         if (entry := registered(value)) is not None:
             yield entry
@@ -228,7 +228,7 @@ def _neurons_within(value: Any) -> Iterator[Any]:
 
 
 def _files_named(node: Any) -> Iterator[str]:
-    """Yield digests of the files that settings name, and of those in folders that they name."""
+    """Yield digests of the files that settings name, and of the files in folders that they name."""
     if isinstance(node, Mapping):
         node = list(node.values())
     if isinstance(node, (list, tuple)):
@@ -254,11 +254,11 @@ def recorded_spec(spec: DataSpec, name: str, module: type, content: Content) -> 
     Parameters
     ----------
     spec, name
-        The dataset's.
+        Spec and name of the dataset.
     module
-        Class of the data module, which is the source where the spec names none.
+        Class of the data module, which serves as the source if the spec names none.
     content
-        The run's.
+        Content of the run.
     """
     source = spec.source or qualified_name(module)
     kind = spec.source_type or (urlsplit(spec.source).scheme or "local" if spec.source else "code")

@@ -1,4 +1,4 @@
-"""What makes two trainings, or two runs, the same: a digest of all that can change their result."""
+"""Fingerprints of trainings and runs. Equal fingerprints mean that nothing differs that can change the result."""
 
 import hashlib
 import json
@@ -26,24 +26,24 @@ def fit_fingerprint(
     callbacks: Sequence[Any],
     content: Mapping[str, str] | None = None,
 ) -> str:
-    """Return a digest of all that can change what a training ends with.
+    """Return a digest of everything that can change the result of a training.
 
-    That is: the seed, the parts ``data``, ``model`` and ``training`` but for the keys that they say have no effect,
-    the callbacks that can end a training, the dataset's identity, the versions of the packages that compute, the
-    source of classes that are not snnpipe's own, and the content of data, initial weights and source.
+    The digest covers the seed, the parts ``data``, ``model`` and ``training`` without the keys that they declare to
+    have no effect, the callbacks that can end a training, the dataset's identity, the versions of the packages that
+    compute, the source of classes outside these packages, and the content of data, initial weights and source.
 
     Parameters
     ----------
     config
-        Of the run, resolved.
+        Configuration of the run, resolved.
     spec
-        Of the dataset, after its set-up.
+        Spec of the dataset after its set-up.
     without_effect
-        Keys of a part that do not change a training (where a dataset lies, how many test images are used).
+        Keys of each part that do not change a training, such as the folder of a dataset or the number of test images.
     callbacks
         Descriptions of the callbacks that can change a training.
     content
-        Digests of what the configuration only names (`snnpipe.run.content.Content.of_the_fit`).
+        Digests of content that the configuration only names (`snnpipe.run.content.Content.of_the_fit`).
     """
     content = dict(content or {})
     data = content.pop("data", spec.digest)
@@ -66,13 +66,13 @@ def fit_fingerprint(
 
 
 def run_fingerprint(config: Mapping[str, Any]) -> str:
-    """Return a digest of all of a run's configuration that can change its result."""
+    """Return a digest of those keys of a run's configuration that can change its result."""
     return _digest(of_the_result(config))
 
 
 def of_the_result(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return those keys of a run's configuration that can change its result."""
-    parts = {key: masked(value) for key, value in config.items() if key not in _NOT_THE_RESULT}  # as it is recorded
+    parts = {key: masked(value) for key, value in config.items() if key not in _NOT_THE_RESULT}  # as recorded
     training = parts.get("training")
     if isinstance(training, Mapping):
         parts["training"] = {key: value for key, value in training.items() if key not in _NOT_OF_TRAINING}
@@ -85,7 +85,7 @@ def _digest(content: Any) -> str:
 
 
 def _sources(node: Any) -> Iterator[tuple[str, str]]:
-    """Yield the modules of a configuration's classes that no package version stands for, with their digests."""
+    """Yield the modules of a configuration's classes that no package version identifies, with their digests."""
     if isinstance(node, Mapping):
         target = node.get("_target_")
         if isinstance(target, str):
@@ -98,12 +98,12 @@ def _sources(node: Any) -> Iterator[tuple[str, str]]:
 
 
 def _source(target: str) -> Iterator[tuple[str, str]]:
-    """Yield the module that a class is named in, and the one that it is defined in; both are imported by now."""
+    """Yield the module that names a class and the module that defines it. Both have been imported by now."""
     name, _, attribute = target.rpartition(".")
-    while name and name not in sys.modules:  # of a class within a class
+    while name and name not in sys.modules:  # a class within a class
         name, _, attribute = name.rpartition(".")
     if name == "__main__" or name.split(".")[0] in {package.replace("-", "_") for package in _FIT_PACKAGES}:
-        return  # of a script, what is used counts (`snnpipe.run.content`), and not the rest of it
+        return  # for a script, only its used objects count (`snnpipe.run.content`)
     defined_in = getattr(getattr(sys.modules.get(name), attribute, None), "__module__", name)
     for module in dict.fromkeys([name, defined_in]):
         path = getattr(sys.modules.get(module), "__file__", None)

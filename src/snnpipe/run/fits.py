@@ -1,4 +1,4 @@
-"""A run's training: taken from an earlier run, resumed, or begun."""
+"""A run's training, which begins, is resumed, or is taken from an earlier run."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,13 +27,13 @@ class Fit:
     Parameters
     ----------
     log
-        The run's.
+        Log of the run.
     training, data
-        The run's training path and data.
+        Training path and data of the run.
     output_dir
         Folder of the run's files.
     resumes
-        Name of the run that goes on, for messages; None where the run begins.
+        Name of the resumed run, for messages; None if the run is new.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Fit:
         self._again = False
 
     def run(self, model: "tf_keras.Model | NativeNetwork", content: Callable[[], Content]) -> Checkpoint:
-        """Train a model in place and return what was learnt, also written to ``checkpoint/`` where the run is logged.
+        """Train a model in place and return its checkpoint. A logged run also writes it to ``checkpoint/``.
 
         Parameters
         ----------
         model
-            Untrained, or trained by an earlier call.
+            Model to train, untrained or trained by an earlier call.
         content
-            Returns the digests of what the run depends on; it is called where the run is logged.
+            Function that returns the digests of the run's content. It is called only if the run is logged.
         """
         fingerprint = self._fingerprint(model, content()) if self._log.started else ""
         self._again = True
@@ -76,7 +76,7 @@ class Fit:
                 self._log.tag("fit.reused", str(earlier is not None).lower())
                 self._unsaved = checkpoint if self._log.started else None
                 self.save()
-        except StorageError as error:  # which leaves a training that other runs cannot take
+        except StorageError as error:  # without saved weights, other runs cannot take this training
             if self._unsaved is None:
                 raise
             self._log.go_on_without(error)
@@ -84,12 +84,12 @@ class Fit:
         return checkpoint
 
     def save(self) -> None:
-        """Save the trained weights, if they are still to be saved.
+        """Save the trained weights, unless they are saved already.
 
         Raises
         ------
         StorageError
-            If they cannot be written.
+            If the weights cannot be written.
         """
         if self._unsaved is not None:
             for path in sorted(self._unsaved.save(self._folder / "checkpoint").iterdir()):
@@ -97,12 +97,12 @@ class Fit:
             self._unsaved = None
 
     def save_for(self, result: RunResult) -> None:
-        """Save the trained weights, where the disk was full before: there may be room by now.
+        """Save the trained weights if the disk was full before, because there may be room by now.
 
         Raises
         ------
         UnsavedWeightsError
-            If there is none; it holds the run's result.
+            If there is still no room. The error holds the run's result.
         """
         try:
             self.save()
@@ -123,7 +123,7 @@ class Fit:
         )
 
     def _sink(self, fingerprint: str) -> FitLog:
-        """Return the training path's callback sink; where a training is resumed, callbacks get back their states."""
+        """Return the training path's callback sink. When a training is resumed, the callbacks get their states back."""
         resumes = self._resumes is not None and self._log.started
         state = self._states.newest(fingerprint) if resumes else None
         self._say_where(state.place if state else "at the beginning of its training")
@@ -144,7 +144,7 @@ class Fit:
 
     @contextmanager
     def _shared(self, fingerprint: str, content: Callable[[], Content]) -> Iterator[EarlierFit | None]:
-        """Yield an equal training of an earlier run, if it may be taken and a logger has one."""
+        """Yield an equal training of an earlier run, if reuse is allowed and a logger has one."""
         reuse = self._training.reuse and self._log.started and getattr(self._training, "epochs", None) != 0
         if reuse and (why := content().why_not_shared()):
             warnings.warn(f"the training is not shared with other runs: {why}", stacklevel=1)

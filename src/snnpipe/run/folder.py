@@ -1,4 +1,4 @@
-"""The folder of a run's files: free for them, or the run's own, and one process's at a time."""
+"""The folder of a run's files. It must be free or the run's own, and only one process may use it at a time."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from snnpipe.settings.describe import flatten
 from snnpipe.values.training_state import TrainingStates
 
 _RESULTS = ("tables", "checkpoint", "training")
-"""What of a run's files cannot be had again at once."""
+"""Files of a run that cannot be restored quickly."""
 _MOST_NAMED = 3
 
 
 @contextmanager
 def held(folder: Path, config: Mapping[str, Any], content: Content, resumed: str | None) -> Iterator[None]:
-    """Hold a folder for a run's files: made if it is missing, locked, and without what an earlier process left.
+    """Hold a folder for a run's files: create it if it is missing, lock it, and remove files of an earlier process.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def held(folder: Path, config: Mapping[str, Any], content: Content, resumed: str
     Raises
     ------
     UserError
-        If it is another run's, or another process writes to it.
+        If the folder belongs to another run, or another process writes to it.
     """
     make_folder(folder, "paths.output_dir")
     with locked(folder):
@@ -45,14 +45,14 @@ def held(folder: Path, config: Mapping[str, Any], content: Content, resumed: str
 
 
 def require_own_folder(folder: Path, config: Mapping[str, Any], content: Content, resumed: str | None) -> None:
-    """Raise `UserError` where a folder holds what another run came to, or a resumed run was begun with other content.
+    """Raise `UserError` if a folder holds another run's results, or if a resumed run began with other content.
 
     Parameters
     ----------
     folder, config, content
-        Of the run.
+        Folder, configuration and content of the run.
     resumed
-        Id of the run that goes on in its folder; None where it begins.
+        Id of the run that is resumed in its folder; None if the run is new.
     """
     if resumed is not None:
         if problem := content.difference(read_content(folder)):
@@ -73,7 +73,7 @@ def require_own_folder(folder: Path, config: Mapping[str, Any], content: Content
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    """Return the configuration of the run whose files are in a folder; empty where it cannot be read."""
+    """Return the configuration of the run whose files are in a folder; empty if it cannot be read."""
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text())
     except (OSError, ValueError, yaml.YAMLError):
@@ -82,7 +82,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 
 def what_differs(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return some of the settings that set an earlier configuration apart, in words; empty where it is not known."""
+    """Return a text on some of the settings that an earlier configuration had; empty if they are not known."""
     before, here = (flatten(of_the_result(each)) for each in (then, now))
     absent = object()
     differing = (

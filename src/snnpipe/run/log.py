@@ -1,4 +1,4 @@
-"""Passes on what happens in a run: to its callbacks, and while it is logged to its loggers."""
+"""The log of a run, which passes events to its callbacks and, while the run is logged, records to its loggers."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,23 +22,23 @@ from snnpipe.values.training_state import TrainingState
 
 
 class RunLog:
-    """Passes on events to each callback, and records to each logger that has been started.
+    """Passes events to each callback, and records to each started logger.
 
     Parameters
     ----------
     callbacks, loggers
-        The run's.
+        Callbacks and loggers of the run.
 
     Attributes
     ----------
     state
-        What callbacks see of the run.
+        The state of the run that callbacks see.
     started
-        The loggers that take records: all of them from `start` to `end`, else none.
+        The loggers that accept records: all of them between `start` and `end`, otherwise none.
     was_started
-        Whether they have been opened, even if they are closed again.
+        Whether the loggers have been opened, even if they are closed again.
     reached
-        The stage that the run is in.
+        The stage that the run has reached.
     """
 
     state: RunState
@@ -53,11 +53,11 @@ class RunLog:
 
     @property
     def ending_the_fit(self) -> list[Callback]:
-        """The callbacks that can end a training, so that a training with them is another one."""
+        """The callbacks that can end a training, which are therefore part of its identity."""
         return [callback for callback in self.callbacks if callback.changes_fit]
 
     def start(self, name: str, tags: Mapping[str, str], parent: str | None, resumed: str | None) -> None:
-        """Open the run in every logger; its configuration is its parameters."""
+        """Open the run in every logger. The configuration is logged as parameters."""
         tags = {**tags, "snnpipe.version": __version__, "stage_reached": "prepare"} | tags_of(self.state.specs)
         if commit := git_commit():
             tags["git.commit"] = self.state.commit = commit
@@ -68,12 +68,12 @@ class RunLog:
         self.state.run_id = self.address.get("run id", "")
 
     def end(self, error: BaseException | None) -> list[Exception]:
-        """Close the run in every logger, whatever happens to the others, and return the failures on the way.
+        """Close the run in every logger, even if some of them fail, and return the failures.
 
         Parameters
         ----------
         error
-            What ended the run early, which the callbacks are given first; None where it came to its end.
+            Error that ended the run early, which the callbacks receive first; None if the run completed.
         """
         failures: list[Exception] = []
         status: Status = "FINISHED"
@@ -92,11 +92,11 @@ class RunLog:
 
     @property
     def address(self) -> dict[str, str]:
-        """What a person needs to find the run again, by label, as the started loggers know it."""
+        """The labels and values by which a person can find the run again, from the started loggers."""
         return {label: value for logger in self.started for label, value in logger.address.items()}
 
     def stage(self, stage: str) -> None:
-        """Record how far the run has come."""
+        """Record the stage that the run has reached."""
         self.reached = stage
         self.tag("stage_reached", stage)
 
@@ -106,19 +106,19 @@ class RunLog:
             logger.set_tag(name, value)
 
     def params(self, params: Mapping[str, Any]) -> None:
-        """Record parameters that are known only now, in the loggers that take them."""
+        """Record parameters that are known only now, in the loggers that accept them."""
         for logger in self.started:
             if (log_params := getattr(logger, "log_params", None)) is not None:
                 log_params(params)
 
     def record(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Record metrics, with their step if they have one, and keep them among the run's results."""
+        """Record metrics, with their step if they have one, and add them to the run's results."""
         self.state.results.update(metrics)
         for logger in self.started:
             logger.log_metrics(metrics, step)
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
-        """Record a metric of a callback's own (`snnpipe.values.run.RunState.log_metric`)."""
+        """Record a callback's own metric (`snnpipe.values.run.RunState.log_metric`)."""
         if not self.reached:
             raise LoggingError(f"log_metric({name!r}): nothing is logged yet: log from on_fit_start on")
         own = {name: require_own(name, value, step, self.state.specs)}
@@ -138,27 +138,27 @@ class RunLog:
             logger.log_dataset(spec)
 
     def artifact(self, path: Path, folder: str) -> None:
-        """Record a file, under ``folder`` of the run's artifacts."""
+        """Record a file in ``folder``, which is relative to the run's artifacts."""
         for logger in self.started:
             logger.log_artifact(path, folder)
 
     def begin(self, stage: str, images: int = 0) -> None:
-        """Announce a stage that takes time, and on how many images."""
+        """Announce a stage that takes time, and its number of images."""
         self.tell("on_stage_start", stage, images)
 
     def tell(self, hook: str, *arguments: Any) -> None:
-        """Call a hook of every callback, with the run's state."""
+        """Call a hook of every callback with the run's state."""
         for callback in (self._files, *self.callbacks):
             with self.going_on():
                 getattr(callback, hook)(self.state, *arguments)
 
     def require(self, hook: str) -> None:
-        """Call a hook of every callback; a file that cannot be written ends the run."""
+        """Call a hook of every callback. A file that cannot be written ends the run."""
         for callback in (self._files, *self.callbacks):
             getattr(callback, hook)(self.state)
 
     def _exception(self, error: BaseException) -> None:
-        """Pass on the error that ends the run; what fails at that is noted on the error, which is the one to report."""
+        """Pass the error that ends the run to the callbacks. Their own failures become notes on this error."""
         failures: list[Exception] = []
         for callback in (*self.callbacks, self._files):
             attempt(failures, callback.on_exception, self.state, error)
@@ -166,7 +166,7 @@ class RunLog:
             error.add_note(f"and while the run was being ended: {type(failure).__name__}: {one_line(failure)}")
 
     def callbacks_by_name(self) -> Iterator[tuple[str, Callback]]:
-        """Yield the callbacks, each by its class and how many of it came before."""
+        """Yield the callbacks, each named by its class and the number of callbacks of that class before it."""
         seen: dict[str, int] = {}
         for callback in self.callbacks:
             name = type(callback).__name__
@@ -175,7 +175,7 @@ class RunLog:
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
-        """Where files cannot be written, warn, and go on without them: the run's metrics are worth more."""
+        """In a logged run, warn of a file that cannot be written and continue, because the metrics are worth more."""
         try:
             yield
         except StorageError as error:
@@ -184,23 +184,23 @@ class RunLog:
             self.go_on_without(error)
 
     def go_on_without(self, error: StorageError) -> None:
-        """Warn of a file that is missing, and record it."""
+        """Warn about a missing file, and record it."""
         self._missing.append(one_line(error))
         self.tag("files.missing", "; ".join(self._missing)[:5000])
         warnings.warn(f"{one_line(error)}; the run goes on without it", stacklevel=1)
 
 
 class FitLog:
-    """The callback sink of a training path: passes on its progress, and the points that it can be resumed from.
+    """The callback sink of a training path. It passes on the progress, and the points to resume training from.
 
     Parameters
     ----------
     log
-        The run's.
+        Log of the run.
     fingerprint
-        The training's.
+        Fingerprint of the training.
     resumed
-        The state in which an earlier process was interrupted.
+        State in which an earlier process was interrupted; None for a new training.
     """
 
     def __init__(self, log: RunLog, fingerprint: str, resumed: TrainingState | None):
@@ -211,7 +211,7 @@ class FitLog:
         self._step = 0
 
     def epoch_end(self, progress: FitProgress, arrays: Arrays | None = None) -> bool:
-        """Report an epoch; return whether training shall stop."""
+        """Report an epoch, and return whether training should stop."""
         state = self._log.state
         self._log.record(progress.metrics, step=progress.epoch)
         self._log.tell("on_epoch_end", progress)
@@ -229,7 +229,7 @@ class FitLog:
             self._resumable(progress.epoch, progress.batch + 1, arrays)
 
     def _resumable(self, epoch: int, batch: int, arrays: Arrays, *, over: bool = False) -> None:
-        """Tell the callbacks of a point that another process could go on from; where a signal asks for it, end here."""
+        """Report to the callbacks that another process could resume here. End the run here if a signal asks for it."""
 
         def state() -> TrainingState:
             callbacks = {name: callback.state_dict() for name, callback in self._log.callbacks_by_name()}
@@ -242,7 +242,7 @@ class FitLog:
 
 
 def attempt(failures: list[Exception], step: Callable[..., None], *arguments: Any) -> None:
-    """Do one step of ending a run; where it fails, the other steps are done all the same."""
+    """Do one step of ending a run, and collect its failure so that the other steps are done in any case."""
     try:
         step(*arguments)
     except Exception as failure:

@@ -1,4 +1,4 @@
-"""The check before training: whatever cannot work is refused before anything is trained or logged."""
+"""The check before training, which refuses a run that cannot work before it trains or logs anything."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,16 +34,16 @@ def preflight(
     parts
         The run's parts, by their config groups.
     spec
-        The dataset's.
+        Spec of the dataset.
     few
-        Some of its test samples.
+        Some of the test samples.
     seed
-        Of the initial weights and of the converted network.
+        Seed of the initial weights and of the converted network.
 
     Returns
     -------
     model, plan
-        The untrained model, adapted to the data, and what conversion will make of its layers.
+        The untrained model, adapted to the data, and the plan of its conversion.
 
     Raises
     ------
@@ -70,21 +70,21 @@ def preflight(
 
 
 def require_converted(network: SpikingNetwork, model: "tf_keras.Model | NativeNetwork", images: TestPass) -> None:
-    """Raise `ConversionError` where a trained network does not compute its model's outputs, with rates for spikes.
+    """Raise `ConversionError` if a converted network, with rates for spikes, does not compute its model's outputs.
 
     Parameters
     ----------
     network, model
-        The spiking network, and the model that it was converted from.
+        The spiking network, and the model from which it was converted.
     images
-        Test images, of which a few are compared.
+        Test images. A few of them are compared.
     """
     (_, few, _), *_ = images.batches(FEW, FEW)
     require_same_rates(network, model, few, images.simulator)
 
 
 def _require_spikes(plan: ConversionPlan, simulator: Simulator) -> None:
-    """Raise an error where a plan cannot be carried out, or where its spikes cannot be read out as configured."""
+    """Raise an error if a plan cannot be carried out, or if its spikes cannot be read out as configured."""
     plan.require_convertible()
     if not any(layer.neurons for layer in plan.layers):
         raise ConversionError("model: none of its layers becomes neurons: give it a layer with a ReLU")
@@ -96,7 +96,7 @@ def _require_spikes(plan: ConversionPlan, simulator: Simulator) -> None:
 
 
 def _require_simulation(network: SpikingNetwork, simulator: Simulator, encoder: Encoder) -> None:
-    """Raise `SimulationError` where the untrained network shows that it cannot be simulated or verified."""
+    """Raise `SimulationError` if the untrained network shows that it cannot be simulated or verified."""
     simulator.open(network, encoder.constant)
     random = [layer.name for layer in network.layers if layer.random]
     if simulator.verify_images and random:

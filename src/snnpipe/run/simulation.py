@@ -1,4 +1,4 @@
-"""The simulation of a run's test images: verified, measured, and explained."""
+"""The simulation of a run's test images, with its verification, measurements and explanation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Simulated:
-    """Results of simulating the test images.
+    """Results of the simulation of the test images.
 
     Attributes
     ----------
     evaluation
         Counts over all images.
     at_duration
-        Every metric so far after each shorter duration, by its number of steps.
+        All metrics so far after each shorter duration, by its number of steps.
     used
-        Which simulator was used, with the reason where there was a choice.
+        Name of the simulator that was used, with the reason if there was a choice.
     """
 
     evaluation: Evaluation
@@ -52,7 +52,7 @@ class Simulated:
         return {name: values.tolist() for name, values in curves.items()}
 
     def result(self, state: RunState, address: Mapping[str, str]) -> RunResult:
-        """Return the result of the run in its state now."""
+        """Return the result of the run in its present state."""
         curves = self.curves
         return RunResult(
             dict(state.results),
@@ -78,11 +78,11 @@ class Simulation:
     Parameters
     ----------
     log
-        The run's.
+        Log of the run.
     model
         The trained ANN.
     images
-        The test images, with the network, the simulator and the encoder that they are shown through.
+        The test images, with their network, simulator and encoder.
     parts
         The run's parts, by their config groups.
     """
@@ -98,14 +98,14 @@ class Simulation:
         Parameters
         ----------
         ann
-            The ANN's answers.
+            Results of the ANN on the test images.
         durations
-            Steps that an image is shown, in ascending order; one simulation of the longest answers for all.
+            Durations in steps, in ascending order. One simulation of the longest duration gives the results for all.
 
         Raises
         ------
         VerificationError
-            If the reference simulator's spikes differ by more than rounding.
+            If the spikes differ from those of the reference simulator by more than rounding.
         """
         images, network = self.images, self.images.network
         simulator, encoder = images.simulator, images.encoder
@@ -146,7 +146,7 @@ class Simulation:
     def explain(self, outcome: Outcome, wanted: int) -> None:
         """Trace the accuracy that conversion lost to layers, on the first ``wanted`` images, and remark on the spikes.
 
-        The run's state holds the results: ``outcome``, ``diagnosis`` (None where no images are wanted) and ``remarks``.
+        The results are in the run's state: ``outcome``, ``diagnosis`` (None if no images are wanted) and ``remarks``.
         """
         from snnpipe.diagnosis.remarks import remarks
 
@@ -159,7 +159,7 @@ class Simulation:
         state.remarks = (*of_calibration, *of_spikes)
 
     def _before(self) -> dict[str, float]:
-        """Return the metrics that hold for every duration: snnpipe's own so far, and those logged before."""
+        """Return the metrics that hold for every duration: snnpipe's own so far, and those of callbacks."""
         state = self.log.state
         kept = state.callback_metrics
         return {name: value for name, value in state.results.items() if built_in(name) or name in kept}
@@ -174,7 +174,7 @@ class Simulation:
         return diagnosis
 
     def _verify(self, opened: OpenSimulator) -> None:
-        """Compare the first images' spikes, as many as are wanted, with the reference simulator's."""
+        """Compare the spikes of the first images with those of the reference simulator, if the settings ask for it."""
         simulator = self.images.simulator
         if not simulator.verify_images:
             return

@@ -1,4 +1,4 @@
-"""The closing table: the answer, what it cost, and where to look."""
+"""The table at the end of a run: the result, its cost, and where the files are."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 _LABEL_WIDTH = 16
-"""Of the longest label of snnpipe's own."""
+"""Width of the longest label that snnpipe itself uses."""
 _TOGETHER = "\N{NO-BREAK SPACE}"
 
 
@@ -28,7 +28,7 @@ class _Row(NamedTuple):
     Attributes
     ----------
     label, text
-        What it is of, and what it says. Overrides in it stand in backticks, as in Markdown.
+        Name of the row, and its content. Overrides in the content are in backticks, as in Markdown.
     remark
         Further text, on a line of its own in the terminal.
     """
@@ -39,7 +39,7 @@ class _Row(NamedTuple):
 
 
 def closing_table(result: "RunResult") -> str:
-    """Return the table that a run ends with, at most 100 columns wide but for addresses, which are whole."""
+    """Return the table at the end of a run. It is at most 100 columns wide, except for addresses."""
     answers = list(_answers(result))
     label_width = max(len(label) for label in [*(row.label for row in answers), *result.address])
     width = WIDTH - 4 - max(label_width, _LABEL_WIDTH)
@@ -50,13 +50,13 @@ def closing_table(result: "RunResult") -> str:
 
 
 def description(result: "RunResult") -> str:
-    """Return what the closing table says of a run, addresses apart, as a table in Markdown."""
+    """Return the closing table without addresses, as a table in Markdown."""
     rows = _answers(result)
     return markdown_table([("", ""), *((row.label, "; ".join(filter(None, row[1:]))) for row in rows)])
 
 
 def _lines(row: _Row, width: int) -> Iterator[tuple[str, str]]:
-    """Yield a row in lines that fit, the label beside the first."""
+    """Yield the lines of a row, each narrow enough. The first line has the label."""
     options = {"break_long_words": False, "break_on_hyphens": False}
     lines = wrap(row.text.replace("`", ""), width, **options)  # type: ignore[arg-type]
     lines += wrap(row.remark.replace("`", ""), width, initial_indent="  ", subsequent_indent="  ", **options)  # type: ignore[arg-type]
@@ -65,7 +65,7 @@ def _lines(row: _Row, width: int) -> Iterator[tuple[str, str]]:
 
 
 def _answers(result: "RunResult") -> Iterator[_Row]:
-    """Yield the table's rows, most wanted first."""
+    """Yield the table's rows, the most important first."""
     m, word = result.metrics, result.sample_word
     yield _Row(c.ANN_ACCURACY.label, c.ANN_ACCURACY.of(m))
     interval = f"{c.CI_LOW.of(m)} to {c.CI_HIGH.of(m)}"
@@ -106,7 +106,7 @@ def _answers(result: "RunResult") -> Iterator[_Row]:
 
 
 def _same_samples(metrics: Mapping[str, float], word: str) -> str:
-    """Return what the drop is against, where not all test samples were simulated."""
+    """Return the accuracy that the drop is measured against, if not all test samples were simulated."""
     there = ann_accuracy(metrics)
     if math.isclose(there, metrics[c.ANN_ACCURACY.name], abs_tol=1e-9):
         return f"on the same {word}s"
@@ -132,7 +132,7 @@ def _energy(metrics: Mapping[str, float], word: str) -> _Row:
 
 
 def _diagnosed(diagnosis: Diagnosis, word: str) -> Iterator[_Row]:
-    """Yield where accuracy was lost, and what to try."""
+    """Yield rows on the layers where accuracy was lost, and on what to try."""
     for note in diagnosis.notes:
         yield _Row("diagnosis", note)
     if not diagnosis.losses:

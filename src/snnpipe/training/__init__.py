@@ -1,1 +1,1 @@
-"""Training paths, and the penalties that both share."""
+"""Training paths, and the penalties on firing rates that they share."""

@@ -1,4 +1,4 @@
-"""Weights of classes in the loss, by a class's number or name."""
+"""Weights of classes in the loss. The user gives them by the number or name of a class."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -24,12 +24,12 @@ ClassWeights = Annotated[
 def weight_of_each_class(
     given: Mapping[int, float] | Mapping[str, float] | None, spec: DataSpec
 ) -> NDArray[np.float32] | None:
-    """Return one weight per class, shape ``(n_classes,)``: 1 where none is given; None where none is given at all.
+    """Return one weight per class, shape ``(n_classes,)``, 1 where none is given; None if no weights are given at all.
 
     Raises
     ------
     ConfigError
-        If a class is not there, or has two weights.
+        If a class does not exist, or has two weights.
     """
     if not given:
         return None
@@ -50,7 +50,7 @@ def weight_of_each_class(
 
 
 def _class(name: int | str, spec: DataSpec) -> int:
-    """Return the number of a class; a name counts before a number."""
+    """Return the number of a class. A class name takes precedence over a number."""
     names = spec.class_names
     if names.count(str(name)) == 1:
         index = names.index(str(name))

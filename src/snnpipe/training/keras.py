@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KerasTraining(FitSettings):
-    """Compile and fit the model on the stream of batches. Parameters as for `FitSettings`."""
+    """Compiles the model and fits it on the stream of batches. The parameters are those of `FitSettings`."""
 
     def check(self, model: "tf_keras.Model | NativeNetwork") -> None:
-        """Raise `ConfigError` where optimizer or regularizer do not fit, `TrainingError` for a native network."""
+        """Raise `ConfigError` if optimizer or regularizer do not fit, and `TrainingError` for a native network."""
         if isinstance(model, NativeNetwork):
             raise TrainingError(
                 "training=keras trains Keras models, and this network is written in Nengo: take training=nengo_dl"

@@ -1,4 +1,4 @@
-"""What both training paths share: settings, optimizer, losses, and how they tell the callbacks."""
+"""The parts that both training paths share: settings, optimizer, losses, and reports to the callbacks."""
 
 import functools
 import math
@@ -43,28 +43,29 @@ class FitSettings:
     Parameters
     ----------
     epochs
-        Passes over the training samples; 0 leaves the weights as the model was built with.
+        Number of passes over the training samples. With 0, the weights stay as the model was built.
     learning_rate
-        Of the optimizer, at the first step.
+        Learning rate of the optimizer at the first step.
     optimizer
-        Keras's name of it.
+        Keras's name of the optimizer.
     optimizer_options
         Further arguments of the optimizer (``{momentum: 0.9}``).
     schedule
-        How the learning rate goes on: ``constant``, ``cosine`` or ``exponential``, step by step.
+        Course of the learning rate over the steps: ``constant``, ``cosine`` or ``exponential``.
     schedule_end
         Learning rate at the last step, as a share of the first.
     loss
         ``cross_entropy`` on the logits, or ``mean_squared_error`` to the one-hot class.
     class_weights
-        Weight of the loss of each class's samples, by the class's number or name; 1 where it names none. None for none.
+        Weights of the classes in the loss, by number or name; classes that it does not name have weight 1. None for
+        none.
     regularizer
         Penalty on firing rates; None, or an empty config, for none.
     reuse
-        Take the weights of an earlier run that trained the same, where a logger finds one, instead of training again.
+        Whether to take the weights of an earlier run with the same training, if a logger has one, instead of training.
     resume
-        Go on with an earlier run that was stopped: the one of ``run_id``, or else the newest of the same configuration;
-        where there is none, begin a new one. None does so where ``run_id`` is given.
+        Whether to continue an earlier run that was stopped: the run with ``run_id`` or, without one, the newest run of
+        the same configuration. If there is none, a new run begins. None continues a run only if ``run_id`` is given.
     """
 
     without_effect_on_fit: ClassVar[Collection[str]] = ("reuse", "resume")
@@ -85,11 +86,11 @@ class FitSettings:
         check_fields(self, "training")
 
     def check_classes(self, spec: DataSpec) -> None:
-        """Raise `ConfigError` where ``class_weights`` names a class that a dataset does not have."""
+        """Raise `ConfigError` if ``class_weights`` names a class that a dataset does not have."""
         weight_of_each_class(self.class_weights, spec)
 
     def make_optimizer(self, steps_per_epoch: int = 1) -> "tf_keras.optimizers.Optimizer":
-        """Return the optimizer for a training with so many steps an epoch.
+        """Return the optimizer for a training with a given number of steps per epoch.
 
         Raises
         ------
@@ -116,28 +117,28 @@ class FitSettings:
 
 
 def penalised_layers(regularizer: Regularizer | None, model: "tf_keras.Model") -> dict[str, float]:
-    """Return the layers that a regularizer penalises, with their factor from activation to rate."""
+    """Return the factor from activation to rate for each layer that a regularizer penalises."""
     if not regularizer:
         return {}
     return regularizer.scale_of([layer.name for layer in neuron_layers(model)])
 
 
 def steps_per_epoch(data: DataModule) -> int:
-    """Return the number of training batches of an epoch, the last short one included."""
+    """Return the number of training batches in an epoch. A short last batch counts."""
     return math.ceil(data.spec.n_train / data.batch_size)
 
 
 PADDING = -1
-"""Label of the rows that fill up a short batch, and are no samples."""
+"""Label of the rows that fill up a short batch. These rows are no samples."""
 
 
 def logits_loss(kind: str, n_classes: int) -> "tf_keras.losses.Loss":
-    """Return the loss of a sample's logits; logits over time count at their last step."""
+    """Return the loss on the logits of a sample. Of logits over time, the last step counts."""
     tf = import_tensorflow()
 
-    class LogitsLoss(import_tf_keras().losses.Loss):  # type: ignore[misc]  # Keras comes in at run time
+    class LogitsLoss(import_tf_keras().losses.Loss):  # type: ignore[misc]  # Keras is imported at run time
         def call(self, labels: Any, logits: Any) -> Any:
-            labels, logits = tf.maximum(flat(labels), 0), _last_step(logits)  # padding's loss has weight 0
+            labels, logits = tf.maximum(flat(labels), 0), _last_step(logits)  # the loss of padding has weight 0
             if kind == "cross_entropy":
                 return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             return tf.reduce_mean(tf.square(logits - tf.one_hot(labels, n_classes)), axis=-1)
@@ -148,16 +149,16 @@ def logits_loss(kind: str, n_classes: int) -> "tf_keras.losses.Loss":
 def weights_of(
     class_weights: NDArray[np.float32] | None, labels: Any, sample_weights: Sequence[Any]
 ) -> "tf.Tensor | None":
-    """Return the weights of a batch's losses, shape ``(b,)``; None where neither class nor sample has one.
+    """Return the weights of a batch's losses, shape ``(b,)``; None if neither classes nor samples have weights.
 
     Parameters
     ----------
     class_weights
-        One per class.
+        One weight per class.
     labels
-        Of the batch.
+        Labels of the batch.
     sample_weights
-        What comes after the labels in the stream: nothing, or the samples' weights.
+        Elements of the stream after the labels: nothing, or the samples' weights.
     """
     if class_weights is None:
         return sample_weights[0] if sample_weights else None
@@ -166,7 +167,7 @@ def weights_of(
 
 
 def rate_penalty(regularizer: Regularizer, scale: float) -> "tf_keras.losses.Loss":
-    """Return a layer's penalty as a loss on its activation; the target is not looked at."""
+    """Return a layer's penalty as a loss on its activation. The loss ignores the target."""
     tf = import_tensorflow()
 
     class RatePenalty(import_tf_keras().losses.Loss):  # type: ignore[misc]
@@ -177,7 +178,7 @@ def rate_penalty(regularizer: Regularizer, scale: float) -> "tf_keras.losses.Los
 
 
 def accuracy() -> "tf_keras.metrics.Metric":
-    """Return the share of samples classified rightly; rows with the label `PADDING` and weights do not count."""
+    """Return the metric for the share of correct samples. It ignores weights, and rows with the label `PADDING`."""
     tf = import_tensorflow()
 
     class Accuracy(import_tf_keras().metrics.Mean):  # type: ignore[misc]
@@ -203,7 +204,7 @@ def _last_step(logits: Any) -> Any:
 def epoch_metrics(logs: Mapping[str, float], seconds: float, n_samples: int) -> dict[str, float]:
     """Return Keras's logs of an epoch under the names that runs are logged with.
 
-    Keras prefixes a metric with its output's name where a model has several.
+    If a model has several outputs, Keras prefixes the names of metrics with that of the output.
     """
     metrics = {"fit/images_per_s": n_samples / max(seconds, 1e-9)}
     for name, value in logs.items():
@@ -223,36 +224,36 @@ def fit_epochs(
     epochs: int,
     sink: CallbackSink,
 ) -> tuple[int, dict[str, float]]:
-    """Train epoch by epoch, each in the order of samples that its number determines.
+    """Train epoch by epoch. The number of an epoch determines the order of its samples.
 
-    A training that is resumed ends with the same weights and metrics, to the bit.
+    A resumed training ends with the same weights and metrics as an uninterrupted one, to the bit.
 
     Parameters
     ----------
     fit
         ``fit`` of a compiled Keras model, or of a NengoDL simulator.
     model
-        The compiled Keras model that it trains.
+        The compiled Keras model that ``fit`` trains.
     data
         The dataset.
     batches
-        What makes the data module's batches the ones that ``fit`` takes.
+        Function that converts the data module's batches to the form that ``fit`` takes.
     epochs
-        How many; ``sink`` may end it sooner.
+        Largest number of epochs. ``sink`` may end the training sooner.
     sink
-        Is called at the end of batches and epochs, and says what to go on with.
+        Sink that receives the end of each batch and epoch, and holds the state to resume from.
 
     Returns
     -------
     epochs, metrics
-        Epochs that were trained, and the metrics of the last.
+        Number of trained epochs, and the metrics of the last one.
 
     Raises
     ------
     TrainingError
         If the loss or a weight becomes infinite or undefined.
     """
-    with signals.held():  # until a point that another process can go on from; and TensorFlow might lose it
+    with signals.held():  # signals wait for a point to resume from; TensorFlow might also lose them
         validation = data.validation_dataset()
         validation = None if validation is None else batches(validation)
         first = done = 0
@@ -288,20 +289,20 @@ def fit_epochs(
 
 
 _LAST_BATCHES = 2
-"""Of an epoch: no other process goes on before them, since Keras takes an epoch's metrics from its last batch, and the
-sums so far come in after the first."""
+"""Number of last batches of an epoch after which no process can resume within the epoch. Keras takes an epoch's
+metrics from its last batch, and a resumed process adds the earlier sums only after its first batch."""
 
 
 def _tell_batches(
     sink: CallbackSink, data: DataModule, epochs: int, done: int, earlier: Mapping[str, NDArray[Any]] | None
 ) -> Any:
-    """Return the Keras callback that tells ``sink`` of batches, and stops training where it diverges.
+    """Return the Keras callback that reports batches to ``sink``, and stops the training if it diverges.
 
-    ``done`` batches of the epoch were trained by an earlier process, which left its running metrics in ``earlier``.
+    An earlier process trained the first ``done`` batches of the epoch, and left its running metrics in ``earlier``.
     """
     n_batches = steps_per_epoch(data)
 
-    class Tell(import_tf_keras().callbacks.Callback):  # type: ignore[misc]  # Keras comes in at run time
+    class Tell(import_tf_keras().callbacks.Callback):  # type: ignore[misc]  # Keras is imported at run time
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.epoch = epoch
 

@@ -1,4 +1,4 @@
-"""Training in NengoDL, with ``scale_firing_rates`` and a neuron type's own rate curve, or of a native network."""
+"""Training in NengoDL: with ``scale_firing_rates`` and a neuron type's own rate curve, or of a native network."""
 
 import warnings
 from dataclasses import dataclass
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NengoDLTraining(FitSettings):
-    """Convert the model with NengoDL, train it there, and bring the weights back; or train a native network.
+    """Converts the model with NengoDL, trains it there, and brings the weights back; or trains a native network.
 
-    A native network is trained by its rate approximation: it keeps its own neurons, and takes none of the
-    parameters below nor a regularizer. Other parameters as for `FitSettings`.
+    A native network is trained by its rate approximation. It keeps its own neurons, and takes neither the parameters
+    below nor a regularizer. The other parameters are those of `FitSettings`.
 
     Parameters
     ----------
     scale_firing_rates
-        Factor on the neurons' input, its inverse on their output, while training; one number or one
-        per layer. With ReLU the two cancel in the forward pass.
+        Factor on the neurons' input during training, with its inverse on their output; one number or one per layer.
+        With ReLU, the two cancel in the forward pass.
     neuron
-        Nengo neuron type to train with, by its rate approximation; None keeps the model's ReLU.
+        Nengo neuron type whose rate approximation is trained; None keeps the model's ReLU.
     """
 
     scale_firing_rates: Scale = 1.0
     neuron: Neuron = None
 
     def check(self, model: "tf_keras.Model | NativeNetwork") -> None:
-        """Raise `TrainingError` where NengoDL cannot train one of the model's layers, naming it."""
+        """Raise `TrainingError` if NengoDL cannot train one of the model's layers. The error names the layer."""
         import_nengo_dl()
         if isinstance(model, NativeNetwork):
             self._check_native()
@@ -131,10 +131,10 @@ class NengoDLTraining(FitSettings):
             scale_firing_rates={layers[name]: scale for name, scale in scales.items()},
             swap_activations={nengo.RectifiedLinear(): self.neuron} if self.neuron else None,
         )
-        converter.net.seed = data.spec.n_train  # any: the initial weights are the Keras model's
+        converter.net.seed = data.spec.n_train  # any seed: the initial weights are those of the Keras model
         output = converter.outputs[graph.outputs[0]]
         with converter.net:
-            # validation too measures the rates that are trained, and not one step of spikes
+            # validation, too, measures the trained rates and not one step of spikes
             nengo_dl.configure_settings(learning_phase=True)
             rates = {name: nengo.Probe(converter.layers[layers[name].output]) for name in penalised}
 
@@ -176,7 +176,7 @@ class NengoDLTraining(FitSettings):
         data: DataModule,
         callbacks: CallbackSink,
     ) -> tuple[int, dict[str, float]]:
-        """Train what a simulator holds; inputs and outputs by their names there."""
+        """Train the contents of a simulator. Inputs and outputs are given by their names there."""
         losses = {logits: logits_loss(self.loss, data.spec.n_classes)}
         losses |= {name: rate_penalty(self.regularizer, scale) for name, scale in penalised.items()}
         simulator.compile(
@@ -204,12 +204,12 @@ def _for_nengo_dl(
     rates: list[str],
     class_weights: NDArray[np.float32] | None,
 ) -> Any:
-    """Return what makes a batch ``(samples, labels)`` one that NengoDL's Keras model takes.
+    """Return a function that converts a batch ``(samples, labels)`` to the form that NengoDL's Keras model takes.
 
-    NengoDL wants one time step, its constant inputs (a bias is a weight on a constant 1), and the same
-    number of samples in each batch. A short batch is filled up with samples of weight 0; the others'
-    weight is raised so that the mean over the batch stays the mean over its real samples. The weights of samples and
-    classes are of the logits' loss alone.
+    NengoDL needs one time step, its constant inputs (a bias is a weight on a constant 1), and the same number of
+    samples in each batch. A short batch is filled up with samples of weight 0. The weight of the other samples is
+    raised, so that the mean over the batch stays the mean over its real samples. The weights of samples and classes
+    apply to the logits' loss alone.
     """
     tf = import_tensorflow()
 
@@ -238,11 +238,11 @@ def _for_nengo_dl(
 def _trained_weights(
     simulator: Any, converter: Any, model: "tf_keras.Model", scales: dict[str, float]
 ) -> dict[str, list[np.ndarray]]:
-    """Return each Keras layer's weights as NengoDL trained them.
+    """Return each Keras layer's weights after training in NengoDL.
 
-    A kernel is the transform of the trainable connection into the layer's object. The bias of a dense
-    layer of neurons is its ensemble's, with the scale in it; any other is the transform of the
-    connection from the layer's bias node.
+    A kernel is the transform of the trainable connection into the layer's object. The bias of a dense layer of neurons
+    is the bias of its ensemble, which includes the scale. Any other bias is the transform of the connection from the
+    layer's bias node.
     """
     import nengo
 

@@ -1,4 +1,4 @@
-"""No training: the model as it was built, which may come with its weights."""
+"""No training: the model stays as it was built, and may bring its own weights."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoTraining:
-    """Leave a model's weights as they are."""
+    """Leaves a model's weights as they are."""
 
     reuse: ClassVar[bool] = False
 
     def check(self, model: "tf_keras.Model") -> None:
-        """Every model can be left as it is."""
+        """Accept every model."""
 
     def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: CallbackSink) -> Checkpoint:
         """Return the model's weights."""

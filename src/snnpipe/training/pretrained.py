@@ -1,4 +1,4 @@
-"""No training: weights from an earlier run's checkpoint."""
+"""No training: the weights come from an earlier run's checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Take the weights of a checkpoint.
+    """Takes the weights of a checkpoint.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Pretrained:
             raise CheckpointError(f"training.checkpoint: {error}") from None
 
     def check(self, model: "tf_keras.Model") -> None:
-        """Raise `CheckpointError` where the checkpoint is missing, damaged or of another architecture."""
+        """Raise `CheckpointError` if the checkpoint is missing, damaged or of another architecture."""
         self._load().apply(model, f"training.checkpoint {self.checkpoint}")
 
     def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: CallbackSink) -> Checkpoint:

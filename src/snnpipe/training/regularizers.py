@@ -1,9 +1,9 @@
-"""Penalties on firing rates, with one meaning on both training paths.
+"""Penalties on firing rates, which mean the same on both training paths.
 
-The rate of a neuron, in Hz, is its activation times the ``scale_firing_rates`` of its layer: the rate
-at which it will fire once converted with that scale. What is penalised is the mean over a layer's
-neurons, averaged over the samples of a batch, times the weight, summed over the layers: NengoDL's
-Keras-to-SNN example with its mean squared error to a target of 250 Hz is `FiringRateTarget`.
+The rate of a neuron, in Hz, is its activation times the ``scale_firing_rates`` of its layer. This is the rate at
+which the neuron fires after a conversion with that scale. A penalty is averaged over a layer's neurons and over the
+samples of a batch, multiplied by the weight, and summed over the layers. `FiringRateTarget` is the penalty of
+NengoDL's Keras-to-SNN example: its mean squared error to a target of 250 Hz.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class FiringRateL1:
     layers
         Names or shell patterns of the layers to penalise.
     scale_firing_rates
-        Factor from activation to rate, one number or one per layer; that of the conversion to come.
+        Factor from activation to rate, one number or one per layer. Use the scale of the planned conversion.
     """
 
     weight: NonNegativeFloat = 1e-3
@@ -40,12 +40,12 @@ class FiringRateL1:
         check_fields(self, "training.regularizer")
 
     def scale_of(self, layer_names: Sequence[str]) -> dict[str, float]:
-        """Return, for each layer that is penalised, the factor from activation to rate in Hz.
+        """Return the factor from activation to rate in Hz for each penalised layer.
 
         Raises
         ------
         ConfigError
-            If a name or pattern fits none of the layers.
+            If a name or pattern matches none of the layers.
         """
         key = "training.regularizer"
         scales = per_layer(self.scale_firing_rates, layer_names, 1.0, f"{key}.scale_firing_rates")
@@ -60,7 +60,7 @@ class FiringRateL1:
 
 @dataclass(frozen=True, kw_only=True)
 class FiringRateL2(FiringRateL1):
-    """Mean of the squared rates. Parameters as for `FiringRateL1`."""
+    """Mean of the squared rates. The parameters are those of `FiringRateL1`."""
 
     def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
         """Return the penalty of each sample, shape ``(b,)``, from rates in Hz of shape ``(b, n)``."""
@@ -71,12 +71,12 @@ class FiringRateL2(FiringRateL1):
 
 @dataclass(frozen=True, kw_only=True)
 class FiringRateTarget(FiringRateL1):
-    """Mean squared difference from a target rate. Other parameters as for `FiringRateL1`.
+    """Mean squared difference from a target rate. The other parameters are those of `FiringRateL1`.
 
     Parameters
     ----------
     rate_hz
-        The target, Hz.
+        Target rate, Hz.
     """
 
     rate_hz: NonNegativeFloat = 250.0

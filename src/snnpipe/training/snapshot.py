@@ -1,4 +1,4 @@
-"""A compiled Keras model's training as arrays, and back: to the bit."""
+"""The state of a compiled Keras model's training as arrays, from which training continues to the bit."""
 
 import json
 import random
@@ -18,14 +18,14 @@ _GENERATORS = "generators"
 
 
 def take(model: "tf_keras.Model", *, midway: bool) -> dict[str, NDArray[Any]]:
-    """Return weights, the optimizer's variables and the states of random generators, by name.
+    """Return the weights, the optimizer's variables and the states of random generators, by name.
 
     Parameters
     ----------
     model
         A compiled model that is being trained.
     midway
-        Whether it is within an epoch: then the sums of its running metrics too.
+        Whether training is within an epoch. The arrays then include the sums of the running metrics.
     """
     arrays = {name: variable.numpy() for name, variable in _variables(model)}
     if midway:
@@ -34,12 +34,12 @@ def take(model: "tf_keras.Model", *, midway: bool) -> dict[str, NDArray[Any]]:
 
 
 def restore(model: "tf_keras.Model", arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Set a compiled model's weights, its optimizer's variables and random generators.
+    """Set the weights, the optimizer's variables and the random generators of a compiled model.
 
     Raises
     ------
     CheckpointError
-        If they are of another model or optimizer.
+        If the arrays are of another model or optimizer.
     """
     model.optimizer.build(model.trainable_variables)
     variables = dict(_variables(model))
@@ -56,7 +56,7 @@ def restore(model: "tf_keras.Model", arrays: Mapping[str, NDArray[Any]]) -> None
 
 
 def add_metrics(model: "tf_keras.Model", arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Add an epoch's earlier sums to a model's running metrics, after the first batch that goes on with it."""
+    """Add the earlier sums of an epoch to a model's running metrics, after the first batch of the resumed epoch."""
     for name, variable in _metrics(model):
         variable.assign_add(arrays[name])
 
@@ -73,7 +73,7 @@ def _variables(model: "tf_keras.Model") -> Iterator[tuple[str, "tf.Variable"]]:
 
 
 def _metrics(model: "tf_keras.Model") -> Iterator[tuple[str, "tf.Variable"]]:
-    """Yield the running sums of metrics, all of which are means."""
+    """Yield the running sums of the metrics, all of which are means."""
     for i, metric in enumerate(model.metrics):
         for variable in metric.variables:
             yield f"metric {i} {metric.name} {variable.name}", variable
