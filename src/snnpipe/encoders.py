@@ -1,4 +1,4 @@
-"""How a sample becomes the network's input over time."""
+"""Encoders, which turn a sample into the network's input over time."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -14,12 +14,12 @@ from snnpipe.settings.schema import check_fields
 
 @dataclass(frozen=True)
 class ConstantEncoder:
-    """The sample's values, the same at every step; all time steps of a series at once."""
+    """Show the sample's values unchanged at every step. A time series is shown whole, all of its time steps at once."""
 
     constant: ClassVar[bool] = True
 
     def seeded(self, seed: int) -> "ConstantEncoder":
-        """Return this encoder: it draws nothing."""
+        """Return this encoder, which draws nothing at random."""
         return self
 
     def encode(
@@ -32,18 +32,18 @@ class ConstantEncoder:
 
 @dataclass(frozen=True)
 class PoissonEncoder:
-    """Poisson spike trains whose mean over time is the sample's value.
+    """Show Poisson spike trains whose mean over time is the sample's value.
 
-    The number of spikes of a value x in a step is Poisson with mean ``|x| * max_rate_hz * dt``; each has
-    the height ``sign(x) / (max_rate_hz * dt)``. Draws depend on the seed, the sample's index and the step alone,
-    not on how samples are batched or steps are grouped.
+    The number of spikes of a value x in a step has a Poisson distribution with mean ``|x| * max_rate_hz * dt``; each
+    spike has the height ``sign(x) / (max_rate_hz * dt)``. The draws depend on the seed, the sample's index and the step
+    alone, and not on how samples are batched or steps are grouped.
 
     Parameters
     ----------
     max_rate_hz
-        Rate of a value of 1, Hz.
+        Spike rate of a value of 1, Hz.
     dt
-        Seconds per step, that of the simulator.
+        Seconds per step, the same as the simulator's.
     """
 
     max_rate_hz: PositiveFloat = 100.0

@@ -1,8 +1,8 @@
-"""Synapses: none, a low-pass filter by its time constant, or another linear filter of Nengo's.
+"""Synapses: none, a low-pass filter given by its time constant, or another of Nengo's linear filters.
 
-Discretised, a synapse is the same filter as Nengo's. With state x, input u and output y of a step: ``y[t] = c x[t]``,
-``x[t + 1] = A x[t] + b u[t]``, ``x[0] = 0``. The output is read before the step's input arrives: Nengo's delay of one
-step.
+A discretised synapse is the same filter as in Nengo. With state x, input u and output y of step t, it computes
+``y[t] = c x[t]`` and ``x[t + 1] = A x[t] + b u[t]`` from ``x[0] = 0``. The output is read before the step's input
+arrives, which is Nengo's delay of one step.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     import nengo
 
 _SHORTEST = 0.03
-"""In steps: NengoDL makes a low-pass with a shorter time constant a delay of one step."""
+"""Shortest time constant, in steps: NengoDL turns a shorter low-pass into a delay of one step."""
 
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """A discrete linear filter of one input and one output.
+    """A discrete linear filter with one input and one output.
 
     Attributes
     ----------
     a, b, c
-        State matrix, shape ``(order, order)``, input and output vectors, shape ``(order,)``.
+        State matrix, shape ``(order, order)``, and input and output vectors, shape ``(order,)``.
     """
 
     a: NDArray[np.float64]
@@ -41,7 +41,7 @@ class Filter:
         return len(self.b)
 
     def over(self, inputs_btn: NDArray[Any], state_bno: NDArray[Any]) -> NDArray[Any]:
-        """Return the outputs of consecutive steps, shape ``(b, t, n)``, and leave the state (o = order) after them."""
+        """Return the outputs of consecutive steps, shape ``(b, t, n)``, and update the state (o = order) in place."""
         outputs = np.empty_like(inputs_btn)
         a, b, c = (values.astype(state_bno.dtype) for values in (self.a.T, self.b, self.c))
         for t in range(inputs_btn.shape[1]):
@@ -52,24 +52,25 @@ class Filter:
 
 @dataclass(frozen=True)
 class Synapse:
-    """What filters the output of neurons. Make it with `Synapse.of`; it is false where nothing is filtered.
+    """The filter on the output of neurons. Make one with `Synapse.of`. A synapse without a filter is false.
 
     Attributes
     ----------
     nengo
-        As Nengo takes it: the time constant of a low-pass filter, s; another of Nengo's synapses; None for no filter.
+        Synapse in the form that Nengo takes: the time constant of a low-pass filter, s, another of Nengo's synapses, or
+        None for no filter.
     """
 
     nengo: "float | nengo.synapses.Synapse | None" = None
 
     @classmethod
     def of(cls, given: Any, key: str = "synapse") -> Self:
-        """Return a synapse from a time constant in s, one of Nengo's synapses, None, or a `Synapse`.
+        """Return the synapse for a time constant in s, one of Nengo's synapses, None, or a `Synapse`.
 
         Raises
         ------
         ConfigError
-            If it is something else; the message names ``key``.
+            If ``given`` is something else; the message names ``key``.
         """
         if isinstance(given, cls):
             return given
@@ -90,42 +91,42 @@ class Synapse:
 
     @property
     def is_low_pass(self) -> bool:
-        """Whether it is known by its time constant."""
+        """Whether the synapse is a low-pass filter, given by its time constant."""
         return isinstance(self.nengo, (int, float))
 
     @property
     def tau(self) -> float | None:
-        """Time constant, s; None where there is no filter, or one that has none."""
+        """Time constant, s; None if there is no filter, or if the filter has no time constant."""
         tau = getattr(self.nengo, "tau", self.nengo)
         return tau if isinstance(tau, (int, float)) else None
 
     @property
     def plain(self) -> float | str | None:
-        """As it is recorded: the time constant, or what Nengo calls the filter."""
+        """The recorded form of the synapse: the time constant, or Nengo's name of the filter."""
         return self.nengo if self.nengo is None or isinstance(self.nengo, (int, float)) else str(self.nengo)
 
     def linear(self, key: str) -> Self:
-        """Return this synapse.
+        """Return this synapse after checking that it is linear.
 
         Raises
         ------
         ConfigError
-            If it is one of Nengo's that is no linear filter; the message names ``key``.
+            If it is not a linear filter; the message names ``key``.
         """
         if not self._is_linear:
             raise ConfigError(_takes(key, self.nengo))
         return self
 
     def discrete(self, dt: float, whose: str) -> Filter | None:
-        """Return the filter for steps of ``dt`` s, None for none.
+        """Return the filter for steps of ``dt`` s; None for no filter.
 
-        A time constant tau is a low-pass: ``a = exp(-dt / tau)``, ``b = 1 - a``, the zero-order hold of
-        ``tau dy/dt = u - y``. Any other synapse is discretised as Nengo does.
+        A time constant tau is a low-pass with ``a = exp(-dt / tau)`` and ``b = 1 - a``, the zero-order hold of
+        ``tau dy/dt = u - y``. Any other synapse is discretised in the same way as in Nengo.
 
         Raises
         ------
         SimulationError
-            If only NengoDL knows it; the message names ``whose`` it is.
+            If only NengoDL can run the synapse; the message names ``whose`` it is.
         """
         if self.nengo is None:
             return None
@@ -156,7 +157,7 @@ NO_SYNAPSE = Synapse()
 
 
 def in_milliseconds(plain: float | str | None) -> str:
-    """Return a recorded synapse (`Synapse.plain`) as a table shows it."""
+    """Return a recorded synapse (`Synapse.plain`) as the text that tables show, with time constants in ms."""
     return f"{1000 * plain:g}" if isinstance(plain, (int, float)) else plain or ""
 
 

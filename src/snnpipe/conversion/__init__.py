@@ -1,1 +1,1 @@
-"""From a trained model to a spiking network."""
+"""Conversion of a trained model to a spiking network."""

@@ -1,4 +1,4 @@
-"""What a layer does to its input in testing, where that is simple: passes it on, or scales each channel."""
+"""Simple functions of a layer in inference: it passes its input on unchanged, or scales each channel."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,19 +12,19 @@ from snnpipe.frameworks.keras_graph import as_function
 _TOLERANCE = 1e-4
 _LEAST = 1e-30
 _SIZES = (1e-2, 30.0, 1e4)
-"""Of inputs: what is straight near 0 alone is no scaling."""
+"""Sizes of the inputs that are tried: a function that is linear only near 0 is not a scaling."""
 
 
 @dataclass(frozen=True)
 class Affine:
-    """scale * x + offset, of each channel: shape ``(c,)`` both."""
+    """The function scale * x + offset of each channel; both have shape ``(c,)``."""
 
     scale: NDArray[np.float64]
     offset: NDArray[np.float64]
 
 
 def passes_on(node: Any) -> bool:
-    """Whether a node of one input gives what it takes, in testing: a layer that acts in training only, or in none."""
+    """Whether a node with one input and no trained weights returns its input unchanged in inference."""
     x = _draw(node, 0)
     if x is None or _trained(node):
         return False
@@ -33,9 +33,9 @@ def passes_on(node: Any) -> bool:
 
 
 def affine_of(node: Any) -> Affine | None:
-    """Return the scaling that a node of one input is; None where it is anything else.
+    """Return the scaling that a node with one input computes; None if it computes anything else.
 
-    Batch normalisation is none here, for training changes it.
+    Batch normalisation does not count as a scaling here, because training changes it.
     """
     kind = type(node.layer).__name__
     if kind == "Rescaling":
@@ -63,7 +63,7 @@ def _normalization(node: Any) -> Affine | None:
 
 
 def _by_channel(node: Any, scale: Any, offset: Any) -> Affine | None:
-    """Return numbers broadcast over a node's input as numbers of each channel; None where they differ by place."""
+    """Return a scaling with numbers that broadcast to a node's input; None if they differ within a channel."""
     shape = tuple(node.keras_inputs[0].shape[1:])
     try:
         whole = [
@@ -100,7 +100,7 @@ def _probed(node: Any) -> Affine | None:
 
 
 def _draw(node: Any, seed: int) -> NDArray[np.float64] | None:
-    """Return an input of a node, each value from 1 to 2 in size; None where its shape is open."""
+    """Return a random input of a node with sizes from 1 to 2 and random signs; None if its shape is not fixed."""
     shape = tuple(node.keras_inputs[0].shape[1:])
     if None in shape:
         return None
@@ -110,12 +110,12 @@ def _draw(node: Any, seed: int) -> NDArray[np.float64] | None:
 
 
 def _values(function: Any, x: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return what a function gives, in double precision if it takes it; None where it fails."""
+    """Return the output of a function, in double precision if the function takes it; None if the function fails."""
     tf = import_tensorflow()
     for dtype in (np.float64, np.float32):
         try:
             with tf.init_scope():
                 return np.asarray(function(tf.constant(x.astype(dtype))), np.float64)
-        except Exception:  # a user's layer may raise any
+        except Exception:  # a user's layer may raise anything
             continue
     return None

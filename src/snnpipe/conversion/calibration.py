@@ -1,4 +1,4 @@
-"""Scales from data: a percentile of each layer's activations becomes so many spikes a step.
+"""Scales from data: a percentile of each layer's activations becomes a given number of spikes per step.
 
 Axes: b = sample, s = position within a channel, c = channel.
 """
@@ -30,31 +30,31 @@ _FRACTION_BITS = 8
 _BITS = 23 - _FRACTION_BITS
 _LOWEST, _HIGHEST = 2.0**-30, 2.0**30
 _LEAST_OF_LAYER = 1e-3
-"""A channel counts as if it reached so much of the strongest channel of its layer at least."""
+"""Lowest level that a channel counts with, as a share of the highest level in its layer."""
 
 _TOGETHER = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How scales are taken from data (``conversion.scale_firing_rates=auto``).
+    """Settings for scales from data (``conversion.scale_firing_rates=auto``).
 
     Parameters
     ----------
     images
-        Number of training samples that activations are taken from, drawn by the run's seed.
+        Number of training samples that activations are taken from. The run's seed determines the samples.
     percentile
-        Which percentile of a layer's activations above 0 counts as its strongest.
+        Percentile of a layer's activations above 0 that counts as its strongest activation.
     spikes_per_step
-        Number of spikes a step that the strongest activation becomes. More spikes cost more and are more exact.
+        Number of spikes per step that the strongest activation becomes. More spikes cost more and are more exact.
     channels
-        Whether each channel has a scale of its own: weights into a channel are divided by a number, and weights out of
-        it are multiplied by the same one, which leaves the function of a ReLU network as it is (Nagel et al. 2019,
-        arXiv:1906.04721). ``auto`` takes what agrees better with the model on the calibration samples.
+        Whether each channel has its own scale: weights into a channel are divided by a factor, and weights out of it
+        are multiplied by the same factor, which does not change the function of a ReLU network (Nagel et al. 2019,
+        arXiv:1906.04721). ``auto`` chooses the way that agrees better with the model on the calibration samples.
     max_drop
-        Points of accuracy that may be lost on validation samples (``images`` of them at most) after ``n_steps``: the
-        fewest spikes a step that keep to it are searched for, from ``spikes_per_step`` on. None takes
-        ``spikes_per_step`` as it is.
+        Highest loss of accuracy, in percentage points, on validation samples (at most ``images`` of them) after
+        ``n_steps``. The fewest spikes per step that keep to this limit are searched for, from ``spikes_per_step`` on.
+        None takes ``spikes_per_step`` without a search.
     """
 
     images: PositiveInt = 1000
@@ -78,21 +78,21 @@ CalibrationSettings = TypeAliasType("CalibrationSettings", Annotated[Any, AfterV
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """Activations that count as the strongest, of layers by name.
+    """Levels, the activations that count as the strongest, by layer name.
 
     Attributes
     ----------
     layer
-        Of each layer; 0 where nothing is above 0.
+        Level of each layer; 0 if no activation is above 0.
     channels_c
-        Of each channel of each layer (the last axis), shape ``(c,)``.
+        Level of each channel of each layer (the last axis), shape ``(c,)``.
     """
 
     layer: Mapping[str, float]
     channels_c: Mapping[str, NDArray[np.float64]]
 
     def relative(self, name: str) -> NDArray[np.float64]:
-        """Return a layer's levels of channels, of the layer's own; weak channels count as if they were stronger."""
+        """Return the levels of a layer's channels, divided by the layer's level. Very weak channels are raised."""
         levels_c = self.channels_c[name]
         level = self.layer[name] or 1.0
         least = _LEAST_OF_LAYER * max(levels_c.max(initial=0), level)
@@ -101,7 +101,7 @@ class Levels:
 
 
 class _Histogram:
-    """Counts of a layer's activations above 0, per channel, in bins of a 1/256 of their power of two."""
+    """Histogram of a layer's activations above 0, per channel, with 256 bins from each power of two to the next."""
 
     def __init__(self, n_channels: int):
         self._first = int(np.float32(_LOWEST).view(np.uint32) >> _BITS)
@@ -110,7 +110,7 @@ class _Histogram:
         self._highest = np.zeros(n_channels)
 
     def add(self, values_bsc: NDArray[np.float32]) -> None:
-        """Count values of shape ``(b, s, c)``."""
+        """Add values of shape ``(b, s, c)``."""
         n_channels = values_bsc.shape[-1]
         self._highest = np.maximum(self._highest, values_bsc.max(axis=(0, 1), initial=0))
         _, _, channel = where = np.nonzero(values_bsc > 0)
@@ -138,7 +138,7 @@ class _Histogram:
         return min(low + (rank % 1) * (high - low), highest)
 
     def _value(self, counts: NDArray[np.int64], rank: int) -> float:
-        """Return about the value with so many below it: those of a bin stand evenly in it."""
+        """Return about the value of a given rank, as if the values of a bin were spread evenly over it."""
         behind = np.cumsum(counts)
         number = int(np.searchsorted(behind, rank, side="right"))
         edges = (np.array([number, number + 1], np.uint32) + np.uint32(self._first)) << np.uint32(_BITS)
@@ -154,22 +154,22 @@ def scales_from_data(
     channels: bool,
     spikes: float,
 ) -> tuple[dict[str, float], dict[str, Sequence[float]] | None]:
-    """Return a scale for each layer of neurons, and a factor for each of its channels, None for none.
+    """Return a scale for each layer of neurons, and factors for its channels (None if ``channels`` is false).
 
     Parameters
     ----------
     model
-        As `snnpipe.conversion.rewrite.prepare` makes it.
+        Model that `snnpipe.conversion.rewrite.prepare` made.
     rectifiers
-        Of each layer of neurons, by name.
+        Rectifier of each layer of neurons, by name.
     levels
-        Of these layers.
+        Levels of these layers.
     dt
         Seconds per step.
     channels
-        Whether each channel has a scale of its own.
+        Whether each channel has its own scale.
     spikes
-        In a step, of the strongest activation of a layer.
+        Spikes per step of the strongest activation of a layer.
     """
     strongest, given = dict(levels.layer), None
     if channels:
@@ -181,7 +181,7 @@ def scales_from_data(
 
 
 def _scale(level: float, max_value: float | None, spikes: float, dt: float) -> float:
-    """Return the scale with which a level is so many spikes a step; of a clipped layer, its limit a whole number."""
+    """Return the scale that turns a level into a number of spikes per step; a layer's limit becomes a whole number."""
     if max_value is None:
         return spikes / ((level or 1.0) * dt)
     return max(1, round(spikes * max_value / (level or max_value))) / (max_value * dt)
@@ -190,18 +190,18 @@ def _scale(level: float, max_value: float | None, spikes: float, dt: float) -> f
 def levels_of(model: "tf_keras.Model", names: Iterable[str], samples: NDArray[np.float32], percentile: float) -> Levels:
     """Return the strongest activations of some layers of a functional model.
 
-    Percentiles are taken from a histogram whose bins are 0.4 % wide, and interpolated within a bin.
+    Percentiles are taken from a histogram with bins at most 0.4 % wide, and interpolated within a bin.
 
     Parameters
     ----------
     model
-        Without models inside it.
+        Functional model without models inside it.
     names
-        Layers whose output is an activation.
+        Names of layers whose output is an activation.
     samples
-        Shape ``(b, *input_shape)``.
+        Samples, shape ``(b, *input_shape)``.
     percentile
-        Of what is above 0.
+        Percentile of the activations above 0.
     """
     wanted = list(names)
     inner = import_tf_keras().Model(model.inputs, [model.get_layer(name).output for name in wanted])

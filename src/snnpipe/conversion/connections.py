@@ -1,7 +1,8 @@
-"""Which values of a layer's output depend on which of its input: layers without their neurons as boolean matrices.
+"""The dependence of a layer's output values on its input values: layers without activations, as boolean matrices.
 
-One value depends on another where a weight other than 0, a copy, a sum or a mean joins them. Tensors are flattened in C
-order. Values that are joined alike form one class, so that a convolution without zeros is as small as its positions.
+One value depends on another if a weight other than 0, a copy, a sum or a mean joins them. Tensors are flattened in C
+order. Channels with the same dependences form one class, so that the matrix of a convolution without zeros is as small
+as its positions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ WEIGHTED = (
     "DepthwiseConv1D",
     "DepthwiseConv2D",
 )
-"""Layers with a weight for each pair of an input and an output value that they join."""
+"""Layers that have a weight for each pair of an input value and an output value that they join."""
 
 _POOLING = tuple(f"AveragePooling{n}D" for n in (1, 2, 3))
 _GLOBAL_POOLING = tuple(f"Global{kind}" for kind in _POOLING)
@@ -41,7 +42,7 @@ _FLOATS = 2**24
 
 
 def unknown(layer: Any) -> str:
-    """Return why a layer, its activation apart, has no `Link`; empty where it has."""
+    """Return why a layer without its activation has no `Link`; empty if it has one."""
     kind = type(layer).__name__
     if kind not in _KNOWN and not (is_op(layer) and rectifier(layer)):
         return f"is a {kind}"
@@ -52,15 +53,18 @@ def unknown(layer: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """How a layer's output depends on one of its inputs.
+    """The dependence of a layer's output on one of its inputs.
 
     Attributes
     ----------
     inputs, outputs
-        Class of each value: a position and a class of channels, ``position * channel classes + channel class``.
+        Class of each value. A class is a position and a class of channels:
+        ``position * channel classes + channel class``.
     parts
-        Disjoint parts of the dependence. In each, the classes are joined whose positions and whose channel classes are:
-        sparse, shape ``(input positions, output positions)``, and dense, shape ``(input channels, output channels)``.
+        Disjoint parts of the dependence. Each part has a sparse matrix of positions, shape
+        ``(input positions, output positions)``, and a dense matrix of channel classes, shape
+        ``(input channel classes, output channel classes)``. Two classes of values are joined if a part joins both their
+        positions and their channel classes.
     """
 
     inputs: NDArray[np.int64]
@@ -69,18 +73,18 @@ class Link:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many classes of inputs and of outputs there are."""
+        """Number of classes of inputs, and number of classes of outputs."""
         positions, channels = self.parts[0]
         return positions.shape[0] * channels.shape[0], positions.shape[1] * channels.shape[1]
 
     def reached(self, numbers: NDArray[Any]) -> NDArray[Any]:
-        """Return for each class of inputs the sum of the outputs' numbers over the outputs that depend on it."""
+        """Return the sum of the numbers of the outputs that depend on an input, for each class of inputs."""
         of_class = np.bincount(self.outputs, numbers, self.shape[1])
         of_parts = [p @ _times(of_class.reshape(p.shape[1], -1), c.T) for p, c in self.parts]
         return np.asarray(np.sum(of_parts, axis=0)).ravel()
 
     def reaching(self, numbers: NDArray[Any]) -> NDArray[Any]:
-        """Return for each class of outputs the sum of the inputs' numbers over the inputs that it depends on."""
+        """Return the sum of the numbers of the inputs that an output depends on, for each class of outputs."""
         of_class = np.bincount(self.inputs, numbers, self.shape[0])
         of_parts = [_times(p.T @ of_class.reshape(p.shape[0], -1), c) for p, c in self.parts]
         return np.asarray(np.sum(of_parts, axis=0)).ravel()
@@ -91,7 +95,7 @@ class Link:
         return bool(np.all(self.reaching(np.ones(len(self.inputs))) <= 1))
 
     def entries(self, wanted: NDArray[np.bool_]) -> int:
-        """Return how many entries `matrix` would have."""
+        """Return the number of entries that `matrix` would have."""
         return sum(int(p.nnz) * int(np.count_nonzero(c)) for p, c in self._wanted(wanted))
 
     def matrix(self, wanted: NDArray[np.bool_]) -> sparse.csr_array:
@@ -100,7 +104,7 @@ class Link:
         Parameters
         ----------
         wanted
-            Which outputs matter; dependences of others may be left out.
+            Whether each output matters. The dependences of other outputs may be left out.
         """
         parts = [sparse.kron(p, sparse.csr_array(c), format="csr") for p, c in self._wanted(wanted)]
         return sparse.csr_array(reduce(lambda total, part: total + part, parts))
@@ -114,7 +118,7 @@ class Link:
 
 
 def _times(numbers: NDArray[Any], joined: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return the product of a matrix of numbers and one of booleans, without a large copy of the latter."""
+    """Return the product of a matrix of numbers and a boolean matrix, without a large copy of the latter."""
     step = max(1, _FLOATS // max(1, len(joined)))
     pieces = [numbers @ joined[:, i : i + step].astype(np.float64) for i in range(0, joined.shape[1], step)]
     return np.concatenate(pieces, axis=1)
@@ -129,7 +133,7 @@ def links(layer: Any, shapes: Sequence[Shape], output: Shape) -> tuple[Link, ...
     Parameters
     ----------
     layer
-        A built Keras layer for which `unknown` is empty. Its activation is left out.
+        Built Keras layer for which `unknown` is empty. Its activation is ignored.
     shapes, output
         Shapes of its inputs and its output, without the batch.
     """
@@ -150,7 +154,7 @@ def _plain(joined: sparse.csr_array) -> Link:
 
 
 def _scale(layer: Any, shape: Shape) -> NDArray[np.bool_]:
-    """Return which values a layer passes on, multiplied with something other than 0."""
+    """Return which values a layer multiplies by a factor other than 0."""
     kind = type(layer).__name__
     if kind == "Rescaling":
         return np.broadcast_to(np.asarray(layer.scale) != 0, shape).ravel()
@@ -161,7 +165,7 @@ def _scale(layer: Any, shape: Shape) -> NDArray[np.bool_]:
 
 
 def _moved(layer: Any, shapes: Sequence[Shape], slot: int) -> Link:
-    """Return where a layer puts the values of an input, found by giving it numbered ones."""
+    """Return the dependence of a layer that moves values, from the output that it gives for numbered values."""
     size = prod(shapes[slot])
     numbered = [np.zeros((1, *shape)) for shape in shapes]
     numbered[slot] = np.arange(1.0, size + 1).reshape(1, *shapes[slot])
@@ -243,13 +247,13 @@ def _split(shape: Shape, channels_first: bool) -> tuple[Shape, int]:
 
 
 def _classes(positions: int, of_channel: NDArray[np.int64], channels_first: bool) -> NDArray[np.int64]:
-    """Return the class of each value of a tensor from those of its channels."""
+    """Return the class of each value of a tensor, from the classes of its channels."""
     classes: NDArray[np.int64] = np.arange(positions)[:, None] * (of_channel.max() + 1) + of_channel
     return (classes.T if channels_first else classes).ravel()
 
 
 def _alike(joined: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the class of each entry of the first axis, entries that are equal in one, and an entry of each class."""
+    """Return the class of each entry of the first axis, where equal entries share one, and an entry of each class."""
     number: dict[bytes, int] = {}
     rows = np.packbits(joined.reshape(len(joined), -1), axis=1)
     classes = np.array([number.setdefault(row.tobytes(), len(number)) for row in rows])
@@ -259,9 +263,9 @@ def _alike(joined: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int
 def _taps(
     large: Shape, small: Shape, window: Sequence[int], strides: Sequence[int], dilation: Any, padding: str
 ) -> list[sparse.csr_array]:
-    """Return which position each tap of a window reads for each output, shape ``(large, small)``, taps in C order.
+    """Return the position that each tap of a window reads for each output, shape ``(large, small)``, taps in C order.
 
-    Leading axes beyond the window's, over which it is repeated, stay as they are.
+    The window is repeated over leading axes that it does not have.
     """
     rank = len(window)
     repeated = sparse.eye_array(prod(large[:-rank]), dtype=bool)
@@ -277,7 +281,7 @@ def _taps(
 
 
 def _read(n: int, n_out: int, stride: int, first: int) -> sparse.csr_array:
-    """Return which of n places each output reads, the first one ``first`` and each ``stride`` further."""
+    """Return which of n places each output reads: ``first`` for the first output, ``stride`` more for each next."""
     outputs = np.arange(n_out)
     places = first + stride * outputs
     inside = (places >= 0) & (places < n)

@@ -1,10 +1,10 @@
-"""Channels of a network scaled without a change of what it computes: weights in divided, weights out multiplied.
+"""Scales the channels of a network without changing its function: divides weights in, and multiplies weights out.
 
 For a ReLU, ``relu(W x / f) * f = relu(W x)`` for each f above 0 (cross-layer equalisation, Nagel et al. 2019,
-arXiv:1906.04721). Channels that are added share their factor, and so do the inputs of one pooling.
+arXiv:1906.04721). Channels that are added share a factor, and so do the positions of a channel that is pooled.
 
-Each value of a tensor has the number of its *variable*: the values of a variable are scaled alike. Variable 0 stays as
-it is, and -1 stands for zeros that padding adds.
+Each value of a tensor has the number of its *variable*. The values of one variable share a factor. Variable 0 is not
+scaled, and -1 stands for zeros that padding adds.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,13 +30,13 @@ _FIXED, _ZERO = 0, -1
 
 
 class Channels:
-    """Which channels of a functional model's layers are scaled together.
+    """The channels of a functional model's layers, and which of them must be scaled together.
 
     Parameters
     ----------
     model
-        As `snnpipe.conversion.rewrite.prepare` makes it: weighted layers, moving layers, pooling, sums, concatenations
-        and rectifiers. What passes through any other layer stays as it is.
+        Model that `snnpipe.conversion.rewrite.prepare` made: layers with weights, layers that move values, pooling,
+        sums, concatenations and rectifiers. Inputs and outputs of any other layer are not scaled.
     """
 
     def __init__(self, model: "tf_keras.Model"):
@@ -52,30 +52,31 @@ class Channels:
         self._roots = np.array([self._root(number) for number in range(len(self._parents))])
 
     def factors(self, wanted: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-        """Return factors that the model can take, of those that are wanted: of channels that share one, the largest.
+        """Return factors that the model can take. Channels that share a factor get the largest of their wanted ones.
 
         Parameters
         ----------
         wanted
-            Of each channel of layers by name, shape ``(c,)``, above 0.
+            Wanted factor of each channel, by layer name, shape ``(c,)``, above 0.
         """
         of_root = self._of_root(wanted, np.maximum)
         return {name: of_root[self._channels(name)] for name in wanted}
 
     def apply(self, factors: Mapping[str, NDArray[np.float64]], key: str) -> None:
-        """Divide the channels of layers by factors, in place: all weights are changed so that the output stays.
+        """Divide the channels of layers by factors. The model's weights change in place, and its output does not.
 
         Parameters
         ----------
         factors
-            Of each channel of layers by name, shape ``(c,)``.
+            Factor of each channel, by layer name, shape ``(c,)``.
         key
-            Key of the setting in the configuration, for the message.
+            Key of the setting in the configuration, for the error message.
 
         Raises
         ------
         ConfigError
-            If a layer has another number of channels, or channels that share a factor have several.
+            If the number of factors is not a layer's number of channels, or channels that must share a factor have
+            different ones.
         """
         for name, of_layer in factors.items():
             if np.shape(of_layer) != (n := self._outputs[name].shape[-1],):
@@ -108,7 +109,7 @@ class Channels:
         return of_channels
 
     def _first(self, variables: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return one variable of each channel; all others of the channel are alike."""
+        """Return one variable of each channel. All variables of a channel are tied, except zeros of padding."""
         return np.asarray(variables.reshape(-1, variables.shape[-1]).max(axis=0))
 
     def _root(self, number: int) -> int:
@@ -134,7 +135,7 @@ class Channels:
         return np.broadcast_to(np.arange(first, first + shape[-1]), shape)
 
     def _tie_channels(self, variables: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Let all values of a channel share a variable, and return it, shape ``(c,)``."""
+        """Make all values of each channel share a variable, and return the variables, shape ``(c,)``."""
         rows = np.unique(variables.reshape(-1, variables.shape[-1]), axis=0)
         first = rows.max(axis=0)
         for row in rows:
@@ -178,13 +179,13 @@ class Channels:
         return np.full(shape, _FIXED)
 
     def _moved(self, layer: Any, variables: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the variables where a layer moves them; zeros that it adds have none."""
+        """Return the variables in the places where a layer moves them, and -1 for zeros that it adds."""
         tf = import_tensorflow()
         moved = layer(tf.constant(variables[None] + 1, layer.compute_dtype))
         return np.asarray(np.asarray(moved)[0].astype(np.int64) - 1)
 
     def _scale(self, layer: Any, inside: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        """Multiply a layer's weights with its inputs' factors, and divide them by its outputs'."""
+        """Multiply a layer's weights by the factors of its inputs, and divide them by the factors of its outputs."""
         weights = [np.asarray(w, np.float64) for w in layer.get_weights()]
         if type(layer).__name__ == "BatchNormalization":
             *affine, mean, variance = weights

@@ -1,4 +1,4 @@
-"""Whether a converted network computes what its Keras model does, seen with rates in place of spikes.
+"""Checks that a converted network computes the same as its Keras model, with rates in place of spikes.
 
 Axes: b = sample, n = neuron, c = class.
 """
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import tf_keras
 
 FEW = 4
-"""Samples that a network is held against its model with."""
+"""Number of samples on which a network is compared with its model."""
 
 TOLERANCE = 1e-3
-"""How far an output may be off, of the largest of its layer: single precision is some 1e-5 off."""
+"""Largest error of an output, relative to the largest output of its layer. Single precision causes about 1e-5."""
 
 _OF_HALF_PRECISION = 2e-2
-"""The same of a model that computes in 16 bits."""
+"""Largest error if the model computes in 16 bits."""
 
 
 def require_same_rates(
@@ -36,18 +36,18 @@ def require_same_rates(
     samples: NDArray[np.float32],
     simulator: Simulator,
 ) -> None:
-    """Raise `ConversionError` where a converted network is not the model that it stands for.
+    """Raise `ConversionError` if a converted network does not compute the same as its model.
 
     Parameters
     ----------
     network
-        It is looked at where it has ``rectifiers``: where a conversion promises the model's own outputs.
+        Converted network. It is checked only if it has ``rectifiers``, which promise the model's own outputs.
     model
-        That was converted.
+        Model that was converted.
     samples
-        A few, shape ``(b, ...)``.
+        A few samples, shape ``(b, ...)``.
     simulator
-        Whose way through the network is taken; where it has no ``rates``, its reference's.
+        Simulator whose ``rates`` are used, or its reference's if it has none.
     """
     if problem := difference(network, model, samples, simulator):
         raise ConversionError(
@@ -62,7 +62,10 @@ def difference(
     samples: NDArray[np.float32],
     simulator: Simulator,
 ) -> str:
-    """Return where a converted network first differs from its model; empty where it does not. Parameters as above."""
+    """Return where a converted network first differs from its model; empty if it does not.
+
+    The parameters are those of `require_same_rates`.
+    """
     if not network.rectifiers or isinstance(model, NativeNetwork):
         return ""
     whose: Any = simulator if hasattr(simulator, "rates") else simulator.reference()
@@ -99,7 +102,7 @@ def _activations(graph: "tf_keras.Model", network: SpikingNetwork, samples: NDAr
 
 
 def _with_average_pooling(graph: "tf_keras.Model", network: SpikingNetwork) -> "tf_keras.Model":
-    """Return the model with the average pooling that conversion was asked to make of its max pooling."""
+    """Return the model with average pooling in place of max pooling that the conversion replaced."""
     assert network.keras_model is not None
     made = {layer.name: layer for layer in network.keras_model.layers if "AveragePooling" in type(layer).__name__}
     changed = {layer.name for layer in graph.layers if "MaxPooling" in type(layer).__name__ and layer.name in made}
@@ -122,7 +125,7 @@ def _pairs(network: SpikingNetwork, given: Rates, expected: Rates) -> Iterator[t
 
 
 def _off(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
-    """Return the largest difference, of the largest value; infinite where one of them is no number."""
+    """Return the largest difference relative to the largest expected value; infinite if a value is not finite."""
     a, b = (np.asarray(v, np.float64).reshape(len(v), -1) for v in (ours, theirs))
     if a.shape != b.shape or not np.all(np.isfinite(a) & np.isfinite(b)):
         return np.inf
@@ -130,7 +133,7 @@ def _off(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
 
 
 def _between(graph: "tf_keras.Model", name: str, before: set[str]) -> list[str]:
-    """Return the layers from those that are right to the one that is not: its own inputs, back to neurons."""
+    """Return the layers from the last correct ones, which are left out, to the layer that differs."""
     producers = {id(node.outputs): node for node in nodes(graph)}
     last = next(n for n in producers.values() if (n.layer.name == name if name else n.outputs is graph.outputs[0]))
     between, open_nodes = [], [last]

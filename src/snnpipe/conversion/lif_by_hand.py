@@ -1,4 +1,4 @@
-"""A Keras MLP's weights put by hand into a Nengo network of LIF neurons, from the input's spikes to output spikes."""
+"""A conversion that puts a Keras MLP's weights by hand into a Nengo network of LIF neurons, whose output spikes too."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LifByHand:
-    """Connect the input to LIF neurons, these to the next ones, with the weights of a Keras MLP without biases.
+    """Connect the input and layers of LIF neurons with the weights of a Keras MLP without biases.
 
-    The output neurons spike too. Where ``gains`` is ``nengo`` or ``input_neurons`` is set, the network is what
-    Nengo makes of it when nothing is said of gains and biases: kept to show what that costs.
+    The output neurons spike too. With ``gains=nengo`` or ``input_neurons``, Nengo chooses gains and biases itself, as
+    it does if none are given. These settings are kept to show what that costs.
 
     Parameters
     ----------
     scale_firing_rates
-        Gain of the neurons, the factor on their input current; one number, or one per layer.
+        Gain of the neurons, which is the factor on their input current; one number, or one per layer.
     amplitude
-        What a neuron's rate in Hz is multiplied with; None takes ``1 / scale_firing_rates``, which makes it an
-        activation again. 1 is Nengo's own: spikes of height ``1 / dt``.
+        Factor on a neuron's rate in Hz. None takes ``1 / scale_firing_rates``, which turns the rate into an activation
+        again. 1 is Nengo's default, with spikes of height ``1 / dt``.
     synapse
-        Time constant, s, of the low-pass filter on the hidden neurons' output; None for none.
+        Time constant, s, of the low-pass filter on the hidden neurons' output; None for no filter.
     tau_rc, tau_ref
         Membrane time constant and refractory period of the neurons, s.
     gains
-        ``given`` by ``scale_firing_rates`` with biases of 0, or ``nengo``: gains and biases for ``max_rates`` drawn
-        from 200 to 400 Hz and ``intercepts`` from -1 to 0.9.
+        ``given``: gains from ``scale_firing_rates`` and biases of 0. ``nengo``: gains and biases for ``max_rates``
+        drawn from 200 to 400 Hz and ``intercepts`` drawn from -1 to 0.9.
     input_neurons
-        Whether the input's values drive Poisson neurons with gains of Nengo's choosing, whose spikes go on; then the
-        encoder is best ``constant``.
+        Whether the input's values drive Poisson neurons with gains that Nengo chooses, whose spikes are the input of
+        the first layer. The encoder is best ``constant`` then.
     """
 
     scale_firing_rates: Scale = 1.0
@@ -62,7 +62,7 @@ class LifByHand:
         Raises
         ------
         ConversionError
-            If it is a native network.
+            If the model is a native network.
         """
         if isinstance(model, NativeNetwork):
             raise ConversionError(
@@ -106,12 +106,12 @@ class LifByHand:
         return per_layer(self.scale_firing_rates, names, 1.0, "conversion.scale_firing_rates")
 
     def convert(self, model: "tf_keras.Model", seed: int) -> SpikingNetwork:
-        """Return the network of LIF neurons; ``seed`` determines initial voltages and what Nengo draws.
+        """Return the network of LIF neurons. ``seed`` determines the initial voltages and everything that Nengo draws.
 
         Raises
         ------
         ConversionError
-            If the model is no MLP without biases.
+            If the model is not an MLP without biases.
         """
         self.explain(model).require_convertible()
         import_nengo_dl()

@@ -1,4 +1,4 @@
-"""A network written in Nengo, taken as it is; and read as layers where it is made of them."""
+"""The conversion of a network written in Nengo: the network is kept unchanged, and read as layers if possible."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IdentityConverter:
-    """Take a native network as it is.
+    """Keep a native network unchanged.
 
-    It is simulated by its own neurons, synapses, gains and biases. Where it can be read as layers, any simulator
-    runs it and synapses are counted; where it cannot, NengoDL runs it.
+    The network is simulated with its own neurons, synapses, gains and biases. If it can be read as layers, any
+    simulator can run it and its synapses are counted; otherwise NengoDL runs it.
     """
 
     def explain(self, model: NativeNetwork) -> ConversionPlan:
@@ -30,7 +30,7 @@ class IdentityConverter:
         Raises
         ------
         ConversionError
-            If it is a Keras model.
+            If the model is a Keras model.
         """
         network = _read(model)
         own = {layer.name: layer for layer in network.layers}
@@ -52,23 +52,23 @@ class IdentityConverter:
         )
 
     def convert(self, model: NativeNetwork, seed: int) -> SpikingNetwork:
-        """Return the network with what simulators need to know of it; it has its own seed.
+        """Return the network with what simulators need to know about it. Its own seed is used, and not ``seed``.
 
         Raises
         ------
         ConversionError
-            If it is a Keras model.
+            If the model is a Keras model.
         """
         return _read(model)
 
 
 def spiking_network(network: "nengo.Network", input: "nengo.Node", output: "nengo.Probe") -> SpikingNetwork:
-    """Return a Nengo network as simulators see it.
+    """Return a Nengo network in the form that simulators take.
 
     Parameters
     ----------
     network, input, output
-        As for `snnpipe.frameworks.native.NativeNetwork`.
+        Parameters of `snnpipe.frameworks.native.NativeNetwork`.
     """
     model = built(network)
     names = neuron_names(network)

@@ -1,8 +1,8 @@
-"""A native Nengo network read as a Keras model, with a ReLU where its neurons are.
+"""Reads a native Nengo network as a Keras model, in which ReLUs stand for neurons.
 
-It can be read where it is made of neurons (gain and bias included), of connections that begin and end at
-neurons or nodes, of pass-through nodes and of linear Keras layers in TensorNodes; and where a synapse sits
-behind neurons only, the same one on all that leaves them.
+A network can be read if it is made of neurons (gain and bias included), of connections that begin and end at neurons or
+nodes, of pass-through nodes and of Keras layers without a ReLU in TensorNodes. Synapses may stand behind neurons only,
+and all that leaves one layer of neurons must have the same synapse.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ _WEIGHTED = ("Dense", "Conv1D", "Conv2D", "Conv3D")
 
 
 class UnreadableError(Exception):
-    """A network is not made of layers alone; the message says what is in the way."""
+    """Raised if a network cannot be read as layers. The message gives the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +35,11 @@ class ReadNetwork:
     Attributes
     ----------
     model
-        Keras model in float64. Its ReLUs stand for neurons and have their layers' names.
+        Keras model in float64. Its ReLUs stand for neurons, and have the names of the layers of neurons.
     shapes
-        Of each layer of neurons, without the batch.
+        Shape of each layer of neurons, without the batch.
     synapses
-        On each layer's output.
+        Synapse on each layer's output.
     """
 
     model: "tf_keras.Model"
@@ -48,7 +48,7 @@ class ReadNetwork:
 
 
 def neuron_names(network: "nengo.Network") -> "dict[nengo.ensemble.Neurons, str]":
-    """Return the neurons of each ensemble with a name of their own: the ensemble's label, numbered where taken."""
+    """Return a unique name for the neurons of each ensemble: its label, with a number if the label is taken."""
     names = _Names()
     return {ensemble.neurons: names.new(ensemble.label or "neurons") for ensemble in network.all_ensembles}
 
@@ -61,26 +61,26 @@ def read_layers(
     Parameters
     ----------
     network, input, output
-        As for `snnpipe.frameworks.native.NativeNetwork`.
+        Parameters of `snnpipe.frameworks.native.NativeNetwork`.
     built
-        The network built by Nengo.
+        Network built by Nengo.
 
     Raises
     ------
     UnreadableError
-        If it has anything else than layers in it.
+        If the network has anything in it that cannot be read as layers.
     """
     return _Reader(network, input, output, built).read()
 
 
 class _Names:
-    """Names that are given once each."""
+    """Gives names, each of them once."""
 
     def __init__(self, taken: Iterable[str] = ()):
         self._taken = set(taken)
 
     def new(self, wanted: str) -> str:
-        """Return ``wanted``, with a number where it is taken, in letters that Keras takes."""
+        """Return the wanted name in characters that Keras accepts, with a number if it is taken."""
         clean = "".join(c if c.isalnum() or c in "_.-" else "_" for c in wanted).lstrip("_.-") or "layer"
         name, n = clean, 0
         while name in self._taken:
@@ -104,7 +104,7 @@ class _Reader:
         self._names = _Names(self._neurons.values())
         self._tensors: dict[Any, Any] = {}
         self._under_way: list[Any] = []
-        self._owned: dict[int, Any] = {}  # tensors that one layer with weights of our own gives, to one taker
+        self._owned: dict[int, Any] = {}  # copied layer with weights by its output, if this drives neurons alone
 
     def read(self) -> ReadNetwork:
         output = self._output
@@ -125,7 +125,7 @@ class _Reader:
     # ------------------------------------------------------------------ objects
 
     def _value(self, obj: Any) -> Any:
-        """Return what an object gives, as a Keras tensor."""
+        """Return the output of an object as a Keras tensor."""
         if obj in self._tensors:
             return self._tensors[obj]
         if obj in self._under_way:
@@ -173,7 +173,7 @@ class _Reader:
         return self._input(node)
 
     def _input(self, obj: Any) -> Any:
-        """Return the sum of what reaches an object."""
+        """Return the sum of the inputs of an object."""
         connections = [c for c in self._network.all_connections if c.post_obj == obj]
         if not connections:
             raise UnreadableError(f"nothing is connected to {_name(obj)}")
@@ -186,7 +186,7 @@ class _Reader:
     # ------------------------------------------------------------------ connections
 
     def _through(self, connection: Any) -> Any:
-        """Return what a connection brings."""
+        """Return what a connection passes on to its target."""
         import nengo
 
         what = f"the connection from {_name(connection.pre_obj)} to {_name(connection.post_obj)}"
@@ -237,12 +237,12 @@ class _Reader:
         return self._layer(layer, self._shaped(x, shape), connection)
 
     def _leaving(self, obj: Any) -> list[Any]:
-        """Return the connections that begin at an object, and the output probe if it reads it."""
+        """Return the connections that begin at an object, and the output probe if it reads the object."""
         probe = [self._output] if self._output.target == obj else []
         return [c for c in self._network.all_connections if c.pre_obj == obj] + probe
 
     def _synapse(self, neurons: Any) -> Synapse:
-        """Return the synapse on all that leaves a layer of neurons."""
+        """Return the synapse that is on everything that leaves a layer of neurons."""
         name = self._neurons[neurons]
         synapses = [_readable_synapse(leaving.synapse, f"ensemble {name!r}") for leaving in self._leaving(neurons)]
         if any(synapse != synapses[0] for synapse in synapses):
@@ -261,7 +261,7 @@ class _Reader:
         return self._keras.layers.Reshape(shape, name=self._names.new("reshape"), dtype="float64")(x)
 
     def _layer(self, layer: Any, x: Any, source: Any) -> Any:
-        """Return a copy of a layer, in float64 and with a bias that gains can be taken into, applied to a tensor."""
+        """Return the output of a layer's float64 copy. Linear layers with weights get a bias to take in gains."""
         config = layer.get_config() | {"name": self._names.new(layer.name), "dtype": "float64"}
         weights = layer.get_weights()
         owned = type(layer).__name__ in _WEIGHTED and activation_name(layer) == "linear"
@@ -276,12 +276,12 @@ class _Reader:
         return tensor
 
     def _only_drives_neurons(self, source: Any) -> bool:
-        """Whether a connection, or all that leaves a node, ends at one layer of neurons."""
+        """Whether a connection, or a node's only outgoing connection, ends at a layer of neurons."""
         ends = [source] if source in self._network.all_connections else self._leaving(source)
         return len(ends) == 1 and getattr(ends[0], "post_obj", None) in self._neurons
 
     def _affine(self, x: Any, scale: NDArray[np.float64], shift: NDArray[np.float64], name: str) -> Any:
-        """Return ``scale * x + shift``, a number each per value; one per channel goes into the weights before it."""
+        """Return ``scale * x + shift`` for each value; numbers that are the same in a channel go into the weights."""
         if np.all(scale == 1) and np.all(shift == 0):
             return x
         shape = tuple(x.shape[1:])

@@ -1,4 +1,4 @@
-"""Conversion with NengoDL: a plan for each layer first, then the spiking network."""
+"""Conversion with NengoDL: first a plan for each layer, then the spiking network."""
 
 import warnings
 from collections.abc import Mapping
@@ -43,29 +43,29 @@ def _spiking() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class NengoDLConverter:
-    """Make neurons of a model's ReLUs and leave the rest of it linear.
+    """Turn a model's ReLUs into neurons and keep the rest of the model linear.
 
     Parameters
     ----------
     neuron
-        Nengo neuron type for the ReLUs, one or a mapping from layer names or patterns to types.
-        None keeps them rate neurons (``nengo.RectifiedLinear``).
+        Nengo neuron type for the ReLUs, or a mapping from layer names or patterns to types. None makes them rate
+        neurons (``nengo.RectifiedLinear``).
     scale_firing_rates
-        Factor on the neurons' input current, its inverse on their output: more spikes, the same
-        output. One number, or one per layer by name or pattern; layers that a mapping does not name
-        get 1 (``"*"`` names all). ``auto`` takes one for each layer from training samples (`calibrated`).
+        Factor on the neurons' input current, whose inverse is a factor on their output: the neurons spike more, and the
+        output stays the same. One number, or one per layer by name or pattern; layers that a mapping does not name get
+        1 (``"*"`` names all). ``auto`` takes one for each layer from training samples (`calibrated`).
     synapse
-        Time constant, s, of the low-pass filter on the neurons' output, or a Nengo synapse
-        (``nengo.Lowpass``, ``nengo.Alpha``); None for no filter. One, or one per layer; layers that a
-        mapping does not name get none.
+        Time constant, s, of the low-pass filter on the neurons' output, or a Nengo synapse (``nengo.Lowpass``,
+        ``nengo.Alpha``); None for no filter. One synapse, or one per layer; layers that a mapping does not name get no
+        filter.
     initial_voltage
         Voltage of the neurons before the first step, in units of the threshold; one number, or one per layer. None
-        leaves it to the neuron type: Nengo's draw theirs from U(0, 1).
+        leaves it to the neuron type: Nengo's types draw it from U(0, 1).
     calibration
-        How ``auto`` takes scales from data.
+        Settings for the scales that ``auto`` takes from data.
     channel_factors
-        Numbers that the channels of layers are divided by before they are scaled, by layer name: what a calibration
-        with scales for each channel gave. None for none.
+        Factors that the channels of layers are divided by before they are scaled, by layer name. A calibration with
+        scales for each channel gives them. None for no factors.
     allow_fallback
         Whether a layer that Nengo has no objects for may run as a TensorNode, in software only.
     max_to_avg_pool
@@ -87,14 +87,14 @@ class NengoDLConverter:
     # ------------------------------------------------------------------ the plan
 
     def explain(self, model: "tf_keras.Model") -> ConversionPlan:
-        """Return what each layer of a model will become, before it is trained.
+        """Return what each layer of a model will become. The model need not be trained.
 
         Raises
         ------
         ConfigError
-            If a per-layer setting names no layer of neurons.
+            If a per-layer setting names no layer of neurons, or does not fit the neuron type.
         ConversionError
-            If it is a network written in Nengo.
+            If the model is a network written in Nengo.
         """
         model = _keras(model)
         rewritten = rewrite(model, self.max_to_avg_pool)
@@ -146,7 +146,7 @@ class NengoDLConverter:
         return plan
 
     def _fallback_works(self, model: "tf_keras.Model") -> bool:
-        """Whether the model converts, and computes the same, with TensorNodes."""
+        """Whether the model can be converted with TensorNodes, and then computes the same."""
         with_fallback = replace(self, allow_fallback=True)
         rewritten = rewrite(model, self.max_to_avg_pool)
         plan = with_fallback._plan(model, rewritten, self._settings(model, rewritten))
@@ -158,7 +158,7 @@ class NengoDLConverter:
                 warnings.simplefilter("ignore")
                 converter = make_converter(prepare(model, rewritten), allow_fallback=True, inference_only=True)
                 converter.verify(inputs=[drawn], atol=1e-3, rtol=1e-3)
-        except Exception:  # NengoDL and TensorFlow may raise any
+        except Exception:  # NengoDL and TensorFlow may raise anything
             return False
         return True
 
@@ -194,9 +194,9 @@ class NengoDLConverter:
         Parameters
         ----------
         model
-            The trained model.
+            Trained model.
         samples
-            Of the training split, shape ``(b, *input_shape)``.
+            Samples of the training split, shape ``(b, *input_shape)``.
 
         Raises
         ------
@@ -219,15 +219,15 @@ class NengoDLConverter:
         Parameters
         ----------
         model
-            The trained model.
+            Trained model.
         levels
-            Its strongest activations.
+            Strongest activations of the model's layers.
         dt
             Seconds per step.
         channels
-            Whether each channel has a scale of its own.
+            Whether each channel has its own scale.
         spikes_per_step
-            Spikes in a step of the strongest activation of a layer; None takes ``calibration.spikes_per_step``.
+            Spikes per step of the strongest activation of a layer; None takes ``calibration.spikes_per_step``.
         """
         ready, rectifiers = self._ready(model)
         spikes = self.calibration.spikes_per_step if spikes_per_step is None else spikes_per_step
@@ -235,7 +235,7 @@ class NengoDLConverter:
         return replace(self, scale_firing_rates=scales, channel_factors=factors)
 
     def _ready(self, model: "tf_keras.Model") -> "tuple[tf_keras.Model, dict[str, Rectifier]]":
-        """Return a model as it is converted, and the rectifier of each layer that becomes neurons."""
+        """Return the prepared model that is converted, and the rectifier of each layer that becomes neurons."""
         graph = _keras(model)
         rewritten = rewrite(graph, self.max_to_avg_pool)
         if any(own.problem for own in rewritten.values()) and not self.allow_fallback:
@@ -250,16 +250,17 @@ class NengoDLConverter:
         Parameters
         ----------
         model
-            Keras model; it is not changed.
+            Keras model, which is not changed.
         seed
-            Determines the neurons' initial voltages (Nengo draws them from U(0, 1)).
+            Seed of the neurons' initial voltages (Nengo draws them from U(0, 1)).
 
         Raises
         ------
         ConversionError
-            If a layer cannot be converted, naming it and the cure.
+            If a layer cannot be converted. The message names the layer and the cure.
         ConfigError
-            If a per-layer setting names no layer of neurons, or does not fit the neuron type.
+            If a per-layer setting names no layer of neurons or does not fit the neuron type, if channel factors do not
+            fit the model, or if scales are still to be taken from data.
         """
         if self.needs_calibration:
             raise ConfigError(
@@ -329,7 +330,7 @@ class NengoDLConverter:
 
 
 def _keras(model: "tf_keras.Model") -> "tf_keras.Model":
-    """Return a Keras model as a functional one without models inside it."""
+    """Return a Keras model as a functional model without models inside it."""
     import_nengo_dl()
     if isinstance(model, NativeNetwork):
         raise ConversionError(
@@ -350,7 +351,7 @@ def _rectifier(model: "tf_keras.Model", name: str) -> Rectifier:
 
 
 def _no_fallback(node: Any) -> str:
-    """Return why a layer cannot run as a TensorNode; empty where it can."""
+    """Return why a layer cannot run as a TensorNode; empty if it can."""
     if is_op(node.layer):
         return "no TensorNode runs it, for it is no layer"
     if getattr(node.layer, "data_format", "channels_last") == "channels_first":
@@ -375,7 +376,7 @@ class _LayerSettings:
 
 
 def _configure(network: "nengo.Network", neurons: "nengo.ensemble.Neurons", own: _LayerSettings) -> None:
-    """Give a layer of neurons its type and synapse; NengoDL has given it its gain."""
+    """Set the type and the synapse of a layer of neurons. NengoDL has already set its gain."""
     neurons.ensemble.neuron_type = own.neurons
     if own.synapse:
         for connection in network.all_connections:
@@ -384,7 +385,7 @@ def _configure(network: "nengo.Network", neurons: "nengo.ensemble.Neurons", own:
 
 
 def _check_neuron(neuron: Any, scale: float, layer: str) -> None:
-    """Raise `ConfigError` where a layer's neuron is none, or cannot be scaled."""
+    """Raise `ConfigError` if a layer's neuron is not a Nengo neuron type, or cannot be scaled."""
     from nengo.neurons import NeuronType
 
     if neuron is None:

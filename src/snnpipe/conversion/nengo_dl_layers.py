@@ -1,6 +1,6 @@
-"""NengoDL's converter, with what it lacks: permutations, croppings, dilated convolutions, padded average pooling.
+"""NengoDL's converter with further layers: permutations, croppings, dilated convolutions and padded average pooling.
 
-Only what this module returns knows them: NengoDL's own register stays as it is.
+Only the converters that this module returns have the further layers. NengoDL's own register is not changed.
 """
 
 from functools import cache
@@ -23,7 +23,7 @@ def layer_converters() -> dict[Any, Any]:
     keras = import_tf_keras()
 
     class ConvertMoved(converter.LayerConverter):
-        """A layer that moves values: each output is one of the inputs."""
+        """Converter of layers that move values: each output is one of the inputs."""
 
         def convert(self, node_id: int) -> Any:
             output = self.add_nengo_obj(node_id)
@@ -37,7 +37,7 @@ def layer_converters() -> dict[Any, Any]:
 
     def padded(known: Any) -> Any:
         class ConvertPadded(known):
-            """Average pooling; where its windows at the border have fewer cells, as a sparse matrix."""
+            """Converter of average pooling. Padded pooling, whose border windows have fewer cells, becomes a matrix."""
 
             unsupported_args = ()
 
@@ -53,7 +53,7 @@ def layer_converters() -> dict[Any, Any]:
 
     def dilated(known: Any) -> Any:
         class ConvertDilated(known):
-            """A convolution whose dilated kernel is one with zeros in it."""
+            """Converter of convolutions, which replaces a dilated kernel by one with zeros in it."""
 
             unsupported_args = ()
             layer: Any
@@ -66,7 +66,7 @@ def layer_converters() -> dict[Any, Any]:
         return ConvertDilated
 
     class ConvertClipped(converter.ConvertReLU):
-        """A ReLU with or without a highest value, as rectified linear neurons, whose type is set afterwards."""
+        """Converter of ReLUs with or without a highest value to rectified linear neurons; their type is set later."""
 
         unsupported_args = (("threshold", 0),)
 
@@ -83,7 +83,7 @@ def layer_converters() -> dict[Any, Any]:
 
 
 def make_converter(model: Any, **settings: Any) -> Any:
-    """Return NengoDL's conversion of a Keras model, these layers included."""
+    """Return NengoDL's conversion of a Keras model, with the further layers."""
     nengo_dl: Any = import_nengo_dl()
     base: Any = nengo_dl.Converter
 
@@ -94,7 +94,7 @@ def make_converter(model: Any, **settings: Any) -> Any:
 
 
 class _Undilated:
-    """A dilated convolution as one without dilation, whose kernel has zeros in it."""
+    """A dilated convolution in the form of one without dilation, whose kernel has zeros in it."""
 
     def __init__(self, layer: Any):
         self._layer = layer

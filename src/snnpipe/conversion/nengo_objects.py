@@ -1,4 +1,4 @@
-"""What is read off Nengo's own objects, for converted and native networks alike."""
+"""Values that are read from Nengo's own objects, for converted and native networks alike."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def built(network: "nengo.Network") -> "nengo.builder.Model":
-    """Return a network built by Nengo, with everything drawn that its seeds determine."""
+    """Return a network built by Nengo, in which everything that its seeds determine has been drawn."""
     from nengo.builder import Model
 
     with without_build_notes():
@@ -25,7 +25,7 @@ def built(network: "nengo.Network") -> "nengo.builder.Model":
 def initial_states(
     model: "nengo.builder.Model", layers: "Mapping[str, nengo.ensemble.Neurons]"
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """Return each layer's state variables before the first step, as any simulator of the network has them."""
+    """Return each layer's state variables before the first step, which all simulators of the network begin with."""
     return {
         name: {
             key: np.array(signal.initial_value, np.float64)

@@ -1,4 +1,4 @@
-"""Why a layer can be nothing of what Nengo has, and what to build in its place."""
+"""The reasons why layers cannot be converted to Nengo objects, and what to build in their place."""
 
 import re
 from types import SimpleNamespace
@@ -49,12 +49,12 @@ _OPS = {
 
 
 def refusal(node: Any) -> str:
-    """Return why NengoDL has no Nengo objects for a layer, with what to do; empty where it has.
+    """Return why a layer cannot be converted to Nengo objects, with the cure; empty if it can.
 
     Parameters
     ----------
     node
-        The layer's application. Of convolutions and dense layers it is taken that they were rewritten as plain ones.
+        Application of the layer. Convolutions and dense layers are assumed to have been rewritten as plain ones.
     """
     layer, kind = node.layer, type(node.layer).__name__
     if is_op(layer):

@@ -1,8 +1,8 @@
-"""What each layer of a trained Keras model becomes before conversion: the same function, in layers that are converted.
+"""Rewrites a trained Keras model before conversion: to the same function, made of layers that can be converted.
 
 Batch normalisation and scalings of the input are folded into linear layers. Depthwise, separable and causal
-convolutions become plain ones. What acts in training only is left out, and so is a softmax at the end, which does not
-change the class.
+convolutions become plain ones. Layers that act in training only are left out. A softmax at the end is left out too,
+because it does not change the class.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,13 +36,13 @@ _SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 _LINEAR = ("Dense", *_CONVOLUTIONS, *_DEPTHWISE, *_SEPARABLE)
 _POOLING = {f"{scope}MaxPooling{n}D": f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3)}
 _MAY_PASS_ON = ("Flatten", "Reshape", "InputLayer", "Add", "Average", "Concatenate", "BatchNormalization")
-"""Of which one input size or another gives the same values: they are what they are called."""
+"""Layers that are kept although they may pass their input on unchanged, for example at some input shapes."""
 _REGULARIZERS = ("kernel_regularizer", "bias_regularizer", "depthwise_regularizer", "pointwise_regularizer")
 
 
 @dataclass(frozen=True)
 class Made:
-    """A layer of the prepared model, and the weights that it gets once it is built."""
+    """A layer of the prepared model, and the weights that it gets after it has been built."""
 
     layer: Any
     weights: Sequence[NDArray[Any]] = ()
@@ -55,15 +55,15 @@ class Rewritten:
     Attributes
     ----------
     made
-        The layers in its place, one after the other; of none, its input is passed on.
+        Layers in its place, one after the other. If there are none, its input is passed on.
     becomes
-        What to call that.
+        Name of what it becomes.
     note
-        Why, where that is not plain.
+        Explanation, if one is needed.
     folded
-        Whether it becomes part of another layer, or nothing.
+        Whether it becomes part of another layer, or is left out.
     problem
-        Why it can be nothing of what Nengo has; empty where it can.
+        Why it cannot be converted to Nengo objects; empty if it can.
     """
 
     made: tuple[Made, ...]
@@ -75,11 +75,11 @@ class Rewritten:
 
 @dataclass
 class _Folds:
-    """Which layers others take in, by layer name."""
+    """The layers that are folded into others, by layer name."""
 
-    normalization: dict[str, Any] = field(default_factory=dict)  # linear layer: the batch normalisation behind it
-    into: dict[str, str] = field(default_factory=dict)  # layer that goes: the one that takes it in
-    affine: dict[str, Affine] = field(default_factory=dict)  # linear layer: the scaling before it
+    normalization: dict[str, Any] = field(default_factory=dict)  # by linear layer: the batch normalisation behind it
+    into: dict[str, str] = field(default_factory=dict)  # by folded layer: the layer that takes it in
+    affine: dict[str, Affine] = field(default_factory=dict)  # by linear layer: the scaling before it
 
 
 def rewrite(model: "tf_keras.Model", max_to_avg_pool: bool) -> dict[str, Rewritten]:
@@ -88,7 +88,7 @@ def rewrite(model: "tf_keras.Model", max_to_avg_pool: bool) -> dict[str, Rewritt
     Parameters
     ----------
     model
-        Without models inside it.
+        Functional model without models inside it.
     max_to_avg_pool
         Whether max pooling becomes average pooling.
     """
@@ -100,7 +100,7 @@ def rewrite(model: "tf_keras.Model", max_to_avg_pool: bool) -> dict[str, Rewritt
 
 
 def prepare(model: "tf_keras.Model", rewritten: Mapping[str, Rewritten]) -> "tf_keras.Model":
-    """Return the model that the rewritten layers of a functional model make."""
+    """Return the model that is made of a functional model's rewritten layers."""
     keras = import_tf_keras()
     tensors: dict[int, Any] = {}
     for node in nodes(model):
@@ -161,7 +161,7 @@ def _can_take_in(linear: Any, normalization: Any) -> bool:
 
 
 def _can_begin_with(linear: Any, affine: Affine) -> bool:
-    """Whether a linear layer's weights can take in a scaling before them: padding is zero behind the scaling."""
+    """Whether a linear layer can take in the scaling before it. Padding forbids offsets: its zeros come after them."""
     padded = getattr(linear, "padding", "valid") != "valid"
     return _channels_last(linear) and not (padded and np.any(affine.offset))
 
@@ -192,7 +192,7 @@ def _rewritten(node: Any, folds: _Folds, max_to_avg_pool: bool, last: bool) -> R
         if (affine := affine_of(node)) is not None:
             return Rewritten((_scaling(layer.name, affine),), "linear connection", "a scaling of each channel")
     problem = refusal(node)
-    if is_op(layer):  # called with more than tensors, and so no layer by itself
+    if is_op(layer):  # it is called with more than tensors, and so cannot be copied as a layer
         return Rewritten((), problem=problem)
     return Rewritten((_copy(layer),), _becomes(layer), problem=problem)
 
@@ -205,12 +205,12 @@ def _becomes(layer: Any) -> str:
 
 
 def _copy(layer: Any, **changes: Any) -> Made:
-    config = {name: None for name in _REGULARIZERS if hasattr(layer, name)}  # of no use after training
+    config = {name: None for name in _REGULARIZERS if hasattr(layer, name)}  # not needed after training
     return Made(copied(layer, **config, **changes), layer.get_weights())
 
 
 def _neurons(before: tuple[Made, ...], name: str, own: Any) -> Rewritten:
-    """Return a layer of neurons, which stand for a rectifier of one's own, behind others."""
+    """Return a layer of neurons that stands for a rectifier, behind other layers."""
     layers = import_tf_keras().layers
     slope, limit = own.negative_slope, own.max_value
     relu = layers.LeakyReLU(slope, name=name) if slope else layers.ReLU(limit, name=name)
@@ -238,7 +238,7 @@ def _flattened(node: Any) -> tuple[Made, ...]:
 
 
 def _scaling(name: str, affine: Affine) -> Made:
-    """Return a scaling as a batch normalisation of mean 0 and variance 1."""
+    """Return a scaling as a batch normalisation with mean 0 and variance 1."""
     layer = import_tf_keras().layers.BatchNormalization(epsilon=0.0, fused=False, name=name)
     zero = np.zeros_like(affine.scale)
     return Made(layer, [affine.scale, affine.offset, zero, zero + 1])
@@ -254,12 +254,12 @@ class _Weighted:
     Attributes
     ----------
     make
-        Makes the layer from a name, an activation and whether it has a bias.
+        Function that makes the layer from a name, an activation and whether it has a bias.
     kernel
-        Its axes but the last are summed over, the one before the last are input channels; of a group where there are
-        groups.
+        Kernel. Its last axis is the output channels, and all other axes are summed over. The axis before the last is
+        the input channels, or those of one group if there are groups.
     bias
-        None for none.
+        Bias; None for no bias.
     """
 
     make: Callable[..., Any]
@@ -267,7 +267,7 @@ class _Weighted:
     bias: NDArray[np.float64] | None
 
     def normalised(self, normalization: Any) -> "_Weighted":
-        """Return it with the batch normalisation behind it taken in.
+        """Return the layer with the batch normalisation behind it folded in.
 
         y = gamma (W x + b - mean) / sqrt(variance + epsilon) + beta, with the moving mean and variance.
         """
@@ -279,7 +279,7 @@ class _Weighted:
         return replace(self, kernel=self.kernel * factor, bias=(bias - mean) * factor + beta)
 
     def behind(self, affine: Affine) -> "_Weighted":
-        """Return it with the scaling of the channels before it taken in: W (s x + o) + b."""
+        """Return the layer with the scaling of the channels before it folded in: W (s x + o) + b."""
         channels, outputs = self.kernel.shape[-2:]
         groups = len(affine.scale) // channels
         group = np.arange(outputs) // (outputs // groups)
@@ -320,7 +320,7 @@ def _linear(node: Any, folds: _Folds, last: bool) -> Rewritten:
 
 
 def _pieces(node: Any) -> tuple[list[Made], list[_Weighted], list[str]]:
-    """Return a linear layer as paddings, then dense layers or convolutions, with a name for each of the latter."""
+    """Return a linear layer as paddings, then dense layers or convolutions, and the names of the latter."""
     layer, kind = node.layer, type(node.layer).__name__
     keras, name = import_tf_keras(), layer.name
     weights = [np.asarray(w, np.float64) for w in layer.get_weights()]
@@ -342,7 +342,7 @@ def _pieces(node: Any) -> tuple[list[Made], list[_Weighted], list[str]]:
     if kind in _CONVOLUTIONS:
         make = _maker(_convolution(dimensions), filters=layer.filters, groups=layer.groups, **shared)
         return before, [_Weighted(make, weights[0], bias)], [name]
-    # (..., channels, multiplier) by channel is (..., 1, channels * multiplier) in groups of one channel
+    # a depthwise kernel (..., channels, multiplier) is one of (..., 1, channels * multiplier), in groups of one channel
     channels = weights[0].shape[-2]
     kernel = weights[0].reshape(*weights[0].shape[:-2], 1, -1)
     make = _maker(_convolution(dimensions), filters=kernel.shape[-1], groups=channels, **shared)

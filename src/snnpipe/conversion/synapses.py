@@ -1,7 +1,8 @@
-"""How many synapses a spike drives, and how many multiply-accumulates a forward pass takes.
+"""Counts the synapses that a spike drives, and the multiply-accumulates of a forward pass.
 
 docs/metrics.md has the definitions. Counting goes from each layer of targets back to the neurons before it, and keeps
-which targets the values of a tensor reach: as numbers where none is reached twice, else as a sparse boolean matrix.
+track of the targets that the values of a tensor reach. If no target is reached twice, their numbers are enough;
+otherwise a sparse boolean matrix holds them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,25 +23,25 @@ if TYPE_CHECKING:
     import tf_keras
 
 _ENTRIES = 2**24
-"""Entries that a layer's matrix may have; where it would have more, its targets are counted in parts."""
+"""Highest number of entries of a layer's matrix. If it would have more, the targets are counted in parts."""
 _PATHS = 2**26
-"""Paths that a product of matrices may join into its entries."""
+"""Highest number of paths that a product of matrices may join into its entries."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What a network's connections cost, as far as it can be counted.
+    """The costs of a network's connections, as far as they can be counted.
 
     Attributes
     ----------
     fan_out
-        For each layer of neurons or rate units, the synapses that each of them drives.
+        Number of synapses that each neuron or rate unit drives, by layer.
     dense_macs, first_layer_macs
         Multiply-accumulates of one forward pass: all, and those that the input reaches without passing a neuron.
     rate_units
-        How many units send a number at every step, by the name of their layer: activations that are no neurons.
+        Number of units that send a number at every step, by layer: activations that do not become neurons.
     uncountable
-        Why nothing else is counted.
+        Reason why nothing else is counted; empty if everything is.
     """
 
     fan_out: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
@@ -51,12 +52,12 @@ class Costs:
 
     @classmethod
     def of_no_synapses(cls, name: str, kind: str) -> "Costs":
-        """Return the costs of a network one of whose layers runs as a TensorNode."""
+        """Return the costs of a network in which a layer runs as a TensorNode, so that synapses cannot be counted."""
         return cls(uncountable=f"layer {name!r} ({kind}) runs as a TensorNode, and not as synapses")
 
 
 def costs(model: "tf_keras.Model") -> Costs:
-    """Return what the connections of a functional Keras model cost."""
+    """Return the costs of the connections of a functional Keras model."""
     steps = _steps(model)
     rate_units = {step.name: step.size for step in steps if step.units and not step.neurons}
     for step in steps:
@@ -68,7 +69,7 @@ def costs(model: "tf_keras.Model") -> Costs:
 
 
 def fan_out(model: "tf_keras.Model") -> dict[str, NDArray[np.int64]]:
-    """Return, for each layer of neurons or rate units, the number of synapses that each of them drives, flattened."""
+    """Return the number of synapses that each neuron or rate unit drives, flattened, by layer."""
     return _fan_out(_steps(model))
 
 
@@ -78,9 +79,9 @@ def macs(model: "tf_keras.Model", input_alone: bool = False) -> dict[str, int]:
     Parameters
     ----------
     model
-        A functional Keras model.
+        Functional Keras model.
     input_alone
-        Whether only values count that depend on the input without passing a neuron.
+        Whether to count only values that depend on the input by a path without neurons.
     """
     return _macs(_steps(model), input_alone)
 
@@ -90,7 +91,7 @@ def macs(model: "tf_keras.Model", input_alone: bool = False) -> dict[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """One application of a Keras layer: tensors are known by the numbers of the steps that give them."""
+    """One application of a Keras layer. A tensor has the number of the step whose output it is."""
 
     layer: Any
     inputs: tuple[int, ...]
@@ -116,7 +117,7 @@ class _Step:
 
     @property
     def units(self) -> bool:
-        """Whether an activation ends the linear layers here."""
+        """Whether an activation ends the linear layers in this step."""
         return self.neurons or activation_name(self.layer) != "linear"
 
     @property
@@ -152,7 +153,7 @@ def _steps(model: "tf_keras.Model") -> list[_Step]:
 
 def _macs(steps: list[_Step], input_alone: bool = False) -> dict[str, int]:
     macs_of = {}
-    changing: list[NDArray[np.bool_]] = []  # values that are no constants, such as the zeros of a padding
+    changing: list[NDArray[np.bool_]] = []  # which values are not constants such as the zeros of a padding
     for step in steps:
         values = np.full(step.size, step.is_input)
         for tensor, link in zip(step.inputs, step.links if step.inputs else (), strict=True):
@@ -179,14 +180,14 @@ def _fan_out(steps: list[_Step]) -> dict[str, NDArray[np.int64]]:
 
 
 class _TooManyError(Exception):
-    """A matrix would have too many entries; in ``parts`` of the targets it would not."""
+    """Raised if a matrix would have too many entries. ``parts`` is the number of parts to count the targets in."""
 
     def __init__(self, share: float):
         self.parts = int(share) + 2
 
 
 def _sources(steps: list[_Step], target: int, values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield the layers of neurons that reach some values of what a layer computes, and how many each neuron reaches."""
+    """Yield the layers of neurons that reach some values of a step, and the number that each neuron reaches."""
     try:
         yield from _reaching(steps, target, values).items()
     except _TooManyError as error:
@@ -212,20 +213,20 @@ def _reaching(steps: list[_Step], target: int, values: NDArray[np.int64]) -> dic
 
 @dataclass(frozen=True, eq=False)
 class _Reach:
-    """Which targets the values of a tensor reach.
+    """The targets that the values of a tensor reach.
 
     Attributes
     ----------
     rows
-        Row of each value, -1 where it reaches no target. Values that reach the same targets may share one.
+        Row of each value; -1 if it reaches no target. Values that reach the same targets may share a row.
     counts
-        How many targets each row has.
+        Number of targets of each row.
     matrix
-        Gives which they are, shape ``(rows, targets)``.
+        Function that returns which targets they are, shape ``(rows, targets)``.
     apart
         Whether no target is reached from two values.
     alone
-        Whether there is one target only, which cannot be counted in parts.
+        Whether there is only one target, so that targets cannot be counted in parts.
     """
 
     rows: NDArray[np.int64]
@@ -236,7 +237,7 @@ class _Reach:
 
     @classmethod
     def of_targets(cls, size: int, values: NDArray[np.int64]) -> "_Reach":
-        """Return the reach of a tensor some of whose values are targets, each of itself."""
+        """Return the reach of a tensor with some values that are targets. Each of them reaches itself."""
         rows = np.full(size, -1)
         rows[values] = np.arange(len(values))
         targets = sparse.csr_array(sparse.eye_array(len(values), dtype=bool, format="csr"))
@@ -244,11 +245,11 @@ class _Reach:
 
     @property
     def counts_of_values(self) -> NDArray[np.float64]:
-        """How many targets each value reaches."""
+        """Number of targets that each value reaches."""
         return np.where(self.rows >= 0, np.append(self.counts, 0)[self.rows], 0)
 
     def before(self, link: Link) -> "_Reach":
-        """Return the reach of a layer's input, where this is its output's."""
+        """Return the reach of a layer's input, if this is the reach of its output."""
         if self.apart:
             counts = link.reached(self.counts_of_values)
             return replace(
@@ -267,7 +268,7 @@ class _Reach:
         return self._product(self._joined(link))
 
     def _joined(self, link: Link) -> sparse.csr_array:
-        """Return which of this reach's rows the classes of a layer's inputs lead to."""
+        """Return which rows of this reach the classes of a layer's inputs lead to."""
         wanted = self.rows >= 0
         self._check(link.entries(wanted) / _ENTRIES)
         return link.matrix(wanted) @ _indicator(link.outputs, self.rows, link.shape[1], len(self.counts))
@@ -277,7 +278,7 @@ class _Reach:
         return sparse.csr_array(joined @ self.matrix())
 
     def _check(self, share: float) -> None:
-        """Raise where a matrix takes more than its share of memory, and fewer targets would make it smaller."""
+        """Raise `_TooManyError` if a matrix exceeds its limit and fewer targets would make it smaller."""
         if share > 1 and not self.alone:
             raise _TooManyError(share)
 
@@ -299,13 +300,13 @@ def _union(reaches: list[_Reach]) -> _Reach:
 
 
 def _indicator(rows: NDArray[np.int64], columns: NDArray[np.int64], n_rows: int, n_columns: int) -> sparse.csr_array:
-    """Return the matrix with an entry for each pair of a row and a column that is not -1."""
+    """Return the boolean matrix with an entry for each pair of a row and a column, except columns of -1."""
     there = columns >= 0
     return sparse.csr_array((np.ones(there.sum(), bool), (rows[there], columns[there])), shape=(n_rows, n_columns))
 
 
 def _distinct(joined: sparse.csr_array) -> tuple[NDArray[np.int64], sparse.csr_array]:
-    """Return which row of a matrix without duplicates each row of a matrix is, and that matrix."""
+    """Return a matrix without its duplicate rows, and before it the index there of each original row."""
     joined.sort_indices()
     number: dict[bytes, int] = {}
     ends = joined.indptr.tolist()

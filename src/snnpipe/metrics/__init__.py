@@ -1,1 +1,1 @@
-"""What a simulation is measured by, accumulated batch by batch."""
+"""Metrics of a simulation, which are accumulated batch by batch."""

@@ -1,6 +1,6 @@
-"""The metrics that snnpipe logs: what each is called, its unit, how it is written, and which way is better.
+"""The metrics that snnpipe logs: the label, unit and format of each, and whether higher or lower is better.
 
-`docs/metrics.md` defines them. Every table, page and picture takes label, unit and format of a metric from here.
+`docs/metrics.md` defines the metrics. Every table, page and picture takes a metric's label, unit and format from here.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from snnpipe.values.metric import Better, MetricSpec, spec_of
 
 
 def _share(name: str, label: str, better: Better = "", note: str = "", short: str = "") -> MetricSpec:
-    """Return a share, which is shown in percent."""
+    """Return the description of a share, which is shown in percent."""
     return MetricSpec(name, label, "%", factor=100, form=".2f", better=better, note=note, short=short)
 
 
@@ -55,16 +55,16 @@ SAME_CLASS = _share("verify/same_class", "same class as the reference", "higher"
 VERIFIED = MetricSpec("verify/images", "verified samples", form=",.0f")
 
 ENERGY_PER_SAMPLE = "energy per sample"
-"""What the ranges of energy are called together."""
+"""Common label of the ranges of energy."""
 
 
 def in_words(text: str, word: str) -> str:
-    """Return a label or a value of the catalogue with what a sample of the data is called."""
+    """Return a label or a value of the catalogue with the data's own word for a sample."""
     return text.replace("sample", word)
 
 
 def _energy(network: str, of: str, where: str) -> tuple[MetricSpec, ...]:
-    """Return the two ends of a range of energy."""
+    """Return the descriptions of the two ends of a range of energy."""
     return tuple(
         MetricSpec(f"energy/{network}_nj_{end}", f"{which} energy of the {of}", "nJ", 1, ".3g", "lower", where)
         for end, which in (("low", "least"), ("high", "most"))
@@ -125,11 +125,11 @@ CATALOGUE = (
 
 
 def cell(spec: MetricSpec, metrics: Mapping[str, float]) -> str:
-    """Return a run's value as a table of runs shows it: with its unit, but for points, which the sign tells."""
+    """Return a run's value for a table of runs: with its unit, except for points, whose sign is enough."""
     number = spec.unit == DROP.unit and spec.name in metrics
     return spec.number(metrics[spec.name]) if number else spec.of(metrics)
 
 
 def built_in(name: str) -> MetricSpec | None:
-    """Return what describes a metric of snnpipe's own; None for any other."""
+    """Return the description of one of snnpipe's own metrics; None for any other metric."""
     return spec_of(name, CATALOGUE)

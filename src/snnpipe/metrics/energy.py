@@ -1,6 +1,6 @@
-"""What the operations of an image would cost on published devices: a range over tables, never one figure.
+"""Estimates of the energy of an image's operations on published devices: a range over tables, never one number.
 
-An estimate is a count times a published energy. It leaves out what no table prices: docs/metrics.md says what.
+An estimate is a count times a published energy. It leaves out costs that no table has; docs/metrics.md lists them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["arithmetic", "neuromorphic chip", "neuromorphic many-core"]
-"""Arithmetic units alone; chips with circuits for neurons and synapses; processors whose software simulates them."""
+"""Arithmetic units alone, chips with circuits for neurons and synapses, or processors that simulate these."""
 
 PJ = 1e-12
 
@@ -20,18 +20,17 @@ class Device:
     Attributes
     ----------
     name, kind
-        What it is.
+        Name and kind of the device.
     synop_pj
         Energy of one synaptic operation, pJ.
     update_pj
-        Least and most energy of one neuron update, pJ; zero where it is part of ``synop_pj``, None where no figure is
-        published.
+        Lowest and highest energy of one neuron update, pJ; 0 if it is part of ``synop_pj``, None if none is published.
     mac_pj
-        Energy of one multiply-accumulate, pJ; None where no figure is published, as for chips that run no ANN.
+        Energy of one multiply-accumulate, pJ; None if none is published, as for chips that do not run ANNs.
     basis
-        How the figures came about, and what they hold.
+        How the energies were determined, and what they include.
     source
-        Where they are published.
+        Publication of the energies.
     """
 
     name: str
@@ -44,13 +43,13 @@ class Device:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What the spiking network does that this table has no figure for."""
+        """Operations of the spiking network that this device has no published energy for."""
         terms = (("neuron updates", self.update_pj), ("first layer", self.mac_pj))
         return tuple(name for name, figure in terms if figure is None)
 
 
 def _arithmetic(name: str, multiply_pj: float, add_pj: float, source: str) -> Device:
-    """Return arithmetic units as a device: a synaptic operation is an addition, and a neuron update at least one."""
+    """Return arithmetic units as a device: a synaptic operation is one addition, a neuron update at least one."""
     basis = "estimated; arithmetic alone: a SynOp is an addition, a neuron update at least one"
     return Device(name, "arithmetic", add_pj, (add_pj, add_pj), multiply_pj + add_pj, basis, source)
 
@@ -138,15 +137,15 @@ DEVICES = (
 
 @dataclass(frozen=True)
 class OperationCounts:
-    """What one image costs in operations.
+    """Numbers of operations for one image.
 
     Attributes
     ----------
     synops, neuron_updates
-        Of the spiking network.
+        Synaptic operations and neuron updates of the spiking network.
     first_layer_macs
-        Multiply-accumulates that carry the image to the first neurons: least, where a device keeps the current of a
-        constant image, and most, where it computes it again at every step.
+        Lowest and highest number of multiply-accumulates from the image to the first neurons. The lowest holds if a
+        device keeps the current of a constant image, and the highest if it computes the current again at every step.
     ann_macs, ann_activations
         Multiply-accumulates and activations of one forward pass of the ANN.
     """
@@ -159,7 +158,7 @@ class OperationCounts:
 
     @classmethod
     def of(cls, metrics: Mapping[str, float]) -> "OperationCounts | None":
-        """Return the counts among a run's metrics; None where synapses could not be counted."""
+        """Return the counts from a run's metrics; None if synapses could not be counted."""
         if not {"snn/synops_per_image", "ann/dense_macs"} <= metrics.keys():
             return None
         return cls(
@@ -173,16 +172,16 @@ class OperationCounts:
 
 @dataclass(frozen=True)
 class EnergyEstimate:
-    """What one image would cost on one device.
+    """Estimated energy of one image on one device.
 
     Attributes
     ----------
     device
-        Whose table it is.
+        Device whose published energies are used.
     snn_low_j, snn_high_j
-        Least and most energy of the spiking network, J.
+        Lowest and highest energy of the spiking network, J.
     ann_j
-        Energy of the ANN, J; None where the device has no figure for a multiply-accumulate.
+        Energy of the ANN, J; None if the device has no published energy of a multiply-accumulate.
     """
 
     device: Device
@@ -192,13 +191,13 @@ class EnergyEstimate:
 
     @property
     def ratio(self) -> tuple[float, float] | None:
-        """Least and most energy of the spiking network for each joule of the ANN on the same table."""
+        """Lowest and highest energy of the spiking network relative to the ANN's on the same device."""
         return (self.snn_low_j / self.ann_j, self.snn_high_j / self.ann_j) if self.ann_j else None
 
 
 @dataclass(frozen=True)
 class EnergyRange:
-    """Least and most energy, J, of an image over all devices of a kind; the ANN's None where none of them runs one."""
+    """Lowest and highest energy of an image, J, over all devices of a kind; the ANN's is None if no device has one."""
 
     kind: Kind
     snn_low_j: float
@@ -208,9 +207,9 @@ class EnergyRange:
 
 
 def energy_estimates(counts: OperationCounts, devices: Sequence[Device] = DEVICES) -> tuple[EnergyEstimate, ...]:
-    """Return what an image would cost on each device: SynOps, neuron updates and the first layer, each at its price.
+    """Return the estimated energy of an image on each device: SynOps, neuron updates and the first layer.
 
-    A term without a published figure is left out (`Device.left_out`), and so makes the estimate too low.
+    A term without a published energy is left out (`Device.left_out`), which makes the estimate too low.
     """
     return tuple(_estimate(counts, device) for device in devices)
 
@@ -226,7 +225,7 @@ def _estimate(counts: OperationCounts, device: Device) -> EnergyEstimate:
 
 
 def energy_range(estimates: Sequence[EnergyEstimate], kind: Kind) -> EnergyRange:
-    """Return the range of the estimates for devices of a kind."""
+    """Return the range of the estimates over the devices of a kind."""
     of_kind = [estimate for estimate in estimates if estimate.device.kind == kind]
     ann = [estimate.ann_j for estimate in of_kind if estimate.ann_j is not None]
     return EnergyRange(
@@ -239,7 +238,7 @@ def energy_range(estimates: Sequence[EnergyEstimate], kind: Kind) -> EnergyRange
 
 
 def energy_texts(metrics: Mapping[str, float]) -> dict[str, str]:
-    """Return a run's ranges as text: ``snn`` and ``ann`` in arithmetic, ``chip``; empty where it has none."""
+    """Return a run's ranges as text, empty if it has none: ``snn`` and ``ann`` on arithmetic units, and ``chip``."""
     if "energy/snn_nj_low" not in metrics:
         return {}
     most = metrics["energy/chip_nj_high"]
@@ -251,12 +250,12 @@ def energy_texts(metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 def _rounded(value: float) -> str:
-    """Return a number with two digits, or all before the point."""
+    """Return a number with two significant digits, or without decimals from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def energy_metrics(counts: OperationCounts) -> dict[str, float]:
-    """Return the ranges that a run logs, nJ."""
+    """Return the ranges of energy that a run logs, nJ."""
     estimates = energy_estimates(counts)
     arithmetic, chips = energy_range(estimates, "arithmetic"), energy_range(estimates, "neuromorphic chip")
     ranges = {

@@ -1,4 +1,4 @@
-"""What is counted while the test images are simulated. The memory that it takes hardly grows with their number.
+"""Counts that are made while the test images are simulated. Their memory hardly grows with the number of images.
 
 Axes: b = image of the batch, t = step, n = neuron, c = class, d = duration.
 """
@@ -25,14 +25,14 @@ from snnpipe.values.simulation import SimulationChunk
 
 @dataclass
 class LayerCounts:
-    """What one layer did over some images.
+    """Counts of one layer over some images.
 
     Attributes
     ----------
     spikes_dn
-        Spikes of each neuron from the duration before to each duration.
+        Spikes of each neuron between the previous duration and each duration.
     synops_d
-        Synapses that those spikes drove.
+        Number of synapses that these spikes drove.
     """
 
     spikes_dn: NDArray[np.float64]
@@ -41,20 +41,21 @@ class LayerCounts:
 
 @dataclass
 class Counts:
-    """What is counted over some images.
+    """Counts over some images.
 
     Attributes
     ----------
     images, ann_right
-        How many there are, and how many of them the ANN has right.
+        Number of images, and number of images that the ANN classifies correctly.
     right_t, agree_t
-        How many are classified rightly, and as the ANN does, after each step.
+        Number of images that the spiking network classifies correctly, and as the ANN does, after each step.
     ann_confusion_cc, snn_confusion_cc
-        Of each true class, how many the ANN and the spiking network give each class after the last step.
+        Confusion matrices of the ANN, and of the spiking network after the last step: number of images by true class
+        and predicted class.
     between_cc
-        Of each class that the ANN gives, how many the spiking network gives each class.
+        Number of images by the ANN's class and the spiking network's class after the last step.
     layers
-        By name.
+        Counts of each layer, by name.
     """
 
     images: int
@@ -68,7 +69,7 @@ class Counts:
 
     @classmethod
     def none(cls, network: SpikingNetwork, durations: Sequence[int], n_classes: int) -> Self:
-        """Return the counts of no image."""
+        """Return counts that are all 0."""
         right_t, agree_t = (np.zeros(durations[-1], np.int64) for _ in range(2))
         ann_cc, snn_cc, between_cc = (np.zeros((n_classes, n_classes), np.int64) for _ in range(3))
         n = len(durations)
@@ -76,7 +77,7 @@ class Counts:
         return cls(0, 0, right_t, agree_t, ann_cc, snn_cc, between_cc, layers)
 
     def add(self, other: "Counts") -> None:
-        """Count other images too."""
+        """Add the counts of other images."""
         self.images += other.images
         self.ann_right += other.ann_right
         for name in ("right_t", "agree_t", "ann_confusion_cc", "snn_confusion_cc", "between_cc"):
@@ -88,15 +89,15 @@ class Counts:
 
 @dataclass
 class Evaluation:
-    """Counts right answers, agreement, spikes and synaptic operations.
+    """Counts correct classifications, agreement with the ANN, spikes and synaptic operations.
 
     Parameters
     ----------
     network
-        The network that is simulated.
+        Network that is simulated.
     durations
-        Steps that an image is shown, in ascending order. One simulation of the longest gives the figures of all; its
-        chunks end at each duration.
+        Numbers of steps that an image is shown, in ascending order. One simulation of the longest duration gives the
+        metrics of all; its chunks must end at each duration.
     dt
         Seconds per step.
     readout, readout_steps
@@ -121,12 +122,12 @@ class Evaluation:
         self.counts = Counts.none(self.network, self.durations, self.n_classes)
 
     def batch(self, labels: NDArray[np.int64], ann_classes: NDArray[np.int64]) -> "BatchEvaluation":
-        """Begin a batch, given its true classes and the ANN's.
+        """Begin a batch with the given true classes and ANN classes.
 
         Raises
         ------
         DataError
-            If they are not one class per image each, of shape ``(b,)``.
+            If the true classes or the ANN's are not one class per image, shape ``(b,)``.
         """
         if np.ndim(labels) != 1 or np.shape(labels) != np.shape(ann_classes):
             raise DataError(
@@ -136,7 +137,7 @@ class Evaluation:
         return BatchEvaluation(self, labels, ann_classes, ReadoutState(self.readout, self.readout_steps))
 
     def add(self, batch: "BatchEvaluation") -> None:
-        """Count a batch that has been simulated to the end; one that is broken off is not counted."""
+        """Add the counts of a batch that has been simulated to the end. A batch that is broken off is not added."""
         self.counts.add(batch.counts)
         self._classes.append(np.stack([batch.labels, batch.ann_classes, batch.snn_classes]))
 
@@ -144,17 +145,17 @@ class Evaluation:
 
     @property
     def images(self) -> int:
-        """How many images have been simulated."""
+        """Number of images that have been simulated."""
         return self.counts.images
 
     @property
     def accuracy_at_step(self) -> NDArray[np.float64]:
-        """Share of images classified rightly after each step."""
+        """Share of images that are classified correctly after each step."""
         return self.counts.right_t / max(self.images, 1)
 
     @property
     def agreement_at_step(self) -> NDArray[np.float64]:
-        """Share of images on which the ANN gives the same class, after each step."""
+        """Share of images that get the same class as from the ANN, after each step."""
         return self.counts.agree_t / max(self.images, 1)
 
     @property
@@ -164,11 +165,11 @@ class Evaluation:
 
     @property
     def classes(self) -> NDArray[np.int64]:
-        """True class, the ANN's, and the spiking network's after the last step, of each image, shape ``(3, i)``."""
+        """Each image's true class, ANN class and spiking network's class after the last step, shape ``(3, i)``."""
         return np.concatenate(self._classes, axis=1) if self._classes else np.empty((3, 0), np.int64)
 
     def metrics(self, n_steps: int | None = None) -> dict[str, float]:
-        """Return the metrics after one of the durations (None: the longest), without those of each step."""
+        """Return the metrics after one of the durations (None: the longest), without the step-by-step ones."""
         n_steps = n_steps or self.durations[-1]
         until = self.durations.index(n_steps) + 1
         images = max(self.images, 1)
@@ -191,7 +192,7 @@ class Evaluation:
         return metrics | self._rates(images, n_steps, until)
 
     def outcome(self) -> Outcome:
-        """Return what the pictures of a run show, after the last step."""
+        """Return the results after the last step, which the pictures of a run show."""
         seconds = max(self.images, 1) * self.durations[-1] * self.dt
         return Outcome(
             self.images,
@@ -242,7 +243,7 @@ class Evaluation:
 
 @dataclass
 class BatchEvaluation:
-    """One batch of an evaluation. It takes the chunks of its simulation in their order."""
+    """The counts of one batch. It takes the chunks of the batch's simulation in order."""
 
     total: Evaluation
     labels: NDArray[np.int64]
@@ -263,7 +264,8 @@ class BatchEvaluation:
         Raises
         ------
         SimulationError
-            If it goes on beyond the end of a duration that it began within.
+            If the chunk continues past the end of the duration that it began in, or has outputs or spikes that are
+            infinite or not numbers, or more spikes than the neurons can have.
         """
         scores = self.readout.scores(chunk)
         classes_bt = classes(scores)
@@ -293,12 +295,12 @@ class BatchEvaluation:
         return scores
 
     def _counted(self, layer: NeuronLayer, counts_bn: NDArray[np.float32], steps: slice) -> NDArray[np.float64]:
-        """Return the spikes of each neuron over all images.
+        """Return each neuron's spikes, summed over all images.
 
         Raises
         ------
         SimulationError
-            If they are no numbers, or more than such neurons can have.
+            If they are infinite or not numbers, or more than the neurons can have.
         """
         spikes_n: NDArray[np.float64] = counts_bn.sum(axis=0, dtype=np.float64)
         kind, n_steps = name_of(layer.neuron_type), steps.stop - steps.start
@@ -316,7 +318,7 @@ class BatchEvaluation:
         return spikes_n
 
     def _count_classes(self) -> None:
-        """Count the classes after the last step."""
+        """Add the classes after the last step to the confusion matrices."""
         counts, snn_classes = self.counts, self.snn_classes
         np.add.at(counts.ann_confusion_cc, (self.labels, self.ann_classes), 1)
         np.add.at(counts.snn_confusion_cc, (self.labels, snn_classes), 1)

@@ -1,4 +1,4 @@
-"""Which of several answers to a question with several objectives are worth having."""
+"""The Pareto front of runs with several objectives."""
 
 from collections.abc import Mapping, Sequence
 from math import inf
@@ -10,24 +10,24 @@ from snnpipe.metrics.catalogue import DROP, LATENCY, SYNOPS
 from snnpipe.values.metric import MetricSpec
 
 OBJECTIVES = (DROP, LATENCY, SYNOPS)
-"""What a conversion costs: metrics that are better the smaller they are."""
+"""The costs of a conversion: metrics for which lower is better."""
 
 
 def cost(objective: MetricSpec, metrics: Mapping[str, float]) -> float:
-    """Return a run's value of an objective in its unit, infinite where it has none: the accuracy was never reached."""
+    """Return a run's value of an objective in its unit; infinite if there is none, as when accuracy stays too low."""
     return objective.factor * metrics.get(objective.name, inf)
 
 
 def pareto_front(costs: ArrayLike) -> NDArray[np.bool_]:
     """Return which points no other point dominates.
 
-    A point dominates another where it is at most as large in every objective and smaller in one. Equal points do not
+    A point dominates another if it is no larger in every objective and smaller in at least one. Equal points do not
     dominate each other.
 
     Parameters
     ----------
     costs
-        Shape ``(points, objectives)``, all to be small; infinite where an objective was not reached.
+        Objectives, of which lower values are better, shape ``(points, objectives)``; infinite if one was not reached.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def pareto_front(costs: ArrayLike) -> NDArray[np.bool_]:
 
 
 def front_of(metrics: Sequence[Mapping[str, float] | None]) -> NDArray[np.bool_]:
-    """Return which of some runs are on the front of the three objectives; one without metrics is not."""
+    """Return which runs are on the front of the three objectives. A run without metrics is not on it."""
     there = np.array([m is not None for m in metrics], np.bool_)
     on_front = np.zeros(len(there), np.bool_)
     on_front[there] = pareto_front([[cost(o, m) for o in OBJECTIVES] for m in metrics if m is not None])

@@ -1,4 +1,4 @@
-"""How sure a share is, given how many images it was counted on."""
+"""Confidence intervals of a share of images, and of a mean."""
 
 import statistics
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ def wilson_interval(right: int, total: int, z: float = _Z_95) -> tuple[float, fl
     Parameters
     ----------
     right, total
-        ``right`` of ``total`` images.
+        Number of correct images, and number of all images.
     z
-        Quantile of the normal distribution; the default gives 95 %.
+        Quantile of the normal distribution. The default gives a 95 % interval.
 
     Returns
     -------
@@ -33,20 +33,20 @@ def wilson_interval(right: int, total: int, z: float = _Z_95) -> tuple[float, fl
     centre = share + z**2 / (2 * total)
     spread = z * sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     scale = 1 + z**2 / total
-    low = (centre - spread) / scale if right > 0 else 0.0  # rounding would miss the bounds
+    low = (centre - spread) / scale if right > 0 else 0.0  # exactly 0 or 1, which rounding would miss
     high = (centre + spread) / scale if right < total else 1.0
     return low, high
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of some values, and half the width of its 95 % interval.
+    """Return the mean of some values, and half the width of its 95 % confidence interval.
 
-    The interval is Student's: t(0.975, n - 1) s / sqrt(n), with the sample's standard deviation s.
+    The interval is Student's: half its width is t(0.975, n - 1) s / sqrt(n), with the sample's standard deviation s.
 
     Parameters
     ----------
     values
-        Two or more, drawn independently from one normal distribution (an accuracy over seeds is nearly that).
+        Two or more values, drawn independently from one normal distribution (accuracies over seeds nearly are).
     """
     from scipy.special import stdtrit
 

@@ -1,4 +1,4 @@
-"""The metric plugins of a run: they measure the simulated test images, for each duration.
+"""The metric plugins of a run, which measure the simulated test images for each duration.
 
 Axes: b = image of the batch, t = simulation step, c = class.
 """
@@ -24,7 +24,7 @@ def require_metrics(metrics: Sequence[Metric]) -> tuple[MetricSpec, ...]:
     Raises
     ------
     ConfigError
-        If one is no metric, or two of them, or one and snnpipe itself, log a metric of the same name.
+        If one of them is not a metric, or logs a name that another metric or snnpipe itself logs.
     """
     problems = [problem for problem in map(_problem, metrics) if problem] or list(_clashes(metrics))
     if problems:
@@ -33,7 +33,7 @@ def require_metrics(metrics: Sequence[Metric]) -> tuple[MetricSpec, ...]:
 
 
 def _problem(metric: Any) -> str:
-    """Return why an object is no metric, with the cure; empty if it is one."""
+    """Return why an object is not a metric, with the cure; empty if it is one."""
     if isinstance(metric, type):
         return f"metrics: got the class {metric.__name__}: give an object of it, made with ()"
     kind = type(metric).__name__
@@ -49,7 +49,7 @@ def _problem(metric: Any) -> str:
 
 
 def _clashes(metrics: Sequence[Metric]) -> Iterator[str]:
-    """Yield a problem for each name that snnpipe or another metric logs."""
+    """Yield a problem for each name that snnpipe or another metric logs too."""
     taken = [(spec, "snnpipe") for spec in CATALOGUE]
     for metric in metrics:
         kind = type(metric).__name__
@@ -61,12 +61,13 @@ def _clashes(metrics: Sequence[Metric]) -> Iterator[str]:
 
 
 def require_own(name: str, value: float, step: int | None, specs: Sequence[MetricSpec]) -> float:
-    """Return a number that a callback logs.
+    """Return a number that a callback logs, after checking it.
 
     Raises
     ------
     ConfigError
-        If the name is no metric's name or is logged by snnpipe or a metric, or the value is no finite number.
+        If the name is not valid or is logged by snnpipe or a metric, the value is not a finite number, or the step is
+        not a whole number of 0 or more.
     """
     if cure := name_problem(name):
         raise ConfigError(f"log_metric: got the name {name!r}: {cure}")
@@ -81,7 +82,7 @@ def require_own(name: str, value: float, step: int | None, specs: Sequence[Metri
 
 
 class Measurements:
-    """One evaluation by the metric plugins of a run, as if each duration had been simulated by itself.
+    """The values of a run's metric plugins, as if each duration had been simulated by itself.
 
     Each duration has a copy of each metric, which gets the steps of that duration only. The longest duration has the
     metrics themselves.
@@ -89,11 +90,11 @@ class Measurements:
     Parameters
     ----------
     metrics
-        The metric plugins of the run.
+        Metric plugins of the run.
     network
-        The network that is simulated.
+        Network that is simulated.
     simulator
-        The simulator's settings, with the longest duration.
+        Simulator's settings, with the longest duration.
     durations
         Numbers of steps, in ascending order. A simulation's chunks end at each of them.
     """
@@ -113,7 +114,7 @@ class Measurements:
         return any(self._by_duration.values())
 
     def sample_images(self, n_images: int) -> int:
-        """Return of how many of the first ``n_images`` images the metrics need the single spikes."""
+        """Return the number of first images whose single spikes the metrics need; ``n_images`` stands for all."""
         wanted = [getattr(metric, "sample_images", 0) for metrics in self._by_duration.values() for metric in metrics]
         return max((n_images if images is None else images for images in wanted), default=0)
 
@@ -132,7 +133,7 @@ class Measurements:
         Raises
         ------
         SimulationError
-            If a metric returns a value that is no finite number, or a name that its specs lack.
+            If a metric returns a value that is not a finite number, or a name that its specs lack.
         """
         values: dict[str, float] = {}
         for metric in self._by_duration[max(self._by_duration) if n_steps is None else n_steps]:
@@ -141,12 +142,12 @@ class Measurements:
 
 
 def checked_values(metric: Metric) -> dict[str, float]:
-    """Return the values of a metric.
+    """Return the values of a metric, after checking them.
 
     Raises
     ------
     SimulationError
-        If it returns a value that is no finite number, or a name that its specs lack.
+        If the metric returns a value that is not a finite number, or a name that its specs lack.
     """
     kind, values = type(metric).__name__, metric.values()
     if not isinstance(values, Mapping):
@@ -172,14 +173,14 @@ def _shown(value: Any) -> str:
 
 
 def _until(batch: SimulatedBatch, n_steps: int) -> SimulatedBatch:
-    """Return a batch as it is after fewer steps."""
+    """Return a batch cut to its first steps."""
     chunks = [chunk for chunk in batch.chunks if chunk.first_step < n_steps]
     events = {name: SpikeEvents.concatenate([chunk.layers[name].events for chunk in chunks]) for name in batch.events}
     return replace(batch, scores_btc=batch.scores_btc[:, :n_steps], events=events, chunks=chunks)
 
 
 def _with_spikes_of(batch: SimulatedBatch, images: int) -> SimulatedBatch:
-    """Return a batch with the single spikes of the first test images only: other plugins may need those of more."""
+    """Return a batch with the single spikes of the first test images only; other plugins may need more of them."""
     if all(image_id < images for image_id in batch.image_ids) or not any(map(len, batch.events.values())):
         return batch
     chunks = [

@@ -1,4 +1,4 @@
-"""How much memory a run has needed."""
+"""The memory that a run has needed."""
 
 import resource
 import sys

@@ -1,7 +1,7 @@
-"""Whether two networks differ by more than chance on the same images: McNemar's exact test.
+"""McNemar's exact test of whether two networks differ by more than chance on the same images.
 
-Of the images that only one of the two has right, the number that are one's is binomial with a probability of 1/2 where
-neither is better.
+The test looks at the images that only one of the two networks classifies correctly. If neither network is better, the
+number of them that the first network classifies correctly is binomial with a probability of 1/2.
 
 References
 ----------
@@ -13,12 +13,12 @@ from math import comb
 
 
 def one_sided_p_value(one: int, other: int) -> float:
-    """Return the chance of at least ``one`` images right in one network alone, given how many are in one or the other.
+    """Return the probability, if neither network is better, of ``one`` or more out of ``one + other`` images.
 
     Parameters
     ----------
     one, other
-        Images that only the one, and only the other, has right.
+        Number of images that only the one, and only the other network classifies correctly.
     """
     differ = one + other
     ways = total = comb(differ, one)
@@ -29,5 +29,5 @@ def one_sided_p_value(one: int, other: int) -> float:
 
 
 def two_sided_p_value(one: int, other: int) -> float:
-    """Return the chance of a difference of this size or more, in favour of either."""
+    """Return the probability of a difference of at least this size in favour of either network."""
     return min(1.0, 2 * one_sided_p_value(max(one, other), min(one, other)))

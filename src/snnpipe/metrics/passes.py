@@ -1,4 +1,4 @@
-"""Passes over the test images: by the ANN, by the spiking network, and by two simulators where one is verified.
+"""Passes over the test images: by the ANN, by the spiking network, and by two simulators to verify one of them.
 
 Axes: b = image of the batch, t = simulation step, c = class.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 _VERIFIED_TOGETHER = 10
-"""Images at once while verifying: all spikes of each are kept."""
+"""Number of images that are verified at once; all spikes of each are kept in memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +39,13 @@ class AnnPass:
     Attributes
     ----------
     classes
-        Of each image, in the order of the test split.
+        Class of each image, in the order of the test split.
     metrics
         Accuracy and cross-entropy.
     weights
-        The ANN's, at the time.
+        Weights of the ANN at the time of the pass.
     images
-        A digest of each image with its label (`snnpipe.data.digests.row_digests`).
+        Digest of each image with its label (`snnpipe.data.digests.row_digests`).
     """
 
     classes: NDArray[np.int64]
@@ -55,7 +55,7 @@ class AnnPass:
 
     @classmethod
     def of(cls, model: "tf_keras.Model | NativeNetwork", data: DataModule) -> Self:
-        """Show a model the test images."""
+        """Return the pass of a model over the test images."""
         right = 0
         loss = 0.0
         classes = []
@@ -73,7 +73,7 @@ class AnnPass:
         return cls(np.concatenate(classes), metrics, [weight.numpy() for weight in model.weights], images)
 
     def is_of(self, model: "tf_keras.Model | NativeNetwork", data: DataModule) -> bool:
-        """Whether a model still has the weights that it had then, and the first test batch the same images."""
+        """Whether a model's weights and the first test batch, images and labels, are still those of this pass."""
         first = row_digests(next(iter(data.test_dataset().as_numpy_iterator())))
         then, now = self.weights, [weight.numpy() for weight in model.weights]
         same = len(then) == len(now) and all(map(np.array_equal, then, now))
@@ -82,18 +82,19 @@ class AnnPass:
 
 @dataclass
 class TestPass:
-    """The first test images, shown to a spiking network.
+    """A pass of a spiking network over the first test images.
 
     Attributes
     ----------
     data, simulator, encoder, seed
-        Of the run.
+        Data, simulator, encoder and seed of the run.
     network
-        What is simulated.
+        Network that is simulated.
     seen
-        Digests of the test images that the ANN was shown (`AnnPass.images`); None where no others are compared with.
+        Digests of the test images that the ANN was shown (`AnnPass.images`), which the images are checked against; None
+        for no check.
     at_once
-        How many images are simulated together: the simulator's ``batch_size``, or what the memory suffices for.
+        Number of images that are simulated together: the simulator's ``batch_size``, or fewer if memory is short.
     """
 
     data: DataModule
@@ -110,11 +111,11 @@ class TestPass:
 
     @property
     def n_images(self) -> int:
-        """How many are simulated."""
+        """Number of images that are simulated."""
         return min(self.data.spec.n_test, self.simulator.max_images or self.data.spec.n_test)
 
     def verify(self, ours: OpenSimulator) -> Verification:
-        """Return how the first ``simulator.verify_images`` images' spikes differ from the reference simulator's."""
+        """Return how a simulator and its reference differ on the first ``simulator.verify_images`` images."""
         wanted = min(self.simulator.verify_images, self.data.spec.n_test)
         encoder, verification = self.encoder.seeded(self.seed), Verification()
         size = min(wanted, self.simulator.batch_size, _VERIFIED_TOGETHER)
@@ -133,33 +134,33 @@ class TestPass:
         sampled: int,
         measurements: Measurements | None = None,
     ) -> Iterator[tuple[SimulatedBatch, float]]:
-        """Simulate the images, batch by batch, and add each to an evaluation.
+        """Simulate the images, batch by batch, and add each batch to an evaluation.
 
-        Where the memory does not suffice for a batch, its halves are simulated one after the other, and no batch after
-        it has more images; what an image gives does not depend on its batch.
+        If a batch does not fit into memory, its halves are simulated one after the other, and later batches have no
+        more images than a half. An image's result does not depend on its batch.
 
         Parameters
         ----------
         opened
-            The simulator with the network in it.
+            Simulator with the network in it.
         ann_classes
-            The ANN's, of every test image, which the network's are compared with.
+            ANN's class of every test image, which the network's class is compared with.
         evaluation
-            Takes every batch.
+            Evaluation that takes every batch.
         sampled
-            How many of the first images' single spikes are kept.
+            Number of first images whose single spikes are kept.
         measurements
-            Takes every batch too, with its chunks; None where nothing else is measured.
+            Metric plugins, which take every batch with its chunks; None if there are none.
 
         Yields
         ------
         batch, seconds
-            A batch after its simulation, and how long simulating it took.
+            A batch after its simulation, and the time that the simulation took.
 
         Raises
         ------
         SimulationError
-            If the memory does not suffice for one image.
+            If a single image does not fit into memory.
         """
         encoder = self.encoder.seeded(self.seed)
         for all_ids, all_images, all_labels in self.batches(self.at_once, self.n_images):
@@ -188,9 +189,9 @@ class TestPass:
     def _simulated(
         self, opened: OpenSimulator, stimulus: Stimulus, batch: BatchEvaluation, chunks: list[SimulationChunk] | None
     ) -> tuple[NDArray[np.float64], dict[str, SpikeEvents]] | None:
-        """Return a batch's class scores and recorded spikes, or None where the memory does not suffice for it.
+        """Return a batch's class scores and recorded spikes, or None if the batch does not fit into memory.
 
-        Its chunks are added to a list where one is given.
+        The batch's chunks are added to ``chunks`` if a list is given.
         """
         scores: list[NDArray[np.float64]] = []
         events: dict[str, list[SpikeEvents]] = {layer.name: [] for layer in self.network.layers}
@@ -214,7 +215,7 @@ class TestPass:
         Raises
         ------
         DataError
-            If they are not the images that the ANN was shown.
+            If the images or labels are not those that the ANN was shown.
         """
         done, word = 0, self.data.spec.sample_word
         for images, labels, *_ in self.data.test_dataset(size).as_numpy_iterator():
@@ -236,7 +237,7 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _half(size: int, word: str) -> int:
-    """Return the size of the batches that replace one that is too large, and warn of it."""
+    """Return half of the size of a batch that is too large, and warn about it."""
     if size == 1:
         raise SimulationError(
             f"simulating one {word} needs more memory than there is: set simulator.chunk_steps lower, or take a "

@@ -1,4 +1,4 @@
-"""What turns the output over time into a class, at every step.
+"""Readouts, which turn the output over time into a class at every step.
 
 Axes: b = image, t = step, c = class.
 """
@@ -20,11 +20,11 @@ class ReadoutState:
     Parameters
     ----------
     readout
-        ``last``: the output itself; ``mean``: its mean over the last ``steps`` steps (fewer at the
-        start); ``later_half``: its mean over the later half of all steps so far (of five, the last three);
-        ``spike_count``: the output neurons' spikes since the first step.
+        ``last``: the output itself; ``mean``: its mean over the last ``steps`` steps (fewer at the start);
+        ``later_half``: its mean over the later half of all steps so far (the last three of five); ``spike_count``: the
+        output neurons' spikes since the first step.
     steps
-        Steps that ``mean`` averages over; None for all so far.
+        Number of steps that ``mean`` averages over; None for all steps so far.
     """
 
     readout: Readout
@@ -32,7 +32,7 @@ class ReadoutState:
     _past: list[NDArray[np.float64]] = field(default_factory=list)
 
     def scores(self, chunk: SimulationChunk) -> NDArray[np.float64]:
-        """Return the scores after each step of a chunk, shape ``(b, t, c)``; chunks come in order."""
+        """Return the scores after each step of a chunk, shape ``(b, t, c)``. Chunks must come in order."""
         if self.readout == "last":
             return chunk.outputs_btc.astype(np.float64)
         if self.readout == "later_half" or (self.readout == "mean" and self.steps is None):
@@ -47,7 +47,7 @@ class ReadoutState:
         return counts
 
     def _means(self, outputs_btc: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return means since the first step, or over the later half of the steps so far."""
+        """Return the outputs' means since the first step, or over the later half of the steps so far."""
         before = self._past[-1] if self._past else np.zeros_like(outputs_btc[:, 0])
         sums = [*self._past, *np.moveaxis(before[:, None] + np.cumsum(outputs_btc, axis=1), 1, 0)]
         means = np.empty_like(outputs_btc)
@@ -68,7 +68,7 @@ class ReadoutState:
 
 
 def classes(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the class with the highest score over the last axis; the lowest number where two are equal."""
+    """Return the class with the highest score over the last axis; of equal scores, the lowest class."""
     return np.asarray(np.argmax(scores, axis=-1), np.int64)
 
 
@@ -78,11 +78,11 @@ def latency_steps(accuracy_at_step: Sequence[float], reference: float, points: f
     Parameters
     ----------
     accuracy_at_step
-        Share of images classified rightly, after each step.
+        Share of images that are classified correctly after each step.
     reference
-        Accuracy to stay near, the ANN's.
+        Accuracy to stay near, which is the ANN's.
     points
-        Percentage points it may lie below.
+        Percentage points that accuracy may lie below the reference.
     """
     near = np.asarray(accuracy_at_step) >= reference - points / 100 - 1e-12
     if not near.size or not near[-1]:

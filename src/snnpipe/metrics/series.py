@@ -1,4 +1,4 @@
-"""What is logged step by step, so that it charts against simulated time."""
+"""Series that are logged step by step, so that they can be charted against simulated time."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,16 +10,16 @@ _ROUNDING = 1e-9
 def step_series(
     curves: Mapping[str, Sequence[float]], n_steps: int, dt: float
 ) -> Iterator[tuple[str, Sequence[float], int]]:
-    """Yield the series of a simulation's first steps, as a logger takes them: name, values, and where they begin.
+    """Yield the series of a simulation's first steps for a logger: name, values and number of the first value.
 
-    ``snn/<curve>_at_step`` has a value a step. Where a step is no millisecond, ``snn/<curve>_at_ms`` follows it.
+    ``snn/<curve>_at_step`` has a value for each step. If a step is not 1 ms long, ``snn/<curve>_at_ms`` comes next.
 
     Parameters
     ----------
     curves
-        Value after each step (from the first), by its name: ``accuracy``, ``agreement``.
+        Values after each step, from the first step on, by the curve's name: ``accuracy``, ``agreement``.
     n_steps
-        How many steps.
+        Number of steps.
     dt
         Seconds per step.
     """
@@ -32,19 +32,19 @@ def step_series(
 
 
 def at_milliseconds(values: Sequence[float], dt: float) -> tuple[int, list[float]]:
-    """Return a curve at whole milliseconds: at each, the value after the last step that has ended by then.
+    """Return a curve at whole milliseconds. Each value is that after the last step that has ended by then.
 
     Parameters
     ----------
     values
-        After each step, from the first.
+        Values after each step, from the first step on.
     dt
         Seconds per step.
 
     Returns
     -------
     first, sampled
-        The first millisecond by which a step has ended, and the values from there on.
+        First millisecond by which a step has ended, and the values from then on.
     """
     step_ms = dt * _MS
     first = math.ceil(step_ms - _ROUNDING)

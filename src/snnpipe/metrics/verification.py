@@ -1,4 +1,4 @@
-"""How far a simulator's spikes and outputs are from its reference's, on the same images."""
+"""Verification of a simulator: the differences of its spikes and outputs from its reference's on the same images."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,10 +8,10 @@ import numpy as np
 from snnpipe.values.simulation import SimulationChunk, SpikeEvents
 
 TOLERANCE = {"float32": 1e-2, "float64": 1e-6}
-"""Share of spikes that may be moved to another step: ten times what rounding did at most (docs/simulators.md)."""
+"""Share of spikes that may move to another step: ten times the largest share by rounding (docs/simulators.md)."""
 
 _ALWAYS_ALLOWED = 3
-"""Moved spikes that are never an error: a short run of few neurons may have more than the share by chance."""
+"""Number of moved spikes that is never an error: a short run of few neurons may exceed the share by chance."""
 
 
 @dataclass
@@ -21,17 +21,17 @@ class Verification:
     Attributes
     ----------
     images
-        How many were compared.
+        Number of images that were compared.
     spikes
-        Of the reference, by layer.
+        Number of the reference's spikes, by layer.
     moved
-        Spikes that come in another step, or in one of the runs only, by layer.
+        Number of spikes that come in another step, or in one of the runs only, by layer.
     output_difference, output_range
-        Largest difference of the outputs at any step, and the largest output of the reference.
+        Largest difference of the outputs at any step, and largest size of the reference's outputs.
     squares
-        Sums of the squares of those differences, and of the reference's outputs, over all steps.
+        Sums of the squares of the differences and of the reference's outputs, over all steps.
     same_class
-        Images of which both runs give the same class after the last step.
+        Number of images that get the same class from both runs after the last step.
     """
 
     images: int = 0
@@ -43,7 +43,7 @@ class Verification:
     same_class: int = 0
 
     def add(self, chunks: Iterable[SimulationChunk], reference: Iterable[SimulationChunk]) -> None:
-        """Compare two runs of a batch, all of whose images were recorded."""
+        """Compare two runs of a batch. All images of the batch must have been recorded."""
         ours, theirs = list(chunks), list(reference)
         a, b = (np.concatenate([chunk.outputs_btc for chunk in run], axis=1) for run in (ours, theirs))
         self.images += len(b)
@@ -74,15 +74,15 @@ class Verification:
 
     @property
     def output_rms(self) -> float:
-        """Root mean square of the outputs' differences at all steps, of that of the reference's outputs."""
+        """Root mean square of the outputs' differences over all steps, relative to that of the reference's outputs."""
         return float(np.sqrt(self.squares[0] / max(self.squares[1], 1e-30)))
 
     def problem(self, tolerance: float) -> str | None:
-        """Return what is beyond tolerance, spikes before outputs, or None.
+        """Return what exceeds the tolerance, spikes before outputs; None if nothing does.
 
-        A spike that moves takes the outputs along for a while, each one by chance: these may differ by five
-        times the square root of the share of moved spikes (1.5 to 2.3 times were measured on the recipes of
-        MNIST and CIFAR-10), or ten times the tolerance where that is more.
+        A spike that moves changes the outputs for a while, and the changes of several spikes add up at random. The
+        outputs may therefore differ by five times the square root of the share of moved spikes (1.5 to 2.3 times were
+        measured on the recipes of MNIST and CIFAR-10), or by ten times the tolerance if that is more.
         """
         if sum(self.moved.values()) <= max(_ALWAYS_ALLOWED, tolerance * sum(self.spikes.values())):
             allowed = max(10 * tolerance, 5 * self.moved_share**0.5)
@@ -102,7 +102,7 @@ class Verification:
 
 
 def _moved(events: SpikeEvents, expected: SpikeEvents) -> int:
-    """Return how many spikes of either list have no partner in the other; a spike that moved counts once."""
+    """Return the number of spikes that have no partner in the other list. A spike that moved counts once."""
     places = [np.stack([e.image, e.step, e.neuron], axis=1) for e in (events, expected)]
     _, number = np.unique(np.concatenate(places), axis=0, return_inverse=True)
     surplus = np.bincount(number.ravel(), weights=np.concatenate([events.count, -expected.count]))

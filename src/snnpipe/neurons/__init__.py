@@ -1,1 +1,1 @@
-"""Neuron types that Nengo lacks, and which one stands for a model's activation."""
+"""Neuron types that Nengo lacks, and the choice of the type that stands for a model's activation."""

@@ -1,4 +1,4 @@
-"""A neuron's amplitude, what its output is multiplied with: Nengo's parameter of that name, which some types lack."""
+"""A neuron's amplitude, the factor on its output: Nengo's parameter of that name, which some types lack."""
 
 import copy
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ def has_amplitude(neuron: Any) -> bool:
 
 
 def amplitude_of(neuron: Any) -> float:
-    """Return a neuron's amplitude; 1 where its type has none."""
+    """Return a neuron's amplitude, or 1 if its type has none."""
     return float(getattr(neuron, "amplitude", 1.0))
 
 
 def with_amplitude(neuron: "nengo.neurons.NeuronType", amplitude: float) -> "nengo.neurons.NeuronType":
-    """Return such neurons with an amplitude; those themselves where it is theirs already."""
+    """Return a copy of the neurons with this amplitude, or the neurons themselves if they already have it."""
     if amplitude_of(neuron) == amplitude:
         return neuron
     changed = copy.copy(neuron)

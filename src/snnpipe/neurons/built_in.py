@@ -1,4 +1,4 @@
-"""The neuron types that snnpipe comes with: Nengo's, NengoDL's and its own. Importing this module enters them."""
+"""The built-in neuron types: Nengo's, NengoDL's and snnpipe's own. Importing this module enters them in the table."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -139,11 +139,11 @@ LEAKY_INTEGRATE_AND_FIRE = {
 }
 
 
-# ---------------------------------------------------------------------- neurons that spike by the rates of others
+# ---------------------------------------------------------------------- neurons that spike at the rates of another type
 
 
 def _by_rate(step: Step, state: tuple[str, ...] = ()) -> Callable[[Any, float], Equation | None]:
-    """Return the equation of neurons whose step takes the mean spikes per step of the rate type inside."""
+    """Return what makes the equation of neurons whose step takes the mean spikes per step of their base type."""
 
     def equation(n: Any, dt: float) -> Equation | None:
         mean = entry_of(n.base_type).equation(n.base_type, dt)

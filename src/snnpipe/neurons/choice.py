@@ -1,4 +1,4 @@
-"""Which neurons stand for a rectifier of the model, given the neuron type that is asked for."""
+"""The choice of the neurons that stand for a rectifier of the model, given the neuron type that is asked for."""
 
 from typing import TYPE_CHECKING
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 def neurons_for(
     rectifier: Rectifier, neuron: "nengo.neurons.NeuronType | None", scale: float
 ) -> "tuple[nengo.neurons.NeuronType, str]":
-    """Return the neurons of a layer, and why they do not spike where they should.
+    """Return the neurons of a layer, and the reason if they do not spike although spiking neurons were asked for.
 
     Parameters
     ----------
     rectifier
-        What the layer applies.
+        Rectifier that the layer applies.
     neuron
-        The type that is asked for; None for rate neurons.
+        Neuron type that is asked for; None for rate neurons.
     scale
-        The layer's ``scale_firing_rates``: current is multiplied with it, the output divided by it.
+        The layer's ``scale_firing_rates``: the current is multiplied by it, and the output is divided by it.
     """
     import nengo
 

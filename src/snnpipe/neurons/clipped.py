@@ -1,6 +1,6 @@
-"""Rectified linear neurons that fire at most so often, for ReLU6 and other ReLUs with a ``max_value``.
+"""Rectified linear neurons with a highest rate, for ReLU6 and other ReLUs with a ``max_value``.
 
-Importing this module imports NengoDL and teaches it their equations.
+Importing this module imports NengoDL and registers the neurons' equations with it.
 """
 
 from typing import Any
@@ -62,7 +62,7 @@ class SpikingClippedRectifiedLinear(nengo.SpikingRectifiedLinear):
     def step(
         self, dt: float, J: NDArray[np.float64], output: NDArray[np.float64], voltage: NDArray[np.float64]
     ) -> None:
-        """Integrate a step and spike."""
+        """Integrate the current of a step, and spike."""
         voltage += np.clip(J, 0, self.max_rate) * dt
         spikes = np.floor(voltage)
         output[:] = (self.amplitude / dt) * spikes
@@ -70,7 +70,7 @@ class SpikingClippedRectifiedLinear(nengo.SpikingRectifiedLinear):
 
 
 class _ClippedBuilder(neuron_builders.TFNeuronBuilder):
-    """The rate neurons in NengoDL."""
+    """NengoDL's builder of the rate neurons."""
 
     def build_pre(self, signals: Any, config: Any) -> None:
         super().build_pre(signals, config)
@@ -87,7 +87,7 @@ class _ClippedBuilder(neuron_builders.TFNeuronBuilder):
 
 
 class _SpikingClippedBuilder(_ClippedBuilder):
-    """The spiking neurons in NengoDL, trained by their rates."""
+    """NengoDL's builder of the spiking neurons, which are trained with their rates."""
 
     spiking = True
 

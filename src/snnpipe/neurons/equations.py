@@ -1,7 +1,8 @@
-"""The equations of the built-in neuron types, for a step of all neurons of a layer at once, in TensorFlow.
+"""The equations of the built-in neuron types in TensorFlow. Each runs a step of all neurons of a layer at once.
 
-All are Nengo's (nengo/neurons.py, version 4.1), those with randomness apart: they have its distributions,
-drawn from the run's seed, the image and the step, so that a result does not depend on how images are batched.
+The equations of Nengo's types are Nengo's own (nengo/neurons.py, version 4.1), and those of leaky types are NengoDL's.
+The random types have Nengo's distributions, but their draws depend on the run's seed, the image and the step, so that
+a result does not depend on how images are batched.
 
 Axes: b = image, n = neuron.
 """
@@ -24,12 +25,12 @@ def _tf() -> Any:
 
 
 def relu(current: Any) -> Any:
-    """Return what is above 0."""
+    """Return the currents, with 0 in place of negative ones."""
     return _tf().nn.relu(current)
 
 
 def clipped(highest: float) -> Callable[[Any], Any]:
-    """Return the drive of rectified linear neurons with a highest drive."""
+    """Return the drive of rectified linear neurons, with an upper limit."""
     return lambda current: _tf().minimum(_tf().nn.relu(current), np.asarray(highest, current.dtype.as_numpy_dtype))
 
 
@@ -62,7 +63,7 @@ def sigmoid(tau_ref: float, dt: float) -> Equation:
 
 
 def tanh(tau_ref: float, dt: float) -> Equation:
-    """Return the equation of rates by the hyperbolic tangent."""
+    """Return the equation of hyperbolic tangent rates."""
     return Equation(drive=lambda current: _tf().nn.tanh(current) * (dt / tau_ref))
 
 
@@ -70,14 +71,14 @@ def tanh(tau_ref: float, dt: float) -> Equation:
 
 
 def integrate(spikes_per_step: Any, state: tuple[Any, ...], seeds: Seeds) -> tuple[Any, tuple[Any, ...]]:
-    """Integrate, spike for each whole unit and keep the rest: a reset by subtraction."""
+    """Integrate, spike once for each whole unit and keep the rest (reset by subtraction)."""
     voltage = state[0] + spikes_per_step
     spikes = _tf().floor(voltage)
     return spikes, (voltage - spikes,)
 
 
 def integrate_signed(spikes_per_step: Any, state: tuple[Any, ...], seeds: Seeds) -> tuple[Any, tuple[Any, ...]]:
-    """Integrate and spike as `integrate` does, with spikes of sign -1 below -1 (NengoDL's SpikingLeakyReLU)."""
+    """Integrate and spike as `integrate` does, with negative spikes below -1 (NengoDL's SpikingLeakyReLU)."""
     tf = _tf()
     voltage = state[0] + spikes_per_step
     spikes = tf.floor(voltage) + tf.cast(voltage < 0, voltage.dtype)
@@ -85,7 +86,7 @@ def integrate_signed(spikes_per_step: Any, state: tuple[Any, ...], seeds: Seeds)
 
 
 def integrate_and_fire(most: float, lowest: float) -> Step:
-    """Return the step of signed integrate-and-fire neurons, with a limit of spikes and a lowest voltage (or none)."""
+    """Return the step of signed integrate-and-fire neurons, with limits on the spikes per step and on the voltage."""
 
     def step(current: Any, state: tuple[Any, ...], seeds: Seeds) -> tuple[Any, tuple[Any, ...]]:
         tf = _tf()
@@ -102,7 +103,7 @@ def integrate_and_fire(most: float, lowest: float) -> Step:
 
 
 def lif(tau_rc: float, tau_ref: float, min_voltage: float, dt: float) -> Step:
-    """Return the step of leaky integrate-and-fire neurons: a spike's time within the step is solved for."""
+    """Return the step of leaky integrate-and-fire neurons, which computes the time of a spike within the step."""
 
     def step(current: Any, state: tuple[Any, ...], seeds: Seeds) -> tuple[Any, tuple[Any, ...]]:
         tf = _tf()
@@ -119,7 +120,7 @@ def lif(tau_rc: float, tau_ref: float, min_voltage: float, dt: float) -> Step:
 
 
 def poisson(mean_bn: Any, state: tuple[Any, ...], seeds: Seeds) -> tuple[Any, tuple[Any, ...]]:
-    """Draw spikes from Poisson distributions."""
+    """Draw the numbers of spikes from Poisson distributions with the given means."""
     tf = _tf()
 
     def draw(pair: Any) -> Any:
@@ -131,7 +132,7 @@ def poisson(mean_bn: Any, state: tuple[Any, ...], seeds: Seeds) -> tuple[Any, tu
 
 
 def stochastic(mean_bn: Any, state: tuple[Any, ...], seeds: Seeds) -> tuple[Any, tuple[Any, ...]]:
-    """Round up with the probability of the fraction."""
+    """Round the means to whole numbers of spikes: away from 0 with a probability of their fractional part."""
     tf = _tf()
     size = tf.abs(mean_bn)
     whole = tf.floor(size)

@@ -1,6 +1,6 @@
 """The signed integrate-and-fire neuron of the conversion literature.
 
-Importing this module imports NengoDL and teaches it the neuron's equation.
+Importing this module imports NengoDL and registers the neuron's equation with it.
 """
 
 from math import inf
@@ -32,22 +32,23 @@ class IntegrateAndFire(nengo.neurons.NeuronType):
     Parameters
     ----------
     max_spikes
-        Most spikes in a step; None for any number. What is left stays in the voltage.
+        Highest number of spikes in a step; None for no limit. The rest stays in the voltage.
     min_voltage
-        Lowest voltage, in spikes, 0 or below; None for none.
+        Lowest voltage, in spikes, 0 or below; None for no limit.
     initial_voltage
-        Voltage before the first step, in spikes, the same for all neurons; None draws it from U(0, 1). One half makes
-        the number of spikes the rounded current (Bu et al. 2022, arXiv:2303.04347), where 0 would round it down.
+        Voltage before the first step, in spikes, the same for all neurons; None draws it from U(0, 1). With one half,
+        the number of spikes is the rounded current (Bu et al. 2022, arXiv:2303.04347); with 0, it would be rounded
+        down.
     max_rate
-        Highest rate in Hz, before the amplitude, for a ReLU with a ``max_value``; it must be a whole number of spikes a
-        step. None for none.
+        Highest rate in Hz, before the amplitude, for a ReLU with a ``max_value``; None for no limit. It must be a whole
+        number of spikes per step.
     amplitude
-        One spike is an output of ``amplitude / dt``.
+        Factor on the output: one spike is an output of ``amplitude / dt``.
 
     Raises
     ------
     ConfigError
-        If ``max_spikes`` is no whole number of at least 1, or ``min_voltage`` is above 0.
+        If ``max_spikes`` is not a whole number of at least 1, or ``min_voltage`` is above 0.
     """
 
     negative = False
@@ -80,16 +81,16 @@ class IntegrateAndFire(nengo.neurons.NeuronType):
         self.amplitude = amplitude
 
     def limited(self, max_rate: float) -> "IntegrateAndFire":
-        """Return such neurons with a highest rate in Hz."""
+        """Return neurons with the same parameters and a highest rate in Hz."""
         return IntegrateAndFire(self.max_spikes, self.min_voltage, self.initial_voltage, max_rate, self.amplitude)
 
     def most_spikes(self, dt: float) -> float:
-        """Return how often a neuron spikes in a step of ``dt`` s at most.
+        """Return the highest number of spikes of a neuron in a step of ``dt`` s.
 
         Raises
         ------
         SimulationError
-            If ``max_rate`` is no whole number of spikes a step.
+            If ``max_rate`` is not a whole number of spikes per step.
         """
         most = inf if self.max_spikes is None else float(self.max_spikes)
         if self.max_rate is None:
@@ -106,19 +107,19 @@ class IntegrateAndFire(nengo.neurons.NeuronType):
         return min(most, float(whole))
 
     def gain_bias(self, max_rates: Any, intercepts: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return gains and biases as `nengo.RectifiedLinear` has them."""
+        """Return the gains and biases of `nengo.RectifiedLinear`."""
         gain_bias: tuple[NDArray[np.float64], NDArray[np.float64]]
         gain_bias = nengo.RectifiedLinear().gain_bias(max_rates, intercepts)
         return gain_bias
 
     def rates(self, x: Any, gain: Any, bias: Any) -> Any:
-        """Return the rates of constant inputs, in Hz times the amplitude, without a limit of ``max_spikes``."""
+        """Return the rates of constant inputs, in Hz times the amplitude, without the limit of ``max_spikes``."""
         return self.amplitude * np.clip(self.current(x, gain, bias), 0, self.max_rate)
 
     def step(
         self, dt: float, J: NDArray[np.float64], output: NDArray[np.float64], voltage: NDArray[np.float64]
     ) -> None:
-        """Integrate a step and spike."""
+        """Integrate the current of a step, and spike."""
         voltage += J * dt
         spikes = np.clip(np.floor(voltage), 0, self.most_spikes(dt))
         output[:] = (self.amplitude / dt) * spikes
@@ -128,7 +129,7 @@ class IntegrateAndFire(nengo.neurons.NeuronType):
 
 
 class _Builder(neuron_builders.TFNeuronBuilder):
-    """The neurons in NengoDL, trained by their rates."""
+    """NengoDL's builder of the neurons, which are trained with their rates."""
 
     spiking = True
 

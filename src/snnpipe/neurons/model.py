@@ -1,4 +1,4 @@
-"""What snnpipe knows of a neuron type: one table, an entry for each class, the user's own included."""
+"""What snnpipe knows about neuron types: one table with an entry for each class, including the user's own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     import nengo
 
 Seeds = Callable[[], Any]
-"""Makes the seeds of TensorFlow's stateless draws, those of each image in the step: whole numbers, shape ``(b, 2)``."""
+"""Makes the seeds of TensorFlow's stateless draws, one pair of whole numbers for each image: shape ``(b, 2)``."""
 
 Step = Callable[[Any, tuple[Any, ...], Seeds], tuple[Any, tuple[Any, ...]]]
-"""From drive, state and seeds to output and new state."""
+"""Computes output and new state from drive, state and seeds."""
 
 
 def _as_it_is(current: Any) -> Any:
@@ -29,20 +29,22 @@ def _pass_on(drive: Any, state: tuple[Any, ...], seeds: Seeds) -> tuple[Any, tup
 class Equation:
     """A step of all neurons of a layer, in TensorFlow; all tensors have the shape ``(b, ...)`` of the layer's output.
 
-    It has two parts, because what depends on the current alone is computed once where the current is constant. It must
-    keep the precision of the tensors that it gets, float32 or float64.
+    The equation has two parts: ``drive`` depends on the current alone, and is computed once if the current is constant;
+    ``step`` does the rest. Both must keep the precision of the tensors that they take, float32 or float64.
 
     Attributes
     ----------
     step
-        From drive, state and seeds to the step's output and the new state. The output is the number of spikes of each
-        neuron; of a rate neuron, its rate (Hz, amplitude included) times the time step. As it stands, it is the drive.
+        Computes the step's output and the new state from drive, state and seeds. The output is the number of spikes of
+        each neuron; for rate neurons, it is the rate (Hz, amplitude included) times the time step. By default, the
+        output is the drive.
     state
-        Names of the state variables, in the order in which ``step`` takes and gives them; Nengo's type has them too.
+        Names of the state variables, in the order in which ``step`` takes and returns them. The ``state`` of the class
+        must have these names too.
     drive
-        From current to what ``step`` takes.
+        Computes the drive, which ``step`` takes, from the current.
     current_factor
-        What the input current is multiplied with before ``drive``; it costs nothing, because it goes into the weights.
+        Factor on the input current before ``drive``. It costs nothing, because it is folded into the weights.
     """
 
     step: Step = _pass_on
@@ -58,18 +60,18 @@ class Equation:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EventRule:
-    """How the event-driven kernel runs neurons; they take the current that ``Equation.current_factor`` makes.
+    """How the event-driven kernel runs neurons, whose current has been multiplied by ``Equation.current_factor``.
 
     Attributes
     ----------
     function
         Name of the kernel's function (``simulators/event_driven/kernel.py``).
     parameters
-        Constants that the function takes, five at most.
+        Constants that the function takes, at most five.
     threshold
-        Current up to which a neuron that has not reached a spike never does.
+        Constant current up to which a neuron never spikes, if its voltage is below a spike at the start.
     direct
-        Whether neurons add up a constant current, and nothing else, so that their spike times can be computed.
+        Whether the neurons only add up a constant current, so that their spike times can be computed directly.
     """
 
     function: str
@@ -104,7 +106,7 @@ def _any_number(neuron: Any, dt: float) -> float:
 
 
 def lif_half_limit_current(neuron: Any) -> float | None:
-    """Return the current with which LIF neurons fire at half of their refractory limit.
+    """Return the current at which LIF neurons fire at half of the rate that their refractory period allows.
 
     The rate 1 / (tau_ref + tau_rc ln(1 + 1 / (J - 1))) is 1 / (2 tau_ref) at J = 1 / (1 - exp(-tau_ref / tau_rc)).
     """
@@ -115,37 +117,39 @@ def lif_half_limit_current(neuron: Any) -> float | None:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NeuronModel:
-    """What snnpipe knows of a class of Nengo's neurons. Functions take an object of the class first.
+    """What snnpipe knows about a class of Nengo neurons. The functions take an object of the class first.
 
-    Where a function returns None, or is not given, there is no such thing. A neuron's ``amplitude`` is Nengo's own
-    parameter of that name: one spike is an output of ``amplitude / dt``.
+    A function that returns None says that the class does not have what the function describes. ``amplitude`` is Nengo's
+    own parameter of that name: one spike is an output of ``amplitude / dt``.
 
     Attributes
     ----------
     equation
-        ``(neuron, dt)``: its step in TensorFlow, for steps of ``dt`` s. `clock_driven` needs it.
+        ``(neuron, dt)``: step of the neuron in TensorFlow, for steps of ``dt`` s. `clock_driven` needs it.
     events
-        ``(neuron, dt)``: its rule in the event-driven kernel.
+        ``(neuron, dt)``: rule of the neuron in the event-driven kernel.
     integrated
-        ``(neuron, dt)``: of a rate type, the kernel's rule for neurons that integrate it (`nengo.RegularSpiking`).
+        ``(neuron, dt)``: for a rate type, the kernel's rule for spiking neurons that integrate its rate
+        (`nengo.RegularSpiking`).
     rate_version
-        ``(neuron, dt)``: rate neurons whose output is its mean output under a constant current, for the diagnosis.
+        ``(neuron, dt)``: rate neurons whose output is the neuron's mean output under a constant current, for the
+        diagnosis.
     refractory
-        ``(neuron)``: its refractory period, s; as it stands, Nengo's parameter ``tau_ref``.
+        ``(neuron)``: refractory period, s. The default is Nengo's parameter ``tau_ref``.
     half_limit_current
-        ``(neuron)``: the current with which it fires at half of the rate that its refractory period allows.
+        ``(neuron)``: current at which the neuron fires at half of the rate that its refractory period allows.
     most_spikes
-        ``(neuron, dt)``: how often it spikes in a step at most.
+        ``(neuron, dt)``: highest number of spikes of a neuron in a step. The default has no limit.
     signed
-        ``(neuron)``: whether its output may be below 0; as it stands, Nengo's ``negative``.
+        ``(neuron)``: whether the output may be below 0. The default is Nengo's ``negative``.
     random
-        Whether it draws its spikes, so that two simulators agree in distribution only.
+        Whether the neuron draws its spikes at random, so that two simulators agree in distribution only.
     clipped
-        ``(neuron, max_rate)``: such neurons whose current is clipped at ``max_rate`` Hz, for ReLU6.
+        ``(neuron, max_rate)``: the same neurons with the current clipped at ``max_rate`` Hz, for ReLU6.
     leaky
-        ``(neuron, slope)``: such neurons with a slope for negative currents, for LeakyReLU.
+        ``(neuron, slope)``: the same neurons with a slope for negative currents, for LeakyReLU.
     config
-        Its file in the config group ``neuron``, where that stands for the class.
+        File in the config group ``neuron`` that stands for the class; empty if there is none.
     """
 
     equation: Callable[[Any, float], Equation | None] = _none
@@ -170,12 +174,12 @@ class NeuronModel:
 
 
 _UNKNOWN = NeuronModel(half_limit_current=lif_half_limit_current, signed=lambda neuron: True)
-"""A type that is not registered: it runs in NengoDL only, and its spikes count by their size, of either sign."""
+"""Entry for types that are not registered. They run in NengoDL only, and their spikes may have either sign."""
 
 TABLE: dict[type, NeuronModel] = {}
-"""What is known, by class; `snnpipe.neurons.table` has all of it."""
+"""Entry of each class. `snnpipe.neurons.table` looks entries up after it has loaded the built-in ones."""
 
 
 def entry_of(neuron: Any) -> NeuronModel:
-    """Return what has been entered for a neuron's class."""
+    """Return the entry of a neuron's class."""
     return TABLE.get(type(neuron), _UNKNOWN)

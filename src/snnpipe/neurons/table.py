@@ -1,4 +1,4 @@
-"""The table of neuron types, the built-in ones and those that users register, and what is looked up in it."""
+"""The table of neuron types, built-in and registered by users, and the functions that look types up in it."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 
 def register_neuron(cls: type, model: NeuronModel) -> None:
-    """Say what snnpipe needs to know of a neuron type of your own: without it, the type runs in `nengo_dl` only.
+    """Register a neuron type of your own, which otherwise runs in `nengo_dl` only.
 
-    Call it in the module that defines the class, so that the type is known wherever the class is imported. It holds for
-    the class alone and not for its subclasses; a second call takes the place of the first.
+    Call this function in the module that defines the class, so that the type is known wherever the class is imported.
+    The entry holds for the class itself and not for its subclasses. A second call replaces the first.
 
     Parameters
     ----------
     cls
         A class of Nengo neurons.
     model
-        What there is to know.
+        What snnpipe needs to know about the class.
 
     Raises
     ------
     ConfigError
-        If ``cls`` is no class of Nengo neurons or one that snnpipe comes with, or ``model`` is no `NeuronModel`.
+        If ``cls`` is not a class of Nengo neurons or is built in, or ``model`` is not a `NeuronModel`.
     """
     from nengo.neurons import NeuronType
 
@@ -42,37 +42,37 @@ def register_neuron(cls: type, model: NeuronModel) -> None:
 
 
 def _built_in() -> "frozenset[type]":
-    from snnpipe.neurons.built_in import BUILT_IN  # not before there are neurons, because it loads NengoDL
+    from snnpipe.neurons.built_in import BUILT_IN  # imported only when it is needed, because it loads NengoDL
 
     return BUILT_IN
 
 
 def registered(neuron: Any) -> NeuronModel | None:
-    """Return what a user has registered of a neuron's class; None for a built-in one, or one that is not registered."""
+    """Return the entry that a user has registered for a neuron's class; None for any other class."""
     return None if type(neuron) in _built_in() else TABLE.get(type(neuron))
 
 
 def neuron_model(neuron: Any) -> NeuronModel:
-    """Return what is known of a neuron's class."""
+    """Return the entry of a neuron's class, after loading the built-in ones."""
     _built_in()
     return entry_of(neuron)
 
 
 def equation_of(neuron: Any, dt: float) -> Equation | None:
-    """Return a neuron's step, with an output in units of its amplitude: spikes, or its rate times ``dt``."""
+    """Return a neuron's equation, whose output is in units of the amplitude: spikes, or the rate times ``dt``."""
     return neuron_model(neuron).equation(neuron if neuron.spiking else with_amplitude(neuron, 1.0), dt)
 
 
 def rate_version(neuron: "nengo.neurons.NeuronType", dt: float) -> "nengo.neurons.NeuronType | None":
     """Return the rate neurons whose output is a neuron's mean output under a constant current; None if there are none.
 
-    A rate neuron is its own.
+    A rate neuron is its own rate version.
     """
     return neuron_model(neuron).rate_version(neuron, dt) if neuron.spiking else neuron
 
 
 def name_of(neuron: Any) -> str:
-    """Return a neuron type as it is printed: its class, with that of the rates that it spikes by."""
+    """Return the printed name of a neuron type: its class, with the class of its base type if it has one."""
     base = getattr(neuron, "base_type", None)
     name = type(neuron).__name__
     return name if base is None else f"{name}({type(base).__name__})"

@@ -1,4 +1,4 @@
-"""The voltage that neurons begin with."""
+"""The initial voltage of neurons."""
 
 import copy
 from typing import TYPE_CHECKING
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 def with_initial_voltage(
     neuron: "nengo.neurons.NeuronType", voltage: float | None, key: str
 ) -> "nengo.neurons.NeuronType":
-    """Return such neurons that all begin with the same voltage; those themselves for None.
+    """Return a copy of the neurons with the same initial voltage for all, or the neurons themselves for None.
 
     Parameters
     ----------
     neuron
         Nengo's neuron type.
     voltage
-        In units of the threshold, so that 1 is a spike.
+        Initial voltage in units of the threshold, so that 1 is a spike.
     key
-        Key of the setting in the configuration, for the message.
+        Key of the setting in the configuration, for the error message.
 
     Raises
     ------
     ConfigError
-        If such neurons have no voltage.
+        If the neurons have no voltage.
     """
     from nengo.dists import Choice
 

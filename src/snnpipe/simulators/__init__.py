@@ -1,1 +1,1 @@
-"""Run a spiking network over time."""
+"""Simulators, which run a spiking network over time."""

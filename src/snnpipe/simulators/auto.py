@@ -1,4 +1,4 @@
-"""The cheaper of the two fast simulators, by how densely the first images spike."""
+"""The choice of the cheaper of the two fast simulators, from the spike density of the first images."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,10 +21,10 @@ from snnpipe.values.simulation import SimulationChunk, Stimulus
 _SAMPLE_IMAGES = 8
 _SAMPLE_STEPS = 50  # of an input that changes
 
-# Nanoseconds of one core, fitted to docs/benchmarks.md: only their ratios matter.
-_EVENT_UPDATE = 0.3  # a neuron in a step
+# Nanoseconds on one core, fitted to docs/benchmarks.md. Only their ratios matter.
+_EVENT_UPDATE = 0.3  # per neuron and step
 _EVENT_SPIKE = 7.0
-_EVENT_ADD = 0.035  # a weight that a spike adds
+_EVENT_ADD = 0.035  # per weight that a spike adds
 _CLOCK_UPDATE = 0.9
 _CLOCK_MAC = 0.014
 _CLOCK_STEP = 180_000.0  # TensorFlow's own cost of a step, shared by the images of a part
@@ -32,22 +32,23 @@ _CLOCK_STEP = 180_000.0  # TensorFlow's own cost of a step, shared by the images
 
 @dataclass(frozen=True)
 class AutoSimulator(FastSimulator):
-    """Take the event-driven simulator where spikes are few, the clock-driven one where they are many.
+    """Take the event-driven simulator if spikes are few, and the clock-driven one if they are many.
 
-    The first images are simulated by events; their spikes and the network's size give an estimate of what
-    either simulator costs. The choice depends on the network, the images and the settings alone, never on a
-    clock. What neither knows runs in NengoDL. Other parameters as for `SimulationSettings`.
+    The event-driven simulator runs the first images. Their spikes and the network's size give an estimate of the cost
+    of both simulators. The choice depends on the network, the images, the settings and the presence of a GPU, and never
+    on a clock. The clock-driven simulator runs networks that the event-driven one cannot, and NengoDL runs networks
+    that neither can. The other parameters are those of `SimulationSettings`.
 
     Parameters
     ----------
     threads
-        Cores for the event-driven simulator; None for all that this process may use.
+        Number of cores for the event-driven simulator; None for all cores that this process may use.
     """
 
     threads: PositiveInt | None = None
 
     def open(self, network: SpikingNetwork, constant_input: bool = True) -> "OpenAuto":
-        """Find out which simulators know the network."""
+        """Open the first simulator that can run the network: event-driven, clock-driven, NengoDL."""
         return OpenAuto(network, self, constant_input)
 
 
@@ -75,7 +76,7 @@ class OpenAuto:
 
     @property
     def used(self) -> str:
-        """The simulator that was chosen, and why."""
+        """The simulator that was chosen, and the reason."""
         if self._chosen is None:
             return "auto"
         return f"{self._chosen.used} (auto: {self._why})"
@@ -89,7 +90,7 @@ class OpenAuto:
         self._resources.close()
 
     def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
-        """Simulate a batch; the first one decides by which simulator."""
+        """Simulate a batch. The first batch decides which simulator runs."""
         if self._chosen is None:
             assert self._candidate is not None, "NengoDL takes every network"
             chosen = self._candidate
@@ -112,7 +113,7 @@ class OpenAuto:
         with events:
             for chunk in events.run(sample):
                 for name, activity in chunk.layers.items():
-                    # several spikes of a neuron in a step are one event
+                    # several spikes of a neuron in one step are one event
                     events_bn = np.minimum(activity.counts_bn, chunk.outputs_btc.shape[1])
                     spikes[name] += float(events_bn.sum(dtype=np.float64))
         steps = n * settings.n_steps

@@ -1,4 +1,4 @@
-"""What the fast simulators have besides their settings."""
+"""What the fast simulators share besides their settings."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,21 +18,21 @@ from snnpipe.values.simulation import Rates, SimulationChunk, SimulationSettings
 
 @dataclass(frozen=True)
 class FastSimulator(SimulationSettings):
-    """A simulator of ours: NengoDL is the reference that it can be held against."""
+    """Base class of snnpipe's own simulators, whose reference is NengoDL."""
 
     def reference(self) -> NengoDLSimulator:
         """Return NengoDL's simulator with the same settings."""
         return NengoDLSimulator(**self.shared)
 
     def rates(self, network: SpikingNetwork, images: NDArray[np.float32]) -> Rates:
-        """Return what a converted network gives with rates in place of spikes, through the layers that are simulated.
+        """Return the outputs of a converted network with rates in place of spikes, computed by the simulated layers.
 
         Parameters
         ----------
         network
-            With ``rectifiers``.
+            Converted network, which has ``rectifiers``.
         images
-            Shape ``(b, ...)``.
+            Images, shape ``(b, ...)``.
         """
         from snnpipe.simulators.graph import graph_rates
 
@@ -40,7 +40,7 @@ class FastSimulator(SimulationSettings):
 
 
 def require_layers(network: SpikingNetwork, simulator: str) -> None:
-    """Raise `SimulationError` where a network is known as Nengo objects only, not as layers."""
+    """Raise `SimulationError` if a network is known as Nengo objects only, and not as layers."""
     if network.keras_model is None:
         raise SimulationError(
             f"simulator={simulator} runs layers of neurons, and this native Nengo network cannot be read as layers: "
@@ -49,12 +49,13 @@ def require_layers(network: SpikingNetwork, simulator: str) -> None:
 
 
 def equation(layer: NeuronLayer, dt: float) -> Equation:
-    """Return the step of a layer's neurons, their gain in ``current_factor``.
+    """Return the equation of a layer's neurons, with their gain in ``current_factor``.
 
     Raises
     ------
     SimulationError
-        If the neuron type has no equation, or one with state variables that the type has not.
+        If the neuron type has no equation, or the equation has state variables that the type lacks, or an equation that
+        a user registered does not work.
     """
     own = equation_of(layer.neuron_type, dt)
     kind = name_of(layer.neuron_type)
@@ -76,7 +77,7 @@ def equation(layer: NeuronLayer, dt: float) -> Equation:
 
 
 def _problem(own: Equation, layer: NeuronLayer) -> str:
-    """Return what is wrong with a step in TensorFlow, seen in one step of two samples; empty if nothing is."""
+    """Run one step of an equation on two samples, and return what is wrong with it; empty if nothing is."""
     tf = import_tensorflow()
     for dtype in (tf.float32, tf.float64):
         current = tf.random.stateless_uniform((2, *layer.shape), (0, 0), dtype=dtype)
@@ -104,12 +105,12 @@ def _problem(own: Equation, layer: NeuronLayer) -> str:
 
 
 def output_filter(network: SpikingNetwork, dt: float) -> Filter | None:
-    """Return the filter on a linear output, None for none.
+    """Return the filter on a linear output; None for no filter.
 
     Raises
     ------
     SimulationError
-        If it is one that only NengoDL knows.
+        If only NengoDL can run the filter.
     """
     return network.output_synapse.discrete(dt, "the output")
 

@@ -1,9 +1,9 @@
 """A converted network as linear layers and layers of neurons, with every scale folded into the weights.
 
-Inside the fast simulators a layer of neurons passes on its spikes of a step, n, not the physical output
-``amplitude / dt * n``, and takes its current in the unit that its equation needs (spikes per step for
-spiking rectified linear neurons). Each tensor has a unit, physical value = unit * tensor; units travel
-through pooling, padding and reshaping, and end in the weights of the next layer that has any.
+Inside the fast simulators, a layer of neurons passes on its number of spikes in a step, n, and not the physical output
+``amplitude / dt * n``. It takes its current in the unit that its equation needs (spikes per step for spiking rectified
+linear neurons). Each tensor has a unit: the physical value is unit * tensor. Pooling, padding and reshaping keep the
+unit, and the next layer with weights takes it into its weights.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 WEIGHTED = ("Dense", "Conv1D", "Conv2D", "Conv3D")
-"""Linear layers whose weights take in a factor on their input and one on their output."""
+"""Linear layers whose weights can take in a factor on their input and a factor on their output."""
 
 MOVING = (
     "Flatten",
@@ -38,7 +38,7 @@ MOVING = (
 POOLING = tuple(f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3))
 
 HOMOGENEOUS = (*MOVING, *POOLING)
-"""Linear layers of one input without weights: a factor on the input is one on the output."""
+"""Linear layers with one input and no weights: a factor on the input is the same factor on the output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +48,14 @@ class LayerOp:
     Attributes
     ----------
     layer
-        A copy of the layer, scales folded into its weights.
+        Copy of the layer, with scales folded into its weights.
     inputs, output
-        Numbers of the tensors it takes and gives.
+        Numbers of its input tensors and its output tensor.
     factors
-        What each input is multiplied with first.
+        Factor on each input.
     apply
-        What computes the layer: itself, unless TensorFlow has no kernel for it.
+        Function that computes the layer: the layer itself, in inference, or a substitute if TensorFlow has no kernel
+        for it.
     """
 
     layer: Any
@@ -82,11 +83,11 @@ class NeuronOp:
     Attributes
     ----------
     layer
-        What the network says of it.
+        The network's description of the layer.
     current, output
-        Numbers of the tensors it takes and gives.
+        Numbers of its input tensor and its output tensor.
     factor
-        What the current is multiplied with first.
+        Factor on the current.
     """
 
     layer: NeuronLayer
@@ -102,15 +103,15 @@ class Graph:
     Attributes
     ----------
     ops
-        Layers and layers of neurons.
+        Keras layers and layers of neurons.
     image, output
-        Numbers of the tensors that the network takes and gives.
+        Numbers of the network's input tensor and output tensor.
     output_unit
-        Physical output = unit * output.
+        Unit of the output: the physical output is unit * output.
     shapes
         Shape of each tensor, without the batch.
     from_image, from_neurons
-        Whether a tensor depends on the image other than through neurons, and on neurons.
+        Whether each tensor depends on the image by a path without neurons, and whether it depends on neurons.
     """
 
     ops: tuple[LayerOp | NeuronOp, ...]
@@ -131,7 +132,7 @@ class Graph:
         return [op for op in self.ops if tensor in (op.inputs if isinstance(op, LayerOp) else (op.current,))]
 
     def evaluate(self, known: "Mapping[int, tf.Tensor]", wanted: Sequence[int]) -> "list[tf.Tensor]":
-        """Return tensors computed from others through linear layers, without touching neurons."""
+        """Return the wanted tensors, computed from known ones through linear layers alone."""
         values = dict(known)
         producers = {op.output: op for op in self.ops if isinstance(op, LayerOp)}
 
@@ -155,13 +156,13 @@ def build_graph(
     Parameters
     ----------
     network
-        It must come from a Keras model.
+        Network that has a ``keras_model``.
     precision
-        Of the copied layers.
+        Precision of the copied layers.
     current_factor
-        What a layer's physical input is multiplied with to give the current that its equation takes.
+        Factor that turns a layer's physical input into the current that its equation takes.
     spike_unit
-        Physical output of a layer's neuron that spikes once in a step.
+        Physical output of a neuron of the layer that spikes once in a step.
     """
     model: Any = network.keras_model
     layers = {layer.name: layer for layer in network.layers}
@@ -188,7 +189,7 @@ def build_graph(
 
 
 def graph_rates(network: SpikingNetwork, images: NDArray[np.float32], dt: float) -> Rates:
-    """Return what a converted network gives with rates in place of spikes, every scale folded into its weights."""
+    """Return the outputs of a converted network with rates in place of spikes, and scales folded into its weights."""
     factors = {layer.name: layer.scale_firing_rates * dt for layer in network.layers}
     units = {layer.name: 1 / factors[layer.name] for layer in network.layers}
     graph = build_graph(network, "float64", lambda layer: factors[layer.name], lambda layer: units[layer.name])
@@ -205,7 +206,7 @@ def graph_rates(network: SpikingNetwork, images: NDArray[np.float32], dt: float)
 
 
 def _fed_neurons(node: Any, users: Mapping[int, list[Any]], layers: Mapping[str, NeuronLayer]) -> NeuronLayer | None:
-    """Return the layer of neurons that takes a node's output, if that is all that takes it."""
+    """Return the layer of neurons that takes a node's output; None if anything else takes it."""
     then = users.get(id(node.outputs), [])
     if len(then) == 1 and is_neuron_layer(then[0].layer) and type(then[0].layer).__name__ in RECTIFIERS:
         return layers.get(then[0].layer.name)
@@ -213,7 +214,7 @@ def _fed_neurons(node: Any, users: Mapping[int, list[Any]], layers: Mapping[str,
 
 
 class _Builder:
-    """Numbers the tensors of a Keras graph and works out their units."""
+    """Builds a graph: numbers the tensors of a Keras model and works out their units."""
 
     def __init__(self, precision: Precision):
         self._precision = precision
@@ -229,7 +230,7 @@ class _Builder:
         self._image = self._number[id(node.outputs)] = self._new(node, 1.0, True, False)
 
     def layer(self, node: Any, output_factor: float, has_neurons: bool) -> None:
-        """Add a layer's linear part, or all of it where its activation is not that of neurons."""
+        """Add a layer's linear part, or the whole layer if its activation does not become neurons."""
         inputs = tuple(self._number[id(tensor)] for tensor in node.keras_inputs)
         units = {self._units[i] for i in inputs}
         kind = type(node.layer).__name__
@@ -255,7 +256,7 @@ class _Builder:
         self._ops.append(LayerOp(copied, inputs, factors, output, apply))
 
     def neurons(self, node: Any, layer: NeuronLayer, current_factor: float, spike_unit: float) -> None:
-        """Add neurons to what the node's linear part gives, or to its input where it has none."""
+        """Add neurons behind the node's linear part, or behind its input if it has no linear part."""
         source = id(node.outputs)
         current = self._number[source] if source in self._number else self._number[id(node.keras_inputs[0])]
         output = self._new(node, spike_unit, False, True)
@@ -282,11 +283,11 @@ class _Builder:
         return len(self._units) - 1
 
     def _copy(self, layer: Any, kind: str, input_factor: float, output_factor: float, has_neurons: bool) -> Any:
-        """Return a layer without the neurons in it, its weights multiplied with the factors."""
+        """Return a copy of a layer without the neurons in it, with its weights multiplied by the factors."""
         changes: dict[str, Any] = {"dtype": self._precision}
         if has_neurons:
             changes["activation"] = "linear"
-        if kind == "BatchNormalization":  # unfused: TensorFlow may merge a fused one with a convolution, wrongly
+        if kind == "BatchNormalization":  # not fused: TensorFlow may merge a fused one with a convolution wrongly
             changes |= {"scale": True, "center": True, "epsilon": 0.0, "fused": False}
         copied = copied_layer(layer, **changes)
         inputs = layer.input
@@ -304,7 +305,7 @@ class _Builder:
 
 
 def _as_scale_and_bias(normalization: Any) -> list[np.ndarray]:
-    """Return gamma, beta, mean 0 and variance 1 that normalise as the layer does, rounded as NengoDL rounds them."""
+    """Return gamma, beta, mean 0 and variance 1 of the same normalisation, rounded as NengoDL rounds them."""
     mean, variance = (np.asarray(v) for v in (normalization.moving_mean, normalization.moving_variance))
     one, zero = np.ones_like(mean), np.zeros_like(mean)
     gamma = np.asarray(normalization.gamma) if normalization.scale else one
@@ -314,7 +315,7 @@ def _as_scale_and_bias(normalization: Any) -> list[np.ndarray]:
 
 
 def _pool_as_convolution(layer: Any) -> Callable[[Any], Any]:
-    """Return a 3-D average pooling as a convolution: TensorFlow has no kernel for it in float64 on a CPU."""
+    """Return a 3-D average pooling as a convolution, because TensorFlow has no float64 kernel for it on a CPU."""
     tf = import_tensorflow()
 
     def pool(x: Any) -> Any:
@@ -326,6 +327,6 @@ def _pool_as_convolution(layer: Any) -> Callable[[Any], Any]:
 
         if layer.padding == "valid":
             return means(x)
-        return means(x) / means(tf.ones_like(x[:1]))  # a window at the border is the mean of the cells inside
+        return means(x) / means(tf.ones_like(x[:1]))  # a window at the border averages only the cells inside
 
     return pool

@@ -1,4 +1,4 @@
-"""The reference: NengoDL's own simulator, called step by step with its state kept in between.
+"""The reference: NengoDL's own simulator, which is called step by step and keeps its state in between.
 
 Axes: b = image of the batch, t = step, n = neuron, c = class.
 """
@@ -24,18 +24,18 @@ from snnpipe.values.simulation import LayerActivity, Rates, SimulationChunk, Sim
 
 @dataclass(frozen=True)
 class NengoDLSimulator(SimulationSettings):
-    """Run the network as NengoDL does. It is slow, and the reference that every other simulator is compared with."""
+    """Run the network in NengoDL. It is slow, and is the reference that every other simulator is compared with."""
 
     def open(self, network: SpikingNetwork, constant_input: bool = True) -> "OpenNengoDL":
         """Build the network's simulator."""
         return OpenNengoDL(network, self)
 
     def reference(self) -> "NengoDLSimulator":
-        """Return this simulator: it is the reference."""
+        """Return this simulator, which is the reference."""
         return self
 
     def rates(self, network: SpikingNetwork, images: NDArray[np.float32]) -> Rates:
-        """Return what a converted network gives with rates in place of spikes, in NengoDL itself."""
+        """Return the outputs of a converted network with rates in place of spikes, computed by NengoDL."""
         once = replace(self, n_steps=1, batch_size=len(images), chunk_steps=None)
         stimulus = Stimulus(images, range(len(images)), _Shown())
         with _with_rates(network) as of_rates, once.open(of_rates) as opened:
@@ -47,7 +47,7 @@ class NengoDLSimulator(SimulationSettings):
 
 
 class _Shown:
-    """Shows images as they are."""
+    """Encoder that shows images unchanged."""
 
     constant: ClassVar[bool] = True
 
@@ -59,7 +59,7 @@ class _Shown:
 
 @contextmanager
 def _with_rates(network: SpikingNetwork) -> Iterator[SpikingNetwork]:
-    """Yield a converted network with the rate neurons of its model's rectifiers, and without filters."""
+    """Yield a converted network with rate neurons for its model's rectifiers and without filters."""
     with ExitStack() as undo:
         layers = []
         for layer in network.layers:
@@ -75,9 +75,9 @@ def _with_rates(network: SpikingNetwork) -> Iterator[SpikingNetwork]:
 
 
 class OpenNengoDL:
-    """A network loaded in NengoDL's simulator, one batch size for all batches.
+    """A network loaded in NengoDL's simulator, with one batch size for all batches.
 
-    After a batch that failed it is built again, for at most as many images as the next batch has.
+    After a batch has failed, the simulator is built again for at most as many images as the next batch has.
     """
 
     used = "nengo_dl"
@@ -97,9 +97,9 @@ class OpenNengoDL:
         with network:
             nengo_dl.configure_settings(dtype=self._settings.precision)
             self._spikes = {layer.name: nengo.Probe(layer.neurons) for layer in self._network.layers}
-        for probe in self._spikes.values():  # the network is left as it was
+        for probe in self._spikes.values():  # removes the probes from the network at the end
             self._probes.callback(network.probes.remove, probe)
-        with suppress(MemoryError, import_tensorflow().errors.ResourceExhaustedError):  # a smaller batch may do
+        with suppress(MemoryError, import_tensorflow().errors.ResourceExhaustedError):  # a smaller batch may fit
             self._build()
         return self
 
@@ -114,19 +114,19 @@ class OpenNengoDL:
             simulator = import_nengo_dl().Simulator(
                 self._network.network, dt=self._settings.dt, minibatch_size=self._batch_size, progress_bar=False
             )
-        # its own context would have to be left before one that was entered earlier; it is of no use here
+        # the simulator's own context is not entered: it would have to be left before contexts that were entered earlier
         self._built.callback(simulator.close)
         self._simulator = simulator
 
     def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
-        """Simulate a batch from the network's initial state; a short batch is padded and cut again.
+        """Simulate a batch from the network's initial state. A short batch is padded, and its results are cut.
 
-        One run at a time: the state is the simulator's.
+        Only one run can be under way at a time, because the simulator holds the state.
 
         Raises
         ------
         SimulationError
-            If the batch has more images than ``batch_size``, for which the simulator was built.
+            If the batch has more images than the batch size that the simulator was built for.
         """
         if self._simulator is None:
             self._batch_size = min(self._batch_size, len(stimulus))
@@ -180,13 +180,13 @@ class OpenNengoDL:
         return probed
 
     def _in_spikes(self, output_bn: NDArray[np.floating[Any]], layer: NeuronLayer) -> NDArray[np.floating[Any]]:
-        """Return spikes per step from a neuron's output, amplitude / dt a spike; for a rate neuron, rate times dt."""
+        """Return spikes per step from outputs of amplitude / dt per spike; for rate neurons, the rate times dt."""
         counts = output_bn * (self._settings.dt / amplitude_of(layer.neuron_type))
         return np.rint(counts) if layer.spiking else counts
 
 
 class _EventRecorder:
-    """Collects the spikes of a stimulus's recorded images, step by step, for one layer."""
+    """Collects the spikes of one layer for a stimulus's recorded images, step by step."""
 
     def __init__(self, stimulus: Stimulus):
         self._rows = list(stimulus.record)
@@ -194,7 +194,7 @@ class _EventRecorder:
         self._parts: list[SpikeEvents] = []
 
     def add(self, step: int, spikes_bn: NDArray[np.floating[Any]]) -> None:
-        """Keep the spikes of one step, given those of all images of the batch."""
+        """Keep the recorded images' spikes of one step, out of those of all images of the batch."""
         if self._rows:
             spikes = spikes_bn[self._rows]
             row, neuron = np.nonzero(spikes)
@@ -208,5 +208,5 @@ class _EventRecorder:
             )
 
     def events(self) -> SpikeEvents:
-        """Return what was collected."""
+        """Return the collected spikes."""
         return SpikeEvents.concatenate(self._parts)

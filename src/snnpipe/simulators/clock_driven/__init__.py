@@ -1,1 +1,1 @@
-"""The simulator that computes every neuron at every step, in TensorFlow."""
+"""The clock-driven simulator, which computes every neuron at every step in TensorFlow."""

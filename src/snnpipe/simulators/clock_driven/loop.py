@@ -1,6 +1,7 @@
 """The network over time as one compiled TensorFlow loop.
 
-Axes: b = image of the batch, n = neuron; k steps merged into the batch are its outer part, ``(k * b, ...)``.
+Axes: b = image of the batch, n = neuron. If k steps are merged into the batch, they are its outer axis:
+``(k * b, ...)``.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,7 @@ from snnpipe.values.network import NeuronLayer, SpikingNetwork
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A layer of neurons in the loop: its filter sits behind ``then``, where its output is smallest."""
+    """A layer of neurons in the loop. Its filter stands behind the layers in ``then``, where the output is smallest."""
 
     op: NeuronOp
     equation: Equation
@@ -31,47 +32,47 @@ class Layer:
 
     @property
     def output(self) -> int:
-        """Number of the tensor that it gives."""
+        """Number of the layer's output tensor, behind ``then``."""
         return self.then[-1].output if self.then else self.op.output
 
 
 class Still(NamedTuple):
-    """What does not change while an image is shown: tensors by number, and layers' drives by their outputs."""
+    """What an input determines without neurons: tensors by number, and layers' drives by number of their outputs."""
 
     values: dict[int, Any]
     drives: dict[int, Any]
 
 
 class State(NamedTuple):
-    """What a layer carries from step to step."""
+    """The state that a layer carries from step to step."""
 
     neurons: tuple[Any, ...]
     filter: tuple[Any, ...]
     counts: Any
     signed: Any
-    """Spikes with their sign; nothing where all have one."""
+    """Sum of the spikes with their sign; an empty tensor if the layer's spikes are never negative."""
 
     def counted(self, tf: Any) -> "State":
-        """Return a state whose spikes have been passed on."""
+        """Return the state with its counts of spikes set to 0, for the next chunk."""
         return self._replace(counts=tf.zeros_like(self.counts), signed=tf.zeros_like(self.signed))
 
 
 class Loop:
-    """A network's loop, compiled when it is first called.
+    """A network's loop, which is compiled when it is first called.
 
     Parameters
     ----------
     network
-        With a Keras model.
+        Network that has a ``keras_model``.
     dt
         Seconds per step.
     precision
-        Of all numbers.
+        Precision of all numbers.
 
     Raises
     ------
     SimulationError
-        If it has neurons or synapses that only NengoDL knows.
+        If the network has neurons or synapses that only NengoDL can run.
     """
 
     def __init__(self, network: SpikingNetwork, dt: float, precision: Precision):
@@ -96,17 +97,17 @@ class Loop:
         self._functions: dict[tuple[int, bool], Any] = {}
 
     def forget(self) -> None:
-        """Let go of what was compiled."""
+        """Release the compiled functions."""
         self._functions.clear()
 
     @cached_property
     def output_layer(self) -> int | None:
-        """Index of the layer that the output is read from; None where the output is linear."""
+        """Index of the layer that the output is read from; None if the output is linear."""
         names = [layer.op.layer.name for layer in self.layers]
         return None if self._network.output_layer is None else names.index(self._network.output_layer)
 
     def still_values(self, images: Any) -> Still:
-        """Return what images alone determine, without the neurons: of a constant image it is computed once."""
+        """Return what images determine without neurons. For constant images, this is computed only once."""
         tensors = self.graph.evaluate({self.graph.image: images}, self._still)
         values = dict(zip(self._still, tensors, strict=True))
         drives = {
@@ -138,7 +139,7 @@ class Loop:
         ]
 
     def function(self, k: int, record: bool) -> Any:
-        """Return the compiled loop for blocks of k steps, with or without recording of spikes."""
+        """Return the compiled loop for blocks of k steps, with or without recording spikes."""
         if (k, record) not in self._functions:
             tf = self._tf
 
@@ -152,7 +153,7 @@ class Loop:
     def _loop(self, k: int, first: Any, blocks: Any, still: Any, signal: Any, states: Any, ids: Any, rows: Any) -> Any:
         """Return the states after ``blocks`` blocks of k steps, the outputs and output spikes of each step, and events.
 
-        Events are, per layer, rows ``(row, neuron, count)`` and how many there are of each step.
+        The events of each spiking layer are rows ``(row, neuron, count)``, and the number of rows of each step.
         """
         tf = self._tf
         n_steps = blocks * k
@@ -198,7 +199,7 @@ class Loop:
     def _block(
         self, k: int, step: Any, still: Still, repeat: int, states: Sequence[State], ids: Any
     ) -> tuple[list[State], list[list[Any]], Any]:
-        """Run k steps, layer by layer; returns the new states, each layer's spikes and the output of all steps."""
+        """Run k steps, layer by layer; return the new states, each layer's spikes and the output of all steps."""
         tf = self._tf
         values = dict(still.values)
         new_states: list[State] = []
@@ -238,13 +239,13 @@ class Loop:
         return new_states, spikes, value(self.graph.output)
 
     def _drive(self, layer: Layer, current: Any) -> Any:
-        """Return what a layer's current makes of its neurons, apart from their state."""
+        """Return the drive of a layer's neurons, computed from their current."""
         if layer.op.factor != 1:
             current = current * _as(layer.op.factor, self._precision)
         return layer.equation.drive(current)
 
     def _filtered(self, synapse: Filter | None, inputs: list[Any], state: tuple[Any, ...]) -> Any:
-        """Return a filter's output of each step and its new state: it is read before the step's input arrives."""
+        """Return a filter's output of each step, read before the step's input arrives, and its new state."""
         if synapse is None:
             return inputs, state
         outputs = []
@@ -258,7 +259,7 @@ class Loop:
         return sum(terms[1:], terms[0])
 
     def _seeds(self, layer: int, ids: Any, step: Any) -> Callable[[], Any]:
-        """Return what makes the seed of each image's draws, shape ``(b, 2)``."""
+        """Return the function that makes the seeds of each image's draws, shape ``(b, 2)``."""
         tf, run = self._tf, int(self._network.network.seed or 0)
 
         def make() -> Any:
@@ -269,7 +270,7 @@ class Loop:
 
 
 def _filter(layer: NeuronLayer, dt: float) -> tuple[Filter | None, float]:
-    """Return a layer's filter with an input factor of 1, and the factor that was taken out of it."""
+    """Return a layer's filter and a factor taken out of it: first-order filters get input and output factors of 1."""
     synapse = layer.synapse.discrete(dt, f"layer {layer.name!r}")
     if synapse is None or synapse.order > 1:
         return synapse, 1.0
@@ -277,7 +278,7 @@ def _filter(layer: NeuronLayer, dt: float) -> tuple[Filter | None, float]:
 
 
 def _place_filter(graph: Graph, op: NeuronOp, own: Equation, synapse: Filter | None) -> Layer:
-    """Put a layer's filter where its output is smallest: linear layers and the filter commute."""
+    """Put a layer's filter where the output is smallest: linear layers and filters commute."""
     chain: list[LayerOp] = []
     tensor = op.output
     while len(users := graph.users(tensor)) == 1 and isinstance(users[0], LayerOp) and users[0].kind in HOMOGENEOUS:

@@ -1,4 +1,4 @@
-"""A batch cut in parts, and the chunks of its parts put together."""
+"""Cuts a batch into parts, and joins the chunks of its parts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from snnpipe.values.simulation import LayerActivity, SimulationChunk, SpikeEvent
 
 
 def part_of(stimulus: Stimulus, rows: NDArray[np.int64]) -> Stimulus:
-    """Return some images of a batch; a single one twice, because TensorFlow's kernels for one round otherwise."""
+    """Return some images of a batch. A single image is doubled: TensorFlow's kernels for one round differently."""
     record = tuple(row - int(rows[0]) for row in stimulus.record if rows[0] <= row <= rows[-1])
     if len(rows) == 1:
         rows = np.repeat(rows, 2)
@@ -19,7 +19,7 @@ def part_of(stimulus: Stimulus, rows: NDArray[np.int64]) -> Stimulus:
 
 
 def first_images(chunk: SimulationChunk, images: int) -> SimulationChunk:
-    """Return a chunk of the first images."""
+    """Return a chunk's results for the first images."""
 
     def cut(own: LayerActivity) -> LayerActivity:
         signed = None if own.signed_bn is None else own.signed_bn[:images]
@@ -35,7 +35,7 @@ def first_images(chunk: SimulationChunk, images: int) -> SimulationChunk:
 
 
 def joined(parts: Sequence[SimulationChunk]) -> SimulationChunk:
-    """Return the chunks of a batch's parts as one."""
+    """Return the chunks of a batch's parts as one chunk."""
     if len(parts) == 1:
         return parts[0]
     spikes = [part.output_spikes_btc for part in parts if part.output_spikes_btc is not None]

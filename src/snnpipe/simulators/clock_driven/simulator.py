@@ -1,7 +1,7 @@
-"""Every neuron at every step: the network as one compiled TensorFlow loop over time, on CPU or GPU.
+"""The clock-driven simulator: one compiled TensorFlow loop computes every neuron at every step, on CPU or GPU.
 
-Axes: b = image of the batch, t = step, n = neuron, c = class; k steps merged into the batch are its
-outer part, ``(k * b, ...)``.
+Axes: b = image of the batch, t = step, n = neuron, c = class. If k steps are merged into the batch, they are its outer
+axis: ``(k * b, ...)``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,18 +25,18 @@ from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import LayerActivity, SimulationChunk, SpikeEvents, Stimulus
 
 TILE_NEURONS = 600_000
-"""Neurons that are simulated together on a CPU: what a step touches of them fits its second-level cache."""
+"""Number of neurons that are simulated together on a CPU: the data of one step fits the second-level cache."""
 
 
 @dataclass(frozen=True)
 class ClockDrivenSimulator(FastSimulator):
-    """Run every neuron at every step in TensorFlow. Other parameters as for `SimulationSettings`.
+    """Run every neuron at every step in TensorFlow. The other parameters are those of `SimulationSettings`.
 
     Parameters
     ----------
     merge_steps
-        Consecutive steps that a layer computes as one batch before the next layer does. 1 is fastest on
-        a CPU; more needs more memory and may fill a GPU better. Spikes do not depend on it, rounding apart.
+        Number of consecutive steps that a layer computes as one batch before the next layer runs. 1 is fastest on a
+        CPU; more steps need more memory and may fill a GPU better. Apart from rounding, spikes do not depend on it.
     """
 
     merge_steps: PositiveInt = 1
@@ -47,7 +47,7 @@ class ClockDrivenSimulator(FastSimulator):
         Raises
         ------
         SimulationError
-            If it has neurons or synapses that only NengoDL knows, or did not come from a Keras model.
+            If the network has neurons or synapses that only NengoDL can run, or cannot be read as layers.
         """
         return OpenClockDriven(network, self)
 
@@ -116,7 +116,7 @@ class OpenClockDriven:
             states = [[s.counted(tf) for s in of_part] for of_part in states]
 
     def _rows(self, images: int) -> list[NDArray[np.int64]]:
-        """Return the rows of a batch's parts: one per GPU, on a CPU as many as make a part's state fit its caches."""
+        """Return the rows of a batch's parts: one part per GPU; on a CPU, parts whose state fits the cache."""
         n = len(self._gpus)
         if not n:
             neurons = sum(layer.op.layer.size for layer in self._loop.layers)
@@ -124,7 +124,7 @@ class OpenClockDriven:
         return [rows for rows in np.array_split(np.arange(images), n) if len(rows)]
 
     def _on_devices(self, function: Any, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Call a function for each part: one after the other, or each on a GPU of its own."""
+        """Call a function for each part: for one part after the other, or for each part on its own GPU."""
         if self._strategy is None or len(arguments) != self._strategy.num_replicas_in_sync:
             return [function(*of_part) for of_part in arguments]
         tf, strategy = self._tf, self._strategy
@@ -151,12 +151,12 @@ class OpenClockDriven:
         return self._tf.constant(stimulus.still().reshape(shape), self._settings.precision)
 
     def _signal(self, stimulus: Stimulus, first: int, n_steps: int) -> Any:
-        """Return the input of a chunk, shape ``(t, b, ...)`` with an image's shape."""
+        """Return the input of a chunk, shape ``(t, b, ...)``, where ``...`` is an image's shape."""
         signal_btn = stimulus.steps(first, n_steps)
         shape = (n_steps, len(stimulus), *self._loop.graph.shapes[self._loop.graph.image])
         return self._tf.constant(signal_btn.transpose(1, 0, 2).reshape(shape), self._settings.precision)
 
-    # ------------------------------------------------------------------ what comes out
+    # ------------------------------------------------------------------ results
 
     def _chunk(
         self, stimulus: Stimulus, first: int, states: Sequence[State], results: Sequence[Any]
@@ -188,7 +188,7 @@ class OpenClockDriven:
         )
 
     def _require_numbers(self, first: int, states: Sequence[State]) -> None:
-        """Raise `SimulationError` where the state of a user's own neurons is infinite or no number."""
+        """Raise `SimulationError` if the state of a user's own neurons is infinite or not a number."""
         for layer, state in zip(self._loop.layers, states, strict=True):
             own = layer.op.layer
             if registered(own.neuron_type) is None:
@@ -206,7 +206,7 @@ def _gpus(tf: Any) -> list[str]:
 
 
 def _blocks(n_steps: int, k: int) -> Iterator[tuple[int, int, int]]:
-    """Yield first step, steps per block and number of blocks: blocks of k, and the rest step by step."""
+    """Yield first step, steps per block and number of blocks: first blocks of k steps, then single steps."""
     whole, rest = divmod(n_steps, k)
     if whole:
         yield 0, k, whole

@@ -1,1 +1,1 @@
-"""The simulator that follows spikes, compiled by Numba."""
+"""The event-driven simulator, which follows spikes and is compiled by Numba."""

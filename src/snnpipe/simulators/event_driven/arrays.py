@@ -16,7 +16,7 @@ from snnpipe.values.network import NeuronLayer
 
 
 class Arrays:
-    """The arrays of a program, as far as they are collected."""
+    """The arrays of a program, while they are collected."""
 
     def __init__(self, precision: Precision, dt: float):
         self._precision = precision
@@ -30,7 +30,7 @@ class Arrays:
         self._first_starts: dict[int, NDArray[np.int64]] = {}
 
     def input(self, size: int) -> int:
-        """Add a changing input; returns its number."""
+        """Add a changing input and return its number."""
         return self._layer(INPUT, None, size, 0, 0, 1, size, None)
 
     def layer(
@@ -41,7 +41,7 @@ class Arrays:
         neurons: NeuronLayer | None = None,
         rule: EventRule | None = None,
     ) -> int:
-        """Add a layer and the connections into it; returns its number. Without neurons it is the output."""
+        """Add a layer and the connections into it, and return its number. A layer without a rule is the output."""
         kind = OUTPUT if rule is None else FUNCTIONS[rule.function]
         lists = self._lists
         grid = incoming[0].grid if incoming else (1, 1, 1, size)
@@ -165,7 +165,7 @@ class Arrays:
         self._first_starts.setdefault(connection.source, start)
 
     def program(self) -> Program:
-        """Return the arrays."""
+        """Return the collected arrays as a program."""
         lists = self._lists
         for number, neurons in enumerate(self.neurons):
             if neurons is not None:

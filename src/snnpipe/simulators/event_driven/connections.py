@@ -1,4 +1,4 @@
-"""The connections into a layer of the event-driven kernel: every way from a source of events to it, as rows."""
+"""The connections into a layer of the event-driven kernel: each path from a source of events to the layer, as rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,17 +23,17 @@ from snnpipe.simulators.graph import WEIGHTED, Graph, LayerOp
 from snnpipe.values.network import NeuronLayer
 
 _MOST_SYNAPSES = 50_000_000
-"""That a connection may hold as a sparse matrix: 600 MB."""
+"""Highest number of synapses of a connection that is a sparse matrix: 600 MB."""
 
 
 def refused(what: str, cure: str = "clock_driven") -> SimulationError:
-    """Return the error that names what the kernel does not take, and the simulator that does."""
+    """Return the error that names what the kernel cannot run, and the simulator that can."""
     return SimulationError(f"simulator=event_driven: {what}, which it does not know: take simulator={cure}")
 
 
 @dataclass(frozen=True, eq=False)
 class _Path:
-    """One way from a source to a target: layers before the weights, the layer with weights if any, layers behind."""
+    """A path from a source to a target: layers before the weights, the layer with weights if any, layers behind."""
 
     before: sparse.csr_array
     core: LayerOp | None
@@ -48,13 +48,13 @@ class Incoming:
     Attributes
     ----------
     source
-        Number of the layer that it comes from.
+        Number of the layer that the connection comes from.
     decay, instant
-        What is left of its currents a step later, and whether they act in the step of the spike.
+        Factor by which its currents decay in a step, and whether they act in the step of the spike.
     grid, rows
-        Its rows, and the positions that they are on.
+        Positions of the target, and the rows in these positions.
     path, factor
-        What the rows were made of.
+        Path and factor that the rows were made from.
     """
 
     source: int
@@ -67,7 +67,7 @@ class Incoming:
 
 
 class Connections:
-    """Finds the connections of a graph, for steps of ``dt`` s."""
+    """The connections of a graph, for steps of ``dt`` s."""
 
     def __init__(self, graph: Graph, dt: float):
         self._graph = graph
@@ -82,11 +82,11 @@ class Connections:
         Parameters
         ----------
         tensor, factor
-            The target, and what its values are multiplied with.
+            Target, and the factor on its values.
         sources
-            Of each tensor that gives events: the number of its layer in the program.
+            Number in the program of each layer that gives events, by the number of its tensor.
         layers
-            Of each number, the layer of neurons; None for a changing input.
+            Layer of neurons of each number; None for a changing input.
         """
         incoming: list[Incoming] = []
         for source, passed in self._paths(tensor, sources):
@@ -99,13 +99,13 @@ class Connections:
         grid = next((i.grid for i in incoming if i.grid != flat), flat)
         for i in incoming:
             if i.grid != grid:
-                if not i.rows.absolute:  # a convolution of another geometry
+                if not i.rows.absolute:  # a convolution with another geometry
                     i.rows = self._as_matrix(i.path, i.factor)
                 i.rows, i.grid = on_grid(i.rows, grid), grid
         return incoming
 
     def _decay(self, layer: NeuronLayer | None) -> tuple[float, bool]:
-        """Return what is left of a source's currents a step later, and whether they act in the step of the spike."""
+        """Return the factor by which a source's currents decay in a step, and whether they act in the spike's step."""
         synapse = None if layer is None else layer.synapse.discrete(self._dt, f"layer {layer.name!r}")
         if layer is None or synapse is None:
             return 0.0, True
@@ -114,7 +114,7 @@ class Connections:
         return float(synapse.a[0, 0]), False
 
     def _paths(self, tensor: int, sources: Mapping[int, int]) -> list[tuple[int, list[tuple[LayerOp, int]]]]:
-        """Return every way from a source to a tensor, as the layers passed and which of their inputs it enters by."""
+        """Return each path from a source to a tensor: the layers on it, with the index of the input that it enters."""
         if tensor in sources:
             return [(tensor, [])]
         op = self._producers.get(tensor)
@@ -141,7 +141,7 @@ class Connections:
         return _Path(before, op, tuple(layers[core + 1 :]), shapes[op.inputs[0]])
 
     def _rows(self, path: _Path, factor: float, size: int) -> tuple[Place, Rows]:
-        """Return a path's rows in the form that fits it best, and the grid of positions they are on."""
+        """Return the grid of a path's positions, and its rows in the form that suits it best."""
         flat = (1, 1, 1, size)
         scale = None if path.core is None else self._behind(path)
         if scale is None:
@@ -160,7 +160,7 @@ class Connections:
         return (z, y, x, c), rows
 
     def _behind(self, path: _Path) -> "NDArray[np.float64] | float | None":
-        """Return what the layers behind the weights multiply each channel with; None if they do more than that."""
+        """Return the factor on each channel from the layers behind the weights; None if they do more than scale."""
         assert path.core is not None
         scale: Any = 1.0
         channels = self._graph.shapes[path.core.output][-1]
@@ -187,7 +187,7 @@ class Connections:
 
 
 def _entries(op: LayerOp, shapes: Sequence[tuple[int, ...]], before: sparse.csr_array) -> int:
-    """Return at most how many entries a layer's matrix has, or its product with what stands before it."""
+    """Return an upper bound on the entries of a layer's matrix and of its product with the matrix before it."""
     if op.kind not in WEIGHTED:
         return 0
     n_in, n_out = int(np.prod(shapes[op.inputs[0]])), int(np.prod(shapes[op.output]))

@@ -1,10 +1,10 @@
-"""The event-driven simulation of one image, in Numba: what a `Program` says, step by step.
+"""The event-driven kernel, in Numba, which runs a `Program` for one image at a time, step by step.
 
-A layer runs over all steps of a block before the next layer does; between them stands the list of its
-events, ``(neuron, spikes)`` for each step. A synapse's decay sits on the current, so an event only adds a
-row of weights, and Nengo's delay of one step is the order "update the neurons, then scatter".
+A layer runs over all steps of a block before the next layer does, and passes on the list of its events: pairs
+``(neuron, spikes)`` for each step. A synapse's decay is applied to the current, so an event only adds a row of weights.
+Nengo's delay of one step follows from the order "update the neurons, then scatter".
 
-Everything here is compiled once, cached, and runs without Python's lock.
+The kernel is compiled once and cached. It runs without Python's lock.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 INPUT, INTEGRATE, CLIPPED, SIGNED, LIF, LIF_RATE, OUTPUT = range(7)
-"""Kinds of layers: a changing input, spiking rectified linear neurons, those with a highest current, integrate-and-fire
-with signed currents, LIF, integrated LIF rates, the output."""
+"""Kinds of layers: a changing input, spiking rectified linear neurons, the same with a highest current, signed
+integrate-and-fire neurons, LIF neurons, neurons that integrate LIF rates, and the output."""
 
 FUNCTIONS = {
     "integrate": INTEGRATE,
@@ -28,25 +28,26 @@ FUNCTIONS = {
     "lif": LIF,
     "integrate_lif_rate": LIF_RATE,
 }
-"""The kind of each function below that steps neurons, by the name that `snnpipe.neurons.model.EventRule` has it."""
+"""Kind of layer of each function below that steps neurons, by its name in `snnpipe.neurons.model.EventRule`."""
 
 _DIRECT_BELOW = 0.1
-"""Spikes per neuron and step of a constant current below which spike times are computed, not stepped to."""
+"""Mean spikes per neuron and step under a constant current, below which spike times are computed directly."""
 
 _LINE_BYTES = 64
 _NOTHING = 1e-30
-"""A current below this is made 0: decaying on, it would become a subnormal number, which is slow."""
+"""Size up to which a current is set to 0, because it would decay to a subnormal number, which is slow."""
 
 _NOTHING_EVERY = 16
-"""Steps of a run between two such looks at the currents."""
+"""Steps of a run between two such checks of the currents."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _prefer_wide_vectors() -> None:
-    """Let LLVM use 512-bit vectors where the CPU has them: by itself it keeps to 256 bits, a fifth slower here.
+    """Let LLVM use 512-bit vectors if the CPU has them. By default it uses 256 bits, which is a fifth slower here.
 
-    It counts where Numba has compiled nothing yet in this process, and nobody has chosen a CPU for it.
+    The setting has an effect only if Numba has compiled nothing yet in this process. A CPU that the user has chosen for
+    Numba is kept.
     """
     features = llvmlite.binding.get_host_cpu_features()
     if features.get("avx512f") and not numba.config.CPU_NAME and not numba.config.CPU_FEATURES:
@@ -58,8 +59,8 @@ _prefer_wide_vectors()
 
 
 def _compiled(function: F) -> F:
-    # "contract" lets a product and a sum become one instruction; nothing may be reordered. Nothing here allocates,
-    # so Numba's runtime, which counts the references to arrays, is switched off: it took a third of the time
+    # "contract" lets a product and a sum become one instruction, and nothing may be reordered. No function here
+    # allocates, so Numba's runtime, which counts references to arrays, is switched off: it took a third of the time
     options = {"nogil": True, "_nrt": False, "error_model": "numpy", "fastmath": {"contract", "nnan", "nsz"}}
     try:
         return cast(F, numba.njit(cache=True, **options)(function))
@@ -68,7 +69,7 @@ def _compiled(function: F) -> F:
 
 
 def aligned(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy that begins on a cache line, so that vectors of a row do not straddle two."""
+    """Return a copy that begins on a cache line, so that no vector of a row straddles two cache lines."""
     room = np.empty(array.nbytes + _LINE_BYTES, np.uint8)
     first = -room.ctypes.data % _LINE_BYTES
     copy = room[first : first + array.nbytes].view(array.dtype)
@@ -82,42 +83,44 @@ class Program(NamedTuple):
     Attributes
     ----------
     kind, parameters
-        Of each layer: its equation, and that equation's constants.
+        Kind of each layer, and the constants of its equation.
     threshold, most_spikes
-        Of each layer: the current up to which a neuron at rest never spikes, and the most spikes of one in a step.
+        Constant current up to which a neuron of each layer never spikes if its voltage is below a spike, and the
+        highest number of spikes of a neuron in a step.
     direct
-        Of each layer: whether the spike times of a constant current may be computed.
+        Whether the spike times of each layer under a constant current may be computed directly.
     first, size
-        Of each layer: its first neuron among all, and how many it has.
+        Index of each layer's first neuron among all neurons, and the number of its neurons.
     n_lines, line_length
-        Of each layer: it is updated line by line, a line being consecutive neurons whose currents are.
+        Number and length of each layer's lines. A line is a run of consecutive neurons whose currents are consecutive
+        too; a layer is updated line by line.
     order
-        Of each neuron of a layer without connections into it: the order in which its events are listed.
+        Order in which the events of each layer's neurons are listed if no connection ends in the layer.
     base_at, base_stride, base_from_image
-        Of each layer: where its current without any spike begins, the stride between lines (0: all lines
-        are alike), and whether it depends on the image.
+        Index where each layer's current without any spike begins, the stride between lines (0: all lines are alike),
+        and whether this current depends on the image.
     buffers
-        Of each layer, and one behind: its first buffer of currents.
+        Index of each layer's first buffer of currents, and one more entry for the end.
     lines_at
-        Of each buffer, and one behind: its first line in ``line_at``.
+        Index of each buffer's first line in ``line_at``, and one more entry for the end.
     line_at
-        Of each line of each buffer: where it stands among the currents.
+        Index among the currents where each line of each buffer begins.
     buffer_at
-        Of each buffer, and one behind: where it begins among the currents.
+        Index among the currents where each buffer begins, and one more entry for the end.
     decay, instant
-        Of each buffer: what is left of it a step later, and whether it acts in the step of the spike.
+        Factor by which the currents of each buffer decay in a step, and whether they act in the step of the spike.
     connections
-        Of each layer, and one behind: its first connection.
+        Index of the first connection into each layer, and one more entry for the end.
     source, table, one_class, into
-        Of each connection: the layer it comes from, where that layer's neurons begin in ``start``, the
-        class of all its neurons or -1, and its buffer.
+        Layer that each connection comes from, the index where that layer's neurons begin in ``start``, the class of all
+        its neurons (-1: they have several), and the buffer that the connection adds to.
     start, weight_at, classes
-        Of each neuron of each connection: where among the currents its rows begin (-1: it has none), where
-        its weights begin, and its class.
+        Index among the currents where the rows of each neuron of each connection begin (-1: it has none), the index of
+        its first weight, and its class.
     rows
-        Of each class, and one behind: its first row.
+        Index of the first row of each class, and one more entry for the end.
     row_at, row_weight, row_length
-        Of each row: where it stands, relative to the neuron's start and weights, and how long it is.
+        Place of each row relative to the neuron's start, its first weight relative to the neuron's, and its length.
     weights, base, voltage, refractory
         Weights, currents without any spike, and initial states.
     """
@@ -160,26 +163,26 @@ class Program(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """What one thread works on: an image's state, and the events of a block of steps.
+    """The memory that one thread works on: an image's state, and the events of a block of steps.
 
     Attributes
     ----------
     voltage, refractory, currents
-        State of the image: of each neuron, and of each current.
+        State of the image: voltage and refractory time of each neuron, and all currents.
     event_neuron, event_count
-        Events of all layers; a layer's room begins at its entry in ``events_at``.
+        Events of all layers. Each layer has its own part of these arrays.
     events_at
-        Of each layer: where its room begins.
+        Index where each layer's part of the events begins.
     events
-        Of each layer and step of the block: where its events begin; one column behind is their end.
+        Index where the events of each layer and each step of the block begin; one more column holds their end.
     flags, words
-        Of a line: which neurons spike, a byte each, and the same memory eight at a time.
+        One byte for each neuron of a line that is not 0 if the neuron spikes, and the same memory as eight-byte words.
     current, now
-        Of a line: the sum of several buffers, and currents within a step.
+        Sum of several buffers for a line, and a line's currents within a step.
     active, active_current, active_voltage, active_refractory
-        Neurons of a constant current that may spike, packed.
+        Neurons under a constant current that may spike, packed.
     found_step, found_neuron, found_count
-        Spikes found neuron by neuron, before they are sorted by step.
+        Spikes computed neuron by neuron, before they are sorted by step.
     """
 
     voltage: NDArray[Any]
@@ -202,7 +205,7 @@ class Workspace(NamedTuple):
     found_count: NDArray[Any]
 
 
-# ---------------------------------------------------------------------- what slices do where Numba may allocate
+# ---------------------------------------------------------------------- loops in place of slices, which would allocate
 
 
 @_compiled
@@ -228,7 +231,7 @@ def _drop_nothing(currents):
 
 @_compiled
 def _integrate(v, current, base, decay, flags):
-    """Spiking rectified linear neurons: v += max(J, 0); n = floor(v); v -= n. What is above a spike stays in v."""
+    """Spiking rectified linear neurons: v += max(J, 0), and v -= 1 for a spike. `_collect` takes further spikes."""
     zero, one = v.dtype.type(0), v.dtype.type(1)
     for i in range(v.shape[0]):
         now = current[i]
@@ -241,7 +244,7 @@ def _integrate(v, current, base, decay, flags):
 
 @_compiled
 def _integrate_clipped(v, current, base, decay, flags, parameters):
-    """Spiking rectified linear neurons with a highest current: v += min(max(J, 0), highest), as `_integrate` does."""
+    """Spiking rectified linear neurons with a highest current: v += min(max(J, 0), highest), else as `_integrate`."""
     zero, one, highest = v.dtype.type(0), v.dtype.type(1), parameters[0]
     for i in range(v.shape[0]):
         now = current[i]
@@ -254,7 +257,7 @@ def _integrate_clipped(v, current, base, decay, flags, parameters):
 
 @_compiled
 def _integrate_and_fire(v, current, base, decay, flags, parameters):
-    """Integrate-and-fire neurons: v += J of either sign; without a spike, v stays above the lowest voltage."""
+    """Signed integrate-and-fire neurons: v += J. Without a spike, v is kept at the lowest voltage or above."""
     one, lowest = v.dtype.type(1), parameters[0]
     for i in range(v.shape[0]):
         now = current[i]
@@ -267,7 +270,7 @@ def _integrate_and_fire(v, current, base, decay, flags, parameters):
 
 @_compiled
 def _integrate_lif_rate(v, current, base, decay, flags, parameters):
-    """Integrate the rate of a LIF neuron, 1 / (tau_ref + tau_rc log(1 + 1 / (J - 1))), as `_integrate` does."""
+    """Neurons that integrate LIF rates, 1 / (tau_ref + tau_rc log(1 + 1 / (J - 1))), else as `_integrate`."""
     tau_rc, tau_ref, step = parameters[0], parameters[1], parameters[2]
     one = v.dtype.type(1)
     for i in range(v.shape[0]):
@@ -283,7 +286,7 @@ def _integrate_lif_rate(v, current, base, decay, flags, parameters):
 
 @_compiled
 def _lif(v, refractory, current, base, decay, flags, now, parameters):
-    """LIF neurons: those that neither spike nor rest all at once, then the others one by one."""
+    """LIF neurons: first all that neither spike nor are refractory, as vectors, then the others one by one."""
     tau_rc, tau_ref, dt, min_voltage, leak = parameters[0], parameters[1], parameters[2], parameters[3], parameters[4]
     zero, one = v.dtype.type(0), v.dtype.type(1)
     for i in range(v.shape[0]):
@@ -308,7 +311,7 @@ def _lif(v, refractory, current, base, decay, flags, now, parameters):
 
 @_compiled
 def _step(kind, v, refractory, current, base, decay, flags, now, parameters):
-    """Update a line of neurons; ``flags`` says which spiked, ``now`` is room for their currents."""
+    """Update a line of neurons. ``flags`` marks those that spiked, and ``now`` is memory for their currents."""
     if kind == INTEGRATE:
         _integrate(v, current, base, decay, flags)
     elif kind == CLIPPED:
@@ -323,14 +326,14 @@ def _step(kind, v, refractory, current, base, decay, flags, now, parameters):
 
 @_compiled
 def _collect(words, v, most, first, neuron, count, m):
-    """List the neurons of a line that spiked, up to ``most`` times, behind ``m`` events; returns how many events there
-    are then.
+    """List the spikes of a line's neurons, at most ``most`` of each, behind ``m`` events; return the number of events
+    after that.
     """
     one = v.dtype.type(1)
     for number in range((v.shape[0] + 7) // 8):
         word = words[number]
         while word != 0:
-            i = number * 8 + np.int64(trailing_zeros(word) >> 3)  # the lowest byte comes first in memory
+            i = number * 8 + np.int64(trailing_zeros(word) >> 3)  # the lowest byte is first in memory
             word &= word - np.uint64(1)
             neuron[m] = first + i
             count[m] = one
@@ -349,14 +352,14 @@ def _collect(words, v, most, first, neuron, count, m):
 def _scatter(
     neuron, count, start, weight_at, classes, one_class, rows, row_at, row_weight, row_length, weights, currents
 ):
-    """Add the rows of weights of events to the currents of a connection.
+    """Add the rows of weights of a connection's events to the currents.
 
-    Events in a row whose rows begin in the same place are added up to three at once, which spares the currents traffic.
+    Up to three consecutive events whose rows begin in the same place are added at once, which saves memory traffic.
     """
     end = neuron.shape[0]
     e = 0
     while e < end:
-        # unsigned, so that Numba does not look for indices that count from the end
+        # unsigned, so that Numba does not check for negative indices
         i = np.uint32(neuron[e])
         origin = start[i]
         if origin < 0:
@@ -416,7 +419,7 @@ def _input_layer(p, w, layer, signal_tn):
 
 @numba.njit(cache=True, nogil=True, _nrt=False, fastmath=True)
 def _drive(base):
-    """Return how many neurons a constant current makes spike in a step, about."""
+    """Return about how many neurons spike in a step under a constant current."""
     total, zero, one = base.dtype.type(0), base.dtype.type(0), base.dtype.type(1)
     for i in range(base.shape[0]):
         total += min(max(base[i], zero), one)
@@ -425,9 +428,9 @@ def _drive(base):
 
 @_compiled
 def _direct(p, w, layer, base, step, n_steps):
-    """List the spikes that a constant current causes: step t ends with N(t) = floor(v0 + (t + 1) J) of them so far.
+    """List the spikes under a constant current: N(t) = floor(v0 + (t + 1) J) is their number up to the end of step t.
 
-    Times are computed in double precision for each neuron, then sorted by step.
+    The times are computed in double precision neuron by neuron, and are then sorted by step.
     """
     first, size = p.first[layer], p.size[layer]
     m, last = 0, step + n_steps
@@ -484,7 +487,7 @@ def _direct(p, w, layer, base, step, n_steps):
 
 @_compiled
 def _constant_layer(p, w, layer, base, n_steps):
-    """Run a layer whose current is constant: of its neurons, those whose current can make them spike."""
+    """Run a layer with a constant current. Only the neurons that can spike are updated."""
     kind, first, threshold, most = p.kind[layer], p.first[layer], p.threshold[layer], p.most_spikes[layer]
     n = 0
     for o in range(first, first + p.size[layer]):
@@ -514,9 +517,9 @@ def _constant_layer(p, w, layer, base, n_steps):
         w.refractory[first + w.active[a]] = refractory[a]
 
 
-@numba.njit(inline="always", _nrt=False)  # program and workspace are too large to hand on at every step
+@numba.njit(inline="always", _nrt=False)  # program and workspace are too large to pass at every step
 def _scatter_step(p, w, layer, t, instant):
-    """Scatter a step's events through the connections into a layer: those that act at once, or the others."""
+    """Scatter a step's events through the connections into a layer that act at once, or through the others."""
     for c in range(p.connections[layer], p.connections[layer + 1]):
         if p.instant[p.into[c]] == instant:
             source, table = p.source[c], p.table[c]
@@ -539,7 +542,7 @@ def _scatter_step(p, w, layer, t, instant):
 
 @_compiled
 def _layer(p, w, layer, base, step, n_steps, output_tc):
-    """Run a layer that events reach: neurons, or the output, which is only read."""
+    """Run a layer that events reach: a layer of neurons, or the output, whose currents are only read."""
     kind, first, length, most = p.kind[layer], p.first[layer], p.line_length[layer], p.most_spikes[layer]
     buffers = range(p.buffers[layer], p.buffers[layer + 1])
     one_buffer = p.buffers[layer + 1] - p.buffers[layer] == 1
@@ -588,17 +591,17 @@ def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer,
     Parameters
     ----------
     p, w
-        Program and workspace; the workspace holds the image's state.
+        Program, and workspace, which holds the image's state.
     image_base
-        Currents without any spike of the layers that see the image.
+        Currents without any spike of the layers that depend on the image.
     signal_tn
-        A changing input, shape ``(t, n)``; of no rows where the input is constant.
+        Changing input, shape ``(t, n)``; n is 0 if the input is constant.
     step, n_steps
-        The block's first step, and how many it has.
+        First step of the block, and number of its steps.
     output_tc, output_spikes_tc
-        Filled with the output of each step, and the spikes of the layer ``output_layer`` (-1: there is none).
+        Arrays that take the output of each step, and the spikes of the layer ``output_layer`` (-1: there is none).
     counts_n
-        Spikes of each neuron are added here.
+        Array to which the spikes of each neuron are added.
     """
     for layer in range(p.kind.shape[0]):
         kind = p.kind[layer]
@@ -645,14 +648,14 @@ def run_images(
     output_spikes_btc,
     counts_bn,
 ):
-    """Run images, each for all steps of a chunk, block by block.
+    """Run images one after the other, each for all steps of a chunk, block by block.
 
     Parameters
     ----------
     block
-        Steps of a block.
+        Number of steps of a block.
     state_bn
-        State of each image between chunks; of no rows where the run is one chunk.
+        State of each image between chunks; without rows if the run is one chunk.
     fresh
         Whether the run begins with this chunk.
     rows
@@ -689,7 +692,7 @@ def run_images(
 
 
 def is_compiled() -> bool:
-    """Whether the kernel is compiled, in this process or in its cache since its source last changed."""
+    """Whether the kernel has been compiled, in this process or in the cache since its source last changed."""
     kernel: Any = run_images
     if kernel.signatures:
         return True

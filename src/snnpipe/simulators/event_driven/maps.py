@@ -1,7 +1,7 @@
-"""Keras layers as linear maps between flattened tensors: sparse matrices, and convolutions as rows of weights.
+"""Keras layers as linear maps between flattened tensors: sparse matrices and convolutions.
 
-Tensors are flattened in C order, channels last. Axes: z, y, x = positions (of 1-D and 2-D layers the first
-ones have size 1), c = channel.
+Tensors are flattened in C order, with channels last. Axes: z, y, x = positions (1-D and 2-D layers have leading axes of
+size 1), c = channel.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ KNOWN = (*MOVING, *POOLING, *WEIGHTED, "Add", "Average", "Concatenate", "BatchNo
 
 
 def unknown(op: LayerOp, shapes: Sequence[tuple[int, ...]]) -> str | None:
-    """Return why a layer is not a linear map that is known here, or None."""
+    """Return why a layer is not a linear map that this module knows; None if it is one."""
     layer, kind = op.layer, op.kind
     if kind not in KNOWN:
         return f"is a {kind}"
@@ -40,14 +40,14 @@ def unknown(op: LayerOp, shapes: Sequence[tuple[int, ...]]) -> str | None:
 
 
 def matrix(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.csr_array:
-    """Return a layer as a matrix from its input number ``slot`` to its output, its constant part left out.
+    """Return a layer as a matrix from one of its inputs to its output, without its constant part.
 
     Parameters
     ----------
     op
-        A layer for which `unknown` is None.
+        Layer for which `unknown` is None.
     slot
-        Which of its inputs.
+        Index of the input.
     shapes
         Shapes of all tensors, by number.
     """
@@ -72,7 +72,7 @@ def matrix(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.
 
 
 def _moved(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.csr_array:
-    """Return where a layer puts each value, found by giving it numbered ones."""
+    """Return the matrix of a layer that moves values, from the output that it gives for numbered values."""
     size = int(np.prod(shapes[op.inputs[slot]]))
     dtype = op.layer.compute_dtype
     numbered = [
@@ -85,7 +85,7 @@ def _moved(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.
 
 
 def _normalization(layer: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return what a batch normalisation multiplies each value with: in the graph's copies its gamma is all there is."""
+    """Return the factor of a batch normalisation on each value. In the graph's copies, this is gamma alone."""
     along = [size if axis + 1 in layer.axis else 1 for axis, size in enumerate(shape)]
     return np.broadcast_to(np.asarray(layer.gamma, np.float64).reshape(along), shape).ravel()
 
@@ -105,9 +105,9 @@ class Convolution:
     input_shape, output_shape
         ``(z, y, x, c)``.
     strides, dilation, before
-        Per position axis; ``before`` is how much padding stands before the input.
+        Stride, dilation and leading padding of each position axis.
     groups
-        Of channels.
+        Number of groups of channels.
     """
 
     kernel: NDArray[np.float64]
@@ -120,7 +120,7 @@ class Convolution:
 
     @classmethod
     def of(cls, layer: Any, shape: tuple[int, ...]) -> "Convolution":
-        """Return a Keras convolution that takes inputs of a shape."""
+        """Return the convolution of a Keras layer with inputs of a given shape, without the batch."""
         missing = 4 - len(shape)
         ones = (1,) * missing
         kernel = np.asarray(layer.kernel, np.float64)
@@ -142,9 +142,9 @@ class Convolution:
         )
 
     def taps(self, axis: int) -> list[list[tuple[int, int]]]:
-        """Return, for each position of an axis, the outputs it reaches and with which tap, outputs ascending.
+        """Return, for each position of an axis, the outputs that it reaches and the tap of each, outputs ascending.
 
-        Outputs may lie outside, before 0 or behind the last one.
+        Outputs may lie outside the axis, before 0 or behind the last one.
         """
         s, d, p = self.strides[axis], self.dilation[axis], self.before[axis]
         return [
@@ -154,7 +154,7 @@ class Convolution:
 
 
 def _convolution_matrix(convolution: Convolution) -> sparse.csr_array:
-    """Return a convolution as a matrix; many entries: for small tensors, or where nothing else will do."""
+    """Return a convolution as a matrix. It has many entries, and is meant for cases that have no other form."""
     c_in, c_out, groups = convolution.input_shape[3], convolution.output_shape[3], convolution.groups
     inputs = np.arange(int(np.prod(convolution.input_shape))).reshape(convolution.input_shape)
     outputs = np.arange(int(np.prod(convolution.output_shape))).reshape(convolution.output_shape)
@@ -175,5 +175,5 @@ def _convolution_matrix(convolution: Convolution) -> sparse.csr_array:
 
 
 def chained(matrices: Sequence[sparse.csr_array], size: int) -> sparse.csr_array:
-    """Return the product of matrices, the first one applied first to a vector of ``size``."""
+    """Return the product of matrices; the first matrix is applied first, to a vector of length ``size``."""
     return sparse.csr_array(reduce(lambda product, m: m @ product, matrices, sparse.eye_array(size, format="csr")))

@@ -1,8 +1,8 @@
-"""From a converted network to the flat arrays that the event-driven kernel runs.
+"""Compiles a converted network to the flat arrays that the event-driven kernel runs.
 
-Every connection becomes rows (`snnpipe.simulators.event_driven.rows`): a spike of neuron i adds
-``count * weights[...]`` to a few runs of consecutive currents, with margins around each buffer of currents for what
-falls outside.
+Each connection becomes rows (`snnpipe.simulators.event_driven.rows`): a spike of neuron i adds
+``count * weights[...]`` to a few runs of consecutive currents. Each buffer of currents has margins, which take what
+falls outside the target.
 """
 
 from collections.abc import Mapping
@@ -21,26 +21,25 @@ from snnpipe.simulators.graph import Graph
 from snnpipe.values.network import NeuronLayer
 
 _MOST_VALUES = 2**24
-"""That a layer may have: they are numbered in single precision."""
+"""Highest number of values of a layer, because single precision numbers them exactly up to here."""
 
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A program, and what is needed to feed it.
+    """A program, and what is needed to give it input.
 
     Attributes
     ----------
     program
-        What the kernel runs.
+        Program that the kernel runs.
     layers
-        Layers of neurons in the order of their neurons in the program, with their indices there.
+        Index of each layer of neurons in the program, by name, in the order of their neurons there.
     seen
-        Tensors of the graph, each with a factor, whose flattened values make up the currents that depend
-        on the image.
+        Tensors of the graph, each with a factor, whose flattened values make up the currents that depend on the image.
     output_layer
-        Index of the layer whose spikes are the output's, -1 where there is none.
+        Index of the layer whose spikes are the output; -1 if there is none.
     adds_per_spike
-        Weights that a spike of each layer adds somewhere, on average, by layer name; None is a changing input.
+        Mean number of weights that a spike of each layer adds, by layer name; None is the key of a changing input.
     """
 
     program: Program
@@ -56,18 +55,18 @@ def compile_program(graph: Graph, constant: bool, precision: Precision, dt: floa
     Parameters
     ----------
     graph
-        Its weights as the kernel needs them.
+        Graph whose weights are in the units that the kernel needs.
     constant
-        Whether the image is shown as it is at each step; otherwise it is a source of events.
+        Whether the image is shown unchanged at each step; otherwise it is a source of events.
     precision
-        Of all numbers.
+        Precision of all numbers.
     dt
         Seconds per step.
 
     Raises
     ------
     SimulationError
-        If it has a layer, neuron type or synapse that is not known here, by its name.
+        If the graph has a layer, neuron type or synapse that the kernel cannot run. The message names it.
     """
     return _Compiler(graph, constant, precision, dt).compile()
 
@@ -110,7 +109,7 @@ class _Compiler:
     # ------------------------------------------------------------------ currents without spikes
 
     def _still_values(self) -> dict[int, NDArray[np.float64]]:
-        """Return each wanted tensor's values where no neuron spikes and a changing input is 0."""
+        """Return the values of currents and output when no neuron spikes and the input is 0."""
         graph = self._graph
         wanted = [op.current for op in graph.neurons] + [graph.output]
         known = {
@@ -123,7 +122,7 @@ class _Compiler:
     def _base(
         self, tensor: int, factor: float, seen: list[tuple[int, float]], still: Mapping[int, NDArray[np.float64]]
     ) -> "NDArray[np.float64] | int":
-        """Return a target's current without spikes, or where it begins among those that depend on the image."""
+        """Return a target's current without spikes, or its place among the currents that depend on the image."""
         if not (self._constant and self._graph.from_image[tensor]):
             return still[tensor] * factor
         at = sum(int(np.prod(self._graph.shapes[t])) for t, _ in seen)

@@ -1,8 +1,8 @@
-"""The rows of a connection: what a spike of each neuron adds, and where, in coordinates of the target.
+"""The rows of a connection: the weights that a spike of each neuron adds, and their places in the target.
 
-A convolution's kernel is flipped, so that the outputs that a spike reaches in one line are consecutive; pooling,
-padding and reshaping before it only change where a neuron's rows begin. What has no such form becomes a sparse
-matrix, its runs of consecutive targets being the rows.
+A convolution's kernel is flipped, so that the outputs that a spike reaches in one line are consecutive. Pooling,
+padding and reshaping before the convolution only change where a neuron's rows begin. Any other connection becomes a
+sparse matrix, whose runs of consecutive targets are the rows.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from scipy import sparse
 from snnpipe.simulators.event_driven.maps import Convolution
 
 NOWHERE = -(2**30)
-"""Start of a neuron without rows."""
+"""Start of a neuron that has no rows."""
 
 Place = tuple[int, int, int, int]
-"""Position along z, y, x, and channel."""
+"""Position along z, y and x, and channel."""
 
 
 @dataclass(eq=False)
@@ -29,15 +29,16 @@ class Rows:
     Attributes
     ----------
     start
-        Of each source neuron: where its rows begin, shape ``(n, 4)``, or NOWHERE; it may lie outside.
+        Place where the rows of each source neuron begin, shape ``(n, 4)``, or NOWHERE; it may lie outside the target.
     weight_at, classes
-        Of each source neuron.
+        Index of the first weight of each source neuron, and the neuron's class.
     rows
-        Of each class: position relative to the start, weights relative to the neuron's, length.
+        Rows of each class: the place relative to the neuron's start, the index of the first weight relative to the
+        neuron's, and the length.
     weights
-        Of all rows.
+        Weights of all rows.
     absolute
-        Whether every row's position is that within the target itself, all of it inside.
+        Whether the rows' places are places in the target itself, so that all rows lie inside it.
     """
 
     start: NDArray[np.int64]
@@ -48,7 +49,7 @@ class Rows:
     absolute: bool = False
 
     def reach(self, grid: Place) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return how far the rows reach before and behind the target's positions."""
+        """Return how far the rows reach before and behind the target's positions, along each axis."""
         low, high = np.zeros(3, np.int64), np.zeros(3, np.int64)
         if self.absolute:
             return low, high
@@ -66,20 +67,20 @@ class Rows:
 
     @property
     def adds(self) -> float:
-        """Weights that a source neuron's spike meets, on average."""
+        """Mean number of weights that a spike of a source neuron adds."""
         of_class = np.array([sum(length for _, _, length in rows) for rows in self.rows])
         return float(np.mean(np.where(self.start[:, 0] > NOWHERE, of_class[self.classes], 0)))
 
 
 def _columns(before: sparse.csr_array) -> sparse.csc_array:
-    """Return a matrix by its columns, what is 0 left out."""
+    """Return a matrix by its columns, without entries that are 0."""
     columns = sparse.csc_array(before)
     columns.eliminate_zeros()
     return columns
 
 
 def one_place(before: sparse.csr_array) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Return where each source goes (-1: nowhere) and its factor, or None if one goes to several places."""
+    """Return the target of each source (-1: none) and its factor, or None if a source has several targets."""
     columns = _columns(before)
     per_source = np.diff(columns.indptr)
     if per_source.max(initial=0) > 1:
@@ -123,7 +124,7 @@ def dense_rows(kernel: NDArray[np.float64], before: sparse.csr_array) -> Rows:
 
 
 def convolution_rows(convolution: Convolution, before: sparse.csr_array, scale: Any) -> Rows | None:
-    """Return a convolution's rows, or None where the layers before it do not only move values and scale channels."""
+    """Return a convolution's rows, or None if the layers before it give values of one channel different factors."""
     c_in = convolution.input_shape[3]
     columns = _columns(before)
     of_channel = np.zeros(c_in)
@@ -149,7 +150,7 @@ def _convolution_table(
 ) -> tuple[
     NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[list[tuple[Place, int, int]]], NDArray[np.float64]
 ]:
-    """Return start, weights and class of each of a convolution's inputs, and the classes' rows and weights."""
+    """Return start, first weight and class of each of a convolution's inputs, the classes' rows, and all weights."""
     (nz, ny, nx, c_in), c_out, groups = convolution.input_shape, convolution.output_shape[3], convolution.groups
     per_group = c_out // groups
     patterns: list[dict[tuple[tuple[int, int], ...], int]] = []
@@ -170,7 +171,7 @@ def _convolution_table(
     for z_taps, y_taps, x_taps in product(*patterns):
         consecutive = groups == 1 and all(o == i for i, (o, _) in enumerate(x_taps))
         runs: list[tuple[Place, int, int]] = []
-        parts: list[NDArray[np.float64]] = []  # of each row: (input channel, length)
+        parts: list[NDArray[np.float64]] = []  # for each row: shape (input channels, length)
         at = 0
         for (dz, tz), (dy, ty) in product(z_taps, y_taps):
             lines = [(0, [t for _, t in x_taps])] if consecutive else [(dx, [t]) for dx, t in x_taps]
@@ -195,7 +196,7 @@ def _convolution_table(
 
 
 def _by_channel(tap: NDArray[np.float64], groups: int, c_in: int) -> NDArray[np.float64]:
-    """Return one tap's weights of each input channel to the output channels of its group."""
+    """Return one tap's weights from each input channel to the output channels of its group."""
     per_group = tap.shape[1] // groups
     return np.concatenate([tap[:, g * per_group : (g + 1) * per_group] for g in range(groups)]).reshape(c_in, per_group)
 
@@ -208,7 +209,7 @@ def _several_places(
     rows: list[list[tuple[Place, int, int]]],
     weights: NDArray[np.float64],
 ) -> Rows:
-    """Return the rows of sources that each go to several inputs, as windows that overlap make them."""
+    """Return the rows of sources that each reach several inputs, for example through overlapping windows."""
     known: dict[tuple[tuple[Place, int, int], ...], int] = {}
     n = columns.shape[1]
     new_start, new_weight, new_class = np.full((n, 4), NOWHERE), np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -230,7 +231,7 @@ def _several_places(
 
 
 def matrix_rows(weights: sparse.csc_array) -> Rows:
-    """Return a matrix's columns as runs of consecutive targets."""
+    """Return a matrix's rows: the runs of consecutive targets in each of its columns."""
     weights.eliminate_zeros()
     weights.sort_indices()
     n = weights.shape[1]
@@ -245,7 +246,7 @@ def matrix_rows(weights: sparse.csc_array) -> Rows:
 
 
 def on_grid(flat: Rows, grid: Place) -> Rows:
-    """Return rows on a flat target as rows on lines of positions."""
+    """Return rows in a flat target as rows in a target with lines of positions."""
     line = grid[2] * grid[3]
 
     def cut(row: tuple[Place, int, int]) -> list[tuple[Place, int, int]]:

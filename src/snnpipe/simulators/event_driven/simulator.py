@@ -1,4 +1,4 @@
-"""Follows the spikes: the network as events, in Numba, on all cores.
+"""The event-driven simulator: a kernel compiled by Numba follows the spikes, on all cores.
 
 Axes: b = image of the batch, t = step, n = neuron, c = class.
 """
@@ -26,17 +26,17 @@ from snnpipe.values.simulation import LayerActivity, SimulationChunk, SpikeEvent
 
 _BLOCK_STEPS = 64
 _EVENT_BYTES = 64 * 2**20
-"""Room for the events of one thread, where every neuron spikes in every step."""
+"""Memory for the events of one thread, if every neuron spikes in every step."""
 
 
 @dataclass(frozen=True)
 class EventDrivenSimulator(FastSimulator):
-    """Run the network by its spikes. Other parameters as for `SimulationSettings`.
+    """Run the network by following its spikes. The other parameters are those of `SimulationSettings`.
 
     Parameters
     ----------
     threads
-        Cores to use; None for all that this process may use. The result does not depend on it.
+        Number of cores; None for all cores that this process may use. The result does not depend on it.
     """
 
     threads: PositiveInt | None = None
@@ -47,7 +47,8 @@ class EventDrivenSimulator(FastSimulator):
         Raises
         ------
         SimulationError
-            If it has a layer, a neuron type or a synapse that only another simulator knows, by its name.
+            If the network cannot be read as layers, or has a layer, a neuron type or a synapse that only another
+            simulator can run. The message names it.
         """
         return OpenEventDriven(network, self, constant_input)
 
@@ -85,7 +86,7 @@ class OpenEventDriven:
             workspaces.clear()
 
     def adds_per_spike(self, constant_input: bool) -> dict[str | None, float]:
-        """Return how many weights a spike of each layer adds somewhere, on average; of a changing input under None."""
+        """Return the mean number of weights that a spike of each layer adds; a changing input has the key None."""
         return dict(self._program(constant_input).adds_per_spike)
 
     def run(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
@@ -114,11 +115,11 @@ class OpenEventDriven:
         return self._compiled[constant]
 
     def _base(self, compiled: Compiled, stimulus: Stimulus) -> NDArray[Any]:
-        """Return the currents that a constant input alone causes, shape ``(b, n)``."""
+        """Return the currents of a constant input without any spike, shape ``(b, n)``."""
         graph, b = self._graph, len(stimulus)
         images = stimulus.still() if stimulus.encoder.constant else stimulus.images
         images = images.astype(self._settings.precision, copy=False).reshape(b, *graph.shapes[graph.image])
-        if b == 1:  # TensorFlow has kernels of their own for one image, which round differently
+        if b == 1:  # TensorFlow's kernels for one image round differently
             images = np.repeat(images, 2, axis=0)
         known = {op.output: np.zeros((len(images), *graph.shapes[op.output]), images.dtype) for op in graph.neurons}
         values = graph.evaluate(known | {graph.image: images}, [tensor for tensor, _ in compiled.seen])
@@ -181,7 +182,7 @@ class OpenEventDriven:
             return events
 
         def record(row: int) -> list[dict[str, SpikeEvents]]:
-            # an image that is recorded runs block by block, so that each block's events can be taken
+            # a recorded image runs block by block, so that the events of each block can be copied
             state = state_bn if len(state_bn) else np.empty((row + 1, state_bn.shape[1]), precision)
             return [run([row], t, min(block, n_steps - t), state, harvest=True) for t in range(0, n_steps, block)]
 
@@ -210,7 +211,7 @@ class OpenEventDriven:
 
 
 def _finish(tasks: Sequence[Future[Any]]) -> None:
-    """Wait for all tasks; where one fails, those that have not begun are dropped."""
+    """Wait for all tasks. If one fails, the tasks that have not begun are cancelled."""
     try:
         for task in tasks:
             task.result()
