@@ -360,7 +360,7 @@ def test_all_mistakes_are_told_at_once(command):
     assert len(result.error_lines) == 4
 
 
-@pytest.mark.slow  # 15 s: three runs
+@pytest.mark.long  # 15 s: three runs
 def test_seed_0_is_a_seed(command):
     small = (*FAST, "model=mlp", "model.units=[8]")
     first, second, other = (command(*small, f"seed={seed}") for seed in (0, 0, 1))

@@ -110,7 +110,7 @@ def test_a_finished_run_is_not_reported_for_other_test_data(own):
     assert run("run_id=other").code == 0 and accuracy(runs()[1]) == 0
 
 
-@pytest.mark.slow  # 15 s
+@pytest.mark.long  # 15 s
 def test_a_deleted_run_is_not_finished_already(own):
     run, _ = own
     assert run("run_id=mine").code == 0
@@ -180,7 +180,7 @@ def test_where_the_data_cannot_be_known_nothing_is_shared_and_that_is_said(own):
     assert "nobody can know whether its training data is still the same" in line
 
 
-@pytest.mark.slow  # six runs
+@pytest.mark.long  # six runs
 def test_a_multi_run_that_resumes_runs_jobs_of_other_data_again(own):
     run, folder = own
     grid = ("-m", "conversion.synapse=null,0.005", "sweep.resume=true")

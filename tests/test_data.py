@@ -129,7 +129,7 @@ def test_a_read_only_first_folder_is_passed_over(tmp_path, monkeypatch, data_dir
 MNIST = Path(os.environ.get("TFDS_DATA_DIR", "")) / "mnist"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not MNIST.is_dir(), reason="no prepared MNIST in $TFDS_DATA_DIR")
 def test_mnist_streams_in_bounded_memory():
     data = TfdsDataModule("mnist", batch_size=1000, data_dir=str(MNIST.parent))

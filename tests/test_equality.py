@@ -403,7 +403,7 @@ def digests(name):
     return {key: hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest() for key, values in found.arrays()}
 
 
-@pytest.mark.slow  # 15 s
+@pytest.mark.long  # 15 s
 def test_tensorflow_threads_change_nothing():
     # a process has as many threads as TensorFlow was started with
     code = "\n".join(

@@ -30,7 +30,7 @@ def python_blocks():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epochs", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("epochs", [1, pytest.param(20, marks=pytest.mark.long)])
 def test_python_examples_run(epochs, tmp_path, data_dir, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))

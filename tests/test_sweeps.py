@@ -268,7 +268,7 @@ def test_jobs_in_processes_of_their_own_share_a_training_and_the_cores(process, 
 STOPPED_JOBS = (*FAST, "training.epochs=15", "data.max_train_images=1400", "conversion.scale_firing_rates=1,50")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_that_is_killed_ends_the_multi_run_and_resuming_finishes_it(process, tmp_path):
     folder = tmp_path / "process"
     words = ("-m", "hydra/launcher=processes", *STOPPED_JOBS)
