@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from snnpipe.base.errors import ConfigError, ConversionError, one_line
 from snnpipe.conversion.calibration import Calibration, CalibrationSettings, Levels, levels_of, scales_from_data
 from snnpipe.conversion.equalise import Channels
+from snnpipe.conversion.layer_settings import LayerSettings, check_neuron, configure
 from snnpipe.conversion.nengo_dl_layers import make_converter
 from snnpipe.conversion.nengo_objects import built, initial_states
 from snnpipe.conversion.rewrite import Rewritten, prepare, rewrite
@@ -20,9 +21,7 @@ from snnpipe.frameworks.copies import flattened
 from snnpipe.frameworks.keras_graph import is_op, nodes, rectifier
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.frameworks.rectifiers import Rectifier
-from snnpipe.neurons.amplitude import has_amplitude
 from snnpipe.neurons.choice import neurons_for
-from snnpipe.neurons.table import name_of
 from snnpipe.neurons.voltage import with_initial_voltage
 from snnpipe.settings.domains import Factors, LayerSynapses, LayerVoltage, Neuron, ScaleFromData
 from snnpipe.settings.per_layer import check_patterns, per_layer
@@ -31,7 +30,6 @@ from snnpipe.synapses import Synapse
 from snnpipe.values.network import ConversionPlan, NeuronLayer, PlannedLayer, SpikingNetwork
 
 if TYPE_CHECKING:
-    import nengo
     import tf_keras
 
 
@@ -104,7 +102,7 @@ class NengoDLConverter:
         return plan
 
     def _plan(
-        self, model: "tf_keras.Model", rewritten: Mapping[str, Rewritten], settings: "Mapping[str, _LayerSettings]"
+        self, model: "tf_keras.Model", rewritten: Mapping[str, Rewritten], settings: "Mapping[str, LayerSettings]"
     ) -> ConversionPlan:
         seen: set[str] = set()
         planned = []
@@ -114,7 +112,7 @@ class NengoDLConverter:
             seen.add(name)
         return ConversionPlan(tuple(planned))
 
-    def _planned(self, node: Any, rewritten: Rewritten, own: "_LayerSettings | None", shared: bool) -> PlannedLayer:
+    def _planned(self, node: Any, rewritten: Rewritten, own: "LayerSettings | None", shared: bool) -> PlannedLayer:
         layer, shape = node.layer, tuple(node.outputs.shape[1:])
         plan = PlannedLayer(layer.name, type(layer).__name__, "native", rewritten.becomes, rewritten.note, shape)
         if shared:
@@ -162,7 +160,7 @@ class NengoDLConverter:
             return False
         return True
 
-    def _settings(self, model: "tf_keras.Model", rewritten: Mapping[str, Rewritten]) -> "dict[str, _LayerSettings]":
+    def _settings(self, model: "tf_keras.Model", rewritten: Mapping[str, Rewritten]) -> "dict[str, LayerSettings]":
         """Return the settings of each layer of neurons."""
         names = _neuron_names(rewritten)
         given_scales: Any = 1.0 if self.scale_firing_rates == "auto" else self.scale_firing_rates
@@ -174,11 +172,11 @@ class NengoDLConverter:
         voltages: dict[str, Any] = per_layer(self.initial_voltage, names, None, "conversion.initial_voltage")
         settings = {}
         for name in names:
-            _check_neuron(asked[name], scales[name], name)
+            check_neuron(asked[name], scales[name], name)
             own = _rectifier(model, name)
             neurons, why = neurons_for(own, asked[name], scales[name])
             neurons = with_initial_voltage(neurons, voltages[name], "conversion.initial_voltage")
-            settings[name] = _LayerSettings(name, scales[name], synapses[name], own, neurons, why)
+            settings[name] = LayerSettings(name, scales[name], synapses[name], own, neurons, why)
         return settings
 
     # ------------------------------------------------------------------ scales from data
@@ -295,7 +293,7 @@ class NengoDLConverter:
         cost = Costs.of_no_synapses(fallback.name, fallback.kind) if fallback else costs(ready)
         neurons = {name: converter.layers[ready.get_layer(name).output] for name in settings}
         for name, own in settings.items():
-            _configure(converter.net, neurons[name], own)
+            configure(converter.net, neurons[name], own)
         output_layer = next((name for name in settings if neurons[name] is output.target), None)
         if output_layer is not None:
             output.synapse = settings[output_layer].synapse.nengo
@@ -359,43 +357,3 @@ def _no_fallback(node: Any) -> str:
     if len(node.keras_inputs) != 1:
         return f"no TensorNode runs it, for it takes {len(node.keras_inputs)} inputs"
     return ""
-
-
-@dataclass(frozen=True)
-class _LayerSettings:
-    name: str
-    scale: float
-    synapse: Synapse
-    rectifier: Rectifier
-    neurons: "nengo.neurons.NeuronType"
-    why_not_spiking: str
-
-    @property
-    def neuron_name(self) -> str:
-        return name_of(self.neurons)
-
-
-def _configure(network: "nengo.Network", neurons: "nengo.ensemble.Neurons", own: _LayerSettings) -> None:
-    """Set the type and the synapse of a layer of neurons. NengoDL has already set its gain."""
-    neurons.ensemble.neuron_type = own.neurons
-    if own.synapse:
-        for connection in network.all_connections:
-            if connection.pre_obj is neurons:
-                connection.synapse = own.synapse.nengo
-
-
-def _check_neuron(neuron: Any, scale: float, layer: str) -> None:
-    """Raise `ConfigError` if a layer's neuron is not a Nengo neuron type, or cannot be scaled."""
-    from nengo.neurons import NeuronType
-
-    if neuron is None:
-        return
-    if not isinstance(neuron, NeuronType):
-        raise ConfigError(
-            f"conversion.neuron: got {neuron!r} for layer {layer!r}: takes Nengo neuron types; choose one with neuron="
-        )
-    if scale != 1 and not has_amplitude(neuron):
-        raise ConfigError(
-            f"conversion.scale_firing_rates: got {scale} for layer {layer!r}, but {type(neuron).__name__} has no "
-            "amplitude to undo it with: take 1, or another neuron"
-        )
