@@ -43,7 +43,9 @@ NonNegativeFloat = TypeAliasType(
     "NonNegativeFloat", Annotated[float, Field(ge=0, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
 )
 NonPositiveFloat = TypeAliasType("NonPositiveFloat", Annotated[float, Field(ge=-MAX_FLOAT, le=0, allow_inf_nan=False)])
-Number = TypeAliasType("Number", Annotated[float, Field(ge=-MAX_FLOAT, le=MAX_FLOAT, allow_inf_nan=False)])
+Number = TypeAliasType(
+    "Number", Annotated[float, Field(ge=-MAX_FLOAT, le=MAX_FLOAT, allow_inf_nan=False), AfterValidator(is_held)]
+)
 _Time = Annotated[
     float, Field(allow_inf_nan=False, description="a number of seconds, such as 0.001"), AfterValidator(is_short)
 ]
