@@ -149,6 +149,7 @@ def test_an_evaluation_refuses_column_labels():
         evaluation.batch(np.zeros((4, 1), np.int64), np.zeros(4, np.int64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(64,), (1, 8, 8, 1)])
 def test_images_of_any_rank(shape, tmp_path):
     @dataclasses.dataclass

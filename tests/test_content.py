@@ -164,6 +164,7 @@ def test_nothing_is_shared_without_training(own):
     assert not any("fit.run_id" in each.data.tags for each in runs())
 
 
+@pytest.mark.slow
 def test_where_the_data_cannot_be_known_nothing_is_shared_and_that_is_said(own):
     run, _ = own
     for _ in range(2):
@@ -247,6 +248,7 @@ def test_arrays_that_differ_in_the_middle_are_other_data(pictures, tmp_path, mon
     assert len(set(folders)) == 3
 
 
+@pytest.mark.slow
 def test_a_function_over_a_model_takes_the_training_of_its_weights_alone(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     net = importlib.import_module("own_pictures").net
@@ -284,6 +286,7 @@ def test_two_runs_do_not_write_over_one_another(pictures, tmp_path, monkeypatch)
     trainer(pictures(), tmp_path, **csv).run()  # the same run again gives the same files
 
 
+@pytest.mark.slow
 def test_a_stopped_run_does_not_go_on_with_other_data(pictures, tmp_path):
     stopped = trainer(pictures(), tmp_path, output_dir=tmp_path / "run", loggers=[CsvLogger(str(tmp_path / "run"))])
     stopped.convert = lambda: 1 / 0

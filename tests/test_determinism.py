@@ -19,7 +19,7 @@ def left_by(folder, run):
     return digests, {name: value for name, value in run.data.metrics.items() if name not in OF_THE_MACHINE}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_alone_and_one_of_four_at_once_are_the_same(process, tmp_path):
     folder = tmp_path / "process"
     scales = f"conversion.scale_firing_rates={','.join(SCALES)}"

@@ -398,6 +398,7 @@ def test_where_nothing_helps_it_says_what_was_measured_and_tried(run):
     assert 100 * after.metrics["snn/test_accuracy"] == pytest.approx(best, abs=1.01)
 
 
+@pytest.mark.slow
 def test_a_search_that_takes_too_long_is_ended_and_says_so(run, monkeypatch):
     monkeypatch.setattr("snnpipe.diagnosis.search._SECONDS", 1e-9)
     monkeypatch.setattr("snnpipe.diagnosis.search._TIMES", 1e-9)

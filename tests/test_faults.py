@@ -766,7 +766,7 @@ def own_server(tmp_path):
     ), f"http://127.0.0.1:{port}"
 
 
-@pytest.mark.slow  # 60 s
+@pytest.mark.long  # 60 s
 def test_a_run_whose_server_hangs_and_is_killed_later_loses_nothing(tmp_path, short_answers, process, own_server):
     from mlflow import MlflowClient
 

@@ -192,6 +192,7 @@ def test_training_checkpoint_and_pretrained(digits, tmp_path):
     np.testing.assert_array_equal(other.predict_on_batch(x), model.predict_on_batch(x))
 
 
+@pytest.mark.slow
 def test_nengos_own_objects_are_trained_and_kept(digits):
     """Connections and biases that NengoDL trains are those that are simulated, and those in the checkpoint."""
     data = digits(max_train_images=320, validation_share=0.0)

@@ -181,6 +181,7 @@ def _test_images(data):
         yield from zip(images.reshape(len(images), -1), labels, strict=True)
 
 
+@pytest.mark.slow
 def test_activations_too_small_to_spike_are_named_with_a_scale(fitted, tmp_path):
     model, data = fitted
     _, result, remarks = run(data, tmp_path, model, scale_firing_rates=1.0, synapse=None, n_steps=10)

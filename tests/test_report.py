@@ -99,6 +99,7 @@ def test_a_run_leaves_its_pictures_and_its_report(run_folder):
     assert not re.search(r"""(?:src|href|url\()\s*=?\s*["']?(?:https?:)?//""", page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 420])
 def test_the_report_asks_for_nothing_and_fits_the_window(browser, run_folder, width, scheme):

@@ -182,6 +182,7 @@ def weights_in(folder):
     return Checkpoint.load(folder / "run" / "checkpoint").weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stops",
     [
@@ -214,6 +215,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stops, tmp_pat
     assert not (folder / "run" / "training").exists()  # nothing is left to go on with
 
 
+@pytest.mark.slow
 def test_what_a_callback_waits_for_is_remembered(digits, tmp_path):
 
     class NeverBetter(Callback):
@@ -380,6 +382,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(process, tmp_path, number
     assert settled(folder, run) == settled(folder, uninterrupted), err
 
 
+@pytest.mark.slow
 def test_resuming_without_an_id_takes_the_newest_stopped_run_of_the_configuration(command, tmp_path):
     fast = ("debug=fast", *SMALL[:2], "callbacks=none")
     begun = command(*fast, "training.resume=true")
@@ -421,6 +424,7 @@ def test_what_cannot_be_gone_on_with_is_named(command, tmp_path):
         assert result.error_lines[0].startswith(f"snnpipe: error: {told}")
 
 
+@pytest.mark.slow
 def test_plain_files_are_gone_on_with_by_their_folder(command, tmp_path):
     words = ("debug=fast", *SMALL[:2], "callbacks=none", "logger=csv", "paths.output_dir=here", "training.resume=true")
     assert command(*words).code == 0

@@ -216,6 +216,7 @@ class Broken(Ramp):
         return signal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoder", "shape"), [(Ramp(), SERIES), (Doubled(), VECTOR)])
 def test_simulators_show_what_an_encoder_of_ones_own_makes(networks, encoder, shape):
     check_encoder(encoder, shape)
@@ -340,6 +341,7 @@ RUNS = {
 _QUICK = ("vector that changes", "series")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RUNS])
 def test_a_whole_run(name, tmp_path):
     shape, parts = RUNS[name]

@@ -298,6 +298,7 @@ def test_hundreds_of_spikes_in_a_step():
     assert all(counts.max() > 256 * 20 for counts in expected.values())
 
 
+@pytest.mark.slow
 def test_input_that_ends_leaves_currents_that_fade():
     class Flash:
         """An image for three steps, then nothing: currents decay through the smallest numbers there are."""

@@ -123,6 +123,7 @@ def test_a_mistake_in_one_job_is_a_failed_child_and_the_others_go_on(command, tm
     assert failed.data.tags["error"].startswith("ConfigError: training.epochs: got -1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logger", ["mlflow", pytest.param("csv", marks=pytest.mark.slow)])
 def test_a_job_that_fails_fails_in_all_its_durations_and_has_one_number_everywhere(command, tmp_path, logger):
     scales = "conversion.scale_firing_rates=20,{nope: 3.0},50"

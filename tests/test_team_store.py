@@ -31,7 +31,7 @@ def server(folder):
         yield address
 
 
-@pytest.mark.slow  # 20 s
+@pytest.mark.long  # 20 s
 def test_eight_jobs_at_once_lose_nothing(server, folder, tmp_path):
     from mlflow import MlflowClient
 
