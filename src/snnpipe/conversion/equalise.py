@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError
 from snnpipe.frameworks.compat import import_tensorflow
-from snnpipe.frameworks.keras_graph import RECTIFIERS, activation_name, nodes, rectifier
+from snnpipe.frameworks.keras_graph import (
+    MOVING,
+    POOLING,
+    RECTIFIERS,
+    WEIGHTED,
+    activation_name,
+    nodes,
+    rectifier,
+)
 
 if TYPE_CHECKING:
     import tf_keras
 
-_WEIGHTED = ("Dense", "Conv1D", "Conv2D", "Conv3D")
-_MOVING = (
-    *("Flatten", "Reshape", "Permute"),
-    *(f"{kind}{n}D" for kind in ("ZeroPadding", "Cropping", "UpSampling") for n in (1, 2, 3)),
-)
-_POOLING = tuple(f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3))
 _FIXED, _ZERO = 0, -1
 
 
@@ -59,7 +61,7 @@ class Channels:
         wanted
             Wanted factor of each channel, by layer name, shape ``(c,)``, above 0.
         """
-        of_root = self._of_root(wanted, np.maximum)
+        of_root = self._of_root(wanted)
         return {name: of_root[self._channels(name)] for name in wanted}
 
     def apply(self, factors: Mapping[str, NDArray[np.float64]], key: str) -> None:
@@ -81,7 +83,7 @@ class Channels:
         for name, of_layer in factors.items():
             if np.shape(of_layer) != (n := self._outputs[name].shape[-1],):
                 raise ConfigError(f"{key}: layer {name!r} has {n} channels, and gets {np.size(of_layer)} factors")
-        of_root = self._of_root(factors, np.maximum)
+        of_root = self._of_root(factors)
         for name, of_layer in factors.items():
             if not np.allclose(of_root[self._channels(name)], of_layer, rtol=1e-6):
                 raise ConfigError(
@@ -89,16 +91,16 @@ class Channels:
                     "factors of their own: take those that a calibration gave"
                 )
         for node in nodes(self._model):
-            if type(node.layer).__name__ in _WEIGHTED or _normalises_channels(node.layer):
+            if type(node.layer).__name__ in WEIGHTED or _normalises_channels(node.layer):
                 inside = of_root[self._roots[self._first(self._of_tensor[id(node.keras_inputs[0])])]]
                 self._scale(node.layer, inside, of_root[self._channels(node.layer.name)])
 
     # ------------------------------------------------------------------ variables
 
-    def _of_root(self, factors: Mapping[str, NDArray[np.float64]], combine: Any) -> NDArray[np.float64]:
+    def _of_root(self, factors: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         of_root = np.zeros(len(self._parents))
         for name, of_layer in factors.items():
-            combine.at(of_root, self._channels(name), of_layer)
+            np.maximum.at(of_root, self._channels(name), of_layer)
         of_root[of_root == 0] = 1.0
         of_root[_FIXED] = 1.0
         return of_root
@@ -146,7 +148,7 @@ class Channels:
 
     def _through(self, node: Any, inputs: list[NDArray[np.int64]]) -> NDArray[np.int64]:
         layer, kind, shape = node.layer, type(node.layer).__name__, tuple(node.outputs.shape[1:])
-        if kind in _WEIGHTED:
+        if kind in WEIGHTED:
             self._tie_channels(inputs[0])
             return self._activated(layer, self._new(shape))
         if _normalises_channels(layer):
@@ -154,9 +156,9 @@ class Channels:
             return self._new(shape) if layer.scale else np.broadcast_to(of_channels, shape)
         if kind in RECTIFIERS and (own := rectifier(layer)) is not None:
             return inputs[0] if own.max_value is None else self._fixed(inputs, shape)
-        if kind in _MOVING and getattr(layer, "interpolation", "nearest") == "nearest":
+        if kind in MOVING and getattr(layer, "interpolation", "nearest") == "nearest":
             return self._moved(layer, inputs[0])
-        if kind in _POOLING:
+        if kind in POOLING:
             return np.broadcast_to(self._tie_channels(inputs[0]), shape)
         if kind in ("Add", "Average") and all(own.shape == shape for own in inputs):
             for other in inputs[1:]:

@@ -88,6 +88,19 @@ def acts_in_training(layer: Any) -> bool:
     return bool(layer._expects_training_arg)  # Keras has no public way to ask
 
 
+WEIGHTED = ("Dense", "Conv1D", "Conv2D", "Conv3D")
+"""Linear layers whose weights can take in a factor on their input and a factor on their output."""
+
+MOVING = (
+    "Flatten",
+    "Reshape",
+    "Permute",
+    *(f"{kind}{n}D" for kind in ("ZeroPadding", "Cropping", "UpSampling") for n in (1, 2, 3)),
+)
+"""Layers that move or copy values."""
+
+POOLING = tuple(f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3))
+
 RECTIFIERS = ("ReLU", "LeakyReLU", "Activation")
 """Keras layers that do nothing but apply a function, which may be a rectifier."""
 

@@ -310,7 +310,7 @@ class BatchEvaluation:
                 f"{where}: its spikes are infinite or no numbers: mend the step of {kind}, or what it gets"
             )
         most = neuron_model(layer.neuron_type).most_spikes(layer.neuron_type, self.total.dt) if layer.spiking else inf
-        if counts_bn.max(initial=0) > most * n_steps:
+        if most < inf and counts_bn.max(initial=0) > most * n_steps:
             raise SimulationError(
                 f"{where}: a neuron has {counts_bn.max():g} spikes, and its type says at most {most:g} a step: its "
                 "step in TensorFlow gives a number of spikes, and not amplitude / dt, or most_spikes is wrong"

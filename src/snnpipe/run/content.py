@@ -195,7 +195,7 @@ def _structure(model: "tf_keras.Model | NativeNetwork") -> Any:
 def _layer(layer: Any) -> Any:
     try:
         config = layer.get_config()
-    except Exception:
+    except Exception:  # a user's layer may raise any error: its plain attributes describe it
         plain = (bool, int, float, str, tuple, type(None))
         config = {
             name: value for name, value in vars(layer).items() if isinstance(value, plain) and not name.startswith("_")

@@ -16,26 +16,22 @@ from numpy.typing import NDArray
 
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.frameworks.copies import copied as copied_layer
-from snnpipe.frameworks.keras_graph import RECTIFIERS, activation_name, acts_in_training, is_neuron_layer, nodes
+from snnpipe.frameworks.keras_graph import (
+    MOVING,
+    POOLING,
+    RECTIFIERS,
+    WEIGHTED,
+    activation_name,
+    acts_in_training,
+    is_neuron_layer,
+    nodes,
+)
 from snnpipe.settings.domains import Precision
 from snnpipe.values.network import NeuronLayer, SpikingNetwork
 from snnpipe.values.simulation import Rates
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-WEIGHTED = ("Dense", "Conv1D", "Conv2D", "Conv3D")
-"""Linear layers whose weights can take in a factor on their input and a factor on their output."""
-
-MOVING = (
-    "Flatten",
-    "Reshape",
-    "Permute",
-    *(f"{kind}{n}D" for kind in ("ZeroPadding", "Cropping", "UpSampling") for n in (1, 2, 3)),
-)
-"""Layers that move or copy values."""
-
-POOLING = tuple(f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3))
 
 HOMOGENEOUS = (*MOVING, *POOLING)
 """Linear layers with one input and no weights: a factor on the input is the same factor on the output."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snnpipe.base.errors import SimulationError
+from snnpipe.frameworks.keras_graph import WEIGHTED
 from snnpipe.simulators.event_driven.maps import Convolution, chained, matrix, unknown
 from snnpipe.simulators.event_driven.rows import (
     Place,
@@ -19,7 +20,7 @@ from snnpipe.simulators.event_driven.rows import (
     on_grid,
     one_place,
 )
-from snnpipe.simulators.graph import WEIGHTED, Graph, LayerOp
+from snnpipe.simulators.graph import Graph, LayerOp
 from snnpipe.values.network import NeuronLayer
 
 _MOST_SYNAPSES = 50_000_000

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from snnpipe.frameworks.keras_graph import activation_name
+from snnpipe.frameworks.keras_graph import MOVING, POOLING, WEIGHTED, activation_name
 from snnpipe.frameworks.pooling import pooling_matrix
-from snnpipe.simulators.graph import MOVING, POOLING, WEIGHTED, LayerOp
+from snnpipe.simulators.graph import LayerOp
 
 KNOWN = (*MOVING, *POOLING, *WEIGHTED, "Add", "Average", "Concatenate", "BatchNormalization")
 
