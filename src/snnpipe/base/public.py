@@ -11,6 +11,7 @@ PUBLIC = {
     "ModelFile": "snnpipe.models.file",
     "Mlp": "snnpipe.models.mlp",
     "NativeNetwork": "snnpipe.frameworks.native",
+    "QuantisedReLU": "snnpipe.frameworks.quantised",
     "KerasTraining": "snnpipe.training.keras",
     "NoTraining": "snnpipe.training.none",
     "NengoDLTraining": "snnpipe.training.nengo_dl",

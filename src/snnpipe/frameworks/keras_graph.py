@@ -101,7 +101,7 @@ MOVING = (
 
 POOLING = tuple(f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3))
 
-RECTIFIERS = ("ReLU", "LeakyReLU", "Activation")
+RECTIFIERS = ("ReLU", "LeakyReLU", "Activation", "QuantisedReLU")
 """Keras layers that do nothing but apply a function, which may be a rectifier."""
 
 
@@ -141,6 +141,8 @@ def _applied_by(layer: Any) -> Rectifier | Identity | None:
             return None
         max_value = None if layer.max_value is None else float(layer.max_value)
         return Rectifier(float(layer.negative_slope), max_value)
+    if kind == "QuantisedReLU" and hasattr(layer, "threshold"):
+        return Rectifier(max_value=layer.threshold, levels=layer.levels)
     if kind == "LeakyReLU":
         return Rectifier(float(f"{float(layer.alpha):.6g}"))
     if is_function(layer):

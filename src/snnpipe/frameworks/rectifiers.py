@@ -17,16 +17,21 @@ _TOLERANCE = 1e-5
 class Rectifier:
     """A function that is x above 0, but at most ``max_value``, and ``negative_slope * x`` below 0.
 
+    With ``levels``, it is rounded to so many steps between 0 and ``max_value``.
+
     Attributes
     ----------
     negative_slope
         0 for a ReLU, above 0 for a LeakyReLU.
     max_value
         Largest output, such as 6 for ReLU6; None for no limit.
+    levels
+        Number of steps between 0 and ``max_value``; None for a continuous function.
     """
 
     negative_slope: float = 0.0
     max_value: float | None = None
+    levels: int | None = None
 
     @property
     def plain(self) -> bool:
@@ -36,6 +41,9 @@ class Rectifier:
     def __call__(self, x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """Return the function's values at ``x``."""
         above: NDArray[np.floating[Any]] = np.clip(x, 0, self.max_value)
+        if self.levels is not None and self.max_value is not None:
+            step = self.max_value / self.levels
+            return np.asarray(step * np.floor(above / step + 0.5), x.dtype)
         return above + self.negative_slope * np.minimum(x, 0) if self.negative_slope else above
 
     @property
@@ -43,6 +51,8 @@ class Rectifier:
         """Its name in messages."""
         if self.negative_slope:
             return f"LeakyReLU({self.negative_slope:g})"
+        if self.levels is not None:
+            return f"ReLU of {self.levels} steps up to {self.max_value:g}"
         return "ReLU" if self.max_value is None else f"ReLU with max_value={self.max_value:g}"
 
 

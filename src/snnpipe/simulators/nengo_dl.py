@@ -35,7 +35,14 @@ class NengoDLSimulator(SimulationSettings):
         return self
 
     def rates(self, network: SpikingNetwork, images: NDArray[np.float32]) -> Rates:
-        """Return the outputs of a converted network with rates in place of spikes, computed by NengoDL."""
+        """Return the outputs of a converted network with rates in place of spikes, computed by NengoDL.
+
+        Quantised rectifiers have no rate neurons. With them, NumPy and TensorFlow compute the rates.
+        """
+        if any(own.levels for own in network.rectifiers.values()):
+            from snnpipe.simulators.graph import graph_rates
+
+            return graph_rates(network, images, self.dt)
         once = replace(self, n_steps=1, batch_size=len(images), chunk_steps=None)
         stimulus = Stimulus(images, range(len(images)), _Shown())
         with _with_rates(network) as of_rates, once.open(of_rates) as opened:
