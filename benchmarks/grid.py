@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 STORE = ROOT / "mlruns" / "benchmarks"
 COMMON = ["data=mnist", "model=cnn2d", "training.epochs=3", "diagnosis.images=0"]
+COMMON += ["neuron=spiking_relu", "simulator.n_steps=60", "simulator.readout=last"]
 SCALES, SYNAPSES = (10.0, 20.0, 40.0, 80.0), ("null", 0.002, 0.005, 0.01)
 GRID = [
     f"conversion.scale_firing_rates={','.join(map(str, SCALES))}",

@@ -48,7 +48,7 @@ def _plain(name, what, *settings, published=None, seeds=1):
 
 _SCALE_100 = "conversion.scale_firing_rates=100"
 _SYNAPSE_10MS = ("conversion.synapse=0.01", "simulator.n_steps=60")
-_MEAN = "simulator.readout=mean"
+_MEAN = ("simulator.readout=mean", "simulator.readout_steps=10")
 _NOISE = "model.activation_noise=5.0"
 _SCALED = "data.scaling=minus_one_to_one"
 _NENGO_GAINS = "conversion.gains=nengo"
@@ -73,12 +73,12 @@ RECIPES = {
         _plain("scale_100", "scale 100", _SCALE_100),
         _plain("synapse_10ms", "synapse 10 ms, 60 steps", *_SYNAPSE_10MS),
         _plain("synapse_20ms", "synapse 20 ms, 120 steps", "conversion.synapse=0.02", "simulator.n_steps=120"),
-        _plain("mean", "mean of the last 10 steps", _MEAN),
-        _plain("together", "scale 100, synapse 10 ms, 60 steps, mean", _SCALE_100, *_SYNAPSE_10MS, _MEAN),
+        _plain("mean", "mean of the last 10 steps", *_MEAN),
+        _plain("together", "scale 100, synapse 10 ms, 60 steps, mean", _SCALE_100, *_SYNAPSE_10MS, *_MEAN),
         _plain("noise", "trained with noise of 5 on the ReLUs", _NOISE),
-        _plain("noise_together", "the same, and the three together", _NOISE, _SCALE_100, *_SYNAPSE_10MS, _MEAN),
+        _plain("noise_together", "the same, and the three together", _NOISE, _SCALE_100, *_SYNAPSE_10MS, *_MEAN),
         _plain("scaled", "images as [-1, 1]", _SCALED),
-        _plain("scaled_together", "the same, and the three together", _SCALED, _SCALE_100, *_SYNAPSE_10MS, _MEAN),
+        _plain("scaled_together", "the same, and the three together", _SCALED, _SCALE_100, *_SYNAPSE_10MS, *_MEAN),
         _plain("unregularized", "trained without a kernel regularizer", "model.kernel_regularizer=0.0"),
     ],
     "mnist_lif_native": [

@@ -312,8 +312,11 @@ def whole_runs(*jobs):
         "model=cnn2d",
         "training=pretrained",
         f"training.checkpoint={STORE / 'mnist'}",
+        "neuron=spiking_relu",
         f"conversion.scale_firing_rates={RECIPES['mnist']}",
         f"conversion.synapse={SYNAPSE}",
+        "simulator.n_steps=60",
+        "simulator.readout=last",
         "simulator.batch_size=200",
     ]
     found = []

@@ -196,7 +196,7 @@ VALUES = {
     "regularizer by a bare name": (["training.regularizer=foo"], "training.regularizer", "training/regularizer="),
     "neuron by a bare name": (["conversion.neuron=lif"], "conversion.neuron", "neuron="),
     "no neuron but a synapse": (
-        ["neuron._target_=nengo.Lowpass", "+neuron.tau=0.01"],
+        ["neuron=spiking_relu", "neuron._target_=nengo.Lowpass", "+neuron.tau=0.01"],
         "neuron: got Lowpass(tau=0.01)",
         "a Nengo neuron type",
     ),

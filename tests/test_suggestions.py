@@ -43,13 +43,13 @@ def situation(
     layers = [NeuronLayer(name, (7,), None, neuron, scales[name], synapse, None) for name in scales]
     parts = {
         "conversion": NengoDLConverter(neuron=neuron, scale_firing_rates=scale, synapse=synapse),
-        "simulator": AutoSimulator(n_steps=n_steps),
+        "simulator": AutoSimulator(n_steps=n_steps, readout="last"),
         "encoder": encoder or ConstantEncoder(),
     }
     return Situation(
         parts,
         None,
-        SimulationSettings(n_steps=n_steps),
+        SimulationSettings(n_steps=n_steps, readout="last"),
         layers,
         [LayerDiagnosis(name=layer.name, **(measures | found)) for layer in layers],
         [Loss(bad, bad in ("a", "b"), 0.1, 80.0, 0.0)],

@@ -596,17 +596,22 @@ def test_run_names_say_what_a_run_is():
 
 
 NAMES = {
-    (): "digits-Cnn2d-Keras-SpikingReLU-x100-10ms-60steps",
-    ("simulator=event_driven", "seed=2", "neuron=lif"): "LIF-x100-10ms-60steps-EventDrivenSimulator-seed2",
-    ("training/regularizer=firing_rate_l1", "encoder=poisson"): (
-        "Keras-FiringRateL1-SpikingReLU-x100-10ms-PoissonEncoder-60steps"
+    (): "digits-Cnn2d-Keras-IntegrateAndFire-auto-8steps",
+    ("conversion.scale_firing_rates=100", "conversion.synapse=0.01"): "IntegrateAndFire-x100-10ms-8steps",
+    ("simulator=event_driven", "seed=2", "neuron=lif"): "LIF-auto-8steps-EventDrivenSimulator-seed2",
+    ("training/regularizer=activity_l1", "encoder=poisson"): (
+        "Keras-ActivityL1-IntegrateAndFire-auto-PoissonEncoder-8steps"
     ),
-    ("simulator.dt=0.0005", "simulator.readout=mean", "simulator.max_images=40"): "60steps-of_0.5ms-mean-40images",
-    ("training=nengo_dl", "training.scale_firing_rates=25"): "digits-Cnn2d-NengoDL-fit_x25-SpikingReLU-x100",
-    ("conversion.scale_firing_rates={conv*: 2.0}", "+conversion.synapse={_target_: nengo.Alpha, tau: 0.01}"): (
-        "SpikingReLU-x2_00d1-Alpha_5f6c-60steps"
-    ),
-    ("model=lif_cnn", "conversion=identity", "training=nengo_dl"): "digits-LifCnn-NengoDL-IdentityConverter-60steps",
+    ("simulator.dt=0.0005", "simulator.readout=last", "simulator.max_images=40"): "8steps-of_0.5ms-last-40images",
+    ("training=nengo_dl", "training.scale_firing_rates=25"): "digits-Cnn2d-NengoDL-fit_x25-IntegrateAndFire-auto",
+    (
+        "neuron=spiking_relu",
+        "conversion.scale_firing_rates={conv*: 2.0}",
+        "+conversion.synapse={_target_: nengo.Alpha, tau: 0.01}",
+    ): ("SpikingReLU-x2_00d1-Alpha_5f6c-8steps"),
+    ("conversion.calibration.spikes_per_step=2", "simulator.n_steps=16"): "IntegrateAndFire-auto_r2-16steps",
+    ("conversion.calibration.max_drop=0.5", "conversion.calibration.channels=true"): "auto_drop0.5_",
+    ("model=lif_cnn", "conversion=identity", "training=nengo_dl"): "digits-LifCnn-NengoDL-IdentityConverter-8steps",
 }
 
 

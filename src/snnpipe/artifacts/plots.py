@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from snnpipe.base.files import replace_file
 from snnpipe.metrics.catalogue import AGREEMENT, ANN_ACCURACY, SNN_ACCURACY
 from snnpipe.metrics.intervals import wilson_interval
+from snnpipe.values.calibration import CalibrationOutcome
 from snnpipe.values.simulation import SpikeEvents
 
 # Okabe and Ito's colours, https://jfly.uni-koeln.de/color/
@@ -50,6 +51,29 @@ def accuracy_over_time(
         ylim=(0, 102),
     )
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return save(figure, path)
+
+
+def calibration_search(path: Path, outcome: CalibrationOutcome, sample_word: str) -> Path:
+    """Plot the accuracy and the error of each trial of a calibration against its spikes, and mark the chosen one."""
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    of_accuracy, of_error = figure.subplots(2, 1, sharex=True)
+    tried = sorted(outcome.tried, key=lambda one: one.spikes)
+    chosen = next(one for one in tried if one.spikes_per_step == outcome.spikes_per_step)
+    spikes = [one.spikes for one in tried]
+    of_accuracy.plot(spikes, [100 * one.accuracy for one in tried], "o-", color=BLUE, label=SNN_ACCURACY.label)
+    ann = 100 * chosen.accuracy + chosen.drop
+    of_accuracy.axhline(ann, color=ORANGE, linestyle="--", label=ANN_ACCURACY.label)
+    if outcome.max_drop is not None:
+        of_accuracy.axhline(ann - outcome.max_drop, color=GREY, linestyle=":", label="lowest allowed")
+    of_accuracy.set(ylabel="accuracy (%)", title=f"Accuracy against spikes, on {outcome.judged}")
+    of_error.plot(spikes, [100 * one.error for one in tried], "o-", color=BLUE, label="error of the class scores")
+    if outcome.max_drop is None:
+        of_error.axhline(100 * outcome.max_error, color=GREY, linestyle=":", label="highest allowed")
+    of_error.set(xlabel=f"spikes per {sample_word}", ylabel="error (%)", xscale="log")
+    for axes, value in ((of_accuracy, 100 * chosen.accuracy), (of_error, 100 * chosen.error)):
+        axes.plot(chosen.spikes, value, "o", markersize=11, fillstyle="none", color=ORANGE, label="chosen")
+        axes.legend(frameon=False)
     return save(figure, path)
 
 

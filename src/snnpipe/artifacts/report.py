@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _FIGURES = {
     "accuracy_over_time.png": "Accuracy after each step, its 95 % interval, and the agreement with the ANN.",
     "costs.png": "Accuracy, time, and energy estimated from published figures, which leave much out.",
+    "calibration.png": "Search for the fewest spikes that are enough: the trials, and the one that was chosen.",
     "rate_against_activation.png": "Filtered rates against the activations of the ANN: on the line both are alike.",
     "confusion.png": "Classes that the ANN and the spiking network give, and where the two differ.",
     "rate_histograms.png": "Firing rates of the neurons of each layer; a silent one spikes for no simulated sample.",

@@ -1,6 +1,7 @@
 """The files that every logged run leaves: how it was made, and its results."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from snnpipe.artifacts.environment import describe_environment
@@ -11,6 +12,7 @@ from snnpipe.base.masking import masked_traceback
 from snnpipe.callbacks.base import Callback
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.settings.describe import to_yaml
+from snnpipe.values.calibration import CalibrationOutcome
 from snnpipe.values.outcome import Outcome
 from snnpipe.values.run import RunState
 
@@ -44,6 +46,8 @@ class RunFiles(Callback):
         state.log_artifact(write_json(folder / "calibration.json", state.calibration.plain()), "conversion")
         if state.plan is not None:
             _log(state, write_plan(folder, state.plan), "conversion")
+        if state.calibration.tried:
+            _search(state, state.calibration)
 
     def on_evaluate_end(self, state: RunState) -> None:
         """Write the results, each kind of file whether or not the others can be written.
@@ -75,6 +79,18 @@ class RunFiles(Callback):
 def _log(state: RunState, paths: list[Path], folder: str) -> None:
     for path in paths:
         state.log_artifact(path, folder)
+
+
+def _search(state: RunState, calibration: CalibrationOutcome) -> None:
+    from snnpipe.artifacts.plots import calibration_search
+
+    folder = Path(state.output_dir)
+    columns = tuple(asdict(calibration.tried[0]))
+    rows = [tuple(asdict(one).values()) for one in calibration.tried]
+    state.log_artifact(write_csv(folder / "tables" / "calibration.csv", columns, rows), "tables")
+    state.log_artifact(
+        calibration_search(folder / "plots" / "calibration.png", calibration, state.sample_word), "plots"
+    )
 
 
 def _predictions(state: RunState, folder: Path) -> None:

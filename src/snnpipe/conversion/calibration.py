@@ -26,6 +26,11 @@ Percentile = TypeAliasType(
     "Percentile", Annotated[float, Field(gt=0, le=100, description="a percentile, such as 99.9")]
 )
 
+SpikesPerStep = TypeAliasType(
+    "SpikesPerStep",
+    Annotated[PositiveFloat | Literal["auto"], Field(description="a number of spikes above 0, or auto")],
+)
+
 _FRACTION_BITS = 8
 _BITS = 23 - _FRACTION_BITS
 _LOWEST, _HIGHEST = 2.0**-30, 2.0**30
@@ -47,20 +52,31 @@ class Calibration:
         Percentile of a layer's activations above 0 that counts as its strongest activation.
     spikes_per_step
         Number of spikes per step that the strongest activation becomes. More spikes cost more and are more exact.
+        ``auto`` searches for the fewest that keep to ``max_error``, or to ``max_drop`` if that is given.
+    max_error
+        Highest error of the class scores after ``n_steps`` on some calibration samples: root mean square difference
+        from the model's logits, as a share of their root mean square. It counts for ``spikes_per_step=auto`` without
+        ``max_drop``.
     channels
         Whether each channel has its own scale: weights into a channel are divided by a factor, and weights out of it
         are multiplied by the same factor, which does not change the function of a ReLU network (Nagel et al. 2019,
-        arXiv:1906.04721). ``auto`` chooses the way that agrees better with the model on the calibration samples.
+        arXiv:1906.04721). ``auto`` tries both on calibration samples.
+    balance
+        Whether layers whose spikes cost little have more of them: spikes per step in proportion to the cubic root of 1
+        over the layer's SynOps. This makes the error smallest for given SynOps if each layer adds an error of its own
+        that is inversely proportional to its spikes. ``auto`` tries both on calibration samples.
     max_drop
         Highest loss of accuracy, in percentage points, on validation samples (at most ``images`` of them) after
         ``n_steps``. The fewest spikes per step that keep to this limit are searched for, from ``spikes_per_step`` on.
-        None takes ``spikes_per_step`` without a search.
+        None for no such limit.
     """
 
     images: PositiveInt = 1000
     percentile: Percentile = 99.9
-    spikes_per_step: PositiveFloat = 1.0
+    spikes_per_step: SpikesPerStep = "auto"
+    max_error: PositiveFloat = 0.1
     channels: bool | Literal["auto"] = "auto"
+    balance: bool | Literal["auto"] = "auto"
     max_drop: NonNegativeFloat | None = None
 
     def __post_init__(self) -> None:
@@ -152,7 +168,7 @@ def scales_from_data(
     levels: Levels,
     dt: float,
     channels: bool,
-    spikes: float,
+    spikes: Mapping[str, float],
 ) -> tuple[dict[str, float], dict[str, Sequence[float]] | None]:
     """Return a scale for each layer of neurons, and factors for its channels (None if ``channels`` is false).
 
@@ -169,22 +185,26 @@ def scales_from_data(
     channels
         Whether each channel has its own scale.
     spikes
-        Spikes per step of the strongest activation of a layer.
+        Spikes per step of the strongest activation of each layer, by name.
     """
     strongest, given = dict(levels.layer), None
     if channels:
         factors = Channels(model).factors({name: levels.relative(name) for name in rectifiers})
         strongest = {name: float(np.max(levels.channels_c[name] / own)) for name, own in factors.items()}
         given = {name: own.tolist() for name, own in factors.items()}
-    scales = {name: _scale(strongest[name], own.max_value, spikes, dt) for name, own in rectifiers.items()}
+    scales = {name: _scale(strongest[name], own, spikes[name], dt) for name, own in rectifiers.items()}
     return scales, given
 
 
-def _scale(level: float, max_value: float | None, spikes: float, dt: float) -> float:
-    """Return the scale that turns a level into a number of spikes per step; a layer's limit becomes a whole number."""
-    if max_value is None:
+def _scale(level: float, own: Rectifier, spikes: float, dt: float) -> float:
+    """Return the scale that turns a level into a number of spikes per step; a layer's limit becomes a whole number.
+
+    The limit of a quantised rectifier is one spike per step, which the model is trained for.
+    """
+    if own.max_value is None:
         return spikes / ((level or 1.0) * dt)
-    return max(1, round(spikes * max_value / (level or max_value))) / (max_value * dt)
+    most = 1 if own.levels else max(1, round(spikes * own.max_value / (level or own.max_value)))
+    return most / (own.max_value * dt)
 
 
 def levels_of(model: "tf_keras.Model", names: Iterable[str], samples: NDArray[np.float32], percentile: float) -> Levels:

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     import tf_keras
 
 
-def _spiking() -> Any:
-    import nengo
+def _integrate_and_fire() -> Any:
+    from snnpipe.neurons.integrate_and_fire import IntegrateAndFire
 
-    return nengo.SpikingRectifiedLinear()
+    return IntegrateAndFire()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class NengoDLConverter:
         neurons (``nengo.RectifiedLinear``).
     scale_firing_rates
         Factor on the neurons' input current, whose inverse is a factor on their output: the neurons spike more, and the
-        output stays the same. One number, or one per layer by name or pattern; layers that a mapping does not name get
-        1 (``"*"`` names all). ``auto`` takes one for each layer from training samples (`calibrated`).
+        output stays the same. ``auto`` takes one for each layer from training samples (`calibrated`). Otherwise one
+        number, or one per layer by name or pattern; layers that a mapping does not name get 1 (``"*"`` names all).
     synapse
         Time constant, s, of the low-pass filter on the neurons' output, or a Nengo synapse (``nengo.Lowpass``,
         ``nengo.Alpha``); None for no filter. One synapse, or one per layer; layers that a mapping does not name get no
@@ -70,9 +70,9 @@ class NengoDLConverter:
         Whether max pooling becomes average pooling. It changes what the network computes.
     """
 
-    neuron: Neuron | dict[str, Neuron] = field(default_factory=_spiking)
-    scale_firing_rates: ScaleFromData = 100.0
-    synapse: LayerSynapses = 0.01
+    neuron: Neuron | dict[str, Neuron] = field(default_factory=_integrate_and_fire)
+    scale_firing_rates: ScaleFromData = "auto"
+    synapse: LayerSynapses = None
     initial_voltage: LayerVoltage = None
     calibration: CalibrationSettings = field(default_factory=Calibration)
     channel_factors: Factors = None
@@ -210,7 +210,7 @@ class NengoDLConverter:
         levels: Levels,
         dt: float,
         channels: bool = False,
-        spikes_per_step: float | None = None,
+        spikes_per_step: float | Mapping[str, float] | None = None,
     ) -> Self:
         """Return this converter with scales from data in place of ``auto``.
 
@@ -225,11 +225,14 @@ class NengoDLConverter:
         channels
             Whether each channel has its own scale.
         spikes_per_step
-            Spikes per step of the strongest activation of a layer; None takes ``calibration.spikes_per_step``.
+            Spikes per step of the strongest activation of a layer; one number, or one for each layer by name. None
+            takes ``calibration.spikes_per_step``, or 1 if that is ``auto``.
         """
         ready, rectifiers = self._ready(model)
         spikes = self.calibration.spikes_per_step if spikes_per_step is None else spikes_per_step
-        scales, factors = scales_from_data(ready, rectifiers, levels, dt, channels, spikes)
+        spikes = 1.0 if spikes == "auto" else spikes
+        of_layers = spikes if isinstance(spikes, Mapping) else dict.fromkeys(rectifiers, spikes)
+        scales, factors = scales_from_data(ready, rectifiers, levels, dt, channels, of_layers)
         return replace(self, scale_firing_rates=scales, channel_factors=factors)
 
     def _ready(self, model: "tf_keras.Model") -> "tuple[tf_keras.Model, dict[str, Rectifier]]":

@@ -93,6 +93,11 @@ def _mean_rate(n: IntegrateAndFire, dt: float) -> Any:
     return ClippedRectifiedLinear(most / dt, amplitude=n.amplitude)
 
 
+def _leaky_integrate(n: IntegrateAndFire, slope: float) -> Any:
+    limits = n.max_spikes, n.min_voltage, n.max_rate
+    return _spiking_leaky(n.amplitude, slope, n.initial_state) if limits == (None, None, None) else None
+
+
 INTEGRATE_AND_FIRE = {
     IntegrateAndFire: NeuronModel(
         equation=lambda n, dt: Equation(
@@ -102,6 +107,7 @@ INTEGRATE_AND_FIRE = {
         rate_version=_mean_rate,
         most_spikes=lambda n, dt: n.most_spikes(dt),
         clipped=lambda n, max_rate: n.limited(max_rate),
+        leaky=_leaky_integrate,
         config="integrate_and_fire",
     )
 }

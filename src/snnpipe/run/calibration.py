@@ -4,7 +4,7 @@ Axes: b = sample, c = class.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.conversion.calibration import Calibration
 from snnpipe.data.checked_data import CheckedData
 from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.native import NativeNetwork
@@ -26,16 +27,50 @@ if TYPE_CHECKING:
     import tf_keras
 
 _COMPARED = 100
-"""Number of samples on which scales for layers and scales for channels are compared."""
+"""Number of samples on which ways of scaling are compared, and trials are made."""
+
+_BEGIN = 1.0
+"""Spikes per step of the first trial, if the settings give no number."""
 
 _FACTOR = 2.0
 _LOWEST, _HIGHEST = 1 / 16, 16.0
 """Range of spikes per step that the search tries, as multiples of its first value."""
 
+_HALVINGS = 2
+"""Number of halvings at the end: the result is at most 2^(1/4) times the fewest spikes that are enough."""
+
+_LEAST_GAIN = 0.9
+"""A trial with more spikes is worth it if its error is at most this share of the error before."""
+
+_LEAST_COST = 1e-3
+"""Lowest share of the network's SynOps that a layer counts with when spikes are balanced."""
+
 
 def needs_calibration(converter: Any) -> bool:
     """Whether a converter takes its scales from data."""
     return bool(getattr(converter, "needs_calibration", False))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way to scale: whether channels have scales of their own, and a factor on each layer's spikes per step."""
+
+    channels: bool
+    factors: Mapping[str, float]
+
+    @property
+    def balance(self) -> bool:
+        return len(set(self.factors.values())) > 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Judges:
+    """Samples that a trial is judged on, with their labels and the model's logits."""
+
+    split: str
+    samples: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,103 +97,187 @@ class Calibrator:
     def calibrated(self) -> tuple[Converter, CalibrationOutcome]:
         """Return the converter with its scales, and how they were determined."""
         settings = self.converter.calibration
-        samples, labels = _first(self.data.train_dataset(0), settings.images)
-        digest = hashlib.sha256(b"".join(row_digests((samples, labels)))).hexdigest()
-        levels = self.converter.levels(self.model, samples)
-
-        def converter(channels: bool, spikes: float) -> Any:
-            return self.converter.calibrated(self.model, levels, self.simulator.dt, channels, spikes)
-
-        candidates: list[Candidate] = []
-        channels = settings.channels is True
-        if settings.channels == "auto":
-            few = samples[:_COMPARED]
-            begin = settings.spikes_per_step
-            candidates = [self._candidate(own, converter(own, begin), few) for own in (False, True)]
-            channels = min(candidates, key=lambda candidate: candidate.cost).channels
-        spikes, tried = settings.spikes_per_step, tuple[Tried, ...]()
-        if settings.max_drop is not None:
-            tried = tuple(self._search(lambda spikes: converter(channels, spikes)))
-            spikes = _best(tried, settings.max_drop).spikes_per_step
-        chosen = converter(channels, spikes)
+        samples, labels = self._taken
+        begin = _BEGIN if settings.spikes_per_step == "auto" else settings.spikes_per_step
+        way, candidates = self._way(begin)
+        tried: Sequence[Tried] = ()
+        judges, spikes = self._few, begin
+        if settings.spikes_per_step == "auto" or settings.max_drop is not None:
+            judges = self._few if settings.max_drop is None else self._many
+            tried = tuple(self._search(way, begin, judges))
+            spikes = best(tried, settings).spikes_per_step
+        chosen = self._converter(way, spikes)
         return chosen, CalibrationOutcome(
             samples=len(samples),
-            digest=digest,
-            channels=channels,
+            digest=hashlib.sha256(b"".join(row_digests((samples, labels)))).hexdigest(),
+            channels=way.channels,
+            balance=way.balance,
             spikes_per_step=spikes,
+            spikes_of_layers={name: spikes * factor for name, factor in way.factors.items()},
             scales=dict(chosen.scale_firing_rates),
             channel_factors=chosen.channel_factors,
             candidates=candidates,
+            max_error=settings.max_error,
             max_drop=settings.max_drop,
             tried=tried,
-            judged=f"{len(self._judges[0]):,} {self._judged_split} {self.data.spec.sample_word}s" if tried else "",
+            judged=f"{len(judges.samples):,} {judges.split} {self.data.spec.sample_word}s" if tried else "",
         )
+
+    # ------------------------------------------------------------------ which layers and channels get how much
+
+    def _way(self, begin: float) -> tuple[_Way, Sequence[Candidate]]:
+        """Return the way that needs the fewest SynOps for the same error, and all ways that were tried."""
+        settings, even = self.converter.calibration, dict.fromkeys(self._levels.layer, 1.0)
+        of_channels = [False, True] if settings.channels == "auto" else [settings.channels]
+        if settings.balance is False and len(of_channels) == 1:
+            return _Way(of_channels[0], even), ()
+        ways, candidates = [], []
+        for channels in of_channels:
+            ways.append(_Way(channels, even))
+            candidate, costs = self._candidate(ways[-1], begin)
+            candidates.append(candidate)
+            if settings.balance is not False and len(costs) > 1:
+                ways.append(_Way(channels, _balanced(costs)))
+                candidates.append(self._candidate(ways[-1], begin)[0])
+        wanted = [i for i, way in enumerate(ways) if way.balance or settings.balance is not True]
+        return ways[min(wanted or range(len(ways)), key=lambda i: candidates[i].cost)], candidates
+
+    def _candidate(self, way: _Way, spikes: float) -> tuple[Candidate, Mapping[str, float]]:
+        """Return the result of a way on a few samples, and each layer's SynOps per sample."""
+        tried, costs = self._trial(way, spikes, self._few)
+        return Candidate(way.channels, way.balance, tried.error, tried.spikes, sum(costs.values())), costs
 
     # ------------------------------------------------------------------ the fewest spikes that lose little
 
-    def _search(self, converter: Any) -> Iterator[Tried]:
-        """Yield the results of several numbers of spikes per step on validation samples, in the order of the trials.
+    def _search(self, way: _Way, begin: float, judges: _Judges) -> Iterator[Tried]:
+        """Yield the results of several numbers of spikes per step, in the order of the trials.
 
-        The number is doubled or halved until one is enough and its half is not. Then their geometric mean is tried.
+        The number is doubled or halved until one is enough and its half is not. Then the interval between the two is
+        halved `_HALVINGS` times.
         """
         settings = self.converter.calibration
-        begin, allowed = settings.spikes_per_step, settings.max_drop
-        tried = self._tried(begin, converter)
-        yield tried
-        enough = tried.drop <= allowed
+
+        def trial(spikes: float) -> Tried:
+            return self._trial(way, spikes, judges)[0]
+
+        before = trial(begin)
+        yield before
+        enough = is_enough(before, settings)
         factor = 1 / _FACTOR if enough else _FACTOR
         spikes = begin
         while _LOWEST * begin <= spikes * factor <= _HIGHEST * begin:
-            spikes *= factor
-            tried = self._tried(spikes, converter)
-            yield tried
-            if (tried.drop <= allowed) != enough:
-                yield self._tried(spikes / factor**0.5, converter)
+            if (
+                self._converter(way, spikes * factor).scale_firing_rates
+                == self._converter(way, spikes).scale_firing_rates
+            ):
                 return
+            spikes *= factor
+            after = trial(spikes)
+            yield after
+            if is_enough(after, settings) != enough:
+                yield from self._between(trial, *sorted((spikes / factor, spikes)))
+                return
+            if settings.max_drop is None and not enough and after.error > _LEAST_GAIN * before.error:
+                return
+            before = after
 
-    def _tried(self, spikes: float, converter: Any) -> Tried:
-        samples, labels, logits = self._judges
-        scores, per_sample = self._simulated(converter(spikes), samples)
-        ann, snn = (float(np.mean(classes(values) == labels)) for values in (logits, scores))
-        return Tried(spikes, per_sample, snn, 100 * (ann - snn))
+    def _between(self, trial: Callable[[float], Tried], low: float, high: float) -> Iterator[Tried]:
+        """Yield trials between a number that is not enough and one that is."""
+        for _ in range(_HALVINGS):
+            spikes = float((low * high) ** 0.5)
+            tried = trial(spikes)
+            yield tried
+            low, high = (low, spikes) if is_enough(tried, self.converter.calibration) else (spikes, high)
+
+    def _converter(self, way: _Way, spikes: float) -> Any:
+        of_layers = {name: spikes * factor for name, factor in way.factors.items()}
+        return self.converter.calibrated(self.model, self._levels, self.simulator.dt, way.channels, of_layers)
+
+    # ------------------------------------------------------------------ samples
 
     @cached_property
-    def _judges(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
-        """Validation samples (training samples if there are none), their labels, and the model's logits."""
-        stream = self.data.validation_dataset() if self._judged_split == "validation" else self.data.train_dataset(0)
-        samples, labels = _first(stream, self.converter.calibration.images)
-        return samples, labels, self._logits(samples)
+    def _taken(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The calibration samples and their labels."""
+        return _first(self.data.train_dataset(0), self.converter.calibration.images)
 
-    @property
-    def _judged_split(self) -> str:
-        return "validation" if self.data.spec.n_validation else "training"
+    @cached_property
+    def _levels(self) -> Any:
+        return self.converter.levels(self.model, self._taken[0])
+
+    @cached_property
+    def _few(self) -> _Judges:
+        samples, labels = self._taken[0][:_COMPARED], self._taken[1][:_COMPARED]
+        return _Judges("training", samples, labels, self._logits(samples))
+
+    @cached_property
+    def _many(self) -> _Judges:
+        """Validation samples; training samples if there are none."""
+        if not self.data.spec.n_validation:
+            return _Judges("training", *self._taken, self._logits(self._taken[0]))
+        samples, labels = _first(self.data.validation_dataset(), self.converter.calibration.images)
+        return _Judges("validation", samples, labels, self._logits(samples))
 
     # ------------------------------------------------------------------ simulation
-
-    def _candidate(self, channels: bool, converter: Converter, samples: NDArray[np.float32]) -> Candidate:
-        scores, spikes = self._simulated(converter, samples)
-        return Candidate(channels, _relative_error(scores, self._logits(samples)), spikes)
 
     def _logits(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
         size = self.simulator.batch_size
         parts = [self.model.predict_on_batch(samples[i : i + size]) for i in range(0, len(samples), size)]
         return np.concatenate(parts).astype(np.float64)
 
-    def _simulated(self, converter: Converter, samples: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-        """Return the class scores at the end, shape ``(b, c)``, and the mean number of spikes per sample."""
+    def _trial(self, way: _Way, spikes: float, judges: _Judges) -> tuple[Tried, Mapping[str, float]]:
+        """Return the result of a simulation of some samples, and each layer's SynOps per sample.
+
+        If synaptic operations cannot be counted, spikes stand for them.
+        """
         from snnpipe.simulators.auto import AutoSimulator
 
+        samples, n = judges.samples, len(judges.samples)
         simulator = AutoSimulator(**_shared(self.simulator))
-        network, spikes, scores = converter.convert(self.model, self.seed), 0.0, []
+        network, scores = self._converter(way, spikes).convert(self.model, self.seed), []
+        counts = {layer.name: np.zeros(layer.size) for layer in network.layers}
         with simulator.open(network, self.encoder.constant) as opened:
-            for first in range(0, len(samples), simulator.batch_size):
+            for first in range(0, n, simulator.batch_size):
                 batch = samples[first : first + simulator.batch_size]
                 readout = ReadoutState(simulator.readout, simulator.readout_steps)
                 for chunk in opened.run(Stimulus(batch, range(first, first + len(batch)), self.encoder)):
                     last = readout.scores(chunk)[:, -1]
-                    spikes += sum(float(own.counts_bn.sum()) for own in chunk.layers.values())
+                    for name, own in chunk.layers.items():
+                        counts[name] += own.counts_bn.sum(axis=0, dtype=np.float64)
                 scores.append(last)
-        return np.concatenate(scores), spikes / len(samples)
+        scores_bc = np.concatenate(scores)
+        ann, snn = (float(np.mean(classes(values) == judges.labels)) for values in (judges.logits, scores_bc))
+        per_sample = sum(float(own.sum()) for own in counts.values()) / n
+        costs = {
+            layer.name: float(counts[layer.name] @ (1.0 if layer.fan_out_n is None else layer.fan_out_n)) / n
+            for layer in network.layers
+        }
+        return Tried(spikes, per_sample, snn, 100 * (ann - snn), _error(scores_bc, judges.logits)), costs
+
+
+def is_enough(tried: Tried, settings: Calibration) -> bool:
+    """Whether a trial keeps to the limit on the loss of accuracy, or without one to that on the error."""
+    return tried.error <= settings.max_error if settings.max_drop is None else tried.drop <= settings.max_drop
+
+
+def best(tried: Sequence[Tried], settings: Calibration) -> Tried:
+    """Return the trial with the fewest spikes per step that is enough; without one, the fewest that are nearly best."""
+    if enough := [one for one in tried if is_enough(one, settings)]:
+        return min(enough, key=lambda one: one.spikes_per_step)
+    if settings.max_drop is not None:
+        return min(tried, key=lambda one: (one.drop, one.spikes_per_step))
+    least = min(one.error for one in tried)
+    return min((one for one in tried if one.error <= least / _LEAST_GAIN), key=lambda one: one.spikes_per_step)
+
+
+def _balanced(costs: Mapping[str, float]) -> dict[str, float]:
+    """Return factors on the spikes per step of layers: (1 / SynOps)^(1/3), for the same SynOps in all."""
+    total = sum(costs.values())
+    if not total:
+        return dict.fromkeys(costs, 1.0)
+    shares = {name: max(cost / total, _LEAST_COST) for name, cost in costs.items()}
+    roots = {name: share ** (-1 / 3) for name, share in shares.items()}
+    same = sum(cost for cost in costs.values()) / sum(costs[name] * root for name, root in roots.items())
+    return {name: float(root * same) for name, root in roots.items()}
 
 
 def for_a_check(converter: Any, model: "tf_keras.Model", samples: NDArray[np.float32], dt: float) -> Converter:
@@ -167,7 +286,7 @@ def for_a_check(converter: Any, model: "tf_keras.Model", samples: NDArray[np.flo
         return converter  # type: ignore[no-any-return]
     settings = converter.calibration
     levels = converter.levels(model, samples)
-    ready: Converter = converter.calibrated(model, levels, dt, settings.channels is True, settings.spikes_per_step)
+    ready: Converter = converter.calibrated(model, levels, dt, settings.channels is True)
     return ready
 
 
@@ -201,14 +320,6 @@ def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork"
     return with_scales
 
 
-def _best(tried: tuple[Tried, ...], allowed: float) -> Tried:
-    """Return the trial with the fewest spikes per step and an allowed loss; without one, that with the least loss."""
-    enough = [one for one in tried if one.drop <= allowed]
-    if enough:
-        return min(enough, key=lambda one: one.spikes_per_step)
-    return min(tried, key=lambda one: (one.drop, one.spikes_per_step))
-
-
 def _first(stream: Any, wanted: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the first samples of a stream of batches, and their labels."""
     samples, labels, n = [], [], 0
@@ -221,11 +332,11 @@ def _first(stream: Any, wanted: int) -> tuple[NDArray[np.float32], NDArray[np.in
     return np.concatenate(samples), np.concatenate(labels)
 
 
-def _relative_error(scores_bc: NDArray[np.float64], logits_bc: NDArray[np.float64]) -> float:
-    """Return the error of scores, relative to the logits. An offset that all classes share does not count."""
-    a, b = (values - values.mean(axis=1, keepdims=True) for values in (scores_bc, logits_bc))
-    factor = float(np.sum(a * b) / max(np.sum(a * a), 1e-30))  # spike counts have another unit than logits
-    return float(np.sqrt(np.sum((factor * a - b) ** 2) / max(np.sum(b * b), 1e-30)))
+def _error(scores_bc: NDArray[np.float64], logits_bc: NDArray[np.float64]) -> float:
+    """Return the error of scores, relative to the logits. A factor and what all classes share do not count."""
+    scores, logits = (values - values.mean(axis=1, keepdims=True) for values in (scores_bc, logits_bc))
+    factor = float(np.sum(scores * logits) / max(np.sum(scores**2), 1e-30))
+    return float(np.sqrt(np.sum((factor * scores - logits) ** 2) / max(np.sum(logits**2), 1e-30)))
 
 
 def _shared(simulator: Any) -> Mapping[str, Any]:

@@ -13,11 +13,21 @@ _ORDINARY = {
     "converter": "NengoDLConverter",
     "encoder": "ConstantEncoder",
     "dt": 0.001,
-    "readout": "last",
+    "readout": "mean",
     "simulator": "AutoSimulator",
     "seed": 0,
 }
 """Ordinary values, which a run's name leaves out."""
+_CALIBRATION = {
+    "images": 1000,
+    "percentile": 99.9,
+    "spikes_per_step": "auto",
+    "max_error": 0.1,
+    "channels": "auto",
+    "balance": "auto",
+    "max_drop": None,
+}
+"""Ordinary values of a calibration, in the same sense."""
 
 
 def run_name(config: Mapping[str, Any], dataset: str = "") -> str:
@@ -37,7 +47,7 @@ def run_name(config: Mapping[str, Any], dataset: str = "") -> str:
         _class(training.get("regularizer")),
         _unless_ordinary("converter", _class(conversion)),
         _setting(conversion["neuron"], "") if tags.get("neuron") == _BY_LAYER else tags.get("neuron"),
-        _setting(conversion.get("scale_firing_rates"), "x{:g}"),
+        _scale(conversion),
         _setting(conversion.get("synapse"), "{:g}ms", 1000),
         _unless_ordinary("encoder", _class(config.get("encoder"))),
         _setting(simulator.get("n_steps"), "{}steps"),
@@ -99,6 +109,17 @@ def _setting(value: Any, form: str, factor: int = 1) -> str | None:
     ends = dict.fromkeys([min(numbers), max(numbers)]) if numbers else ()
     span = form.replace(":g", "").format("to".join(f"{end:g}" for end in ends)) if ends else _BY_LAYER
     return f"{span}_{_digest(value)}"
+
+
+def _scale(conversion: Mapping[str, Any]) -> str | None:
+    """Return the scale, or for a scale from data what it is made from, if that is not the ordinary."""
+    if conversion.get("scale_firing_rates") != "auto":
+        return _setting(conversion.get("scale_firing_rates"), "x{:g}")
+    given = _node(conversion, "calibration")
+    changed = {key: given[key] for key in _CALIBRATION if key in given and given[key] != _CALIBRATION[key]}
+    drop, spikes = changed.pop("max_drop", None), changed.pop("spikes_per_step", None)
+    words = ["auto", _setting(spikes, "r{:g}"), _setting(drop, "drop{:g}")]
+    return "_".join(filter(None, [*words, _digest(changed) if changed else None]))
 
 
 def _digest(value: Any) -> str:

@@ -9,122 +9,131 @@ from snnpipe.values.diagnosis import Remark
 
 @dataclass(frozen=True)
 class Candidate:
-    """Scales that were tried on calibration samples.
+    """A way to scale that was tried on calibration samples.
 
     Attributes
     ----------
     channels
         Whether each channel has a scale of its own.
+    balance
+        Whether layers whose spikes cost little have more of them.
     error
-        Root mean square difference of the scores at the end from the model's logits, of the logits' size.
-    spikes
-        Per sample.
+        Error of the class scores at the end, as in `Tried`.
+    spikes, synops
+        Spikes and synaptic operations per sample. If operations cannot be counted, spikes stand for them.
     """
 
     channels: bool
+    balance: bool
     error: float
     spikes: float
+    synops: float
 
     @property
     def cost(self) -> float:
-        """Error times spikes. Twice the spikes halve the error of rounding, so it shows which scales need fewer."""
-        return self.error * self.spikes
+        """Error times SynOps. Twice the spikes halve the error of rounding, so it shows which way needs fewer."""
+        return self.error * self.synops
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A number of spikes a step that was tried on validation samples.
+    """A number of spikes per step that was tried.
 
     Attributes
     ----------
     spikes_per_step
-        Of a layer's strongest activation.
+        Spikes per step of a layer's strongest activation, before the factors of layers.
     spikes
-        Per sample, of the whole network.
+        Spikes of the whole network per sample.
     accuracy
-        Of the spiking network at the end, from 0 to 1.
+        Accuracy of the spiking network at the end, from 0 to 1.
     drop
-        By how many points it is below the model's on the same samples.
+        Points by which it is below the model's accuracy on the same samples.
+    error
+        Error of the class scores at the end: root mean square difference from the model's logits, as a share of the
+        logits' root mean square. Scores are scaled to fit first, because spike counts have another unit, and what all
+        classes have in common does not count.
     """
 
     spikes_per_step: float
     spikes: float
     accuracy: float
     drop: float
+    error: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CalibrationOutcome:
-    """What a calibration gave.
+    """The result of a calibration.
 
     Attributes
     ----------
     samples
-        How many were looked at.
+        Number of calibration samples.
     digest
-        Of these samples, in hexadecimal.
-    channels
-        Whether each channel got a scale of its own.
+        Digest of these samples, in hexadecimal.
+    channels, balance
+        The way that was chosen, as in `Candidate`.
     spikes_per_step
-        What the strongest activation of a layer became.
+        Spikes per step of a layer's strongest activation, before the factors of layers.
+    spikes_of_layers
+        The same for each layer, by name, with the factors.
     scales
         ``scale_firing_rates`` of each layer of neurons, by name.
     channel_factors
-        What each channel of a layer is divided by, by layer name; None where channels have no scales of their own.
+        Numbers that the channels of a layer are divided by, by layer name; None if channels have no own scales.
     candidates
-        What was compared to decide on channels, where there was a choice.
-    max_drop
-        How many points were allowed to be lost on validation samples; None where the spikes a step were given.
+        Ways that were compared, if there was a choice.
+    max_error, max_drop
+        Limits of the search. ``max_error`` counts if ``max_drop`` is None.
     tried
-        What was tried to keep to that, in this order.
+        Trials of the search, in their order; empty if the spikes per step were given.
     judged
-        On what it was tried, in words.
+        Samples that the trials were judged on, in words.
     """
 
     samples: int
     digest: str
     channels: bool
+    balance: bool
     spikes_per_step: float
+    spikes_of_layers: Mapping[str, float]
     scales: Mapping[str, float]
     channel_factors: Mapping[str, Sequence[float]] | None = None
     candidates: Sequence[Candidate] = ()
+    max_error: float = 0.0
     max_drop: float | None = None
     tried: Sequence[Tried] = ()
     judged: str = ""
 
     def params(self) -> dict[str, Any]:
-        """Return what a run records as parameters."""
+        """Return the values that a run records as parameters."""
         return {
             "digest": self.digest,
             "channels": self.channels,
+            "balance": self.balance,
             "spikes_per_step": self.spikes_per_step,
             "scale_firing_rates": dict(self.scales),
         }
 
     def remarks(self) -> tuple[Remark, ...]:
-        """Return what the closing table says of the search; nothing where there was none."""
-        if self.max_drop is None:
+        """Return the lines of the closing table on the search; none if there was no search."""
+        if not self.tried:
             return ()
-        best = next(one for one in self.tried if one.spikes_per_step == self.spikes_per_step)
-        text = (
-            f"{best.spikes_per_step:.3g} spikes a step of the strongest activations lose {best.drop:+.2f} points on "
-            f"{self.judged}, where {self.max_drop:g} are allowed ({len(self.tried)} numbers tried)"
-        )
-        if best.drop > self.max_drop:
-            text += ": none lost less; take more steps (simulator.n_steps)"
+        chosen = next(one for one in self.tried if one.spikes_per_step == self.spikes_per_step)
+        text = f"{chosen.spikes_per_step:.3g} spikes a step of the strongest activations "
+        if self.max_drop is None:
+            text += f"give class scores within {100 * chosen.error:.3g} % of the model's on {self.judged}"
+            enough, allowed = chosen.error <= self.max_error, f"{100 * self.max_error:g} %"
+        else:
+            text += f"lose {chosen.drop:+.2f} points on {self.judged}"
+            enough, allowed = chosen.drop <= self.max_drop, f"{self.max_drop:g}"
+        text += f" ({allowed} allowed, {len(self.tried)} numbers tried)"
+        if not enough:
+            text += ": none came nearer; take more steps (simulator.n_steps)"
         return (Remark("calibration", text),)
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON takes it."""
-        return {
-            "samples": self.samples,
-            "digest": self.digest,
-            "channels": self.channels,
-            "spikes_per_step": self.spikes_per_step,
-            "scale_firing_rates": dict(self.scales),
-            "channel_factors": None if self.channel_factors is None else dict(self.channel_factors),
-            "candidates": [asdict(candidate) for candidate in self.candidates],
-            "max_drop": self.max_drop,
-            "tried": [asdict(one) for one in self.tried],
-            "judged": self.judged,
-        }
+        """Return the result in the form of JSON."""
+        plain = asdict(self)
+        return plain | {"scale_firing_rates": plain.pop("scales")}

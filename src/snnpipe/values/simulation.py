@@ -84,11 +84,11 @@ class SimulationSettings:
         64 MiB. The result does not depend on it.
     """
 
-    n_steps: PositiveInt = 60
+    n_steps: PositiveInt = 8
     dt: Seconds = 0.001
     batch_size: PositiveInt = 100
     max_images: PositiveInt | None = None
-    readout: Readout = "last"
+    readout: Readout = "mean"
     readout_steps: PositiveInt | None = None
     verify_images: NonNegativeInt = 0
     precision: Precision = "float32"
