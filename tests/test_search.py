@@ -181,7 +181,7 @@ def test_the_front_is_what_nothing_dominates(costs):
 def test_the_pareto_sweep_ends_in_its_front_and_goes_on(command, tmp_path, monkeypatch):
     folder = tmp_path / "work"
     words = ("sweep=pareto", "training.epochs=8", "callbacks=none", "diagnosis.images=0", "model=mlp")
-    words += ("model.units=[32]", "data.max_train_images=640", "data.max_test_images=100", "simulator.n_steps=30")
+    words += ("model.units=[32]", "data.max_train_images=640", "data.max_test_images=100")
     first = command(*words, "hydra.sweeper.n_trials=3")
     assert first.code == 0, first.err
     assert " as configured " in first.out
@@ -200,9 +200,10 @@ def test_the_pareto_sweep_ends_in_its_front_and_goes_on(command, tmp_path, monke
     client = client_of(folder)
     path = client.download_artifacts(parent.info.run_id, "tables/sweep.csv")
     rows = list(csv.DictReader(Path(path).read_text().splitlines()))
-    front = {row["conversion.scale_firing_rates"] for row in rows[1:] if row["on_front"] == "True"}
-    ours = {trial.params["conversion.scale_firing_rates"] for trial in study.best_trials}
-    assert front <= {repr(scale) for scale in ours}, "what the configured point dominates is on Optuna's front alone"
+    key = "conversion.calibration.spikes_per_step"
+    front = {row[key] for row in rows[1:] if row["on_front"] == "True"}
+    ours = {trial.params[key] for trial in study.best_trials}
+    assert front <= {repr(spikes) for spikes in ours}, "what the configured point dominates is on Optuna's front alone"
     assert {file.path for file in client.list_artifacts(parent.info.run_id, "plots")} == {"plots/pareto.png"}
     best = yaml.safe_load(Path(client.download_artifacts(parent.info.run_id, "best.yaml")).read_text())
     assert best["most accurate"]["run_id"] in {run.info.run_id for run in children}
