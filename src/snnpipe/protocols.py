@@ -47,12 +47,14 @@ class DataModule(Protocol):
     A run sees a module through `snnpipe.data.checked_data.CheckedData`. It also accepts other kinds of numbers, labels
     of shape ``(b, 1)``, one-hot labels, and samples without a channel axis. It refuses everything else before training.
 
-    A data module may have three more methods. ``explain(error)`` gets an error that was raised while its datasets were
-    used, and returns the `DataError` to raise instead, or None. ``sample(split)`` returns batches like those of
-    ``"train"``, ``"validation"`` or ``"test"``, for a split whose own first batch takes long. ``digests()`` returns
-    digests of the data that a training reads and of the test samples, as ``{"fit": ..., "test": ...}``. They replace
-    the digests that snnpipe computes in a pass over each split, and snnpipe does not check them: a module that changes
-    its data must change them too. The same holds for ``spec.digest``, which covers all splits.
+    A data module may have four more methods. ``calibration_dataset()`` returns an epoch of training batches without the
+    random changes that ``train_dataset`` makes; scales from data are taken from them. ``explain(error)`` gets an error
+    that was raised while its datasets were used, and returns the `DataError` to raise instead, or None.
+    ``sample(split)`` returns batches like those of ``"train"``, ``"validation"`` or ``"test"``, for a split whose own
+    first batch takes long. ``digests()`` returns digests of the data that a training reads and of the test samples, as
+    ``{"fit": ..., "test": ...}``. They replace the digests that snnpipe computes in a pass over each split, and snnpipe
+    does not check them: a module that changes its data must change them too. The same holds for ``spec.digest``, which
+    covers all splits.
     """
 
     @property

@@ -5,6 +5,7 @@ from typing import Any
 PUBLIC = {
     "Trainer": "snnpipe.trainer",
     "TfdsDataModule": "snnpipe.data.tfds",
+    "CropAndFlip": "snnpipe.data.augmentation",
     "Cnn2d": "snnpipe.models.cnn2d",
     "KerasToSnn": "snnpipe.models.keras_to_snn",
     "LifCnn": "snnpipe.models.lif_cnn",

@@ -62,7 +62,7 @@ class Calibrator:
     def calibrated(self) -> tuple[Converter, CalibrationOutcome]:
         """Return the converter with its scales, and how they were determined."""
         settings = self.converter.calibration
-        samples, labels = _first(self.data.train_dataset(0), settings.images)
+        samples, labels = _first(self.data.calibration_dataset(), settings.images)
         digest = hashlib.sha256(b"".join(row_digests((samples, labels)))).hexdigest()
         levels = self.converter.levels(self.model, samples)
 
@@ -125,7 +125,8 @@ class Calibrator:
     @cached_property
     def _judges(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
         """Validation samples (training samples if there are none), their labels, and the model's logits."""
-        stream = self.data.validation_dataset() if self._judged_split == "validation" else self.data.train_dataset(0)
+        judged = self._judged_split == "validation"
+        stream = self.data.validation_dataset() if judged else self.data.calibration_dataset()
         samples, labels = _first(stream, self.converter.calibration.images)
         return samples, labels, self._logits(samples)
 
