@@ -19,6 +19,7 @@ SPIKING = nengo.SpikingRectifiedLinear()
 ARCHITECTURES = {
     "mlp": Mlp(units=[20, 10]),
     "mlp without biases": Mlp(units=[20], use_bias=False),
+    "mlp with normalization": Mlp(units=[20, 10], batch_normalization=True),
     "cnn2d": Cnn2d(filters=[4, 6], dense=12),
     "cnn2d with everything": Cnn2d(
         filters=[4, 6], dense=12, kernel_regularizer=1e-3, batch_normalization=True, dropout=0.3
@@ -102,6 +103,8 @@ def test_what_preparing_changes_is_in_the_plan():
     assert status["conv2d_bn"] == ("folded", "weights of conv2d")
     assert status["conv2d_relu"] == ("native", "SpikingRectifiedLinear")
     assert status["flatten"][0] == "passthrough"
+    assert status["dense_bn"] == ("folded", "weights of dense")
+    assert status["dense_relu"] == ("native", "SpikingRectifiedLinear")
     assert status["dropout"] == ("folded", "nothing")
     assert status["logits"] == ("native", "linear connection")
 

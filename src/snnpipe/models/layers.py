@@ -23,6 +23,12 @@ def dense_name(i: int) -> str:
     return f"dense_{i}" if i else "dense"
 
 
+def normalized_relu(x: Any, name: str) -> Any:
+    """Return batch normalization and a ReLU of the output of the layer with a given name."""
+    layers = keras().layers
+    return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
+
+
 def check_images(spec: DataSpec, who: str) -> None:
     """Raise `ModelError` if a dataset's samples are not of rank 3, which two-dimensional convolutions need."""
     shape = spec.input_shape
