@@ -26,6 +26,14 @@ FOLLOWED = {
     "data.batch_size=18": ["model=mlp", "data.max_train_images=20", "data.batch_size=30"],
     "callbacks=early_stopping": ["model=mlp", "+callbacks.early_stopping.patience=3"],
     "logger=mlflow": ["training.resume=true"],
+    "training.optimizer=sgd": ["model=mlp", "training.optimizer=adamw", "training.weight_decay=0.1"],
+    "training.weight_decay=0.0": ["model=mlp", "training.weight_decay=0.1", "training.weight_decay_exclude=['*']"],
+    "training/regularizer=activity_l1": [
+        *("model=mlp", "training/regularizer=firing_rate_l1", "conversion.scale_firing_rates=auto"),
+    ],
+    "training.regularizer.scale_firing_rates=100": [
+        *("model=mlp", "training/regularizer=firing_rate_l1", "training.regularizer.scale_firing_rates=auto"),
+    ],
 }
 """Settings that messages name, and a command that is told to take each."""
 
@@ -39,6 +47,7 @@ ELSEWHERE = {
     "training.resume=false": "test_resume.py",
     "training.resume=true": "test_resume.py",
     "data.scaling=standardised": "test_samples.py",
+    "data/augment=none": "test_augmentation.py: keys of an augmentation go with it",
     "model=mlp": "test_samples.py",
     "model.logits_initializer=zeros": "trains anew, which a diagnosis only names",
     "diagnosis.images=0": "says what was not done",
@@ -115,7 +124,11 @@ _SLOW = (
     "conversion=identity",
     "logger=mlflow",
 )
-_SOMEWHAT_SLOW = ("callbacks=early_stopping", "simulator=clock_driven", "training=keras")
+_SOMEWHAT_SLOW = (
+    *("callbacks=early_stopping", "simulator=clock_driven", "training=keras"),
+    *("training.optimizer=sgd", "training.weight_decay=0.0"),
+    *("training/regularizer=activity_l1", "training.regularizer.scale_firing_rates=100"),
+)
 
 
 def _marked(cure):

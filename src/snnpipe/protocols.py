@@ -106,15 +106,15 @@ class TrainingPath(Protocol):
 
 
 class Regularizer(Protocol):
-    """A penalty on the firing rates of layers. It has the same meaning on every training path."""
+    """A penalty on the activity of layers. It has the same meaning on every training path."""
 
     weight: float
 
     def scale_of(self, layer_names: Sequence[str]) -> dict[str, float]:
-        """Return the factor from activation to rate in Hz for each layer that is penalised, by name."""
+        """Return the factor from activation to rate in Hz, or to another unit, for each penalised layer, by name."""
 
     def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
-        """Return the penalty of each sample, shape ``(b,)``, from rates of shape ``(b, n)``."""
+        """Return the penalty of each sample, shape ``(b,)``, from the layer's rates, shape ``(b, n)``."""
 
 
 @runtime_checkable

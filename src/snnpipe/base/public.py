@@ -17,6 +17,7 @@ PUBLIC = {
     "NoTraining": "snnpipe.training.none",
     "NengoDLTraining": "snnpipe.training.nengo_dl",
     "Pretrained": "snnpipe.training.pretrained",
+    "ActivityL1": "snnpipe.training.regularizers",
     "FiringRateTarget": "snnpipe.training.regularizers",
     "FiringRateL1": "snnpipe.training.regularizers",
     "FiringRateL2": "snnpipe.training.regularizers",
