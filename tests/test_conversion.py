@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from snnpipe import Cnn2d, KerasToSnn, Mlp, NengoDLConverter, NengoDLSimulator
+from snnpipe import Cnn2d, KerasToSnn, Mlp, NengoDLConverter, NengoDLSimulator, ResNet, Vgg
 from snnpipe.base.errors import ConfigError, ConversionError, ModelError
 from snnpipe.conversion.synapses import fan_out, macs
 from snnpipe.encoders import ConstantEncoder
@@ -25,6 +25,9 @@ ARCHITECTURES = {
         filters=[4, 6], dense=12, kernel_regularizer=1e-3, batch_normalization=True, dropout=0.3
     ),
     "keras_to_snn": KerasToSnn(filters=[4, 6]),
+    "resnet": ResNet(depth=8, filters=[3, 4, 5]),
+    "vgg": Vgg(stages=[[3, 4], [5]], dense=[6]),
+    "vgg with biases": Vgg(stages=[[3], [4]], flatten=True, batch_normalization=False),
 }
 
 

@@ -11,6 +11,8 @@ PUBLIC = {
     "LifCnn": "snnpipe.models.lif_cnn",
     "ModelFile": "snnpipe.models.file",
     "Mlp": "snnpipe.models.mlp",
+    "ResNet": "snnpipe.models.resnet",
+    "Vgg": "snnpipe.models.vgg",
     "NativeNetwork": "snnpipe.frameworks.native",
     "QuantisedReLU": "snnpipe.frameworks.quantised",
     "KerasTraining": "snnpipe.training.keras",

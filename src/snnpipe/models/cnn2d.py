@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from snnpipe.base.errors import ModelError
 from snnpipe.settings.domains import Initializer, NonNegativeFloat, PositiveInt, Share, Sizes
 from snnpipe.settings.schema import check_fields
 from snnpipe.values.data import DataSpec
@@ -60,6 +59,7 @@ class Cnn2d:
             If the samples are not of shape (height, width, channels), or are too small for one pooling per convolution.
         """
         from snnpipe.models.layers import (
+            check_halvings,
             check_images,
             check_initializers,
             conv_name,
@@ -69,12 +69,7 @@ class Cnn2d:
         )
 
         check_images(spec, "Cnn2d")
-        smallest = min(spec.input_shape[:2])
-        if smallest >> len(self.filters) == 0:
-            raise ModelError(
-                f"model.filters: {len(self.filters)} convolutions each halve the {spec.sample_word}, and {spec.name}'s "
-                f"of {smallest} {spec.value_word}s can be halved {smallest.bit_length() - 1} times: give fewer filters"
-            )
+        check_halvings(spec, len(self.filters), "model.filters", "convolutions")
         layers = keras().layers
         check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
         penalty = keras().regularizers.l2(self.kernel_regularizer) if self.kernel_regularizer else None

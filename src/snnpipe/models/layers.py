@@ -40,6 +40,19 @@ def check_images(spec: DataSpec, who: str) -> None:
         )
 
 
+def check_halvings(spec: DataSpec, count: int, key: str, what: str) -> None:
+    """Raise `ModelError` if a dataset's images are too small to be halved once by each of ``count`` layers or stages.
+
+    ``key`` is the list in the configuration that has one entry for each, and ``what`` names them.
+    """
+    smallest = min(spec.input_shape[:2])
+    if smallest >> count == 0:
+        raise ModelError(
+            f"{key}: {count} {what} each halve the {spec.sample_word}, and {spec.name}'s of {smallest} "
+            f"{spec.value_word}s can be halved {smallest.bit_length() - 1} times: give fewer {key.rpartition('.')[2]}"
+        )
+
+
 def check_initializers(**initializers: Initializer) -> None:
     """Raise `ModelError` if Keras cannot make an initializer from the value of one of the model's keys."""
     for key, initializer in initializers.items():
