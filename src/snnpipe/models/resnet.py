@@ -83,16 +83,14 @@ class ResNet:
         return keras().Model(sample, logits, name="resnet")
 
     def _block(self, x: Any, filters: int, stride: int, name: str) -> Any:
-        from snnpipe.models.layers import conv_name, keras, normalized_relu
+        from snnpipe.models.layers import conv_name, keras, normalized, normalized_relu
 
         layers = keras().layers
         first, second, shortcut = f"{name}_{conv_name(0)}", f"{name}_{conv_name(1)}", f"{name}_shortcut"
         y = normalized_relu(self._convolution(x, filters, 3, stride, first), first)
-        y = self._convolution(y, filters, 3, 1, second)
-        y = layers.BatchNormalization(name=f"{second}_bn")(y)
+        y = normalized(self._convolution(y, filters, 3, 1, second), second)
         if stride != 1 or x.shape[-1] != filters:
-            x = self._convolution(x, filters, 1, stride, shortcut)
-            x = layers.BatchNormalization(name=f"{shortcut}_bn")(x)
+            x = normalized(self._convolution(x, filters, 1, stride, shortcut), shortcut)
         return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([y, x]))
 
     def _convolution(self, x: Any, filters: int, size: int, stride: int, name: str) -> Any:
