@@ -1,4 +1,4 @@
-"""Every setting that a message tells its reader to take is followed, and works."""
+"""Every setting that a message recommends is followed, and works."""
 
 import ast
 import re
@@ -35,13 +35,13 @@ FOLLOWED = {
         *("model=mlp", "training/regularizer=firing_rate_l1", "training.regularizer.scale_firing_rates=auto"),
     ],
 }
-"""Settings that messages name, and a command that is told to take each."""
+"""Settings that messages name, and a command that is refused with each as the cure."""
 
 ELSEWHERE = {
     "conversion.scale_firing_rates=auto": "test_calibration.py: a clipped activation",
     "neuron=spiking_relu": "test_brought_models.py: neurons that cannot do it; test_suggestions.py",
     "simulator.verify_images=0": "test_fidelity.py",
-    "simulator.precision=float64": "test_simulation.py: rounding; tells, and is no cure",
+    "simulator.precision=float64": "test_simulation.py: rounding; it shows the cause, and is no cure",
     "sweep.resume=true": "test_resume.py, test_sweeps.py",
     "training.reuse=false": "test_fits.py",
     "training.resume=false": "test_resume.py",
@@ -49,7 +49,7 @@ ELSEWHERE = {
     "data.scaling=standardised": "test_samples.py",
     "data/augment=none": "test_augmentation.py: keys of an augmentation go with it",
     "model=mlp": "test_samples.py",
-    "model.logits_initializer=zeros": "trains anew, which a diagnosis only names",
+    "model.logits_initializer=zeros": "needs a new training, which a diagnosis only names",
     "diagnosis.images=0": "says what was not done",
     "training.epochs=3": "how a setting is written; test_command_line.py",
     "data.name=NAME": "how any dataset is chosen; test_data.py",

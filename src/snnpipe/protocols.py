@@ -229,7 +229,7 @@ class Metric(Protocol):
     It may have ``sample_images``: of how many of the first test images it is given the single spikes (`SpikeEvents`),
     None for all of them; without it, of none by itself.
 
-    It sees each test image once, whatever batches the memory makes necessary, and no image that is only verified or
+    It sees each test image once, in batches of the size that the memory allows, and no image that is only verified or
     diagnosed. Where one simulation answers for several durations, each has a copy of the metric (``copy.deepcopy``).
     """
 

@@ -287,7 +287,7 @@ def fit_epochs(
                 initial_epoch=epoch,
                 epochs=epoch + 1,
                 validation_data=validation,
-                callbacks=[_tell_batches(sink, data, epochs, done, earlier)],
+                callbacks=[_batch_reports(sink, data, epochs, done, earlier)],
                 verbose=0,
             )
             logs = {name: values[-1] for name, values in history.history.items()}
@@ -306,7 +306,7 @@ _LAST_BATCHES = 2
 metrics from its last batch, and a resumed process adds the earlier sums only after its first batch."""
 
 
-def _tell_batches(
+def _batch_reports(
     sink: CallbackSink, data: DataModule, epochs: int, done: int, earlier: Mapping[str, NDArray[Any]] | None
 ) -> Any:
     """Return the Keras callback that reports batches to ``sink``, and stops the training if it diverges.
@@ -315,7 +315,7 @@ def _tell_batches(
     """
     n_batches = steps_per_epoch(data)
 
-    class Tell(import_tf_keras().callbacks.Callback):  # type: ignore[misc]  # Keras is imported at run time
+    class BatchReports(import_tf_keras().callbacks.Callback):  # type: ignore[misc]  # Keras is imported at run time
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.epoch = epoch
 
@@ -334,4 +334,4 @@ def _tell_batches(
             arrays = functools.partial(snapshot.take, self.model, midway=True) if resumable else None
             sink.batch_end(BatchProgress(self.epoch, epochs, batch, n_batches, samples_done), arrays)
 
-    return Tell()
+    return BatchReports()

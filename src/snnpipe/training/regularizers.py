@@ -1,10 +1,10 @@
 """Penalties on activity, which mean the same on both training paths.
 
-`ActivityL1` counts the activations of an image, whatever their scale in the conversion. The others penalise rates.
-The rate of a neuron, in Hz, is its activation times the ``scale_firing_rates`` of its layer. This is the rate at
-which the neuron fires after a conversion with that scale. Their penalty is averaged over a layer's neurons and over the
-samples of a batch, multiplied by the weight, and summed over the layers. `FiringRateTarget` is the penalty of NengoDL's
-Keras-to-SNN example: its mean squared error to a target of 250 Hz.
+`ActivityL1` counts the activations of an image and needs no scale. The others penalise rates. The rate of a neuron, in
+Hz, is its activation times the ``scale_firing_rates`` of its layer. This is the rate at which the neuron fires after a
+conversion with that scale. Their penalty is averaged over a layer's neurons and over the samples of a batch, multiplied
+by the weight, and summed over the layers. `FiringRateTarget` is the penalty of NengoDL's Keras-to-SNN example: its mean
+squared error to a target of 250 Hz.
 """
 
 from collections.abc import Sequence
