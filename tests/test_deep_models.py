@@ -2,11 +2,22 @@
 
 import dataclasses
 
+import nengo
+import numpy as np
 import pytest
 import tf_keras as keras
 from configs import composed
 
-from snnpipe import ResNet, Vgg
+from snnpipe import (
+    ClockDrivenSimulator,
+    ConstantEncoder,
+    EventDrivenSimulator,
+    NengoDLConverter,
+    NengoDLSimulator,
+    ResNet,
+    Stimulus,
+    Vgg,
+)
 from snnpipe.base.errors import ConfigError, ModelError
 from snnpipe.config.targets import build_node
 from snnpipe.testing import SPEC, check_architecture
@@ -69,3 +80,21 @@ def test_what_cannot_be_built_is_said():
         Vgg(stages=[32, 64])
     with pytest.raises(ModelError, match="model.initializer: Keras has no initialiser 'he'"):
         ResNet(initializer="he").build(CIFAR)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", [ResNet(depth=14, filters=[3, 4, 5]), Vgg(stages=[[3, 4], [5]], dense=[6])])
+def test_all_simulators_give_the_same_spikes(architecture):
+    model = architecture.build(SPEC)
+    neuron = nengo.SpikingRectifiedLinear()
+    network = NengoDLConverter(neuron=neuron, scale_firing_rates=300.0, synapse=None).convert(model, seed=0)
+    images = np.random.default_rng(0).normal(0, 1, (3, *SPEC.input_shape)).astype(np.float32)
+    spikes = []
+    for simulator in (NengoDLSimulator, ClockDrivenSimulator, EventDrivenSimulator):
+        with simulator(n_steps=20, batch_size=3, precision="float64").open(network) as opened:
+            chunks = list(opened.run(Stimulus(images, range(3), ConstantEncoder())))
+        names = chunks[0].layers
+        spikes.append({name: sum(chunk.layers[name].counts_bn for chunk in chunks) for name in names})
+    for others in spikes[1:]:
+        assert all(np.array_equal(counts, others[name]) for name, counts in spikes[0].items())
+    assert all(counts.any() for counts in spikes[0].values())
