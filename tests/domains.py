@@ -107,6 +107,9 @@ _RULES = {  # of what a file can hold without a _target_
     "_is_filter": lambda value: False,
     "_is_neuron_type": lambda value: False,
     "_is_calibration": lambda value: False,
+    "_is_augmentation": lambda value: value in (None, {}),
+    "_is_known": lambda value: value != "auto",
+    "_is_depth": lambda value: value >= 8 and value % 6 == 2,
     "_is_regularizer": lambda value: value in (None, {}),
     "_is_initializer": lambda value: value.keys() == {"class_name", "config"} and type(value["config"]) is dict,
 }
@@ -191,22 +194,22 @@ def inside(domain: Any) -> st.SearchStrategy[Any]:
     domain = unnamed(domain)
     origin, arguments = typing.get_origin(domain), typing.get_args(domain)
     if domain is Any:
-        found: st.SearchStrategy[Any] = st.sampled_from([None, {}])
+        strategy: st.SearchStrategy[Any] = st.sampled_from([None, {}])
     elif domain in (None, types.NoneType):
-        found = st.none()
+        strategy = st.none()
     elif origin is Annotated:
-        found = _constrained(arguments[0], list(_flat(arguments[1:])))
+        strategy = _constrained(arguments[0], list(_flat(arguments[1:])))
     elif origin in (Union, types.UnionType):
-        found = st.one_of(*map(inside, arguments))
+        strategy = st.one_of(*map(inside, arguments))
     elif origin is Literal:
-        found = st.sampled_from(arguments)
+        strategy = st.sampled_from(arguments)
     elif isinstance(origin, type) and issubclass(origin, Mapping):
-        found = st.dictionaries(inside(arguments[0]), inside(arguments[1]), max_size=3)
+        strategy = st.dictionaries(inside(arguments[0]), inside(arguments[1]), max_size=3)
     elif isinstance(origin, type) and issubclass(origin, typing.Sequence):
-        found = st.lists(inside(arguments[0]), max_size=4)
+        strategy = st.lists(inside(arguments[0]), max_size=4)
     else:
-        found = {bool: st.booleans(), int: st.integers(), float: st.floats(), str: st.text(max_size=20)}[domain]
-    return found.filter(lambda value: belongs(value, domain))
+        strategy = {bool: st.booleans(), int: st.integers(), float: st.floats(), str: st.text(max_size=20)}[domain]
+    return strategy.filter(lambda value: belongs(value, domain))
 
 
 def _constrained(base: Any, constraints: list[Any]) -> st.SearchStrategy[Any]:
@@ -236,8 +239,8 @@ def _constrained(base: Any, constraints: list[Any]) -> st.SearchStrategy[Any]:
 
 def _limit(constraints: list[Any], *names: str) -> Any:
     """Return the limit that constraints give by one of some names, None where they give none."""
-    found = [getattr(c, name) for c in constraints for name in names if getattr(c, name, None) is not None]
-    return found[0] if found else None
+    limits = [getattr(c, name) for c in constraints for name in names if getattr(c, name, None) is not None]
+    return limits[0] if limits else None
 
 
 def _limits(domain: Any) -> Iterator[float]:

@@ -381,6 +381,7 @@ ARCHITECTURES = {
     "cnn2d": ["model=cnn2d", "model.filters=[4,4]", "model.dense=8"],
     "cnn2d_small": ["model=cnn2d_small"],
     "keras_to_snn": ["model=keras_to_snn", "model.filters=[4,4]"],
+    "vgg": ["model=vgg", "model.stages=[[4],[4]]", "model.flatten=true", "model.batch_normalization=false"],
 }
 
 
@@ -408,6 +409,7 @@ SLOW = pytest.mark.slow
 def test_the_combinations_have_each_option():
     models, _, _, neurons = zip(*COMBINATIONS, strict=True)
     others = {"lif_cnn", "file"}  # tests/test_native.py, tests/test_keras3.py
+    others |= {"resnet", "resnet20", "vgg11"}  # tests/test_deep_models.py; NengoDL trains no normalization
     assert set(GROUPS["model"]) == {*models} | others
     assert set(GROUPS["neuron"]) == set(neurons)
     of_path = {(path, regularizer) for _, path, regularizer, _ in COMBINATIONS}

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from snnpipe import Cnn2d, KerasToSnn, Mlp, NengoDLConverter, NengoDLSimulator
+from snnpipe import Cnn2d, KerasToSnn, Mlp, NengoDLConverter, NengoDLSimulator, ResNet, Vgg
 from snnpipe.base.errors import ConfigError, ConversionError, ModelError
 from snnpipe.conversion.synapses import fan_out, macs
 from snnpipe.encoders import ConstantEncoder
@@ -19,11 +19,15 @@ SPIKING = nengo.SpikingRectifiedLinear()
 ARCHITECTURES = {
     "mlp": Mlp(units=[20, 10]),
     "mlp without biases": Mlp(units=[20], use_bias=False),
+    "mlp with normalization": Mlp(units=[20, 10], batch_normalization=True),
     "cnn2d": Cnn2d(filters=[4, 6], dense=12),
     "cnn2d with everything": Cnn2d(
         filters=[4, 6], dense=12, kernel_regularizer=1e-3, batch_normalization=True, dropout=0.3
     ),
     "keras_to_snn": KerasToSnn(filters=[4, 6]),
+    "resnet": ResNet(depth=8, filters=[3, 4, 5]),
+    "vgg": Vgg(stages=[[3, 4], [5]], dense=[6]),
+    "vgg with biases": Vgg(stages=[[3], [4]], flatten=True, batch_normalization=False),
 }
 
 
@@ -102,6 +106,8 @@ def test_what_preparing_changes_is_in_the_plan():
     assert status["conv2d_bn"] == ("folded", "weights of conv2d")
     assert status["conv2d_relu"] == ("native", "SpikingRectifiedLinear")
     assert status["flatten"][0] == "passthrough"
+    assert status["dense_bn"] == ("folded", "weights of dense")
+    assert status["dense_relu"] == ("native", "SpikingRectifiedLinear")
     assert status["dropout"] == ("folded", "nothing")
     assert status["logits"] == ("native", "linear connection")
 

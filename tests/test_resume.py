@@ -16,6 +16,7 @@ from multiruns import OF_THE_MACHINE, client_of, wait_for
 from snnpipe import (
     Checkpoints,
     ConstantEncoder,
+    CropAndFlip,
     CsvLogger,
     EarlyStopping,
     EventDrivenSimulator,
@@ -77,7 +78,9 @@ PATHS = {
             epochs=EPOCHS,
             optimizer="sgd",
             optimizer_options={"momentum": 0.9},
-            schedule="cosine",
+            schedule="one_cycle",
+            weight_decay=1e-3,
+            weight_decay_exclude=["*/bias"],
             regularizer=FiringRateL2(weight=1e-3, layers=["hidden"]),
         ),
     ),
@@ -125,7 +128,13 @@ def own_of(result):
 def trainer_of(path, digits, folder, *callbacks, resumed=None, before=(), training=None):
     architecture, usual = PATHS[path]
     return Trainer(
-        data=digits(batch_size=32, max_train_images=240, max_test_images=30, validation_share=0.2),
+        data=digits(
+            batch_size=32,
+            max_train_images=240,
+            max_test_images=30,
+            validation_share=0.2,
+            augment=CropAndFlip(crop=1),
+        ),
         architecture=architecture,
         training=training or usual,
         converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0, synapse=None),

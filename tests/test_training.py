@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from snnpipe import (
+    ActivityL1,
     Cnn2d,
     EarlyStopping,
     FiringRateL1,
@@ -34,6 +35,7 @@ REGULARIZERS = {
     "target": FiringRateTarget(rate_hz=50.0, weight=1e-3, layers=["conv*"], scale_firing_rates=20.0),
     "l1": FiringRateL1(weight=1e-2),
     "l2": FiringRateL2(weight=1e-2, layers=["dense"]),
+    "activity": ActivityL1(weight=1e-3),
 }
 
 
@@ -174,6 +176,32 @@ def test_penalties_by_hand():
     assert np.array_equal(FiringRateTarget(rate_hz=250.0).penalty(rates), [(250**2 + 150**2) / 2, 100**2 / 2])
     assert np.array_equal(FiringRateL1().penalty(rates), [50, 300])
     assert np.array_equal(FiringRateL2().penalty(rates), [5000, (250**2 + 350**2) / 2])
+    assert np.array_equal(ActivityL1().penalty(rates), [100, 600])
+    assert ActivityL1(layers=["conv*"]).scale_of(["conv2d", "dense"]) == {"conv2d": 1.0}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_sum_of_an_images_activations_by_hand(digits, path):
+    data = digits(max_train_images=32, validation_share=0.0)
+    images, _ = next(data.train_dataset(0).as_numpy_iterator())
+    step = {"optimizer": "sgd", "learning_rate": 0.1}
+    plain, without = weights_after(PATHS[path], data, SMALLER, **step)
+    penalised, with_penalty = weights_after(PATHS[path], data, SMALLER, regularizer=ActivityL1(weight=0.01), **step)
+    start_afresh(0)
+    kernel, bias, *_ = SMALLER.build(data.spec).get_weights()
+    inputs = images.reshape(32, -1)
+    activations = np.maximum(inputs @ kernel + bias, 0)
+    sums = activations.sum(axis=1)
+    np.testing.assert_allclose(with_penalty.losses - without.losses, [0.01 * sums.mean()], rtol=1e-3)
+    active = (activations > 0).astype(np.float32)
+    gradients = 0.01 * inputs.T @ active / 32, 0.01 * active.mean(axis=0)
+    for one, other, gradient in zip(penalised.get_weights(), plain.get_weights(), gradients, strict=False):
+        np.testing.assert_allclose(one - other, -0.1 * gradient, atol=1e-6)
+
+
+def test_rates_in_hz_need_a_scale_that_is_known_before_training():
+    with pytest.raises(ConfigError, match=r"scale_firing_rates: got 'auto': .*=100, or .*regularizer=activity_l1"):
+        FiringRateL1(scale_firing_rates="auto")
 
 
 def test_a_regularizer_for_a_layer_that_is_not_there_is_named(digits):

@@ -47,12 +47,14 @@ class DataModule(Protocol):
     A run sees a module through `snnpipe.data.checked_data.CheckedData`. It also accepts other kinds of numbers, labels
     of shape ``(b, 1)``, one-hot labels, and samples without a channel axis. It refuses everything else before training.
 
-    A data module may have three more methods. ``explain(error)`` gets an error that was raised while its datasets were
-    used, and returns the `DataError` to raise instead, or None. ``sample(split)`` returns batches like those of
-    ``"train"``, ``"validation"`` or ``"test"``, for a split whose own first batch takes long. ``digests()`` returns
-    digests of the data that a training reads and of the test samples, as ``{"fit": ..., "test": ...}``. They replace
-    the digests that snnpipe computes in a pass over each split, and snnpipe does not check them: a module that changes
-    its data must change them too. The same holds for ``spec.digest``, which covers all splits.
+    A data module may have four more methods. ``calibration_dataset()`` returns an epoch of training batches without the
+    random changes that ``train_dataset`` makes; scales from data are taken from them. ``explain(error)`` gets an error
+    that was raised while its datasets were used, and returns the `DataError` to raise instead, or None.
+    ``sample(split)`` returns batches like those of ``"train"``, ``"validation"`` or ``"test"``, for a split whose own
+    first batch takes long. ``digests()`` returns digests of the data that a training reads and of the test samples, as
+    ``{"fit": ..., "test": ...}``. They replace the digests that snnpipe computes in a pass over each split, and snnpipe
+    does not check them: a module that changes its data must change them too. The same holds for ``spec.digest``, which
+    covers all splits.
     """
 
     @property
@@ -104,15 +106,15 @@ class TrainingPath(Protocol):
 
 
 class Regularizer(Protocol):
-    """A penalty on the firing rates of layers. It has the same meaning on every training path."""
+    """A penalty on the activity of layers. It has the same meaning on every training path."""
 
     weight: float
 
     def scale_of(self, layer_names: Sequence[str]) -> dict[str, float]:
-        """Return the factor from activation to rate in Hz for each layer that is penalised, by name."""
+        """Return the factor from activation to rate in Hz, or to another unit, for each penalised layer, by name."""
 
     def penalty(self, rate_hz: "tf.Tensor") -> "tf.Tensor":
-        """Return the penalty of each sample, shape ``(b,)``, from rates of shape ``(b, n)``."""
+        """Return the penalty of each sample, shape ``(b,)``, from the layer's rates, shape ``(b, n)``."""
 
 
 @runtime_checkable
@@ -227,7 +229,7 @@ class Metric(Protocol):
     It may have ``sample_images``: of how many of the first test images it is given the single spikes (`SpikeEvents`),
     None for all of them; without it, of none by itself.
 
-    It sees each test image once, whatever batches the memory makes necessary, and no image that is only verified or
+    It sees each test image once, in batches of the size that the memory allows, and no image that is only verified or
     diagnosed. Where one simulation answers for several durations, each has a copy of the metric (``copy.deepcopy``).
     """
 

@@ -93,6 +93,10 @@ def check_data_module(data: protocols.DataModule) -> None:
     assert same(checked.train_dataset(1), checked.train_dataset(1)), (
         "train: an epoch's order is not determined by its number"
     )
+    if hasattr(checked.module, "calibration_dataset"):
+        assert same(checked.calibration_dataset(), checked.calibration_dataset()), (
+            "calibration: the samples do not always come in one order"
+        )
     assert same(checked.test_dataset(7), checked.test_dataset()), "test: the samples do not always come in one order"
 
 

@@ -45,6 +45,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Groups that hold snnpipe's own settings and no plugin."""
 _OF_FILES = "no key; a file of that group begins with the line '# @package _global_', and sets the keys of all"
 _CHOSEN_WITH = {
+    "data.augment": "data/augment",
     "training.regularizer": "training/regularizer",
     "training.neuron": "neuron@training.neuron",
     "conversion.neuron": "neuron",

@@ -212,6 +212,12 @@ class CheckedData:
         """Return one epoch of training batches."""
         return self._checked("train", self._maker("train", "train_dataset", epoch), self.batch_size)
 
+    def calibration_dataset(self) -> "tf.data.Dataset":
+        """Return one epoch of training batches without augmentation: the module's own ones, or those of epoch 0."""
+        if not hasattr(self.module, "calibration_dataset"):
+            return self.train_dataset(0)
+        return self._checked("train", self._maker("train", "calibration_dataset"), self.batch_size)
+
     def validation_dataset(self) -> "tf.data.Dataset | None":
         """Return the validation batches, or None if there are none."""
         self._look_at("validation")

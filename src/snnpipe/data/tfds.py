@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from snnpipe.base.errors import DataError, one_line
+from snnpipe.data.augmentation import AugmentationSettings
 from snnpipe.data.prepared_files import prepared_files_digests
 from snnpipe.data.tfds_builder import PreparedDataset, damaged, damaged_file, import_tfds
 from snnpipe.frameworks.compat import import_tensorflow
@@ -25,6 +26,7 @@ _SHUFFLE_BYTES = 256 * 2**20
 
 Scaling = Literal["minus_one_to_one", "zero_to_one", "standardised", "none"]
 _OF_PIXELS = ("minus_one_to_one", "zero_to_one")
+_DRAWN = "drawn for the augmentation"
 
 
 @dataclass
@@ -57,8 +59,11 @@ class TfdsDataModule:
         ``none`` (the values as they are).
     shuffle
         Whether training samples are shuffled.
+    augment
+        Random changes of the training images (`snnpipe.CropAndFlip`); None, or an empty config, for none. Samples for
+        validation, test and calibration stay as they are.
     seed
-        Seed of the order of the training samples.
+        Seed of the order of the training samples, and of their augmentation.
     max_train_images, max_test_images
         Largest number of samples to use, from the first one on; None for all.
 
@@ -80,6 +85,7 @@ class TfdsDataModule:
     validation_share: Share = 0.1
     scaling: Scaling = "minus_one_to_one"
     shuffle: bool = True
+    augment: AugmentationSettings = None
     seed: NonNegativeInt = 0
     max_train_images: PositiveInt | None = None
     max_test_images: PositiveInt | None = None
@@ -135,6 +141,8 @@ class TfdsDataModule:
                 source_type="tensorflow_datasets",
             ),
         }
+        if self.augment:
+            self.augment.check(self.spec)
         self._opened["scaling"] = self._divisor_and_shift()
 
     @property
@@ -174,9 +182,15 @@ class TfdsDataModule:
     def train_dataset(self, epoch: int = 0) -> "tf.data.Dataset":
         """Return one epoch of training batches ``(samples, labels)``. The last batch may be short."""
         examples = self._examples(self.train_split, 0, self.spec.n_train)
-        if self.shuffle:
-            examples = _shuffled(examples, self._shuffle_buffer(), self.seed, epoch)
-        return self._batches(examples, self.batch_size)
+        if self.augment:
+            examples = examples.enumerate().map(
+                lambda index, example: example | {_DRAWN: self.augment.draw(self.seed, epoch, index)}
+            )
+        return self._training_batches(examples, epoch)
+
+    def calibration_dataset(self) -> "tf.data.Dataset":
+        """Return the training batches of epoch 0 without augmentation."""
+        return self._training_batches(self._examples(self.train_split, 0, self.spec.n_train), epoch=0)
 
     def sample(self, split: str) -> "tf.data.Dataset":
         """Return batches like those of a split, read from the beginning of its files to be quick.
@@ -277,17 +291,24 @@ class TfdsDataModule:
         )
         return examples.skip(first).take(count)
 
+    def _training_batches(self, examples: "tf.data.Dataset", epoch: int) -> "tf.data.Dataset":
+        if self.shuffle:
+            examples = _shuffled(examples, self._shuffle_buffer(), self.seed, epoch)
+        return self._batches(examples, self.batch_size)
+
     def _batches(self, examples: "tf.data.Dataset", batch_size: int) -> "tf.data.Dataset":
         tf = import_tensorflow()
         label_key = self._opened["label"]
 
-        def decode(example: Mapping[str, Any]) -> tuple[Any, Any]:
-            return self._decoded(example), example[label_key]
+        def decode(example: Mapping[str, Any]) -> tuple[Any, ...]:
+            drawn = [example[_DRAWN]] if _DRAWN in example else []
+            return self._decoded(example), example[label_key], *drawn
 
-        def scale(samples: Any, labels: Any) -> tuple[Any, Any]:
+        def scale(samples: Any, labels: Any, *drawn: Any) -> tuple[Any, Any]:
             divisor, shift = self._opened["scaling"]
             samples = tf.cast(samples, tf.float32) / divisor - shift
-            return tf.ensure_shape(samples, (None, *self.spec.input_shape)), tf.cast(labels, tf.int64)
+            samples = tf.ensure_shape(samples, (None, *self.spec.input_shape))
+            return self.augment.apply(samples, *drawn) if drawn else samples, tf.cast(labels, tf.int64)
 
         return (
             examples.map(decode, num_parallel_calls=tf.data.AUTOTUNE)

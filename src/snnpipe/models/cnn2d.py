@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from snnpipe.base.errors import ModelError
 from snnpipe.settings.domains import Initializer, NonNegativeFloat, PositiveInt, Share, Sizes
 from snnpipe.settings.schema import check_fields
 from snnpipe.values.data import DataSpec
@@ -25,7 +24,7 @@ class Cnn2d:
     kernel_regularizer
         Weight of an L2 penalty on the kernels; 0 for none.
     batch_normalization
-        Whether batch normalization follows each convolution, before its ReLU.
+        Whether batch normalization stands before each ReLU, that of the dense layer too.
     dropout
         Share of the dense layer's outputs that training drops.
     activation_noise
@@ -59,43 +58,48 @@ class Cnn2d:
         ModelError
             If the samples are not of shape (height, width, channels), or are too small for one pooling per convolution.
         """
-        from snnpipe.models.layers import check_images, check_initializers, conv_name, dense_name, keras
+        from snnpipe.models.layers import (
+            check_halvings,
+            check_images,
+            check_initializers,
+            conv_name,
+            dense_name,
+            keras,
+            normalized_relu,
+        )
 
         check_images(spec, "Cnn2d")
-        smallest = min(spec.input_shape[:2])
-        if smallest >> len(self.filters) == 0:
-            raise ModelError(
-                f"model.filters: {len(self.filters)} convolutions each halve the {spec.sample_word}, and {spec.name}'s "
-                f"of {smallest} {spec.value_word}s can be halved {smallest.bit_length() - 1} times: give fewer filters"
-            )
+        check_halvings(spec, len(self.filters), "model.filters", "convolutions")
         layers = keras().layers
         check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
         penalty = keras().regularizers.l2(self.kernel_regularizer) if self.kernel_regularizer else None
+        activation = None if self.batch_normalization else "relu"
         sample = x = layers.Input(spec.input_shape, name=spec.sample_word)
         for i, filters in enumerate(self.filters):
             x = layers.Conv2D(
                 filters,
                 3,
                 padding="same",
-                activation=None if self.batch_normalization else "relu",
+                activation=activation,
                 kernel_initializer=self.initializer,
                 kernel_regularizer=penalty,
                 name=conv_name(i),
             )(x)
             if self.batch_normalization:
-                x = layers.BatchNormalization(name=f"{conv_name(i)}_bn")(x)
-                x = layers.ReLU(name=f"{conv_name(i)}_relu")(x)
+                x = normalized_relu(x, conv_name(i))
             if self.activation_noise:
                 x = layers.GaussianNoise(self.activation_noise, name=f"{conv_name(i)}_noise")(x)
             x = layers.AveragePooling2D(2, name=f"{conv_name(i)}_pool")(x)
         x = layers.Flatten(name="flatten")(x)
         x = layers.Dense(
             self.dense,
-            activation="relu",
+            activation=activation,
             kernel_initializer=self.initializer,
             kernel_regularizer=penalty,
             name=dense_name(0),
         )(x)
+        if self.batch_normalization:
+            x = normalized_relu(x, dense_name(0))
         if self.activation_noise:
             x = layers.GaussianNoise(self.activation_noise, name=f"{dense_name(0)}_noise")(x)
         if self.dropout:

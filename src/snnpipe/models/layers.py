@@ -23,6 +23,20 @@ def dense_name(i: int) -> str:
     return f"dense_{i}" if i else "dense"
 
 
+_MOMENTUM = 0.9
+"""Share of the moving averages that a batch leaves, as in PyTorch. With Keras's 0.99, they lag in short trainings."""
+
+
+def normalized(x: Any, name: str) -> Any:
+    """Return the output of the layer with a given name after batch normalization."""
+    return keras().layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn")(x)
+
+
+def normalized_relu(x: Any, name: str) -> Any:
+    """Return the output of the layer with a given name after batch normalization and a ReLU."""
+    return keras().layers.ReLU(name=f"{name}_relu")(normalized(x, name))
+
+
 def check_images(spec: DataSpec, who: str) -> None:
     """Raise `ModelError` if a dataset's samples are not of rank 3, which two-dimensional convolutions need."""
     shape = spec.input_shape
@@ -31,6 +45,19 @@ def check_images(spec: DataSpec, who: str) -> None:
         raise ModelError(
             f"model: {who} takes samples of shape (height, width, channels), and those of {spec.name} have shape "
             f"{shape}: take model=mlp{one_dimensional}"
+        )
+
+
+def check_halvings(spec: DataSpec, count: int, key: str, what: str) -> None:
+    """Raise `ModelError` if a dataset's images are too small to be halved once by each of ``count`` layers or stages.
+
+    ``key`` is the list in the configuration that has one entry for each, and ``what`` names them.
+    """
+    smallest = min(spec.input_shape[:2])
+    if smallest >> count == 0:
+        raise ModelError(
+            f"{key}: {count} {what} each halve the {spec.sample_word}, and {spec.name}'s of {smallest} "
+            f"{spec.value_word}s can be halved {smallest.bit_length() - 1} times: give fewer {key.rpartition('.')[2]}"
         )
 
 

@@ -21,6 +21,8 @@ class Mlp:
         Number of neurons of each hidden layer.
     use_bias
         Whether the layers have biases.
+    batch_normalization
+        Whether batch normalization stands before each ReLU.
     initializer
         Initializer of the kernels: its name in Keras, or a mapping with its ``class_name`` and ``config``.
     logits_initializer
@@ -31,6 +33,7 @@ class Mlp:
 
     units: Sizes = (128, 64)
     use_bias: bool = True
+    batch_normalization: bool = False
     initializer: Initializer = "he_uniform"
     logits_initializer: Initializer = "glorot_uniform"
 
@@ -39,7 +42,7 @@ class Mlp:
 
     def build(self, spec: DataSpec) -> "tf_keras.Model":
         """Return the model for a dataset's samples and classes."""
-        from snnpipe.models.layers import check_initializers, dense_name, keras
+        from snnpipe.models.layers import check_initializers, dense_name, keras, normalized_relu
 
         layers = keras().layers
         check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
@@ -48,11 +51,13 @@ class Mlp:
         for i, units in enumerate(self.units):
             x = layers.Dense(
                 units,
-                activation="relu",
+                activation=None if self.batch_normalization else "relu",
                 use_bias=self.use_bias,
                 kernel_initializer=self.initializer,
                 name=dense_name(i),
             )(x)
+            if self.batch_normalization:
+                x = normalized_relu(x, dense_name(i))
         logits = layers.Dense(
             spec.n_classes, use_bias=self.use_bias, kernel_initializer=self.logits_initializer, name="logits"
         )(x)

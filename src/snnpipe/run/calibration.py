@@ -198,7 +198,7 @@ class Calibrator:
     @cached_property
     def _taken(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The calibration samples and their labels."""
-        return _first(self.data.train_dataset(0), self.converter.calibration.images)
+        return _first(self.data.calibration_dataset(), self.converter.calibration.images)
 
     @cached_property
     def _levels(self) -> Any:

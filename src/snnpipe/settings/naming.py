@@ -41,6 +41,7 @@ def run_name(config: Mapping[str, Any], dataset: str = "") -> str:
     tags = filter_tags(config, dataset)
     words = [
         tags.get("data"),
+        _class(_node(config, "data").get("augment")),
         tags.get("model"),
         tags.get("training"),
         _setting(fitted_at, "fit_x{:g}") if fitted_at != 1 else None,

@@ -18,6 +18,7 @@ from snnpipe.training.loop import (
     steps_per_epoch,
     weights_of,
 )
+from snnpipe.training.optimizer import check_excluded
 from snnpipe.values.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ class KerasTraining(FitSettings):
     """Compiles the model and fits it on the stream of batches. The parameters are those of `FitSettings`."""
 
     def check(self, model: "tf_keras.Model | NativeNetwork") -> None:
-        """Raise `ConfigError` if optimizer or regularizer do not fit, and `TrainingError` for a native network."""
+        """Raise `ConfigError` if a setting does not fit the model, and `TrainingError` for a native network."""
         if isinstance(model, NativeNetwork):
             raise TrainingError(
                 "training=keras trains Keras models, and this network is written in Nengo: take training=nengo_dl"
             )
         self.make_optimizer()
+        check_excluded(self.weight_decay_exclude or (), model)
         penalised_layers(self.regularizer, model)
 
     def fit(self, model: "tf_keras.Model", data: DataModule, callbacks: CallbackSink) -> Checkpoint:

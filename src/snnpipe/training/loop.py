@@ -13,14 +13,21 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from snnpipe.base import signals
-from snnpipe.base.errors import ConfigError, TrainingError, one_line
+from snnpipe.base.errors import TrainingError
 from snnpipe.frameworks.compat import import_tensorflow, import_tf_keras
 from snnpipe.frameworks.keras_graph import neuron_layers
 from snnpipe.protocols import CallbackSink, DataModule, Regularizer
-from snnpipe.settings.domains import NonNegativeInt, PositiveFloat
+from snnpipe.settings.domains import NonNegativeFloat, NonNegativeInt, PositiveFloat, Share, Text
 from snnpipe.settings.schema import check_fields
 from snnpipe.training import snapshot
 from snnpipe.training.class_weights import ClassWeights, weight_of_each_class
+from snnpipe.training.optimizer import (
+    OptimizerName,
+    ScheduleName,
+    check_weight_decay,
+    learning_rate,
+    make_optimizer,
+)
 from snnpipe.values.checkpoint import require_finite
 from snnpipe.values.data import DataSpec
 from snnpipe.values.run import BatchProgress, FitProgress
@@ -45,15 +52,24 @@ class FitSettings:
     epochs
         Number of passes over the training samples. With 0, the weights stay as the model was built.
     learning_rate
-        Learning rate of the optimizer at the first step.
+        Learning rate of the optimizer at the first step, or after the rise of ``schedule_warmup``.
     optimizer
         Keras's name of the optimizer.
     optimizer_options
         Further arguments of the optimizer (``{momentum: 0.9}``).
+    weight_decay
+        Factor d of an L2 penalty d/2 |w|^2 on the weights: d w is added to the gradient of each weight w before the
+        optimizer uses it, as in PyTorch's SGD and Adam. The reported loss does not include the penalty.
+    weight_decay_exclude
+        Names or patterns of weights that do not decay (``["*/bias", "*_bn/*"]``); None for no exceptions.
     schedule
-        Course of the learning rate over the steps: ``constant``, ``cosine`` or ``exponential``.
+        Course of the learning rate over the steps: ``constant``, ``cosine``, ``exponential``, or ``one_cycle``, which
+        rises and falls linearly.
     schedule_end
-        Learning rate at the last step, as a share of the first.
+        Learning rate at the end, as a share of ``learning_rate``.
+    schedule_warmup
+        Share of the steps over which the learning rate rises linearly, from 1/25 of ``learning_rate`` to
+        ``learning_rate``, before it takes its course. None for 0.2 with ``one_cycle``, and 0 with the others.
     loss
         ``cross_entropy`` on the logits, or ``mean_squared_error`` to the one-hot class.
     class_weights
@@ -72,10 +88,13 @@ class FitSettings:
 
     epochs: NonNegativeInt = 20
     learning_rate: PositiveFloat = 2e-3
-    optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
+    optimizer: OptimizerName = "adam"
     optimizer_options: dict[str, Any] | None = None
-    schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    weight_decay: NonNegativeFloat = 0.0
+    weight_decay_exclude: Sequence[Text] | None = None
+    schedule: ScheduleName = "constant"
     schedule_end: PositiveFloat = 0.01
+    schedule_warmup: Share | None = None
     loss: Literal["cross_entropy", "mean_squared_error"] = "cross_entropy"
     class_weights: ClassWeights = None
     regularizer: Annotated[Any, AfterValidator(_is_regularizer)] = None
@@ -84,6 +103,8 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
+        excluded, options = self.weight_decay_exclude or (), self.optimizer_options or {}
+        check_weight_decay(self.weight_decay, excluded, self.optimizer, options)
 
     def check_classes(self, spec: DataSpec) -> None:
         """Raise `ConfigError` if ``class_weights`` names a class that a dataset does not have."""
@@ -97,23 +118,15 @@ class FitSettings:
         ConfigError
             If the optimizer does not take one of its options.
         """
-        keras = import_tf_keras()
-        rate: Any = self.learning_rate
         steps = max(1, steps_per_epoch * self.epochs)
-        if self.schedule == "cosine":
-            rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=self.schedule_end)
-        elif self.schedule == "exponential":
-            rate = keras.optimizers.schedules.ExponentialDecay(rate, steps, self.schedule_end)
-        names = {"adam": "Adam", "adamw": "AdamW", "nadam": "Nadam", "rmsprop": "RMSprop", "sgd": "SGD"}
-        try:
-            return getattr(keras.optimizers, names[self.optimizer])(
-                learning_rate=rate, **(self.optimizer_options or {})
-            )
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"training.optimizer_options: got {self.optimizer_options!r}, which {self.optimizer} does not "
-                f"take ({one_line(error)})"
-            ) from error
+        rate = learning_rate(self.schedule, self.learning_rate, self.schedule_end, self.schedule_warmup, steps)
+        return make_optimizer(
+            self.optimizer,
+            rate,
+            self.optimizer_options or {},
+            self.weight_decay,
+            self.weight_decay_exclude or (),
+        )
 
 
 def penalised_layers(regularizer: Regularizer | None, model: "tf_keras.Model") -> dict[str, float]:
@@ -274,7 +287,7 @@ def fit_epochs(
                 initial_epoch=epoch,
                 epochs=epoch + 1,
                 validation_data=validation,
-                callbacks=[_tell_batches(sink, data, epochs, done, earlier)],
+                callbacks=[_batch_reports(sink, data, epochs, done, earlier)],
                 verbose=0,
             )
             logs = {name: values[-1] for name, values in history.history.items()}
@@ -293,7 +306,7 @@ _LAST_BATCHES = 2
 metrics from its last batch, and a resumed process adds the earlier sums only after its first batch."""
 
 
-def _tell_batches(
+def _batch_reports(
     sink: CallbackSink, data: DataModule, epochs: int, done: int, earlier: Mapping[str, NDArray[Any]] | None
 ) -> Any:
     """Return the Keras callback that reports batches to ``sink``, and stops the training if it diverges.
@@ -302,7 +315,7 @@ def _tell_batches(
     """
     n_batches = steps_per_epoch(data)
 
-    class Tell(import_tf_keras().callbacks.Callback):  # type: ignore[misc]  # Keras is imported at run time
+    class BatchReports(import_tf_keras().callbacks.Callback):  # type: ignore[misc]  # Keras is imported at run time
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.epoch = epoch
 
@@ -321,4 +334,4 @@ def _tell_batches(
             arrays = functools.partial(snapshot.take, self.model, midway=True) if resumable else None
             sink.batch_end(BatchProgress(self.epoch, epochs, batch, n_batches, samples_done), arrays)
 
-    return Tell()
+    return BatchReports()

@@ -56,6 +56,11 @@ class NengoDLTraining(FitSettings):
     def check(self, model: "tf_keras.Model | NativeNetwork") -> None:
         """Raise `TrainingError` if NengoDL cannot train one of the model's layers. The error names the layer."""
         import_nengo_dl()
+        if self.weight_decay_exclude:
+            raise ConfigError(
+                f"training.weight_decay_exclude: got {list(self.weight_decay_exclude)!r}, and training=nengo_dl cannot "
+                "leave weights out, because NengoDL merges them: take null, or training=keras"
+            )
         if isinstance(model, NativeNetwork):
             self._check_native()
             self.make_optimizer()
