@@ -8,13 +8,17 @@ from tf_keras import layers
 
 from snnpipe import (
     ClockDrivenSimulator,
+    Cnn2d,
     EventDrivenSimulator,
     IntegrateAndFire,
     KerasTraining,
+    Mlp,
     NengoDLConverter,
     NengoDLSimulator,
     NengoDLTraining,
     QuantisedReLU,
+    ResNet,
+    Vgg,
 )
 from snnpipe.base.errors import ModelError, SimulationError, TrainingError
 from snnpipe.conversion.fidelity import difference
@@ -142,3 +146,21 @@ def test_nengo_dl_refuses_to_train_it():
     with pytest.raises(TrainingError, match=r"'first' \(QuantisedReLU\).*training=keras"):
         NengoDLTraining().check(model)
     KerasTraining().check(model)
+
+
+@pytest.mark.parametrize("architecture", [Cnn2d, Mlp, ResNet, Vgg])
+def test_the_built_in_models_take_it(fitted, architecture):
+    _, data = fitted
+    small = {
+        Cnn2d: {"filters": [4], "dense": 8},
+        Mlp: {"units": [8]},
+        ResNet: {"filters": [2, 4, 4]},
+        Vgg: {"stages": [[4]]},
+    }
+    model = architecture(activation="quantised", levels=3, **small[architecture]).build(data.spec)
+    rectifiers = [rectifier(layer) for layer in model.layers]
+    assert {own.levels for own in rectifiers if own is not None} == {3}
+    plan = NengoDLConverter().explain(model)
+    assert not plan.unsupported and sum(layer.neurons > 0 for layer in plan.layers) == sum(map(bool, rectifiers))
+    with pytest.raises(ModelError, match=r"model.levels: got 3, .* model.activation=quantised"):
+        architecture(levels=3, **small[architecture]).build(data.spec)

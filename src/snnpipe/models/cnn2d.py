@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from snnpipe.models.layers import Activation, ActivationKind
 from snnpipe.settings.domains import Initializer, NonNegativeFloat, PositiveInt, Share, Sizes
 from snnpipe.settings.schema import check_fields
 from snnpipe.values.data import DataSpec
@@ -30,6 +31,11 @@ class Cnn2d:
     activation_noise
         Standard deviation of the Gaussian noise that training adds to each ReLU's output, in units of the activation.
         One spike of a neuron with scale g and step dt is ``1 / (g dt)`` of these units.
+    activation
+        ``relu``, or ``quantised`` for a ReLU in steps up to a learnt threshold (`snnpipe.QuantisedReLU`), which
+        converts to neurons that spike at most once per step (Keras path only).
+    levels
+        Number of steps of the quantised ReLU; None for 4.
     initializer
         Initializer of the kernels: its name in Keras, or a mapping with its ``class_name`` and ``config``.
     logits_initializer
@@ -44,6 +50,8 @@ class Cnn2d:
     batch_normalization: bool = False
     dropout: Share = 0.0
     activation_noise: NonNegativeFloat = 0.0
+    activation: ActivationKind = "relu"
+    levels: PositiveInt | None = None
     initializer: Initializer = "he_uniform"
     logits_initializer: Initializer = "glorot_uniform"
 
@@ -65,7 +73,6 @@ class Cnn2d:
             conv_name,
             dense_name,
             keras,
-            normalized_relu,
         )
 
         check_images(spec, "Cnn2d")
@@ -73,33 +80,31 @@ class Cnn2d:
         layers = keras().layers
         check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
         penalty = keras().regularizers.l2(self.kernel_regularizer) if self.kernel_regularizer else None
-        activation = None if self.batch_normalization else "relu"
+        activation = Activation(self.activation, self.levels, self.batch_normalization)
         sample = x = layers.Input(spec.input_shape, name=spec.sample_word)
         for i, filters in enumerate(self.filters):
             x = layers.Conv2D(
                 filters,
                 3,
                 padding="same",
-                activation=activation,
+                activation=activation.of_layer,
                 kernel_initializer=self.initializer,
                 kernel_regularizer=penalty,
                 name=conv_name(i),
             )(x)
-            if self.batch_normalization:
-                x = normalized_relu(x, conv_name(i))
+            x = activation.after(x, conv_name(i))
             if self.activation_noise:
                 x = layers.GaussianNoise(self.activation_noise, name=f"{conv_name(i)}_noise")(x)
             x = layers.AveragePooling2D(2, name=f"{conv_name(i)}_pool")(x)
         x = layers.Flatten(name="flatten")(x)
         x = layers.Dense(
             self.dense,
-            activation=activation,
+            activation=activation.of_layer,
             kernel_initializer=self.initializer,
             kernel_regularizer=penalty,
             name=dense_name(0),
         )(x)
-        if self.batch_normalization:
-            x = normalized_relu(x, dense_name(0))
+        x = activation.after(x, dense_name(0))
         if self.activation_noise:
             x = layers.GaussianNoise(self.activation_noise, name=f"{dense_name(0)}_noise")(x)
         if self.dropout:

@@ -1,11 +1,17 @@
 """Helpers that the built-in architectures share: access to Keras, layer names and checks."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from snnpipe.base.errors import ModelError, one_line
 from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.settings.domains import Initializer
 from snnpipe.values.data import DataSpec
+
+ActivationKind = Literal["relu", "quantised"]
+
+LEVELS = 4
+"""Number of levels of a quantised activation, if a model's ``levels`` is null."""
 
 
 def keras() -> Any:
@@ -32,9 +38,52 @@ def normalized(x: Any, name: str) -> Any:
     return keras().layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn")(x)
 
 
-def normalized_relu(x: Any, name: str) -> Any:
-    """Return the output of the layer with a given name after batch normalization and a ReLU."""
-    return keras().layers.ReLU(name=f"{name}_relu")(normalized(x, name))
+@dataclass(frozen=True)
+class Activation:
+    """The activation of an architecture's layers, and whether batch normalization stands before it.
+
+    Parameters
+    ----------
+    kind, levels
+        The model's keys ``activation`` and ``levels``.
+    normalize
+        Whether batch normalization stands before each activation.
+
+    Raises
+    ------
+    ModelError
+        If ``levels`` is given and the activation has none.
+    """
+
+    kind: ActivationKind
+    levels: int | None
+    normalize: bool
+
+    def __post_init__(self) -> None:
+        if self.levels is not None and self.kind != "quantised":
+            raise ModelError(
+                f"model.levels: got {self.levels}, but model.activation={self.kind} has no levels: take "
+                "model.activation=quantised, or null"
+            )
+
+    @property
+    def of_layer(self) -> str | None:
+        """Activation that a convolution or dense layer applies itself; None if further layers apply it."""
+        return None if self.normalize or self.kind == "quantised" else "relu"
+
+    def after(self, x: Any, name: str) -> Any:
+        """Return the output of the convolution or dense layer with a given name, activated."""
+        if self.normalize:
+            x = normalized(x, name)
+        return x if self.of_layer else self(x, name)
+
+    def __call__(self, x: Any, name: str) -> Any:
+        """Return a tensor after the activation alone, in a layer named after ``name``."""
+        if self.kind == "quantised":
+            from snnpipe.frameworks.quantised import QuantisedReLU
+
+            return QuantisedReLU(self.levels or LEVELS, name=f"{name}_relu")(x)
+        return keras().layers.ReLU(name=f"{name}_relu")(x)
 
 
 def check_images(spec: DataSpec, who: str) -> None:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
+from snnpipe.models.layers import Activation, ActivationKind
 from snnpipe.settings.domains import Initializer, PositiveInt, Sizes
 from snnpipe.settings.schema import check_fields
 from snnpipe.values.data import DataSpec
@@ -41,6 +42,11 @@ class ResNet:
         Number of layers with weights on the longest path, 6n + 2, where n is the number of blocks of a stage.
     filters
         Number of filters of the three stages.
+    activation
+        ``relu``, or ``quantised`` for a ReLU in steps up to a learnt threshold (`snnpipe.QuantisedReLU`), which
+        converts to neurons that spike at most once per step (Keras path only).
+    levels
+        Number of steps of the quantised ReLU; None for 4.
     initializer
         Initializer of the kernels: its name in Keras, or a mapping with its ``class_name`` and ``config``.
     logits_initializer
@@ -51,6 +57,8 @@ class ResNet:
 
     depth: Depth = 8
     filters: Annotated[Sizes, Field(min_length=_STAGES, max_length=_STAGES)] = (16, 32, 64)
+    activation: ActivationKind = "relu"
+    levels: PositiveInt | None = None
     initializer: Initializer = "he_uniform"
     logits_initializer: Initializer = "glorot_uniform"
 
@@ -65,14 +73,14 @@ class ResNet:
         ModelError
             If the samples are not of shape (height, width, channels).
         """
-        from snnpipe.models.layers import check_images, check_initializers, conv_name, keras, normalized_relu
+        from snnpipe.models.layers import check_images, check_initializers, conv_name, keras
 
         check_images(spec, "ResNet")
         layers = keras().layers
         check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
         sample = layers.Input(spec.input_shape, name=spec.sample_word)
         stem = conv_name(0)
-        x = normalized_relu(self._convolution(sample, self.filters[0], 3, 1, stem), stem)
+        x = self._activation.after(self._convolution(sample, self.filters[0], 3, 1, stem), stem)
         blocks = (self.depth - 2) // (2 * _STAGES)
         for i in range(_STAGES * blocks):
             stage, block = divmod(i, blocks)
@@ -82,16 +90,20 @@ class ResNet:
         logits = layers.Dense(spec.n_classes, kernel_initializer=self.logits_initializer, name="logits")(x)
         return keras().Model(sample, logits, name="resnet")
 
+    @property
+    def _activation(self) -> Activation:
+        return Activation(self.activation, self.levels, normalize=True)
+
     def _block(self, x: Any, filters: int, stride: int, name: str) -> Any:
-        from snnpipe.models.layers import conv_name, keras, normalized, normalized_relu
+        from snnpipe.models.layers import conv_name, keras, normalized
 
         layers = keras().layers
         first, second, shortcut = f"{name}_{conv_name(0)}", f"{name}_{conv_name(1)}", f"{name}_shortcut"
-        y = normalized_relu(self._convolution(x, filters, 3, stride, first), first)
+        y = self._activation.after(self._convolution(x, filters, 3, stride, first), first)
         y = normalized(self._convolution(y, filters, 3, 1, second), second)
         if stride != 1 or x.shape[-1] != filters:
             x = normalized(self._convolution(x, filters, 1, stride, shortcut), shortcut)
-        return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([y, x]))
+        return self._activation(layers.Add(name=f"{name}_add")([y, x]), name)
 
     def _convolution(self, x: Any, filters: int, size: int, stride: int, name: str) -> Any:
         from snnpipe.models.layers import keras

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from snnpipe.settings.domains import Initializer, Sizes
+from snnpipe.models.layers import Activation, ActivationKind
+from snnpipe.settings.domains import Initializer, PositiveInt, Sizes
 from snnpipe.settings.schema import check_fields
 from snnpipe.values.data import DataSpec
 
@@ -40,6 +41,11 @@ class Vgg:
         over each map.
     batch_normalization
         Whether batch normalization stands before each ReLU. The layers before it then have no biases.
+    activation
+        ``relu``, or ``quantised`` for a ReLU in steps up to a learnt threshold (`snnpipe.QuantisedReLU`), which
+        converts to neurons that spike at most once per step (Keras path only).
+    levels
+        Number of steps of the quantised ReLU; None for 4.
     initializer
         Initializer of the kernels: its name in Keras, or a mapping with its ``class_name`` and ``config``.
     logits_initializer
@@ -53,6 +59,8 @@ class Vgg:
     pooling: Literal["average", "max"] = "average"
     flatten: bool = False
     batch_normalization: bool = True
+    activation: ActivationKind = "relu"
+    levels: PositiveInt | None = None
     initializer: Initializer = "he_uniform"
     logits_initializer: Initializer = "glorot_uniform"
 
@@ -74,21 +82,21 @@ class Vgg:
             conv_name,
             dense_name,
             keras,
-            normalized_relu,
         )
 
         check_images(spec, "Vgg")
         check_halvings(spec, len(self.stages), "model.stages", "stages")
         layers = keras().layers
         check_initializers(initializer=self.initializer, logits_initializer=self.logits_initializer)
+        activation = Activation(self.activation, self.levels, self.batch_normalization)
         neurons: dict[str, Any] = {
-            "activation": None if self.batch_normalization else "relu",
+            "activation": activation.of_layer,
             "use_bias": not self.batch_normalization,
             "kernel_initializer": self.initializer,
         }
 
         def after(layer: Any, x: Any) -> Any:
-            return normalized_relu(layer(x), layer.name) if self.batch_normalization else layer(x)
+            return activation.after(layer(x), layer.name)
 
         pooling = {"average": layers.AveragePooling2D, "max": layers.MaxPooling2D}[self.pooling]
         sample = x = layers.Input(spec.input_shape, name=spec.sample_word)
