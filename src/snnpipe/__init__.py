@@ -2,15 +2,14 @@
 
 A complete example, on the handwritten digits of scikit-learn::
 
-    import nengo
     from snnpipe import AutoSimulator, Cnn2d, ConstantEncoder, KerasTraining, NengoDLConverter, TfdsDataModule, Trainer
 
     result = Trainer(
         data=TfdsDataModule("digits"),
         architecture=Cnn2d(filters=[16, 32], dense=64),
         training=KerasTraining(epochs=20),
-        converter=NengoDLConverter(neuron=nengo.SpikingRectifiedLinear(), scale_firing_rates=100.0, synapse=0.01),
-        simulator=AutoSimulator(n_steps=60),
+        converter=NengoDLConverter(),
+        simulator=AutoSimulator(n_steps=8),
         encoder=ConstantEncoder(),
     ).run()
     print(result.metrics["ann/test_accuracy"], result.metrics["snn/test_accuracy"])

@@ -202,7 +202,7 @@ def _scale(level: float, own: Rectifier, spikes: float, dt: float) -> float:
     The limit of a quantised rectifier is one spike per step, which the model is trained for.
     """
     if own.max_value is None:
-        return spikes / ((level or 1.0) * dt)
+        return float(f"{spikes / ((level or 1.0) * dt):.6g}")
     most = 1 if own.levels else max(1, round(spikes * own.max_value / (level or own.max_value)))
     return most / (own.max_value * dt)
 
