@@ -20,6 +20,7 @@ from snnpipe.conversion.fidelity import require_same_rates
 from snnpipe.conversion.rewrite import prepare, rewrite
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.compat import start_afresh
+from snnpipe.frameworks.rectifiers import Rectifier
 from snnpipe.values.simulation import Stimulus
 
 DT = 0.001
@@ -53,6 +54,7 @@ def residual():
 
 MODEL = residual()
 NEURONS = ["stem", "inner", "sum", "side", "hidden"]
+RECTIFIERS = dict.fromkeys(NEURONS, Rectifier())
 
 
 def activations(model, samples=SAMPLES):
@@ -61,7 +63,7 @@ def activations(model, samples=SAMPLES):
 
 
 def calibrated(converter, model=MODEL, samples=SAMPLES, dt=DT, channels=False):
-    return converter.calibrated(model, converter.levels(model, samples), dt, channels)
+    return converter.calibrated(converter.levels(model, samples), dt, channels)
 
 
 def simulated(network, samples, n_steps=8):
@@ -76,7 +78,7 @@ def simulated(network, samples, n_steps=8):
 
 @pytest.mark.parametrize("percentile", [10, 50, 99, 99.9, 100])
 def test_levels_are_the_percentiles_of_what_is_above_zero(percentile):
-    levels = levels_of(MODEL, NEURONS, SAMPLES, percentile)
+    levels = levels_of(MODEL, RECTIFIERS, SAMPLES, percentile)
     for name, values in activations(MODEL).items():
         positive = values[values > 0]
         assert levels.layer[name] == pytest.approx(np.percentile(positive, percentile), rel=5e-3)
@@ -88,7 +90,7 @@ def test_levels_are_the_percentiles_of_what_is_above_zero(percentile):
 
 
 def test_the_hundredth_percentile_is_the_largest_activation():
-    levels = levels_of(MODEL, NEURONS, SAMPLES, 100)
+    levels = levels_of(MODEL, RECTIFIERS, SAMPLES, 100)
     for name, values in activations(MODEL).items():
         assert levels.layer[name] == pytest.approx(values.max(), rel=1e-6)
 
@@ -174,7 +176,7 @@ def test_each_channel_gets_the_level_of_its_layer():
     converter = calibrated(AUTO, channels=True)
     changed = ready(MODEL)
     Channels(changed).apply({n: np.array(f) for n, f in converter.channel_factors.items()}, "key")
-    levels = levels_of(changed, ["inner", "side"], SAMPLES, 99.9)
+    levels = levels_of(changed, {name: Rectifier() for name in ("inner", "side")}, SAMPLES, 99.9)
     for of_layer in levels.channels_c.values():
         np.testing.assert_allclose(of_layer / of_layer.max(), 1, rtol=0.02)
 
@@ -190,6 +192,16 @@ def test_what_a_calibration_gave_can_be_given_back():
     network = again.convert(MODEL, 0)
     require_same_rates(network, MODEL, SAMPLES[:4], EventDrivenSimulator())
     assert not np.allclose(network.layers[0].channel_factors_c, 1)
+
+
+@pytest.mark.parametrize("neuron", [IntegrateAndFire(), nengo.LIF(), nengo.SpikingRectifiedLinear()])
+def test_a_network_with_other_scales_is_the_one_that_is_converted_with_them(neuron):
+    converter = replace(AUTO, neuron=neuron, initial_voltage=0.25)
+    levels = converter.levels(MODEL, SAMPLES)
+    first, other = (converter.calibrated(levels, DT, True, spikes) for spikes in (1.0, 3.0))
+    networks = [other.rescaled(first.convert(MODEL, 0)), other.convert(MODEL, 0)]
+    (one, counts), (same, of_converted) = (simulated(network, SAMPLES[:5]) for network in networks)
+    assert np.array_equal(one, same) and all(np.array_equal(counts[name], of_converted[name]) for name in NEURONS)
 
 
 def test_more_steps_bring_the_mean_output_to_the_logits():

@@ -95,7 +95,7 @@ def network(levels=4):
 def converted():
     model = network()
     converter = NengoDLConverter()
-    converter = converter.calibrated(model, converter.levels(model, SAMPLES), 0.001, channels=True)
+    converter = converter.calibrated(converter.levels(model, SAMPLES), 0.001, channels=True)
     return model, converter, converter.convert(model, 0)
 
 

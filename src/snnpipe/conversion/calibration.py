@@ -3,7 +3,7 @@
 Axes: b = sample, s = position within a channel, c = channel.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -98,22 +98,42 @@ class Levels:
 
     Attributes
     ----------
+    rectifiers
+        Rectifier of each layer.
     layer
         Level of each layer; 0 if no activation is above 0.
     channels_c
         Level of each channel of each layer (the last axis), shape ``(c,)``.
+    factors_c
+        Factors that bring the channels of each layer to the layer's level, as far as the model can take them.
     """
 
+    rectifiers: Mapping[str, Rectifier]
     layer: Mapping[str, float]
     channels_c: Mapping[str, NDArray[np.float64]]
+    factors_c: Mapping[str, NDArray[np.float64]]
 
-    def relative(self, name: str) -> NDArray[np.float64]:
-        """Return the levels of a layer's channels, divided by the layer's level. Very weak channels are raised."""
-        levels_c = self.channels_c[name]
-        level = self.layer[name] or 1.0
-        least = _LEAST_OF_LAYER * max(levels_c.max(initial=0), level)
-        relative_c: NDArray[np.float64] = np.maximum(levels_c, least) / level
-        return relative_c
+    def scales(self, dt: float, channels: bool, spikes: Mapping[str, float]) -> dict[str, float]:
+        """Return the scale of each layer.
+
+        Parameters
+        ----------
+        dt
+            Seconds per step.
+        channels
+            Whether the channels are divided by ``factors_c``.
+        spikes
+            Spikes per step of the strongest activation of each layer, by name.
+        """
+        strongest = dict(self.layer)
+        if channels:
+            strongest = {name: float(np.max(self.channels_c[name] / own)) for name, own in self.factors_c.items()}
+        return {name: _scale(strongest[name], own, spikes[name], dt) for name, own in self.rectifiers.items()}
+
+    @property
+    def factors(self) -> dict[str, Sequence[float]]:
+        """The factors of channels as lists."""
+        return {name: own.tolist() for name, own in self.factors_c.items()}
 
 
 class _Histogram:
@@ -162,40 +182,6 @@ class _Histogram:
         return float(low + (rank - behind[number] + counts[number] + 0.5) / counts[number] * (high - low))
 
 
-def scales_from_data(
-    model: "tf_keras.Model",
-    rectifiers: Mapping[str, Rectifier],
-    levels: Levels,
-    dt: float,
-    channels: bool,
-    spikes: Mapping[str, float],
-) -> tuple[dict[str, float], dict[str, Sequence[float]] | None]:
-    """Return a scale for each layer of neurons, and factors for its channels (None if ``channels`` is false).
-
-    Parameters
-    ----------
-    model
-        Model that `snnpipe.conversion.rewrite.prepare` made.
-    rectifiers
-        Rectifier of each layer of neurons, by name.
-    levels
-        Levels of these layers.
-    dt
-        Seconds per step.
-    channels
-        Whether each channel has its own scale.
-    spikes
-        Spikes per step of the strongest activation of each layer, by name.
-    """
-    strongest, given = dict(levels.layer), None
-    if channels:
-        factors = Channels(model).factors({name: levels.relative(name) for name in rectifiers})
-        strongest = {name: float(np.max(levels.channels_c[name] / own)) for name, own in factors.items()}
-        given = {name: own.tolist() for name, own in factors.items()}
-    scales = {name: _scale(strongest[name], own, spikes[name], dt) for name, own in rectifiers.items()}
-    return scales, given
-
-
 def _scale(level: float, own: Rectifier, spikes: float, dt: float) -> float:
     """Return the scale that turns a level into a number of spikes per step; a layer's limit becomes a whole number.
 
@@ -207,7 +193,9 @@ def _scale(level: float, own: Rectifier, spikes: float, dt: float) -> float:
     return most / (own.max_value * dt)
 
 
-def levels_of(model: "tf_keras.Model", names: Iterable[str], samples: NDArray[np.float32], percentile: float) -> Levels:
+def levels_of(
+    model: "tf_keras.Model", rectifiers: Mapping[str, Rectifier], samples: NDArray[np.float32], percentile: float
+) -> Levels:
     """Return the strongest activations of some layers of a functional model.
 
     Percentiles are taken from a histogram with bins at most 0.4 % wide, and interpolated within a bin.
@@ -215,15 +203,15 @@ def levels_of(model: "tf_keras.Model", names: Iterable[str], samples: NDArray[np
     Parameters
     ----------
     model
-        Functional model without models inside it.
-    names
-        Names of layers whose output is an activation.
+        Model that `snnpipe.conversion.rewrite.prepare` made.
+    rectifiers
+        Rectifier of each layer of neurons, by name.
     samples
         Samples, shape ``(b, *input_shape)``.
     percentile
         Percentile of the activations above 0.
     """
-    wanted = list(names)
+    wanted = list(rectifiers)
     inner = import_tf_keras().Model(model.inputs, [model.get_layer(name).output for name in wanted])
     histograms: dict[str, _Histogram] = {}
     for first in range(0, len(samples), _TOGETHER):
@@ -231,7 +219,15 @@ def levels_of(model: "tf_keras.Model", names: Iterable[str], samples: NDArray[np
         for name, values in zip(wanted, outputs if len(wanted) > 1 else [outputs], strict=True):
             values_bsc = np.asarray(values, np.float32).reshape(len(values), -1, values.shape[-1])
             histograms.setdefault(name, _Histogram(values_bsc.shape[-1])).add(values_bsc)
-    return Levels(
-        {name: own.level(percentile) for name, own in histograms.items()},
-        {name: own.levels_c(percentile) for name, own in histograms.items()},
-    )
+    layer = {name: own.level(percentile) for name, own in histograms.items()}
+    channels_c = {name: own.levels_c(percentile) for name, own in histograms.items()}
+    relative = {name: _relative(layer[name], channels_c[name]) for name in wanted}
+    return Levels(rectifiers, layer, channels_c, Channels(model).factors(relative))
+
+
+def _relative(level: float, levels_c: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the levels of a layer's channels, divided by the layer's level. Very weak channels are raised."""
+    level = level or 1.0
+    least = _LEAST_OF_LAYER * max(levels_c.max(initial=0), level)
+    relative_c: NDArray[np.float64] = np.maximum(levels_c, least) / level
+    return relative_c

@@ -1,7 +1,7 @@
 """Conversion with NengoDL: first a plan for each layer, then the spiking network."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError, ConversionError, one_line
-from snnpipe.conversion.calibration import Calibration, CalibrationSettings, Levels, levels_of, scales_from_data
+from snnpipe.conversion.calibration import Calibration, CalibrationSettings, Levels, levels_of
 from snnpipe.conversion.equalise import Channels
 from snnpipe.conversion.layer_settings import LayerSettings, check_neuron, configure
 from snnpipe.conversion.nengo_dl_layers import make_converter
@@ -168,16 +168,20 @@ class NengoDLConverter:
         key = "conversion.synapse"
         given: dict[str, Any] = per_layer(self.synapse, names, None, key)
         synapses = {name: Synapse.of(own, key).linear(key) for name, own in given.items()}
-        asked: dict[str, Any] = per_layer(self.neuron, names, None, "conversion.neuron")
-        voltages: dict[str, Any] = per_layer(self.initial_voltage, names, None, "conversion.initial_voltage")
         settings = {}
         for name in names:
-            check_neuron(asked[name], scales[name], name)
             own = _rectifier(model, name)
-            neurons, why = neurons_for(own, asked[name], scales[name])
-            neurons = with_initial_voltage(neurons, voltages[name], "conversion.initial_voltage")
+            neurons, why = self._neurons(name, names, own, scales[name])
             settings[name] = LayerSettings(name, scales[name], synapses[name], own, neurons, why)
         return settings
+
+    def _neurons(self, name: str, names: Sequence[str], own: Rectifier, scale: float) -> tuple[Any, str]:
+        """Return the neurons of one of the layers, and why they do not spike although they should."""
+        asked: dict[str, Any] = per_layer(self.neuron, names, None, "conversion.neuron")
+        voltages: dict[str, Any] = per_layer(self.initial_voltage, names, None, "conversion.initial_voltage")
+        check_neuron(asked[name], scale, name)
+        neurons, why = neurons_for(own, asked[name], scale)
+        return with_initial_voltage(neurons, voltages[name], "conversion.initial_voltage"), why
 
     # ------------------------------------------------------------------ scales from data
 
@@ -201,12 +205,15 @@ class NengoDLConverter:
         ConversionError
             If a layer cannot be converted.
         """
-        ready, rectifiers = self._ready(model)
-        return levels_of(ready, rectifiers, samples, self.calibration.percentile)
+        graph = _keras(model)
+        rewritten = rewrite(graph, self.max_to_avg_pool)
+        if any(own.problem for own in rewritten.values()) and not self.allow_fallback:
+            self.explain(model).require_convertible()
+        rectifiers = {name: _rectifier(graph, name) for name in _neuron_names(rewritten)}
+        return levels_of(prepare(graph, rewritten), rectifiers, samples, self.calibration.percentile)
 
     def calibrated(
         self,
-        model: "tf_keras.Model",
         levels: Levels,
         dt: float,
         channels: bool = False,
@@ -216,10 +223,8 @@ class NengoDLConverter:
 
         Parameters
         ----------
-        model
-            Trained model.
         levels
-            Strongest activations of the model's layers.
+            Strongest activations of the layers of a trained model.
         dt
             Seconds per step.
         channels
@@ -228,20 +233,30 @@ class NengoDLConverter:
             Spikes per step of the strongest activation of a layer; one number, or one for each layer by name. None
             takes ``calibration.spikes_per_step``, or 1 if that is ``auto``.
         """
-        ready, rectifiers = self._ready(model)
         spikes = self.calibration.spikes_per_step if spikes_per_step is None else spikes_per_step
         spikes = 1.0 if spikes == "auto" else spikes
-        of_layers = spikes if isinstance(spikes, Mapping) else dict.fromkeys(rectifiers, spikes)
-        scales, factors = scales_from_data(ready, rectifiers, levels, dt, channels, of_layers)
-        return replace(self, scale_firing_rates=scales, channel_factors=factors)
+        of_layers = spikes if isinstance(spikes, Mapping) else dict.fromkeys(levels.rectifiers, spikes)
+        scales = levels.scales(dt, channels, of_layers)
+        return replace(self, scale_firing_rates=scales, channel_factors=levels.factors if channels else None)
 
-    def _ready(self, model: "tf_keras.Model") -> "tuple[tf_keras.Model, dict[str, Rectifier]]":
-        """Return the prepared model that is converted, and the rectifier of each layer that becomes neurons."""
-        graph = _keras(model)
-        rewritten = rewrite(graph, self.max_to_avg_pool)
-        if any(own.problem for own in rewritten.values()) and not self.allow_fallback:
-            self.explain(model).require_convertible()
-        return prepare(graph, rewritten), {name: _rectifier(graph, name) for name in _neuron_names(rewritten)}
+    def rescaled(self, network: SpikingNetwork) -> SpikingNetwork:
+        """Return a network that was converted with other scales, with those of this converter.
+
+        Only the layers have the new scales, and not the Nengo network, so that NengoDL cannot run it.
+
+        Parameters
+        ----------
+        network
+            Network of a converter with the same settings but for the scales.
+        """
+        names = [layer.name for layer in network.layers]
+        given: Any = self.scale_firing_rates
+        scales: dict[str, float] = per_layer(given, names, 1.0, "conversion.scale_firing_rates")
+        layers = tuple(
+            replace(layer, scale_firing_rates=scale, neuron_type=self._neurons(layer.name, names, own, scale)[0])
+            for layer, scale, own in zip(network.layers, scales.values(), network.rectifiers.values(), strict=True)
+        )
+        return replace(network, layers=layers)
 
     # ------------------------------------------------------------------ the network
 
@@ -266,7 +281,7 @@ class NengoDLConverter:
         if self.needs_calibration:
             raise ConfigError(
                 "conversion.scale_firing_rates: 'auto' takes scales from samples: call "
-                "calibrated(model, levels(model, samples), dt) and convert with what it returns, or give a number"
+                "calibrated(levels(model, samples), dt) and convert with what it returns, or give a number"
             )
         graph = _keras(model)
         rewritten = rewrite(graph, self.max_to_avg_pool)

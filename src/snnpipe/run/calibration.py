@@ -17,10 +17,12 @@ from snnpipe.data.checked_data import CheckedData
 from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.readout import ReadoutState, classes
+from snnpipe.neurons.table import equation_of
 from snnpipe.protocols import Converter, Simulator
 from snnpipe.run.log import RunLog
 from snnpipe.settings.describe import flatten
 from snnpipe.values.calibration import CalibrationOutcome, Candidate, Tried
+from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import SignalEncoder, Stimulus
 
 if TYPE_CHECKING:
@@ -166,10 +168,7 @@ class Calibrator:
         factor = 1 / _FACTOR if enough else _FACTOR
         spikes = begin
         while _LOWEST * begin <= spikes * factor <= _HIGHEST * begin:
-            if (
-                self._converter(way, spikes * factor).scale_firing_rates
-                == self._converter(way, spikes).scale_firing_rates
-            ):
+            if self._converter(way, spikes * factor) == self._converter(way, spikes):
                 return
             spikes *= factor
             after = trial(spikes)
@@ -191,7 +190,21 @@ class Calibrator:
 
     def _converter(self, way: _Way, spikes: float) -> Any:
         of_layers = {name: spikes * factor for name, factor in way.factors.items()}
-        return self.converter.calibrated(self.model, self._levels, self.simulator.dt, way.channels, of_layers)
+        return self.converter.calibrated(self._levels, self.simulator.dt, way.channels, of_layers)
+
+    def _network(self, way: _Way, spikes: float) -> SpikingNetwork:
+        """Return the network with certain scales. Only one with and one without scales of channels is built."""
+        converter = self._converter(way, spikes)
+        built = self._built.get(way.channels)
+        if built is None or any(equation_of(layer.neuron_type, self.simulator.dt) is None for layer in built.layers):
+            self._built[way.channels] = converter.convert(self.model, self.seed)
+            return self._built[way.channels]
+        rescaled: SpikingNetwork = converter.rescaled(built)
+        return rescaled
+
+    @cached_property
+    def _built(self) -> dict[bool, SpikingNetwork]:
+        return {}
 
     # ------------------------------------------------------------------ samples
 
@@ -233,7 +246,7 @@ class Calibrator:
 
         samples, n = judges.samples, len(judges.samples)
         simulator = AutoSimulator(**_shared(self.simulator))
-        network, scores = self._converter(way, spikes).convert(self.model, self.seed), []
+        network, scores = self._network(way, spikes), []
         counts = {layer.name: np.zeros(layer.size) for layer in network.layers}
         with simulator.open(network, self.encoder.constant) as opened:
             for first in range(0, n, simulator.batch_size):
@@ -285,8 +298,7 @@ def for_a_check(converter: Any, model: "tf_keras.Model", samples: NDArray[np.flo
     if not needs_calibration(converter):
         return converter  # type: ignore[no-any-return]
     settings = converter.calibration
-    levels = converter.levels(model, samples)
-    ready: Converter = converter.calibrated(model, levels, dt, settings.channels is True)
+    ready: Converter = converter.calibrated(converter.levels(model, samples), dt, settings.channels is True)
     return ready
 
 
