@@ -20,7 +20,14 @@ from snnpipe.config.check import check
 from snnpipe.config.multirun import check_sweep
 from snnpipe.config.targets import locate
 
-NEEDED = {"pretrained": ["training.checkpoint=somewhere"], "file": ["model.path=somewhere"]}
+NEEDED = {
+    "pretrained": ["training.checkpoint=somewhere"],
+    "file": ["model.path=somewhere"],
+    **{
+        name: ["training.regularizer.scale_firing_rates=100.0"]
+        for name in ("firing_rate_l1", "firing_rate_l2", "firing_rate_target")
+    },
+}
 CROSS = ("they must be the same", "the mean can take at most all steps", "nothing is held out")
 """What is said where keys that are right by themselves do not fit each other."""
 

@@ -67,6 +67,8 @@ def test_config_files_and_constructors_have_the_same_keys(group):
 VARIANTS = {
     "model=cnn2d_small": {"filters", "dense"},
     "data=digits": {"batch_size"},
+    "model=resnet20": {"depth"},
+    "model=vgg11": {"stages"},
     "training=nengo_dl": {"neuron"},  # None and nengo.RectifiedLinear are the same
 }
 """Options that set other values than their class's defaults, and which."""
@@ -81,7 +83,7 @@ def test_config_files_and_constructors_have_the_same_defaults(group):
         assert not set.union(set(), *map(differences, parts)) - own - OF_A_RUN, f"{group}={option}"
 
 
-OF_A_RUN = {"name", "seed", "folder", "tracking_uri", "spool", "experiment_name", "regularizer"}
+OF_A_RUN = {"name", "seed", "folder", "tracking_uri", "spool", "experiment_name", "regularizer", "augment"}
 """Keys that take their value from the run, the dataset or another group."""
 
 
@@ -90,9 +92,12 @@ def differences(node):
     given = build_node(node, "part")
     required = [p.name for p in inspect.signature(type(given)).parameters.values() if p.default is p.empty]
     default = type(given)(**{name: getattr(given, name) for name in required})
-    plain = {key: (list(v) if isinstance(v, tuple) else v) for key, v in vars(default).items()}
-    as_given = {key: (list(v) if isinstance(v, tuple) else v) for key, v in vars(given).items()}
-    return {key for key in node if key in plain and as_given[key] != plain[key]}
+    defaults, as_given = ({key: as_lists(v) for key, v in vars(each).items()} for each in (default, given))
+    return {key for key in node if key in defaults and as_given[key] != defaults[key]}
+
+
+def as_lists(value):
+    return [as_lists(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
 # ---------------------------------------------------------------------- wrong input
@@ -251,7 +256,7 @@ RUNS = {
         "conv2d_1",
     ),
     "regularized layer that is not there": (
-        ["training/regularizer=firing_rate_l1", "training.regularizer.layers=[conv9]"],
+        ["training/regularizer=activity_l1", "training.regularizer.layers=[conv9]"],
         "training.regularizer.layers",
         "conv2d_1",
     ),
@@ -425,6 +430,8 @@ def test_every_architecture_and_regularizer_on_every_training_path_and_every_neu
     command, model, training, regularizer, neuron
 ):
     choices = [f"training={training}", f"training/regularizer={regularizer}", f"neuron={neuron}"]
+    if regularizer.startswith("firing_rate"):
+        choices.append("training.regularizer.scale_firing_rates=100")
     result = command(*FAST, *ARCHITECTURES[model], *choices)
     assert result.code == 0, result.err
     assert "SNN accuracy" in result.out
