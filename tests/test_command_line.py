@@ -466,7 +466,7 @@ def test_the_closing_table_answers(command):
         assert f"  {label} " in result.out
     lines = [line for line in result.out.splitlines() if not line.startswith(("  review", "  files", "  report"))]
     assert max(map(len, lines)) <= 100
-    stages = ("training on ", "converting", "simulating ")
+    stages = ("training on ", "converting", "taking scales from ", "simulating ")
     lines = [line for line in result.err.splitlines() if "compiling" not in line]  # once on a machine
     for line, stage in zip(lines, stages, strict=True):
         assert line.startswith(f"snnpipe: {stage}"), "a line a stage, where stderr is no terminal"
@@ -581,7 +581,7 @@ def test_a_users_own_function_and_config(command, tmp_path, monkeypatch):
 def test_a_process_tells_how_it_ended(process):
     done = process("debug=fast", "logger=csv", "model=mlp")
     out, err = done.communicate(timeout=120)
-    stages = ["training on 58 images", "converting", "simulating 20 images"]
+    stages = ["training on 58 images", "converting", "taking scales from up to 1,000 images", "simulating 20 images"]
     assert (done.returncode, err.splitlines()) == (0, [f"snnpipe: {stage}" for stage in stages])
 
 

@@ -28,6 +28,7 @@ FOLLOWED = {
     "logger=mlflow": ["training.resume=true"],
     "training.optimizer=sgd": ["model=mlp", "training.optimizer=adamw", "training.weight_decay=0.1"],
     "training.weight_decay=0.0": ["model=mlp", "training.weight_decay=0.1", "training.weight_decay_exclude=['*']"],
+    "model.activation=quantised": ["model=mlp", "model.levels=4"],
     "training/regularizer=activity_l1": [
         *("model=mlp", "training/regularizer=firing_rate_l1", "conversion.scale_firing_rates=auto"),
     ],
