@@ -15,6 +15,7 @@ EXPERIMENTS = sorted(
 SMALL = {
     "mnist_nengo_dl": ["model.filters=[4,4]", "model.dense=16"],
     "cifar10_keras": ["model.filters=[4,4]", "model.dense=16"],
+    "cifar10_quantised": ["model.filters=[4,4]", "model.dense=16"],
     "mnist_lif_native": ["model.filters=[4,4]"],
     "mnist_poisson_lif": ["model.units=[16]"],
     "mnist_keras_to_snn": ["model.filters=[4,4]"],
