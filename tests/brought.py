@@ -191,13 +191,6 @@ def model(name):
     return made
 
 
-def pooled(spec):
-    """An architecture with max pooling, and a layer that Nengo has nothing for where the spec's classes are few."""
-    image = L.Input(spec.input_shape)
-    x = L.MaxPooling2D(name="pool")(L.Conv2D(4, 3, activation="relu", name="conv")(image))
-    return keras.Model(image, L.Dense(spec.n_classes, name="logits")(L.Flatten()(x)))
-
-
 def swished(spec):
     """An architecture with an activation that no neurons have, behind one that they have."""
     image = L.Input(spec.input_shape)

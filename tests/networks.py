@@ -85,6 +85,7 @@ class Drawn:
     dt: float = 0.001
     poisson_hz: float | None = None
     seed: int = 0
+    max_pooling: str = "sums"
 
     def __post_init__(self) -> None:
         assert set(self.neurons) == {i for i, node in enumerate(self.nodes, 1) if node.activation == "relu"}
@@ -107,9 +108,10 @@ class Drawn:
         """Whether it has what `EventDrivenSimulator` refuses: rate neurons, Alpha, a sigmoid of what changes."""
         changes = [self.poisson_hz is not None]
         for i, node in enumerate(self.nodes, 1):
+            sends = i in self.neurons or (self.max_pooling != "average" and "MaxPooling" in node.kind)
             if any(changes[j] for j in node.inputs) and node.activation in SIGMOIDS:
                 return True
-            changes.append(i in self.neurons or any(changes[j] for j in node.inputs))
+            changes.append(sends or any(changes[j] for j in node.inputs))
         return any(not own.type.spiking or isinstance(own.synapse, nengo.Alpha) for own in self.neurons.values())
 
     def model(self) -> "keras.Model":
@@ -162,7 +164,7 @@ class Drawn:
             neuron=per_layer("type"),
             scale_firing_rates=per_layer("scale"),
             synapse=per_layer("synapse"),
-            max_to_avg_pool=True,
+            max_pooling=self.max_pooling,
         )
 
     def network(self) -> SpikingNetwork:
@@ -195,12 +197,10 @@ def _kinds(drawn: Drawn) -> Iterator[str]:
             yield f"{node.kind}, {node.config['padding']}"
             if max(node.config["strides"]) > 1:
                 yield f"{node.kind}, strides"
-        if "Pooling" in node.kind and not node.kind.startswith("Global"):
-            pool, strides = node.config["pool_size"], node.config["strides"]
-            if any((n - k) % s for n, k, s in zip(shape, pool, strides, strict=False)):
-                yield "pooling that cuts off"
-            if any(s < k for k, s in zip(pool, strides, strict=True)):
-                yield "pooling that overlaps"
+        if "Pooling" in node.kind:
+            yield from _of_pooling(node, shape)
+        if "MaxPooling" in node.kind:
+            yield f"max pooling: {drawn.max_pooling}"
         if node.kind == "BatchNormalization":
             before = node.inputs[0] and drawn.nodes[node.inputs[0] - 1]
             folds = before and before.kind in WEIGHTED and before.activation is None and node.config["axis"] == -1
@@ -215,6 +215,18 @@ def _kinds(drawn: Drawn) -> Iterator[str]:
         kind = "low-pass" if isinstance(own.synapse, float) else "none" if own.synapse is None else "Alpha"
         yield f"synapse {kind}"
     yield "spiking output" if len(drawn.nodes) in drawn.neurons else "linear output"
+
+
+def _of_pooling(node: Node, shape: Shape) -> Iterator[str]:
+    if node.kind.startswith("Global"):
+        return
+    pool, strides = node.config["pool_size"], node.config["strides"]
+    if node.config.get("padding") == "same":
+        yield f"{node.kind}, same"
+    elif any((n - k) % s for n, k, s in zip(shape, pool, strides, strict=False)):
+        yield "pooling that cuts off"
+    if any(s < k for k, s in zip(pool, strides, strict=True)):
+        yield "pooling that overlaps"
 
 
 # ---------------------------------------------------------------------- shapes
@@ -232,8 +244,9 @@ def shape_of(node: Node, inputs: list[Shape]) -> Shape:
         return (*((n - k) // s + 1 if valid else -(-n // s) for n, k, s in spans), config["filters"])
     if kind in ("AveragePooling", "MaxPooling"):
         spans = zip(space, config["pool_size"], config["strides"], strict=True)
-        return (*((n - k) // s + 1 for n, k, s in spans), channels)
-    if kind == "GlobalAveragePooling":
+        valid = config.get("padding", "valid") == "valid"
+        return (*((n - k) // s + 1 if valid else -(-n // s) for n, k, s in spans), channels)
+    if kind in ("GlobalAveragePooling", "GlobalMaxPooling"):
         return (channels,)
     if kind == "ZeroPadding":
         return (*(n + sum(p) for n, p in zip(space, _pairs(config["padding"]), strict=True)), channels)
@@ -338,15 +351,19 @@ class _Drawing:
         options = [lambda _: x, lambda _: x, self.batch_normalization, self.reshape]
         if rank:
             options += [self.pooling, self.pooling, self.pooling, self.zero_padding, self.up_sampling]
-            options += [lambda y: self.add("Flatten", y), lambda y: self.add(f"GlobalAveragePooling{rank}D", y)]
+            options += [lambda y: self.add("Flatten", y), self.global_pooling]
         return self.one_of(*options)(x)
 
     def pooling(self, x: int) -> int:
         space = self.shapes[x][:-1]
         pool = self.integers(1, [min(n, 3) for n in space])
         strides = pool if self.one_of(True, False) else self.integers(1, [3] * len(space))
-        kind = self.one_of("Average", "Average", "Max")
-        return self.add(f"{kind}Pooling{len(space)}D", x, pool_size=pool, strides=strides)
+        kind = self.one_of("Average", "Max")
+        config = {"padding": "same"} if kind == "Max" and self.one_of(False, True) else {}
+        return self.add(f"{kind}Pooling{len(space)}D", x, pool_size=pool, strides=strides, **config)
+
+    def global_pooling(self, x: int) -> int:
+        return self.add(f"Global{self.one_of('Average', 'Max')}Pooling{self.rank(x)}D", x)
 
     def zero_padding(self, x: int) -> int:
         *space, channels = self.shapes[x]
@@ -486,4 +503,5 @@ def networks(draw: Any) -> Drawn:
         dt=dt,
         poisson_hz=None if often(draw, 4) else draw(logarithmic(50, 1000)),
         seed=draw(st.integers(0, 999)),
+        max_pooling=draw(st.sampled_from(["sums", "sums", "gated", "average"])),
     )

@@ -197,20 +197,28 @@ def test_a_sequential_model():
     )
 
 
-def test_max_pooling_needs_a_choice():
-    model = build(
-        layers.Conv2D(4, 3, activation="relu", name="conv"), layers.MaxPooling2D(name="pool"), layers.Flatten()
-    )
-    with pytest.raises(
-        ConversionError, match=r"'pool'.*conversion.max_to_avg_pool=true.*conversion.allow_fallback=true"
-    ):
-        NengoDLConverter(neuron=SPIKING, scale_firing_rates=1.0, synapse=None).convert(model, seed=0)
-    averaged = NengoDLConverter(neuron=RATE, max_to_avg_pool=True, scale_firing_rates=1.0, synapse=None)
-    assert {p.name: p.becomes for p in averaged.explain(model).layers}["pool"] == "average pooling"
-    fallback = NengoDLConverter(neuron=RATE, allow_fallback=True, scale_firing_rates=1.0, synapse=None)
-    assert {p.name: p.status for p in fallback.explain(model).layers}["pool"] == "fallback"
-    with pytest.warns(UserWarning, match="Falling back to TensorNode"):
-        np.testing.assert_allclose(rate_outputs(model, fallback), model(images()), rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("how", ["sums", "gated", "average"])
+def test_max_pooling_computes_what_the_plan_says(how):
+    def body(pooling):
+        return build(
+            layers.Conv2D(4, 3, activation="relu", name="conv"),
+            pooling(2, padding="same", name="pool"),
+            layers.Flatten(),
+        )
+
+    model = body(layers.MaxPooling2D)
+    expected = body(layers.AveragePooling2D) if how == "average" else model
+    expected.set_weights(model.get_weights())
+    converter = NengoDLConverter(neuron=RATE, max_pooling=how, scale_firing_rates=1.0, synapse=None)
+    becomes = {layer.name: layer.becomes for layer in converter.explain(model).layers}["pool"]
+    assert becomes == {"sums": "max pooling of sums", "gated": "gated max pooling", "average": "average pooling"}[how]
+    np.testing.assert_allclose(rate_outputs(model, converter), expected(images()), rtol=1e-5, atol=1e-5)
+
+
+def test_max_pooling_with_channels_first_is_refused():
+    model = build(layers.MaxPooling2D((2, 1), data_format="channels_first", name="pool"), layers.Flatten())
+    with pytest.raises(ConversionError, match=r"'pool'.*channels_last"):
+        NengoDLConverter(neuron=RATE, scale_firing_rates=1.0, synapse=None).convert(model, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ _OVERRIDE = re.compile(rf"(?<![\w.@/{{'\"])((?:{_GROUPS})(?:[./@][a-z_]+)*)=([^\
 
 FOLLOWED = {
     "conversion.allow_fallback=true": ["model=swished"],
-    "conversion.max_to_avg_pool=true": ["model=pooled"],
     "conversion=identity": ["model=lif_cnn", "model.filters=[4]", "training=nengo_dl"],
     "conversion=nengo_dl": ["model=mlp", "conversion=identity"],
     "model.use_bias=false": ["model=mlp", "conversion=lif_by_hand"],
@@ -93,7 +92,7 @@ def test_every_setting_that_a_message_names_is_followed():
 def own_models(command, tmp_path) -> list[str]:
     folder = Path("conf", "model")
     folder.mkdir(parents=True)
-    for name in ("pooled", "swished", "dropped"):
+    for name in ("swished", "dropped"):
         (folder / f"{name}.yaml").write_text(f"_target_: brought.{name}\n")
     return ["--config-dir", "conf"]
 

@@ -212,7 +212,7 @@ def run(data_dir, tmp_path_factory):
     networks = {
         "mlp": ["model=mlp", "model.units=[64, 32]"],
         "cnn": ["model=cnn2d", "model.filters=[8, 16]", "model.dense=32"],
-        "pooled": ["~model", "+model={_target_: test_diagnosis.pooled}", "conversion.max_to_avg_pool=true"],
+        "pooled": ["~model", "+model={_target_: test_diagnosis.pooled}", "conversion.max_pooling=average"],
         "residual": ["~model", "+model={_target_: test_diagnosis.residual}"],
     }
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from networks import Drawn, Neurons, Node, networks
 
-from snnpipe import NengoDLSimulator
+from snnpipe import IntegrateAndFire, NengoDLSimulator
 from snnpipe.base.errors import SimulationError
 from snnpipe.simulators.clock_driven.simulator import ClockDrivenSimulator
 from snnpipe.simulators.event_driven.simulator import EventDrivenSimulator
@@ -28,6 +28,9 @@ WANTED = {
     *(f"Conv{n}D{more}" for n in (1, 2, 3) for more in (", same", ", valid", ", strides")),
     *(f"Conv{n}D, groups" for n in (1, 2)),
     *(f"{kind}{n}D" for kind in ("AveragePooling", "GlobalAveragePooling") for n in (1, 2, 3)),
+    *(f"{kind}{n}D" for kind in ("MaxPooling", "GlobalMaxPooling") for n in (1, 2, 3)),
+    *(f"MaxPooling{n}D, same" for n in (1, 2, 3)),
+    *(f"max pooling: {how}" for how in ("sums", "gated", "average")),
     *(f"{kind}{n}D" for kind in ("ZeroPadding", "UpSampling") for n in (1, 2, 3)),
     *("Dense", "Flatten", "Reshape", "Add", "Average", "Concatenate", "pooling that cuts off", "pooling that overlaps"),
     *("BatchNormalization, folded", "BatchNormalization, not folded", "one output to several layers"),
@@ -273,6 +276,20 @@ FIXED = {
             3: Neurons(REGULAR, 50.0, 0.005, 0.5),
             4: Neurons(SPIKING, 50.0),
         },
+        n_steps=60,
+    ),
+    "maxima": Drawn(
+        shape=(9, 8, 2),
+        nodes=(
+            conv((0,), 6, 3),
+            Node("MaxPooling2D", (1,), {"pool_size": (2, 2), "strides": (1, 1)}),
+            Node("ReLU", (2,)),
+            Node("MaxPooling2D", (3,), {"pool_size": (3, 3), "strides": (2, 2), "padding": "same"}),
+            conv((4,), 8, 3, activation="relu"),
+            Node("GlobalMaxPooling2D", (5,)),
+            Node("Dense", (6,), {"units": 4}),
+        ),
+        neurons={3: Neurons(IntegrateAndFire(), 40.0, None, 0.5), 5: Neurons(SPIKING, 40.0, 0.005, 0.3)},
         n_steps=60,
     ),
     "an input that changes": Drawn(

@@ -1,8 +1,8 @@
 """The dependence of a layer's output values on its input values: layers without activations, as boolean matrices.
 
-One value depends on another if a weight other than 0, a copy, a sum or a mean joins them. Tensors are flattened in C
-order. Channels with the same dependences form one class, so that the matrix of a convolution without zeros is as small
-as its positions.
+One value depends on another if a weight other than 0, a copy, a sum, a mean or a maximum joins them. Tensors are
+flattened in C order. Channels with the same dependences form one class, so that the matrix of a convolution without
+zeros is as small as its positions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ WEIGHTED = (
 )
 """Layers that have a weight for each pair of an input value and an output value that they join."""
 
-_POOLING = tuple(f"AveragePooling{n}D" for n in (1, 2, 3))
+_POOLING = tuple(f"{kind}Pooling{n}D" for kind in ("Average", "Max") for n in (1, 2, 3))
 _GLOBAL_POOLING = tuple(f"Global{kind}" for kind in _POOLING)
 _MOVING = (
     *("Flatten", "Reshape", "Permute", "RepeatVector", "Concatenate"),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from snnpipe.base.errors import ConfigError
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.frameworks.keras_graph import (
+    MAX_POOLING,
     MOVING,
     POOLING,
     RECTIFIERS,
@@ -158,7 +159,7 @@ class Channels:
             return inputs[0] if own.max_value is None else self._fixed(inputs, shape)
         if kind in MOVING and getattr(layer, "interpolation", "nearest") == "nearest":
             return self._moved(layer, inputs[0])
-        if kind in POOLING:
+        if kind in (*POOLING, *MAX_POOLING):
             return np.broadcast_to(self._tie_channels(inputs[0]), shape)
         if kind in ("Add", "Average") and all(own.shape == shape for own in inputs):
             for other in inputs[1:]:

@@ -23,7 +23,15 @@ from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.frameworks.rectifiers import Rectifier
 from snnpipe.neurons.choice import neurons_for
 from snnpipe.neurons.voltage import with_initial_voltage
-from snnpipe.settings.domains import Factors, LayerSynapses, LayerVoltage, Neuron, ScaleFromData
+from snnpipe.settings.domains import (
+    Factors,
+    LayerSynapses,
+    LayerVoltage,
+    MaxPooling,
+    Neuron,
+    PoolingOverTime,
+    ScaleFromData,
+)
 from snnpipe.settings.per_layer import check_patterns, per_layer
 from snnpipe.settings.schema import check_fields
 from snnpipe.synapses import Synapse
@@ -66,8 +74,11 @@ class NengoDLConverter:
         scales for each channel gives them. None for no factors.
     allow_fallback
         Whether a layer that Nengo has no objects for may run as a TensorNode, in software only.
-    max_to_avg_pool
-        Whether max pooling becomes average pooling. It changes what the network computes.
+    max_pooling
+        How max pooling is done on spikes. ``sums``: a window sends what the largest sum of an input of the window has
+        grown by in the step; over time, it sends the maximum of the inputs' means. ``gated``: it passes on the input
+        with the largest sum (Rueckauer et al. 2017). ``average``: it becomes average pooling, which changes what the
+        network computes.
     """
 
     neuron: Neuron | dict[str, Neuron] = field(default_factory=_integrate_and_fire)
@@ -77,7 +88,7 @@ class NengoDLConverter:
     calibration: CalibrationSettings = field(default_factory=Calibration)
     channel_factors: Factors = None
     allow_fallback: bool = False
-    max_to_avg_pool: bool = False
+    max_pooling: MaxPooling = "sums"
 
     def __post_init__(self) -> None:
         check_fields(self, "conversion")
@@ -95,7 +106,7 @@ class NengoDLConverter:
             If the model is a network written in Nengo.
         """
         model = _keras(model)
-        rewritten = rewrite(model, self.max_to_avg_pool)
+        rewritten = rewrite(model, self.max_pooling)
         plan = self._plan(model, rewritten, self._settings(model, rewritten))
         if plan.unsupported and not self.allow_fallback and self._fallback_works(model):
             return replace(plan, cure="conversion.allow_fallback=true runs such layers in software only")
@@ -146,7 +157,7 @@ class NengoDLConverter:
     def _fallback_works(self, model: "tf_keras.Model") -> bool:
         """Whether the model can be converted with TensorNodes, and then computes the same."""
         with_fallback = replace(self, allow_fallback=True)
-        rewritten = rewrite(model, self.max_to_avg_pool)
+        rewritten = rewrite(model, self.max_pooling)
         plan = with_fallback._plan(model, rewritten, self._settings(model, rewritten))
         if plan.unsupported or not any(layer.neurons for layer in plan.layers):
             return False
@@ -154,11 +165,19 @@ class NengoDLConverter:
         try:
             with warnings.catch_warnings(), without_build_notes():
                 warnings.simplefilter("ignore")
-                converter = make_converter(prepare(model, rewritten), allow_fallback=True, inference_only=True)
+                converter = self._made(prepare(model, rewritten), allow_fallback=True)
                 converter.verify(inputs=[drawn], atol=1e-3, rtol=1e-3)
         except Exception:  # NengoDL and TensorFlow may raise anything
             return False
         return True
+
+    def _made(self, ready: "tf_keras.Model", **settings: Any) -> Any:
+        return make_converter(ready, self._over_time, inference_only=True, **settings)
+
+    @property
+    def _over_time(self) -> PoolingOverTime:
+        """How max pooling layers pool, where they are not averaged."""
+        return "sums" if self.max_pooling == "average" else self.max_pooling
 
     def _settings(self, model: "tf_keras.Model", rewritten: Mapping[str, Rewritten]) -> "dict[str, LayerSettings]":
         """Return the settings of each layer of neurons."""
@@ -206,7 +225,7 @@ class NengoDLConverter:
             If a layer cannot be converted.
         """
         graph = _keras(model)
-        rewritten = rewrite(graph, self.max_to_avg_pool)
+        rewritten = rewrite(graph, self.max_pooling)
         if any(own.problem for own in rewritten.values()) and not self.allow_fallback:
             self.explain(model).require_convertible()
         rectifiers = {name: _rectifier(graph, name) for name in _neuron_names(rewritten)}
@@ -284,7 +303,7 @@ class NengoDLConverter:
                 "calibrated(levels(model, samples), dt) and convert with what it returns, or give a number"
             )
         graph = _keras(model)
-        rewritten = rewrite(graph, self.max_to_avg_pool)
+        rewritten = rewrite(graph, self.max_pooling)
         settings = self._settings(graph, rewritten)
         plan = self._plan(graph, rewritten, settings)
         if plan.unsupported:
@@ -295,10 +314,9 @@ class NengoDLConverter:
         Channels(ready).apply(factors, "conversion.channel_factors")
         fallback = next((layer for layer in plan.layers if layer.status == "fallback"), None)
         try:
-            converter = make_converter(
+            converter = self._made(
                 ready,
                 allow_fallback=self.allow_fallback,
-                inference_only=True,
                 scale_firing_rates={ready.get_layer(name): own.scale for name, own in settings.items()},
             )
         except Exception as error:
@@ -337,6 +355,7 @@ class NengoDLConverter:
             layers=layers,
             keras_model=ready,
             rectifiers={name: own.rectifier for name, own in settings.items()},
+            max_pooling=self._over_time,
             output_layer=output_layer,
             first_layer_macs=cost.first_layer_macs,
             dense_macs=cost.dense_macs,

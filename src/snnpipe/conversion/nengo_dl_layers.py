@@ -1,4 +1,4 @@
-"""NengoDL's converter with further layers: permutations, croppings, dilated convolutions and padded average pooling.
+"""NengoDL's converter with further layers: permutations, croppings, dilated convolutions, padded and max pooling.
 
 Only the converters that this module returns have the further layers. NengoDL's own register is not changed.
 """
@@ -10,7 +10,8 @@ import numpy as np
 from scipy import sparse
 
 from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow, import_tf_keras
-from snnpipe.frameworks.pooling import pooling_matrix
+from snnpipe.frameworks.pooling import pooling_matrix, pooling_windows
+from snnpipe.settings.domains import PoolingOverTime
 
 
 @cache
@@ -19,6 +20,8 @@ def layer_converters() -> dict[Any, Any]:
     import_nengo_dl()
     import nengo
     from nengo_dl import converter
+
+    from snnpipe.conversion.max_pooling import PooledOverTime
 
     keras = import_tf_keras()
 
@@ -65,6 +68,23 @@ def layer_converters() -> dict[Any, Any]:
 
         return ConvertDilated
 
+    class ConvertMaxPooling(converter.LayerConverter):
+        """Converter of max pooling to a node with a process."""
+
+        @classmethod
+        def convertible(cls, layer: Any, converter: Any) -> tuple[bool, str | None]:
+            if not converter.inference_only:
+                return False, "NengoDL has no max pooling"
+            known: tuple[bool, str | None] = super().convertible(layer, converter)
+            return known
+
+        def convert(self, node_id: int) -> Any:
+            windows = pooling_windows(self.layer, self.input_shape(node_id))
+            process = PooledOverTime(windows, gated=self.converter.max_pooling == "gated")
+            output = nengo.Node(process, label=f"{self.layer.name}.{node_id}")
+            self.add_connection(node_id, output)
+            return output
+
     class ConvertClipped(converter.ConvertReLU):
         """Converter of ReLUs with or without a highest value to rectified linear neurons; their type is set later."""
 
@@ -76,20 +96,23 @@ def layer_converters() -> dict[Any, Any]:
     }
     for n in (1, 2, 3):
         pooling = getattr(keras.layers, f"AveragePooling{n}D")
+        for scope in ("", "Global"):
+            more[getattr(keras.layers, f"{scope}MaxPooling{n}D")] = ConvertMaxPooling
         more[pooling] = padded(converter.Converter.converters[pooling])
         convolution = getattr(keras.layers, f"Conv{n}D")
         more[convolution] = dilated(converter.Converter.converters[convolution])
     return {**converter.Converter.converters, **more}
 
 
-def make_converter(model: Any, **settings: Any) -> Any:
-    """Return NengoDL's conversion of a Keras model, with the further layers."""
+def make_converter(model: Any, max_pooling: PoolingOverTime, **settings: Any) -> Any:
+    """Return NengoDL's conversion of a Keras model, with the further layers, and max pooling over time."""
     nengo_dl: Any = import_nengo_dl()
     base: Any = nengo_dl.Converter
 
     class Converter(base):
         converters = layer_converters()
 
+    Converter.max_pooling = max_pooling
     return Converter(model, **settings)
 
 

@@ -39,7 +39,7 @@ _OPS = {
     "reduce_mean": "take a GlobalAveragePooling layer",
     "reduce_sum": "take a GlobalAveragePooling layer, and larger weights behind it",
     "pad": "take a ZeroPadding layer",
-    "max_pool": "take an AveragePooling layer",
+    "max_pool": "take a MaxPooling layer",
     "avg_pool": "take an AveragePooling layer",
     "subtract": "of two layers: take Add() with weights of the opposite sign",
     "sub": "of two layers: take Add() with weights of the opposite sign",
@@ -77,7 +77,7 @@ def refusal(node: Any) -> str:
     if converter is None and not (is_of_keras(layer) and kind in _DIMENSIONS):
         return f"Nengo has nothing for a layer of type {kind}: take layers that docs/conversion.md lists"
     if converter is not None:
-        ok, why = converter.convertible(layer, SimpleNamespace(inference_only=True, max_to_avg_pool=True))
+        ok, why = converter.convertible(layer, SimpleNamespace(inference_only=True, max_to_avg_pool=False))
         if not ok:
             return str(why)
     return _of_activation(layer)
@@ -91,7 +91,7 @@ def _of_shapes(node: Any) -> str:
         return f"its inputs have the shapes {both}: give them one, with UpSampling for example"
     if kind == "BatchNormalization" and len(layer.axis) > 1:
         return "it normalises over several axes at once: take axis=-1, and train with it"
-    if kind.startswith("AveragePooling") and layer.data_format == "channels_first":
+    if "Pooling" in kind and getattr(layer, "data_format", "") == "channels_first":
         return "its channels come first: build it with data_format='channels_last'"
     axes, acts_on = len(next(iter(shapes))), _DIMENSIONS.get(kind, 0) + 1
     if kind in _DIMENSIONS and axes != acts_on:

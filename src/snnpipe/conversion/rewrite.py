@@ -17,6 +17,7 @@ from snnpipe.conversion.refusals import refusal
 from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.frameworks.copies import copied
 from snnpipe.frameworks.keras_graph import (
+    MAX_POOLING,
     RECTIFIERS,
     activation_name,
     is_function,
@@ -26,6 +27,7 @@ from snnpipe.frameworks.keras_graph import (
     rectifier,
 )
 from snnpipe.frameworks.rectifiers import Identity, applied
+from snnpipe.settings.domains import MaxPooling
 
 if TYPE_CHECKING:
     import tf_keras
@@ -34,7 +36,6 @@ _CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D")
 _DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 _SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 _LINEAR = ("Dense", *_CONVOLUTIONS, *_DEPTHWISE, *_SEPARABLE)
-_POOLING = {f"{scope}MaxPooling{n}D": f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3)}
 _MAY_PASS_ON = ("Flatten", "Reshape", "InputLayer", "Add", "Average", "Concatenate", "BatchNormalization")
 """Layers that are kept although they may pass their input on unchanged, for example at some input shapes."""
 _REGULARIZERS = ("kernel_regularizer", "bias_regularizer", "depthwise_regularizer", "pointwise_regularizer")
@@ -82,19 +83,19 @@ class _Folds:
     affine: dict[str, Affine] = field(default_factory=dict)  # by linear layer: the scaling before it
 
 
-def rewrite(model: "tf_keras.Model", max_to_avg_pool: bool) -> dict[str, Rewritten]:
+def rewrite(model: "tf_keras.Model", max_pooling: MaxPooling) -> dict[str, Rewritten]:
     """Return what each layer of a functional model becomes, by name.
 
     Parameters
     ----------
     model
         Functional model without models inside it.
-    max_to_avg_pool
-        Whether max pooling becomes average pooling.
+    max_pooling
+        How max pooling is done.
     """
     folds = _find_folds(model)
     return {
-        node.layer.name: _rewritten(node, folds, max_to_avg_pool, last=node.outputs is model.outputs[0])
+        node.layer.name: _rewritten(node, folds, max_pooling, last=node.outputs is model.outputs[0])
         for node in nodes(model)
     }
 
@@ -169,7 +170,7 @@ def _can_begin_with(linear: Any, affine: Affine) -> bool:
 # ---------------------------------------------------------------------- layer by layer
 
 
-def _rewritten(node: Any, folds: _Folds, max_to_avg_pool: bool, last: bool) -> Rewritten:
+def _rewritten(node: Any, folds: _Folds, max_pooling: MaxPooling, last: bool) -> Rewritten:
     layer, kind = node.layer, type(node.layer).__name__
     if kind == "InputLayer":
         return Rewritten((), "input node")
@@ -179,8 +180,8 @@ def _rewritten(node: Any, folds: _Folds, max_to_avg_pool: bool, last: bool) -> R
         return Rewritten((), "nothing", "a softmax at the end does not change the class", folded=True)
     if kind in _LINEAR and is_of_keras(layer):
         return _linear(node, folds, last)
-    if kind in _POOLING:
-        return _max_pooling(layer, max_to_avg_pool)
+    if kind in MAX_POOLING and is_of_keras(layer):
+        return _max_pooling(node, max_pooling)
     if (kind in RECTIFIERS or is_function(layer)) and (own := rectifier(layer)) is not None:
         return _neurons((), layer.name, own)
     if kind == "Flatten":
@@ -217,15 +218,13 @@ def _neurons(before: tuple[Made, ...], name: str, own: Any) -> Rewritten:
     return Rewritten((*before, Made(relu)), "neurons")
 
 
-def _max_pooling(layer: Any, average: bool) -> Rewritten:
-    if average:
-        averaged = getattr(import_tf_keras().layers, _POOLING[type(layer).__name__])
-        return Rewritten((Made(averaged.from_config(layer.get_config())),), "average pooling")
-    return Rewritten(
-        (_copy(layer),),
-        problem="spiking neurons have no maximum: choose average pooling in the model, or "
-        "conversion.max_to_avg_pool=true (which changes what it computes)",
-    )
+def _max_pooling(node: Any, how: MaxPooling) -> Rewritten:
+    layer, problem = node.layer, refusal(node)
+    if how != "average":
+        becomes = "gated max pooling" if how == "gated" else "max pooling of sums"
+        return Rewritten((_copy(layer),), becomes, problem=problem)
+    averaged = getattr(import_tf_keras().layers, type(layer).__name__.replace("Max", "Average"))
+    return Rewritten((Made(averaged.from_config(layer.get_config())),), "average pooling", problem=problem)
 
 
 def _flattened(node: Any) -> tuple[Made, ...]:

@@ -101,6 +101,8 @@ MOVING = (
 
 POOLING = tuple(f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3))
 
+MAX_POOLING = tuple(f"{scope}MaxPooling{n}D" for scope in ("", "Global") for n in (1, 2, 3))
+
 RECTIFIERS = ("ReLU", "LeakyReLU", "Activation", "QuantisedReLU")
 """Keras layers that do nothing but apply a function, which may be a rectifier."""
 

@@ -7,16 +7,16 @@ unit, and the next layer with weights takes it into its weights.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.frameworks.copies import copied as copied_layer
 from snnpipe.frameworks.keras_graph import (
+    MAX_POOLING,
     MOVING,
     POOLING,
     RECTIFIERS,
@@ -26,7 +26,9 @@ from snnpipe.frameworks.keras_graph import (
     is_neuron_layer,
     nodes,
 )
+from snnpipe.frameworks.pooling import Windows, pooling_windows
 from snnpipe.settings.domains import Precision
+from snnpipe.simulators.pooling import average_pooling_3d, max_pooling
 from snnpipe.values.network import NeuronLayer, SpikingNetwork
 from snnpipe.values.simulation import Rates
 
@@ -91,6 +93,45 @@ class NeuronOp:
     factor: float
     output: int
 
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Number of its input tensor."""
+        return (self.current,)
+
+
+@dataclass(frozen=True, eq=False)
+class PoolingOp:
+    """Max pooling over time (`snnpipe.conversion.max_pooling`), which keeps the sum of each input.
+
+    Attributes
+    ----------
+    layer
+        Copy of the Keras layer.
+    maximum
+        Function that returns the maximum of each window.
+    input, output
+        Numbers of its input tensor and its output tensor.
+    windows
+        The windows.
+    gated
+        Whether a window passes on its input with the largest sum; otherwise it sends the growth of the largest sum.
+    """
+
+    layer: Any
+    maximum: Callable[[Any], Any]
+    input: int
+    output: int
+    windows: Windows
+    gated: bool
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Number of its input tensor."""
+        return (self.input,)
+
+
+Op = LayerOp | NeuronOp | PoolingOp
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -99,7 +140,7 @@ class Graph:
     Attributes
     ----------
     ops
-        Keras layers and layers of neurons.
+        Keras layers, layers of neurons and max pooling over time.
     image, output
         Numbers of the network's input tensor and output tensor.
     output_unit
@@ -107,10 +148,11 @@ class Graph:
     shapes
         Shape of each tensor, without the batch.
     from_image, from_neurons
-        Whether each tensor depends on the image by a path without neurons, and whether it depends on neurons.
+        Whether each tensor depends on the image by a path without neurons, and whether it depends on neurons. Max
+        pooling over time counts as neurons here.
     """
 
-    ops: tuple[LayerOp | NeuronOp, ...]
+    ops: tuple[Op, ...]
     image: int
     output: int
     output_unit: float
@@ -123,9 +165,14 @@ class Graph:
         """The layers of neurons."""
         return tuple(op for op in self.ops if isinstance(op, NeuronOp))
 
-    def users(self, tensor: int) -> list[LayerOp | NeuronOp]:
+    @property
+    def sources(self) -> "tuple[NeuronOp | PoolingOp, ...]":
+        """The layers of neurons and the max pooling over time, whose outputs start the linear layers behind them."""
+        return tuple(op for op in self.ops if not isinstance(op, LayerOp))
+
+    def users(self, tensor: int) -> list[Op]:
         """Return the operations that take a tensor."""
-        return [op for op in self.ops if tensor in (op.inputs if isinstance(op, LayerOp) else (op.current,))]
+        return [op for op in self.ops if tensor in op.inputs]
 
     def evaluate(self, known: "Mapping[int, tf.Tensor]", wanted: Sequence[int]) -> "list[tf.Tensor]":
         """Return the wanted tensors, computed from known ones through linear layers alone."""
@@ -173,6 +220,9 @@ def build_graph(
         if type(layer).__name__ == "InputLayer":
             builder.image(node)
             continue
+        if network.max_pooling is not None and type(layer).__name__ in MAX_POOLING:
+            builder.pooling(node, network.max_pooling == "gated")
+            continue
         own = layers.get(layer.name)
         if own is not None and type(layer).__name__ in RECTIFIERS:
             builder.neurons(node, own, current_factor(own), spike_unit(own))
@@ -188,7 +238,8 @@ def graph_rates(network: SpikingNetwork, images: NDArray[np.float32], dt: float)
     """Return the outputs of a converted network with rates in place of spikes, and scales folded into its weights."""
     factors = {layer.name: layer.scale_firing_rates * dt for layer in network.layers}
     units = {layer.name: 1 / factors[layer.name] for layer in network.layers}
-    graph = build_graph(network, "float64", lambda layer: factors[layer.name], lambda layer: units[layer.name])
+    of_steps = replace(network, max_pooling=None)
+    graph = build_graph(of_steps, "float64", lambda layer: factors[layer.name], lambda layer: units[layer.name])
     known: dict[int, Any] = {graph.image: images.reshape(len(images), *graph.shapes[graph.image]).astype(np.float64)}
     layers = {}
     for op in graph.neurons:
@@ -214,7 +265,7 @@ class _Builder:
 
     def __init__(self, precision: Precision):
         self._precision = precision
-        self._ops: list[LayerOp | NeuronOp] = []
+        self._ops: list[Op] = []
         self._number: dict[int, int] = {}
         self._units: list[float] = []
         self._shapes: list[tuple[int, ...]] = []
@@ -235,7 +286,7 @@ class _Builder:
         if kind in WEIGHTED:
             (input_factor,) = units
             unit = 1 / output_factor
-        elif len(units) == 1 and kind in (*HOMOGENEOUS, "Add", "Average", "Concatenate"):
+        elif len(units) == 1 and kind in (*HOMOGENEOUS, *MAX_POOLING, "Add", "Average", "Concatenate"):
             (unit,) = units
         else:
             factors, unit = tuple(self._units[i] for i in inputs), 1.0
@@ -246,7 +297,9 @@ class _Builder:
         self._number[id(node.outputs)] = output
         apply: Callable[[Any], Any] = copied
         if kind == "AveragePooling3D" and self._precision == "float64":
-            apply = _pool_as_convolution(copied)
+            apply = average_pooling_3d(copied)
+        elif kind in MAX_POOLING:
+            apply = max_pooling(copied, self._shapes[inputs[0]])
         elif acts_in_training(copied):
             apply = partial(copied, training=False)
         self._ops.append(LayerOp(copied, inputs, factors, output, apply))
@@ -258,6 +311,16 @@ class _Builder:
         output = self._new(node, spike_unit, False, True)
         self._ops.append(NeuronOp(layer, current, self._units[current] * current_factor, output))
         self._number[source] = output
+
+    def pooling(self, node: Any, gated: bool) -> None:
+        """Add max pooling over time."""
+        source = self._number[id(node.keras_inputs[0])]
+        output = self._new(node, self._units[source], False, True)
+        windows = pooling_windows(node.layer, self._shapes[source])
+        copied = self._copy(node.layer, type(node.layer).__name__, 1.0, 1.0, False)
+        maximum = max_pooling(copied, self._shapes[source])
+        self._ops.append(PoolingOp(copied, maximum, source, output, windows, gated))
+        self._number[id(node.outputs)] = output
 
     def graph(self, model_output: int) -> Graph:
         output = self._number[model_output]
@@ -308,21 +371,3 @@ def _as_scale_and_bias(normalization: Any) -> list[np.ndarray]:
     beta = np.asarray(normalization.beta) if normalization.center else zero
     scale = gamma / np.sqrt(variance + variance.dtype.type(normalization.epsilon))
     return [scale, beta - scale * mean, zero, one]
-
-
-def _pool_as_convolution(layer: Any) -> Callable[[Any], Any]:
-    """Return a 3-D average pooling as a convolution, because TensorFlow has no float64 kernel for it on a CPU."""
-    tf = import_tensorflow()
-
-    def pool(x: Any) -> Any:
-        channels, cells = x.shape[-1], int(np.prod(layer.pool_size))
-        kernel = np.broadcast_to(np.eye(channels) / cells, (*layer.pool_size, channels, channels))
-
-        def means(values: Any) -> Any:
-            return tf.nn.conv3d(values, tf.constant(kernel, x.dtype), (1, *layer.strides, 1), layer.padding.upper())
-
-        if layer.padding == "valid":
-            return means(x)
-        return means(x) / means(tf.ones_like(x[:1]))  # a window at the border averages only the cells inside
-
-    return pool

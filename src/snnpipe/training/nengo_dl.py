@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError, TrainingError
 from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow, without_build_notes
-from snnpipe.frameworks.keras_graph import functional, neuron_layers, nodes
+from snnpipe.frameworks.keras_graph import MAX_POOLING, functional, neuron_layers, nodes
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.protocols import CallbackSink, DataModule
 from snnpipe.settings.domains import Neuron, Scale
@@ -74,6 +74,7 @@ class NengoDLTraining(FitSettings):
             ok, why = (
                 (False, "NengoDL does not know it") if converter is None else converter.convertible(layer, settings)
             )
+            why = "NengoDL has no max pooling" if type(layer).__name__ in MAX_POOLING else why
             if not ok:
                 raise TrainingError(
                     f"training=nengo_dl cannot train layer {layer.name!r} ({type(layer).__name__}): {why}; "

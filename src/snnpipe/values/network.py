@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from snnpipe.base.errors import ConversionError
 from snnpipe.neurons.amplitude import amplitude_of
 from snnpipe.neurons.table import neuron_model
+from snnpipe.settings.domains import PoolingOverTime
 from snnpipe.synapses import NO_SYNAPSE, Synapse
 
 if TYPE_CHECKING:
@@ -185,6 +186,8 @@ class SpikingNetwork:
     rectifiers
         For each layer of neurons, by name, the rectifier of the Keras model that it replaces. With rates in place of
         spikes, the network computes what the model computes. Empty if the conversion does not promise that.
+    max_pooling
+        How max pooling layers pool over time (`snnpipe.conversion.max_pooling`); None if each step has its own maximum.
     output_layer
         Name of the layer of neurons that the output is read from; None if the output is linear.
     output_synapse
@@ -206,6 +209,7 @@ class SpikingNetwork:
     keras_model: "tf_keras.Model | None" = None
     unreadable: str = ""
     rectifiers: "Mapping[str, Rectifier]" = field(default_factory=dict)
+    max_pooling: PoolingOverTime | None = None
     output_layer: str | None = None
     output_synapse: Synapse = NO_SYNAPSE
     first_layer_macs: int = 0

@@ -16,7 +16,8 @@ from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.neurons.model import Equation
 from snnpipe.settings.domains import Precision
 from snnpipe.simulators.base import equation
-from snnpipe.simulators.graph import HOMOGENEOUS, Graph, LayerOp, NeuronOp, build_graph
+from snnpipe.simulators.graph import HOMOGENEOUS, Graph, LayerOp, NeuronOp, PoolingOp, build_graph
+from snnpipe.simulators.pooling import grown, passed
 from snnpipe.synapses import Filter
 from snnpipe.values.network import NeuronLayer, SpikingNetwork
 
@@ -57,6 +58,17 @@ class State(NamedTuple):
         return self._replace(counts=tf.zeros_like(self.counts), signed=tf.zeros_like(self.signed))
 
 
+class States(NamedTuple):
+    """The state of a network: that of each layer of neurons, and the sums of the inputs of each max pooling."""
+
+    layers: list[State]
+    sums: list[Any]
+
+    def counted(self, tf: Any) -> "States":
+        """Return the state with all counts of spikes set to 0, for the next chunk."""
+        return self._replace(layers=[state.counted(tf) for state in self.layers])
+
+
 class Loop:
     """A network's loop, which is compiled when it is first called.
 
@@ -92,7 +104,7 @@ class Loop:
         ]
         behind = {op for layer in self.layers for op in layer.then}
         self._moving = [op for op in graph.ops if graph.from_neurons[op.output] and op not in behind]
-        taken = {t for op in self._moving for t in (op.inputs if isinstance(op, LayerOp) else (op.current,))}
+        taken = {t for op in self._moving for t in op.inputs}
         self._still = sorted(t for t in taken | {graph.output} if not graph.from_neurons[t])
         self._functions: dict[tuple[int, bool], Any] = {}
 
@@ -117,8 +129,8 @@ class Loop:
         }
         return Still(values, drives)
 
-    def initial_states(self, images: int) -> list[State]:
-        """Return each layer's state before the first step."""
+    def initial_states(self, images: int) -> States:
+        """Return the state before the first step."""
         tf, precision = self._tf, self._precision
 
         def repeated(values: NDArray[np.float64], shape: Sequence[int]) -> Any:
@@ -127,7 +139,7 @@ class Loop:
         def zeros(tensor: int) -> Any:
             return tf.zeros((images, *self.graph.shapes[tensor]), precision)
 
-        return [
+        layers = [
             State(
                 tuple(repeated(op.layer.initial_state[name], op.layer.shape) for name in own.state),
                 tuple(zeros(layer.output) for _ in range(layer.filter.order if layer.filter else 0)),
@@ -137,6 +149,7 @@ class Loop:
             for layer in self.layers
             for op, own in [(layer.op, layer.equation)]
         ]
+        return States(layers, [zeros(op.input) for op in self.graph.ops if isinstance(op, PoolingOp)])
 
     def function(self, k: int, record: bool) -> Any:
         """Return the compiled loop for blocks of k steps, with or without recording spikes."""
@@ -197,14 +210,15 @@ class Loop:
         )
 
     def _block(
-        self, k: int, step: Any, still: Still, repeat: int, states: Sequence[State], ids: Any
-    ) -> tuple[list[State], list[list[Any]], Any]:
+        self, k: int, step: Any, still: Still, repeat: int, states: States, ids: Any
+    ) -> tuple[States, list[list[Any]], Any]:
         """Run k steps, layer by layer; return the new states, each layer's spikes and the output of all steps."""
         tf = self._tf
         values = dict(still.values)
         new_states: list[State] = []
         spikes: list[list[Any]] = []
-        layers = iter(zip(self.layers, states, strict=True))
+        new_sums: list[Any] = []
+        layers, sums = iter(zip(self.layers, states.layers, strict=True)), iter(states.sums)
 
         def value(tensor: int) -> Any:
             if tensor in still.values and repeat > 1:
@@ -214,6 +228,10 @@ class Loop:
         for op in self._moving:
             if isinstance(op, LayerOp):
                 values[op.output] = op([value(i) for i in op.inputs])
+                continue
+            if isinstance(op, PoolingOp):
+                values[op.output], of_inputs = self._pooled(op, _split(tf, value(op.input), k), next(sums))
+                new_sums.append(of_inputs)
                 continue
             layer, state = next(layers)
             if op.output in still.drives:
@@ -236,7 +254,18 @@ class Loop:
             values[layer.output] = tf.concat(filtered, 0) if k > 1 else filtered[0]
             new_states.append(State(neurons, carried, counts, signed))
             spikes.append(out)
-        return new_states, spikes, value(self.graph.output)
+        return States(new_states, new_sums), spikes, value(self.graph.output)
+
+    def _pooled(self, op: PoolingOp, inputs: list[Any], sums: Any) -> tuple[Any, Any]:
+        """Return the output of max pooling over time in all steps of a block, and the new sums of its inputs."""
+        outputs = []
+        for x in inputs:
+            if op.gated:
+                output, sums = passed(op.windows, self.graph.shapes[op.output], x, sums)
+            else:
+                output, sums = grown(op.maximum, x, sums)
+            outputs.append(output)
+        return self._tf.concat(outputs, 0) if len(outputs) > 1 else outputs[0], sums
 
     def _drive(self, layer: Layer, current: Any) -> Any:
         """Return the drive of a layer's neurons, computed from their current."""

@@ -19,7 +19,7 @@ from snnpipe.neurons.table import name_of, registered
 from snnpipe.settings.domains import PositiveInt
 from snnpipe.simulators.base import FastSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
-from snnpipe.simulators.clock_driven.loop import Loop, State
+from snnpipe.simulators.clock_driven.loop import Loop, State, States
 from snnpipe.simulators.clock_driven.parts import first_images, joined, part_of
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import LayerActivity, SimulationChunk, SpikeEvents, Stimulus
@@ -104,7 +104,7 @@ class OpenClockDriven:
                     for i in range(len(parts))
                 ]
                 results = self._on_devices(self._loop.function(k, bool(stimulus.record)), arguments)
-                states = [list(result[0]) for result in results]
+                states = [result[0] for result in results]
                 for of_part, result in zip(recorded, results, strict=True):
                     of_part.append(result[1:])
             yield joined(
@@ -113,7 +113,7 @@ class OpenClockDriven:
                     for i, part in enumerate(parts)
                 ]
             )
-            states = [[s.counted(tf) for s in of_part] for of_part in states]
+            states = [of_part.counted(tf) for of_part in states]
 
     def _rows(self, images: int) -> list[NDArray[np.int64]]:
         """Return the rows of a batch's parts: one part per GPU; on a CPU, parts whose state fits the cache."""
@@ -158,14 +158,12 @@ class OpenClockDriven:
 
     # ------------------------------------------------------------------ results
 
-    def _chunk(
-        self, stimulus: Stimulus, first: int, states: Sequence[State], results: Sequence[Any]
-    ) -> SimulationChunk:
+    def _chunk(self, stimulus: Stimulus, first: int, states: States, results: Sequence[Any]) -> SimulationChunk:
         def over_time(parts: Sequence[Any]) -> NDArray[Any]:
             return np.concatenate([part.numpy() for part in parts]).swapaxes(0, 1)
 
         outputs, output_spikes, events = zip(*results, strict=True)
-        self._require_numbers(first, states)
+        self._require_numbers(first, states.layers)
         spiking = [layer.op.layer.name for layer in self._loop.layers if layer.op.layer.spiking]
         events_of = {
             name: _events(stimulus, first, [part[i] for part in events])
@@ -182,7 +180,7 @@ class OpenClockDriven:
                     events_of.get(layer.op.layer.name, SpikeEvents.concatenate([])),
                     state.signed.numpy().reshape(len(stimulus), -1) if layer.op.layer.signed else None,
                 )
-                for layer, state in zip(self._loop.layers, states, strict=True)
+                for layer, state in zip(self._loop.layers, states.layers, strict=True)
             },
             output_spikes_btc=over_time(output_spikes) if self._loop.output_layer is not None else None,
         )

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from snnpipe.neurons.model import EventRule
 from snnpipe.neurons.table import neuron_model
 from snnpipe.settings.domains import Precision
 from snnpipe.simulators.event_driven.connections import Incoming, refused
-from snnpipe.simulators.event_driven.kernel import FUNCTIONS, INPUT, OUTPUT, Program, aligned
+from snnpipe.simulators.event_driven.kernel import FUNCTIONS, GATED, INPUT, OUTPUT, SUMS, Program, aligned
 from snnpipe.simulators.event_driven.rows import NOWHERE
+from snnpipe.simulators.graph import PoolingOp
 from snnpipe.values.network import NeuronLayer
 
 
@@ -21,11 +23,13 @@ class Arrays:
     def __init__(self, precision: Precision, dt: float):
         self._precision = precision
         self._dt = dt
+        self.pooling: dict[int, sparse.csr_array] = {}
         self.neurons: list[NeuronLayer | None] = []
-        self.connected: list[tuple[int, float]] = []
+        self.connected: list[tuple[int, int, float]] = []
         self._lists: dict[str, list[Any]] = {name: [] for name in Program._fields}
         for name in ("buffers", "lines_at", "buffer_at", "connections", "rows"):
             self._lists[name].append(0)
+        self._n_cells = 0
         self._n_neurons = self._n_currents = self._n_weights = self._n_tables = self._n_base = 0
         self._first_starts: dict[int, NDArray[np.int64]] = {}
 
@@ -40,15 +44,23 @@ class Arrays:
         base: "NDArray[np.float64] | int",
         neurons: NeuronLayer | None = None,
         rule: EventRule | None = None,
+        pooling: PoolingOp | None = None,
     ) -> int:
-        """Add a layer and the connections into it, and return its number. A layer without a rule is the output."""
-        kind = OUTPUT if rule is None else FUNCTIONS[rule.function]
+        """Add a layer and the connections into it, and return its number.
+
+        A layer without a rule is max pooling if there is one, and otherwise the output.
+        """
+        if pooling is not None:
+            kind = GATED if pooling.gated else SUMS
+            self.pooling[len(self.neurons)] = pooling.windows
+        else:
+            kind = OUTPUT if rule is None else FUNCTIONS[rule.function]
         lists = self._lists
         grid = incoming[0].grid if incoming else (1, 1, 1, size)
         groups: dict[tuple[float, bool], list[Incoming]] = {}
         for connection in incoming:
             groups.setdefault((connection.decay, connection.instant), []).append(connection)
-        if kind == OUTPUT and not groups:
+        if kind >= SUMS and not groups:
             groups = {(0.0, True): []}
         margins = {}
         for key, connections in groups.items():
@@ -77,7 +89,7 @@ class Arrays:
             self._n_currents += int(np.prod(padded)) * grid[3]
             lists["buffer_at"].append(self._n_currents)
             for connection in connections:
-                self._connection(connection, buffer, origin, strides)
+                self._connection(number, connection, buffer, origin, strides)
         lists["buffers"].append(len(lists["decay"]))
         lists["connections"].append(len(lists["source"]))
         return number
@@ -125,6 +137,19 @@ class Arrays:
             lists["voltage"].append(state["voltage"])
             lists["refractory"].append(state.get("refractory_time", np.zeros(size)))
             self._n_neurons += size
+        windows = self.pooling.get(number)
+        lists["windows"].append(sum(map(len, lists["cells_at"])))
+        lists["cells"].append(sum(map(len, lists["windows_at"])))
+        if windows is not None:
+            by_input = sparse.csr_array(windows.T)
+            by_input.sort_indices()
+            for places, values, matrix in (("cells_at", "cell", windows), ("windows_at", "window", by_input)):
+                lists[places].append(matrix.indptr.astype(np.int64) + self._n_cells)
+                lists[values].append(matrix.indices)
+            self._n_cells += windows.nnz
+            lists["voltage"].append(np.zeros(size))
+            lists["refractory"].append(np.zeros(size))
+            self._n_neurons += size
         lists["most_spikes"].append(most)
         lists["direct"].append(direct)
         self.neurons.append(neurons)
@@ -133,7 +158,9 @@ class Arrays:
             lists["connections"].append(0)
         return number
 
-    def _connection(self, connection: Incoming, buffer: int, origin: int, strides: NDArray[np.int64]) -> None:
+    def _connection(
+        self, target: int, connection: Incoming, buffer: int, origin: int, strides: NDArray[np.int64]
+    ) -> None:
         lists, rows = self._lists, connection.rows
         here = rows.start[:, 0] > NOWHERE
         start = np.where(here, origin + rows.start @ strides, -1)
@@ -161,20 +188,23 @@ class Arrays:
         lists["weights"].append(rows.weights)
         self._n_weights += rows.weights.size
         self._n_tables += len(start)
-        self.connected.append((connection.source, rows.adds))
+        self.connected.append((connection.source, target, rows.adds))
         self._first_starts.setdefault(connection.source, start)
 
     def program(self) -> Program:
         """Return the collected arrays as a program."""
         lists = self._lists
         for number, neurons in enumerate(self.neurons):
-            if neurons is not None:
+            if number in self.pooling:
+                lists["order"].append(np.arange(self.pooling[number].shape[1]))
+            elif neurons is not None:
                 start = self._first_starts.get(number)
                 natural = np.arange(neurons.size)
                 lists["order"].append(natural if start is None else np.argsort(start, kind="stable"))
         of_type = {"int32": ("order", "start", "weight_at", "classes", "row_at", "row_weight", "row_length")}
         bools = ("base_from_image", "instant", "direct")
-        joined = ("order", "start", "weight_at", "classes", "weights", "base", "voltage", "refractory")
+        at = ("cells_at", "cell", "windows_at", "window")
+        joined = ("order", "start", "weight_at", "classes", "weights", "base", "voltage", "refractory", *at)
         floats = ("parameters", "threshold", "most_spikes", "decay", "weights", "base", "voltage", "refractory")
         arrays = {}
         for name, values in lists.items():

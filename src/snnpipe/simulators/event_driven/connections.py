@@ -121,7 +121,7 @@ class Connections:
         op = self._producers.get(tensor)
         if op is None:  # a constant image
             return []
-        assert isinstance(op, LayerOp)
+        assert isinstance(op, LayerOp), "neurons and max pooling over time are sources"
         ways = [
             (source, [*layers, (op, slot)])
             for slot, t in enumerate(op.inputs)

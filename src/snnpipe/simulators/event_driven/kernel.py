@@ -17,9 +17,15 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
-INPUT, INTEGRATE, CLIPPED, SIGNED, LIF, LIF_RATE, OUTPUT = range(7)
+from snnpipe.frameworks.pooling import EQUAL_SUMS
+
+INPUT, INTEGRATE, CLIPPED, SIGNED, LIF, LIF_RATE, SUMS, GATED, OUTPUT = range(9)
 """Kinds of layers: a changing input, spiking rectified linear neurons, the same with a highest current, signed
-integrate-and-fire neurons, LIF neurons, neurons that integrate LIF rates, and the output."""
+integrate-and-fire neurons, LIF neurons, neurons that integrate LIF rates, max pooling over time that sends the growth
+of the largest sum, the same that passes on the input with the largest sum, and the output.
+
+The inputs of a max pooling take the place of neurons: their voltages are the sums, and the first of their refractory
+times are the largest sums of the windows."""
 
 FUNCTIONS = {
     "integrate": INTEGRATE,
@@ -99,6 +105,13 @@ class Program(NamedTuple):
     base_at, base_stride, base_from_image
         Index where each layer's current without any spike begins, the stride between lines (0: all lines are alike),
         and whether this current depends on the image.
+    windows, cells
+        Index of each layer's first window in ``cells_at``, and the index of its first input in ``windows_at``.
+    cells_at, cell
+        Index in ``cell`` where the inputs that each window covers begin (a layer has one more entry for the end), and
+        these inputs, ascending.
+    windows_at, window
+        The same for the windows that cover each input.
     buffers
         Index of each layer's first buffer of currents, and one more entry for the end.
     lines_at
@@ -138,6 +151,12 @@ class Program(NamedTuple):
     base_at: NDArray[np.int64]
     base_stride: NDArray[np.int64]
     base_from_image: NDArray[np.bool_]
+    windows: NDArray[np.int64]
+    cells: NDArray[np.int64]
+    cells_at: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    windows_at: NDArray[np.int64]
+    window: NDArray[np.int64]
     buffers: NDArray[np.int64]
     lines_at: NDArray[np.int64]
     line_at: NDArray[np.int64]
@@ -178,7 +197,9 @@ class Workspace(NamedTuple):
     flags, words
         One byte for each neuron of a line that is not 0 if the neuron spikes, and the same memory as eight-byte words.
     current, now
-        Sum of several buffers for a line, and a line's currents within a step.
+        Sum of several buffers for a line, and a line's currents within a step; for max pooling, those of all inputs.
+    touched
+        Windows of a max pooling whose inputs are not all 0 in a step.
     active, active_current, active_voltage, active_refractory
         Neurons under a constant current that may spike, packed.
     found_step, found_neuron, found_count
@@ -196,6 +217,7 @@ class Workspace(NamedTuple):
     words: NDArray[np.uint64]
     current: NDArray[Any]
     now: NDArray[Any]
+    touched: NDArray[np.int64]
     active: NDArray[np.int32]
     active_current: NDArray[Any]
     active_voltage: NDArray[Any]
@@ -400,6 +422,51 @@ def _scatter(
         e += together
 
 
+# ---------------------------------------------------------------------- max pooling over time
+
+
+@_compiled
+def _add_up(sums, current, base, decay, now, windows_at, window, flags, touched, n):
+    """Add a line of inputs to their sums, and list the windows that they touch behind ``n``; return the new number."""
+    for i in range(sums.shape[0]):
+        x = current[i] + base[i]
+        current[i] *= decay
+        now[i] = x
+        if x != 0:
+            sums[i] += x
+            for at in range(windows_at[i], windows_at[i + 1]):
+                w = window[at]
+                if flags[w] == 0:
+                    flags[w] = 1
+                    touched[n] = w
+                    n += 1
+    return n
+
+
+@_compiled
+def _pool(kind, sums, largest, now, cells_at, cell, flags, touched, neuron, count, m):
+    """List the outputs of the touched windows that are not 0, behind ``m`` events; return the new number of events."""
+    for t in range(touched.shape[0]):
+        w = touched[t]
+        flags[w] = 0
+        most = sums[cell[cells_at[w]]]
+        for at in range(cells_at[w] + 1, cells_at[w + 1]):
+            most = max(most, sums[cell[at]])
+        if kind == SUMS:
+            output = most - largest[w]
+            largest[w] = most
+        else:
+            at, least = cells_at[w], most - sums.dtype.type(EQUAL_SUMS) * abs(most)
+            while sums[cell[at]] < least:
+                at += 1
+            output = now[cell[at]]
+        if output != 0:
+            neuron[m] = w
+            count[m] = output
+            m += 1
+    return m
+
+
 # ---------------------------------------------------------------------- layers
 
 
@@ -542,7 +609,7 @@ def _scatter_step(p, w, layer, t, instant):
 
 @_compiled
 def _layer(p, w, layer, base, step, n_steps, output_tc):
-    """Run a layer that events reach: a layer of neurons, or the output, whose currents are only read."""
+    """Run a layer that events reach: a layer of neurons, max pooling, or the output, whose currents are only read."""
     kind, first, length, most = p.kind[layer], p.first[layer], p.line_length[layer], p.most_spikes[layer]
     buffers = range(p.buffers[layer], p.buffers[layer + 1])
     one_buffer = p.buffers[layer + 1] - p.buffers[layer] == 1
@@ -550,9 +617,13 @@ def _layer(p, w, layer, base, step, n_steps, output_tc):
     for i in range(length, (length + 7) // 8 * 8):
         w.flags[i] = 0
     flags, zero = w.flags[:length], w.current.dtype.type(0)
+    pooling = kind == SUMS or kind == GATED  # noqa: PLR1714  # compiled
+    if pooling:
+        _fill(w.flags, 0)
     for t in range(n_steps):
         _scatter_step(p, w, layer, t, True)
         w.events[layer, t] = m
+        touched = 0
         for line in range(p.n_lines[layer]):
             at = line * length
             base_line = base[line * p.base_stride[layer] : line * p.base_stride[layer] + length]
@@ -572,11 +643,38 @@ def _layer(p, w, layer, base, step, n_steps, output_tc):
                 for i in range(length):
                     output_tc[t, at + i] = current[i] + base_line[i]
                     current[i] *= decay
+            elif pooling:
+                touched = _add_up(
+                    w.voltage[first + at : first + at + length],
+                    current,
+                    base_line,
+                    decay,
+                    w.now[at:],
+                    p.windows_at[p.cells[layer] + at :],
+                    p.window,
+                    w.flags,
+                    w.touched,
+                    touched,
+                )
             else:
                 v = w.voltage[first + at : first + at + length]
                 refractory = w.refractory[first + at : first + at + length]
                 _step(kind, v, refractory, current, base_line, decay, flags, w.now, p.parameters[layer])
                 m = _collect(w.words, v, most, at, w.event_neuron, w.event_count, m)
+        if pooling:
+            m = _pool(
+                kind,
+                w.voltage[first:],
+                w.refractory[first:],
+                w.now,
+                p.cells_at[p.windows[layer] :],
+                p.cell,
+                w.flags,
+                w.touched[:touched],
+                w.event_neuron,
+                w.event_count,
+                m,
+            )
         _scatter_step(p, w, layer, t, False)
         if (step + t) % _NOTHING_EVERY == 0:
             for b in buffers:
@@ -610,7 +708,7 @@ def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer,
             continue
         at = p.base_at[layer]
         base = image_base[at:] if p.base_from_image[layer] else p.base[at:]
-        if p.connections[layer] < p.connections[layer + 1] or kind == OUTPUT:
+        if p.connections[layer] < p.connections[layer + 1] or kind >= SUMS:
             _layer(p, w, layer, base, step, n_steps, output_tc)
         else:
             direct = False
@@ -620,7 +718,7 @@ def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer,
                 _direct(p, w, layer, base, step, n_steps)
             else:
                 _constant_layer(p, w, layer, base, n_steps)
-        if kind == OUTPUT:
+        if kind >= SUMS:
             continue
         first = p.first[layer]
         for e in range(w.events[layer, 0], w.events[layer, n_steps]):

@@ -17,7 +17,7 @@ from snnpipe.settings.domains import Precision
 from snnpipe.simulators.event_driven.arrays import Arrays
 from snnpipe.simulators.event_driven.connections import Connections, refused
 from snnpipe.simulators.event_driven.kernel import Program
-from snnpipe.simulators.graph import Graph
+from snnpipe.simulators.graph import Graph, PoolingOp
 from snnpipe.values.network import NeuronLayer
 
 _MOST_VALUES = 2**24
@@ -39,7 +39,8 @@ class Compiled:
     output_layer
         Index of the layer whose spikes are the output; -1 if there is none.
     adds_per_spike
-        Mean number of weights that a spike of each layer adds, by layer name; None is the key of a changing input.
+        Mean number of weights that a spike of each layer adds, by layer name; None is the key of a changing input. Max
+        pooling is counted as if it passed on every spike.
     """
 
     program: Program
@@ -89,9 +90,11 @@ class _Compiler:
             sources[graph.image] = out.input(int(np.prod(graph.shapes[graph.image])))
         seen: list[tuple[int, float]] = []
         names: dict[str, int] = {}
-        adds: dict[str | None, float] = {}
         still = self._still_values()
-        for op in graph.neurons:
+        for op in graph.sources:
+            if isinstance(op, PoolingOp):
+                sources[op.output] = self._pooling(op, sources, seen, still)
+                continue
             rule = self._rule(op.layer)
             incoming = self._connections.into(op.current, op.factor, sources, out.neurons)
             base = self._base(op.current, op.factor, seen, still)
@@ -99,22 +102,40 @@ class _Compiler:
         incoming = self._connections.into(graph.output, graph.output_unit, sources, out.neurons)
         base = self._base(graph.output, graph.output_unit, seen, still)
         out.layer(int(np.prod(graph.shapes[graph.output])), incoming, base)
-        numbers = {number: name for name, number in names.items()}
-        for source, rows in out.connected:
-            name = numbers.get(source)
-            adds[name] = adds.get(name, 0.0) + rows
         output_layer = sources.get(graph.output, -1)
-        return Compiled(out.program(), names, tuple(seen), output_layer, adds)
+        return Compiled(out.program(), names, tuple(seen), output_layer, self._adds(names))
+
+    def _pooling(
+        self,
+        op: PoolingOp,
+        sources: Mapping[int, int],
+        seen: list[tuple[int, float]],
+        still: Mapping[int, NDArray[np.float64]],
+    ) -> int:
+        """Add max pooling over time, and return its number."""
+        size = int(np.prod(self._graph.shapes[op.input]))
+        incoming = self._connections.into(op.input, 1.0, sources, self._out.neurons)
+        base = self._base(op.input, 1.0, seen, still)
+        return self._out.layer(size, incoming, base, pooling=op)
+
+    def _adds(self, names: Mapping[str, int]) -> dict[str | None, float]:
+        """Return the mean number of weights that a spike of each layer adds, if max pooling passed on every spike."""
+        numbers: dict[int, str | None] = {number: name for name, number in names.items()}
+        adds_of: dict[int, float] = {}
+        for source, target, rows in reversed(self._out.connected):
+            behind = adds_of.get(target, 0.0) if target in self._out.pooling else 0.0
+            adds_of[source] = adds_of.get(source, 0.0) + rows + behind
+        return {numbers.get(number): adds for number, adds in adds_of.items() if number not in self._out.pooling}
 
     # ------------------------------------------------------------------ currents without spikes
 
     def _still_values(self) -> dict[int, NDArray[np.float64]]:
         """Return the values of currents and output when no neuron spikes and the input is 0."""
         graph = self._graph
-        wanted = [op.current for op in graph.neurons] + [graph.output]
+        wanted = [tensor for op in graph.sources for tensor in op.inputs] + [graph.output]
         known = {
             t: np.zeros((1, *graph.shapes[t]), self._precision)
-            for t in (graph.image, *(op.output for op in graph.neurons))
+            for t in (graph.image, *(op.output for op in graph.sources))
         }
         values = graph.evaluate(known, wanted)
         return {t: np.asarray(v, np.float64).ravel() for t, v in zip(wanted, values, strict=True)}

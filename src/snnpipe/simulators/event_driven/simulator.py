@@ -18,7 +18,16 @@ from snnpipe.base.cores import cores
 from snnpipe.settings.domains import PositiveInt
 from snnpipe.simulators.base import FastSimulator, equation, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
-from snnpipe.simulators.event_driven.kernel import INPUT, OUTPUT, Program, Workspace, aligned, is_compiled, run_images
+from snnpipe.simulators.event_driven.kernel import (
+    INPUT,
+    OUTPUT,
+    SUMS,
+    Program,
+    Workspace,
+    aligned,
+    is_compiled,
+    run_images,
+)
 from snnpipe.simulators.event_driven.program import Compiled, compile_program
 from snnpipe.simulators.graph import build_graph
 from snnpipe.values.network import SpikingNetwork
@@ -121,7 +130,7 @@ class OpenEventDriven:
         images = images.astype(self._settings.precision, copy=False).reshape(b, *graph.shapes[graph.image])
         if b == 1:  # TensorFlow's kernels for one image round differently
             images = np.repeat(images, 2, axis=0)
-        known = {op.output: np.zeros((len(images), *graph.shapes[op.output]), images.dtype) for op in graph.neurons}
+        known = {op.output: np.zeros((len(images), *graph.shapes[op.output]), images.dtype) for op in graph.sources}
         values = graph.evaluate(known | {graph.image: images}, [tensor for tensor, _ in compiled.seen])
         parts = [
             _times(np.asarray(value).reshape(len(images), -1)[:b], factor)
@@ -191,13 +200,12 @@ class OpenEventDriven:
         recorded = [self._pool.submit(record, row) for row in stimulus.record]
         _finish([*recorded, *(self._pool.submit(run, rows, 0, n_steps, state_bn) for rows in tasks)])
         events = [of_block for done in recorded for of_block in done.result()]
-        layers, at = {}, 0
-        for name in compiled.layers:
-            here = slice(at, at + sizes[name])
+        layers = {}
+        for name, number in compiled.layers.items():
+            here = slice(int(program.first[number]), int(program.first[number]) + sizes[name])
             layers[name] = LayerActivity(
                 counts_bn[:, here], SpikeEvents.concatenate([of_block[name] for of_block in events])
             )
-            at += sizes[name]
         return SimulationChunk(
             first_step=first,
             outputs_btc=output_btc,
@@ -232,7 +240,7 @@ def _workspace(program: Program, block: int) -> Workspace:
     widest = int(program.size.max(initial=1))
     line = (widest + 7) // 8 * 8
     words = np.zeros(line // 8, np.uint64)
-    without_connections = (program.connections[1:] == program.connections[:-1]) & (program.kind < OUTPUT)
+    without_connections = (program.connections[1:] == program.connections[:-1]) & (program.kind < SUMS)
     without_connections &= program.kind != INPUT
     still = int(program.size[without_connections].max(initial=0))
     return Workspace(
@@ -247,6 +255,7 @@ def _workspace(program: Program, block: int) -> Workspace:
         words=words,
         current=np.empty(line, dtype),
         now=np.empty(line, dtype),
+        touched=np.empty(line, np.int64),
         active=np.empty(still, np.int32),
         active_current=np.empty(still, dtype),
         active_voltage=np.empty(still, dtype),
