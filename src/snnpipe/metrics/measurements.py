@@ -152,7 +152,7 @@ class Measurements:
         longest = batch.scores_btc.shape[1]
         if self.every_step and len(batch.chunks) != longest:
             raise SimulationError(
-                f"metrics: every_step needs chunks of one step, and {longest} steps came as {len(batch.chunks)} chunks: "
+                f"metrics: every_step needs chunks of one step, and {longest} steps came as {len(batch.chunks)}: "
                 "let the simulator keep to its chunk_steps"
             )
         for n_steps, metrics in self._by_duration.items():
