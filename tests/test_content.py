@@ -30,8 +30,7 @@ from snnpipe.data import prepared_files
 from snnpipe.data.digests import fit_data_digest, row_digests
 from snnpipe.data.digests import test_data_digest as digest_of_test
 from snnpipe.frameworks.compat import start_afresh
-from snnpipe.metrics.passes import AnnPass
-from snnpipe.metrics.passes import TestPass as ImagePass
+from snnpipe.metrics.passes import AnnPass, SpikingPass
 from snnpipe.models.function import FunctionArchitecture
 from snnpipe.run.content import content_of, model_digest
 
@@ -316,7 +315,7 @@ def test_the_answers_of_the_ann_are_not_compared_with_those_to_other_images(pict
     later = pictures((images, labels))
     later.setup()
     network = trained.convert()
-    shown = ImagePass(later, trained.simulator, trained.encoder, 0, network, seen.images)
+    shown = SpikingPass(later, trained.simulator, trained.encoder, 0, network, seen.images)
     with pytest.raises(DataError, match=r"the test images from 48 to 63 are not those that the ANN was tested with"):
         list(shown.batches(16, 64))
 

@@ -29,7 +29,7 @@ from snnpipe.diagnosis.diagnose import diagnose
 from snnpipe.diagnosis.hybrids import with_rates
 from snnpipe.diagnosis.measures import LayerMeter, loss_p_value, settling_step
 from snnpipe.frameworks.compat import start_afresh
-from snnpipe.metrics.passes import TestPass as Pass  # pytest would collect it
+from snnpipe.metrics.passes import SpikingPass
 from snnpipe.models.lif_cnn import LifCnn
 from snnpipe.neurons.table import rate_version
 from snnpipe.run.summary import WIDTH, closing_table, description
@@ -490,7 +490,7 @@ def test_a_network_written_in_nengo_is_diagnosed(digits, readable):
     assert (net.keras_model is not None) == readable
     simulator = AutoSimulator(n_steps=10, batch_size=10)
     parts = {"conversion": IdentityConverter(), "simulator": simulator, "encoder": ConstantEncoder()}
-    found = diagnose(Pass(data, simulator, ConstantEncoder(), 0, net), model, parts, 10)
+    found = diagnose(SpikingPass(data, simulator, ConstantEncoder(), 0, net), model, parts, 10)
     ann = np.argmax(model.predict_on_batch(next(data.test_dataset(10).as_numpy_iterator())[0]), axis=-1)
     labels = next(data.test_dataset(10).as_numpy_iterator())[1]
     assert found.ann_accuracy == np.mean(ann == labels)
@@ -507,7 +507,7 @@ def test_neurons_without_a_rate_version_are_named(digits):
     net = converter.convert(model, 0)
     simulator = NengoDLSimulator(n_steps=5, batch_size=10)
     parts = {"conversion": converter, "simulator": simulator, "encoder": ConstantEncoder()}
-    found = diagnose(Pass(data, simulator, ConstantEncoder(), 0, net), model, parts, 10)
+    found = diagnose(SpikingPass(data, simulator, ConstantEncoder(), 0, net), model, parts, 10)
     assert found.losses == () and found.first_bad is None
     assert found.notes == ("layer 'dense': AdaptiveLIF neurons have no rate version here to compare their spikes with",)
     assert found.layers[0].error > 0

@@ -113,7 +113,7 @@ def network(fitted):
 
 def simulated(network, model, data, simulator, opened):
     """Return the metrics, the sampled spikes and the sizes of the batches of a simulation."""
-    images = passes.TestPass(data, simulator, ConstantEncoder(), 0, network)
+    images = passes.SpikingPass(data, simulator, ConstantEncoder(), 0, network)
     evaluation = Evaluation(network, [simulator.n_steps], simulator.dt, "last", 1, data.spec.n_classes)
     measured = Measurements([Counting()], network, simulator, [simulator.n_steps])
     ann_classes = passes.AnnPass.of(model, data).classes

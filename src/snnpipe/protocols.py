@@ -227,7 +227,11 @@ class Metric(Protocol):
     """Measures something of its own of the simulated test images.
 
     It may have ``sample_images``: of how many of the first test images it is given the single spikes (`SpikeEvents`),
-    None for all of them; without it, of none by itself.
+    None for all of them; without it, of none by itself. With ``every_step = True`` each of its chunks is one step.
+
+    It may have ``prepare(batch)``, which gets validation images before the test images: at most 1,000 of them, batch by
+    batch, with the class scores but without spikes and chunks. If the data have no validation images, training images
+    take their place, and the run has a remark that says so.
 
     It sees each test image once, in batches of the size that the memory allows, and no image that is only verified or
     diagnosed. Where one simulation answers for several durations, each has a copy of the metric (``copy.deepcopy``).

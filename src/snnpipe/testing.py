@@ -255,8 +255,8 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
 def check_metric(metric: protocols.Metric, network: SpikingNetwork) -> Mapping[str, float]:
     """Check that a metric's specs are its own, and that its values are finite and do not depend on batches or chunks.
 
-    The check also covers several durations. It returns the metric's values for random spikes of eight images, which are
-    shown for eight steps.
+    The check also covers several durations, and a metric that is prepared with validation images. It returns the
+    metric's values for random spikes of eight images, which are shown for eight steps.
     """
     try:
         require_metrics([metric])
@@ -286,9 +286,11 @@ def _measured(
     durations = durations or [n_steps]
     settings: Any = SimulationSettings(n_steps=durations[-1])
     measurements = Measurements([metric], network, settings, durations)
+    chunk_steps = 1 if measurements.every_step else chunk_steps
     rng = np.random.default_rng(0)
     spikes = {layer.name: rng.poisson(0.2, (8, 8, layer.size)) for layer in network.layers}
     outputs, labels = rng.normal(size=(8, 8, SPEC.n_classes)).astype(np.float32), rng.integers(0, SPEC.n_classes, 8)
+    batches = []
     for first in range(0, 8, batch_size):
         ids = range(first, min(first + batch_size, 8))
         rows = slice(ids.start, ids.stop)
@@ -302,7 +304,11 @@ def _measured(
             chunks.append(SimulationChunk(step, outputs[rows, steps], layers, np.abs(outputs[rows, steps]).round()))
         events = {name: SpikeEvents.concatenate([chunk.layers[name].events for chunk in chunks]) for name in spikes}
         scores = outputs[rows, : durations[-1]].astype(np.float64)
-        measurements.add(SimulatedBatch(ids, labels[rows], labels[rows], scores, events, chunks))
+        batches.append(SimulatedBatch(ids, labels[rows], labels[rows], scores, events, chunks))
+    for batch in batches:
+        measurements.prepare(batch)
+    for batch in batches:
+        measurements.add(batch)
     return {duration: measurements.values(duration) for duration in durations}
 
 

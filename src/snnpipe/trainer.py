@@ -14,7 +14,7 @@ from snnpipe.data.checked_data import CheckedData
 from snnpipe.data.explained import explained
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.measurements import require_metrics
-from snnpipe.metrics.passes import AnnPass, TestPass
+from snnpipe.metrics.passes import AnnPass, SpikingPass
 from snnpipe.protocols import (
     Architecture,
     Callback,
@@ -260,9 +260,9 @@ class Trainer:
             self.log.record(self._ann.metrics)
         return self._ann
 
-    def _test_pass(self, network: SpikingNetwork, seen: Sequence[bytes] | None = None) -> TestPass:
+    def _test_pass(self, network: SpikingNetwork, seen: Sequence[bytes] | None = None) -> SpikingPass:
         simulator = ending_at(self.simulator, self.durations)
-        return TestPass(self.data, simulator, self.encoder, self.seed, network, seen)
+        return SpikingPass(self.data, simulator, self.encoder, self.seed, network, seen)
 
     def _result(self, simulated: Simulated) -> RunResult:
         named = {"run": self.name} if self.log.started else {}

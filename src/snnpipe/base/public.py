@@ -35,6 +35,7 @@ PUBLIC = {
     "EventDrivenSimulator": "snnpipe.simulators.event_driven.simulator",
     "NengoDLSimulator": "snnpipe.simulators.nengo_dl",
     "Checkpoints": "snnpipe.callbacks.checkpoints",
+    "EarlyExit": "snnpipe.metrics.early_exit",
     "EarlyStopping": "snnpipe.callbacks.early_stopping",
     "Progress": "snnpipe.callbacks.progress",
     "Report": "snnpipe.callbacks.report",

@@ -37,7 +37,8 @@ class Callback:
     def on_stage_start(self, state: RunState, stage: str, images: int) -> None:
         """A stage is about to begin, on ``images`` samples.
 
-        Stages are ``fit``, ``convert``, ``calibrate``, ``verify``, ``simulate`` and ``diagnose``.
+        Stages are ``fit``, ``convert``, ``calibrate``, ``verify``, ``prepare`` (of metrics), ``simulate`` and
+        ``diagnose``.
         """
 
     def on_fit_start(self, state: RunState) -> None:

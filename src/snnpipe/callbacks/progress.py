@@ -16,6 +16,7 @@ _STAGES = {
     "convert": "converting",
     "calibrate": "taking scales from up to {n:,} {words}",
     "verify": "comparing {n:,} {words} with nengo_dl",
+    "prepare": "preparing metrics on {n:,} {words}",
     "simulate": "simulating {n:,} {words}",
     "diagnose": "diagnosing on {n:,} {words}",
 }
@@ -44,7 +45,7 @@ class Progress(Callback):
         self._next = self._began + _EVERY_S
         if stage == "simulate":
             self._open("simulating", images)
-        elif stage in ("calibrate", "verify", "diagnose"):
+        elif stage in ("calibrate", "verify", "prepare", "diagnose"):
             self._bar = tqdm(desc=text, bar_format="{desc} ...", leave=False, disable=None, file=sys.stderr)
         if not (sys.stderr.isatty() or state.one_of_several):
             _say(text)

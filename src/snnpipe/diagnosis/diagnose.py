@@ -20,7 +20,7 @@ from snnpipe.diagnosis.suggestions import calmer, trainings
 from snnpipe.diagnosis.wording import measured
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.metrics.passes import TestPass
+from snnpipe.metrics.passes import SpikingPass
 from snnpipe.neurons.table import rate_version
 from snnpipe.protocols import Simulator
 from snnpipe.values.diagnosis import Diagnosis, LayerDiagnosis, Loss, Suggestion, Tried
@@ -35,7 +35,7 @@ BEYOND_NOISE = 0.01
 
 
 def diagnose(
-    images: TestPass,
+    images: SpikingPass,
     model: "tf_keras.Model | NativeNetwork",
     parts: Mapping[str, Any],
     wanted: int,

@@ -13,7 +13,7 @@ from snnpipe.diagnosis.sample import activations_of, settings_of
 from snnpipe.diagnosis.situation import Situation
 from snnpipe.diagnosis.suggestions import calmer, livelier
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.metrics.passes import TestPass
+from snnpipe.metrics.passes import SpikingPass
 from snnpipe.values.diagnosis import Diagnosis, Remark
 from snnpipe.values.network import ConversionPlan, NeuronLayer, SpikingNetwork
 from snnpipe.values.outcome import Outcome
@@ -34,7 +34,7 @@ _UNTRIED = "not tried: diagnosis.images=0"
 
 def remarks(
     plan: ConversionPlan,
-    images: TestPass,
+    images: SpikingPass,
     model: "tf_keras.Model | NativeNetwork",
     parts: Mapping[str, Any],
     outcome: Outcome,
@@ -85,7 +85,7 @@ def _not_spiking(plan: ConversionPlan, network: SpikingNetwork) -> Iterator[Rema
 
 def _warnings(
     plan: ConversionPlan,
-    images: TestPass,
+    images: SpikingPass,
     model: "tf_keras.Model | NativeNetwork",
     parts: Mapping[str, Any],
     outcome: Outcome,

@@ -15,7 +15,7 @@ from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.frameworks.keras_graph import functional
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.metrics.passes import TestPass
+from snnpipe.metrics.passes import SpikingPass
 from snnpipe.metrics.readout import ReadoutState, classes
 from snnpipe.protocols import OpenSimulator, Simulator
 from snnpipe.simulators.auto import AutoSimulator
@@ -73,7 +73,7 @@ class Sample:
         return np.asarray(np.concatenate(predicted) == self.labels)
 
 
-def sample_of(images: TestPass, model: "tf_keras.Model | NativeNetwork", wanted: int) -> Sample:
+def sample_of(images: SpikingPass, model: "tf_keras.Model | NativeNetwork", wanted: int) -> Sample:
     """Return the sample of the first test images, at most ``wanted`` of them."""
     n = min(wanted, images.n_images)
     batches, labels, predicted, activations = [], [], [], []

@@ -45,6 +45,12 @@ def _problem(metric: Any) -> str:
     images = getattr(metric, "sample_images", 0)
     if images is not None and (not is_whole(images) or images < 0):
         return f"metrics: {kind}.sample_images: got {images!r}: give a whole number, or None for all images"
+    every_step = getattr(metric, "every_step", False)
+    if not isinstance(every_step, bool):
+        return f"metrics: {kind}.every_step: got {every_step!r}: give True for chunks of one step, or False"
+    prepare = getattr(metric, "prepare", print)
+    if not callable(prepare):
+        return f"metrics: {kind}.prepare: got {_shown(prepare)}: give a method that takes a SimulatedBatch"
     return ""
 
 
@@ -111,16 +117,44 @@ class Measurements:
 
     def __bool__(self) -> bool:
         """Whether there is any metric."""
-        return any(self._by_duration.values())
+        return bool(self._all)
+
+    @property
+    def _all(self) -> list[Metric]:
+        return [metric for metrics in self._by_duration.values() for metric in metrics]
 
     def sample_images(self, n_images: int) -> int:
         """Return the number of first images whose single spikes the metrics need; ``n_images`` stands for all."""
-        wanted = [getattr(metric, "sample_images", 0) for metrics in self._by_duration.values() for metric in metrics]
+        wanted = [getattr(metric, "sample_images", 0) for metric in self._all]
         return max((n_images if images is None else images for images in wanted), default=0)
 
+    @property
+    def every_step(self) -> bool:
+        """Whether a metric needs chunks of one step."""
+        return any(getattr(metric, "every_step", False) for metric in self._all)
+
+    def prepare(self, batch: SimulatedBatch) -> None:
+        """Give a simulated batch of validation images to every metric that is prepared with them."""
+        scores_only = replace(batch, events={}, chunks=())
+        for n_steps, metrics in self._by_duration.items():
+            for metric in metrics:
+                if hasattr(metric, "prepare"):
+                    metric.prepare(replace(scores_only, scores_btc=batch.scores_btc[:, :n_steps]))
+
     def add(self, batch: SimulatedBatch) -> None:
-        """Give every metric a batch that has been simulated to the end, with its chunks."""
+        """Give every metric a batch that has been simulated to the end, with its chunks.
+
+        Raises
+        ------
+        SimulationError
+            If a metric needs chunks of one step, and the simulator has given others.
+        """
         longest = batch.scores_btc.shape[1]
+        if self.every_step and len(batch.chunks) != longest:
+            raise SimulationError(
+                f"metrics: every_step needs chunks of one step, and {longest} steps came as {len(batch.chunks)}: "
+                "let the simulator keep to its chunk_steps"
+            )
         for n_steps, metrics in self._by_duration.items():
             shown = batch if n_steps == longest else _until(batch, n_steps)
             for metric in metrics:
@@ -139,6 +173,11 @@ class Measurements:
         for metric in self._by_duration[max(self._by_duration) if n_steps is None else n_steps]:
             values |= checked_values(metric)
         return values
+
+
+def prepared(metrics: Sequence[Metric]) -> tuple[str, ...]:
+    """Return the names of the classes of those metrics that are prepared with validation images."""
+    return tuple(type(metric).__name__ for metric in metrics if hasattr(metric, "prepare"))
 
 
 def checked_values(metric: Metric) -> dict[str, float]:

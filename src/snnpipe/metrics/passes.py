@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from snnpipe.values.simulation import SimulationChunk, SpikeEvents, Stimulus
 
 if TYPE_CHECKING:
     import tf_keras
+
+Split = Literal["test", "validation", "training"]
 
 _VERIFIED_TOGETHER = 10
 """Number of images that are verified at once; all spikes of each are kept in memory."""
@@ -81,8 +83,8 @@ class AnnPass:
 
 
 @dataclass
-class TestPass:
-    """A pass of a spiking network over the first test images.
+class SpikingPass:
+    """A pass of a spiking network over the first images of a split.
 
     Attributes
     ----------
@@ -93,6 +95,8 @@ class TestPass:
     seen
         Digests of the test images that the ANN was shown (`AnnPass.images`), which the images are checked against; None
         for no check.
+    split
+        Split of the images: ``test``, ``validation`` or ``training``. Training images come without random changes.
     at_once
         Number of images that are simulated together: the simulator's ``batch_size``, or fewer if memory is short.
     """
@@ -103,6 +107,7 @@ class TestPass:
     seed: int
     network: SpikingNetwork
     seen: Sequence[bytes] | None = None
+    split: Split = "test"
     at_once: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -112,7 +117,9 @@ class TestPass:
     @property
     def n_images(self) -> int:
         """Number of images that are simulated."""
-        return min(self.data.spec.n_test, self.simulator.max_images or self.data.spec.n_test)
+        spec = self.data.spec
+        there = {"test": spec.n_test, "validation": spec.n_validation, "training": spec.n_train}[self.split]
+        return min(there, self.simulator.max_images or there)
 
     def verify(self, ours: OpenSimulator) -> Verification:
         """Return how a simulator and its reference differ on the first ``simulator.verify_images`` images."""
@@ -210,7 +217,9 @@ class TestPass:
             return None
 
     def batches(self, size: int, wanted: int) -> Iterator[tuple[range, NDArray[np.float32], NDArray[np.int64]]]:
-        """Yield indices, images and labels of the first ``wanted`` test images, batch by batch.
+        """Yield indices, images and labels of the first ``wanted`` images, batch by batch.
+
+        Test images come ``size`` at a time, other images in the batches of training.
 
         Raises
         ------
@@ -218,7 +227,7 @@ class TestPass:
             If the images or labels are not those that the ANN was shown.
         """
         done, word = 0, self.data.spec.sample_word
-        for images, labels, *_ in self.data.test_dataset(size).as_numpy_iterator():
+        for images, labels, *_ in self._dataset(size).as_numpy_iterator():
             n = min(len(images), wanted - done)
             if self.seen is not None and row_digests((images[:n], labels[:n])) != list(self.seen[done : done + n]):
                 raise DataError(
@@ -230,6 +239,12 @@ class TestPass:
             done += n
             if done >= wanted:
                 break
+
+    def _dataset(self, size: int) -> Any:
+        if self.split == "test":
+            return self.data.test_dataset(size)
+        of_training: Any = self.data
+        return of_training.validation_dataset() if self.split == "validation" else of_training.calibration_dataset()
 
 
 def _out_of_memory(error: BaseException) -> bool:

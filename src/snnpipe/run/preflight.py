@@ -12,7 +12,7 @@ from snnpipe.conversion.fidelity import FEW, require_same_rates
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.frameworks.keras3 import is_keras_3, translated
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.metrics.passes import TestPass
+from snnpipe.metrics.passes import SpikingPass
 from snnpipe.models.adapt import adapt, build
 from snnpipe.protocols import Encoder, Simulator
 from snnpipe.run.calibration import for_a_check
@@ -69,7 +69,7 @@ def preflight(
     return model, plan
 
 
-def require_converted(network: SpikingNetwork, model: "tf_keras.Model | NativeNetwork", images: TestPass) -> None:
+def require_converted(network: SpikingNetwork, model: "tf_keras.Model | NativeNetwork", images: SpikingPass) -> None:
     """Raise `ConversionError` if a converted network, with rates for spikes, does not compute its model's outputs.
 
     Parameters

@@ -1,22 +1,24 @@
 """The simulation of a run's test images, with its verification, measurements and explanation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from snnpipe.base.errors import VerificationError
 from snnpipe.conversion.fidelity import FEW, difference
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.catalogue import built_in
 from snnpipe.metrics.evaluation import Evaluation
-from snnpipe.metrics.measurements import Measurements
+from snnpipe.metrics.measurements import Measurements, prepared
 from snnpipe.metrics.memory import peak_memory_mb
-from snnpipe.metrics.passes import AnnPass, TestPass
+from snnpipe.metrics.passes import AnnPass, SpikingPass, Split
 from snnpipe.metrics.verification import TOLERANCE
 from snnpipe.protocols import OpenSimulator, Simulator
 from snnpipe.run.log import RunLog
-from snnpipe.values.diagnosis import Diagnosis
+from snnpipe.values.diagnosis import Diagnosis, Remark
 from snnpipe.values.network import ConversionPlan
 from snnpipe.values.outcome import Outcome
 from snnpipe.values.result import RunResult
@@ -24,6 +26,9 @@ from snnpipe.values.run import RunState
 
 if TYPE_CHECKING:
     import tf_keras
+
+_PREPARED = 1000
+"""Largest number of images that metrics are prepared with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +94,7 @@ class Simulation:
 
     log: RunLog
     model: "tf_keras.Model | NativeNetwork"
-    images: TestPass
+    images: SpikingPass
     parts: Mapping[str, Any]
 
     def evaluate(self, ann: AnnPass, durations: Sequence[int]) -> Simulated:
@@ -109,22 +114,16 @@ class Simulation:
         """
         images, network = self.images, self.images.network
         simulator, encoder = images.simulator, images.encoder
-        evaluation = Evaluation(
-            network,
-            durations,
-            simulator.dt,
-            simulator.readout,
-            simulator.readout_steps,
-            images.data.spec.n_classes,
-            encoder.constant,
-        )
+        evaluation = self._evaluation(durations)
         measurements = Measurements(self.parts.get("metrics", ()), network, simulator, durations)
         wanted = [callback.sample_images for callback in self.log.callbacks]
         sampled = max(measurements.sample_images(images.n_images), *wanted, 0)
         seconds = 0.0
         self.log.tell("on_simulation_start", images.n_images)
-        with simulator.open(network, encoder.constant) as opened:
+        opening = simulator.with_settings(chunk_steps=1) if measurements.every_step else simulator
+        with opening.open(network, encoder.constant) as opened:
             self._verify(opened)
+            self._prepare(opened, durations, measurements)
             before = self._before()
             self.log.begin("simulate", images.n_images)
             for batch, took in images.simulate(opened, ann.classes, evaluation, sampled, measurements):
@@ -156,7 +155,45 @@ class Simulation:
         plan = state.plan or ConversionPlan(())
         of_calibration = state.calibration.remarks() if state.calibration is not None else ()
         of_spikes = remarks(plan, self.images, self.model, self.parts, outcome, state.diagnosis)
-        state.remarks = (*of_calibration, *of_spikes)
+        state.remarks = (*of_calibration, *self._of_metrics(), *of_spikes)
+
+    def _evaluation(self, durations: Sequence[int]) -> Evaluation:
+        simulator, n_classes = self.images.simulator, self.images.data.spec.n_classes
+        constant = self.images.encoder.constant
+        return Evaluation(
+            self.images.network,
+            durations,
+            simulator.dt,
+            simulator.readout,
+            simulator.readout_steps,
+            n_classes,
+            constant,
+        )
+
+    def _prepare(self, opened: OpenSimulator, durations: Sequence[int], measurements: Measurements) -> None:
+        """Show validation images to the metrics that are prepared with them; training images if there are none."""
+        if not prepared(self.parts.get("metrics", ())):
+            return
+        spec = self.images.data.spec
+        simulator = self.images.simulator.with_settings(max_images=_PREPARED)
+        split: Split = "validation" if spec.n_validation else "training"
+        images = replace(self.images, simulator=simulator, seen=None, split=split)
+        n = images.n_images
+        self.log.begin("prepare", n)
+        batches = images.batches(images.at_once, n)
+        classes = np.concatenate([np.argmax(self.model.predict_on_batch(shown), axis=-1) for _, shown, _ in batches])
+        for batch, _ in images.simulate(opened, classes, self._evaluation(durations), 0):
+            measurements.prepare(batch)
+
+    def _of_metrics(self) -> tuple[Remark, ...]:
+        """Return a remark on metrics that were prepared with training images for want of others; else nothing."""
+        names, spec = prepared(self.parts.get("metrics", ())), self.images.data.spec
+        if not names or spec.n_validation:
+            return ()
+        n = min(_PREPARED, spec.n_train)
+        text = f"prepared on {n:,} training {spec.sample_word}s, for want of validation {spec.sample_word}s, which "
+        text += "data.validation_share sets apart"
+        return (Remark("metrics", f"{', '.join(names)}: {text}"),)
 
     def _before(self) -> dict[str, float]:
         """Return the metrics that hold for every duration: snnpipe's own so far, and those of callbacks."""
