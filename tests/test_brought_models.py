@@ -84,7 +84,7 @@ assert set(TAKEN) > OTHER_SPELLINGS
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in OTHER_SPELLINGS else name for name in TAKEN]
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in OTHER_SPELLINGS else name for name in TAKEN]
 )
 def test_what_is_taken_computes_what_it_did(name):
     built = model(name)

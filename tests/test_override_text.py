@@ -51,7 +51,7 @@ CASES = [
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "text", "mark"),
-    [c if n % 3 == 0 else pytest.param(*c, marks=pytest.mark.slow) for n, c in enumerate(CASES)],
+    [c if n % 3 == 0 else pytest.param(*c, marks=pytest.mark.long) for n, c in enumerate(CASES)],
 )
 def test_a_text_that_hydra_reads_otherwise_is_quoted_so_that_it_works(command, key, text, mark):
     result = command(f"{key}={text}", STOP)
