@@ -1,6 +1,6 @@
 """What each way of max pooling costs on a network that was trained with it; docs/conversion.md quotes its table.
 
-    python benchmarks/max_pooling.py            # CIFAR-10, six epochs: about ten minutes on two cores
+    python benchmarks/max_pooling.py            # CIFAR-10, six epochs: about half an hour on two cores
     python benchmarks/max_pooling.py model.h5   # with the weights of an earlier run, which it keeps under this name
 
 It wants CIFAR-10 prepared (TFDS_DATA_DIR). ``currents`` is the same network with the pooling in front of the neurons:
@@ -21,7 +21,7 @@ from snnpipe.values.simulation import Stimulus
 STEPS = (4, 8, 16, 30)
 IMAGES = 1000
 BATCH = 100
-SPIKES_PER_STEP = (2.0, 1.0)
+SPIKES_PER_STEP = (1.0, 2.0, 4.0)
 FILTERS = (24, 48, 96)
 DT = 0.001
 WAYS = {
