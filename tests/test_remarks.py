@@ -98,6 +98,20 @@ def test_what_runs_in_software_only_is_named(digits, tmp_path):
     assert remarks["not spiking"].text == "in software only: h1 (Dense)"
 
 
+@pytest.mark.parametrize("how", ["sums", "average"])
+def test_synops_behind_max_pooling_are_called_an_upper_bound(digits, tmp_path, how):
+    import tf_keras as keras
+
+    layers, data = keras.layers, digits()
+    first = [layers.Input(data.spec.input_shape), layers.Conv2D(4, 3, activation="relu")]
+    model = keras.Sequential(
+        [*first, layers.MaxPooling2D(name="pool"), layers.Flatten(), layers.Dense(data.spec.n_classes)]
+    )
+    _, result, remarks = run(data, tmp_path, model, n_steps=2, max_pooling=how)
+    assert "snn/synops_per_image" in result.metrics
+    assert ("upper bounds" in remarks) == ("max pooling (pool)" in closing_table(result)) == (how == "sums")
+
+
 def test_a_plan_keeps_how_many_units_do_not_spike(digits, tmp_path):
     data = digits()
     plan = Converter(neuron={"h0": RELU}).explain(dense(data.spec, "relu", "relu", "tanh"))

@@ -1,4 +1,4 @@
-"""Remarks that supplement a run's figures: they name units that do not spike, and rates that do not fit.
+"""Remarks that supplement a run's figures: units that do not spike, upper bounds, and rates that do not fit.
 
 They need the evaluation alone, so that a run without a diagnosis has them too.
 """
@@ -12,6 +12,7 @@ from snnpipe.diagnosis.measures import rate_limit
 from snnpipe.diagnosis.sample import activations_of, settings_of
 from snnpipe.diagnosis.situation import Situation
 from snnpipe.diagnosis.suggestions import calmer, livelier
+from snnpipe.frameworks.keras_graph import MAX_POOLING
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.passes import SpikingPass
 from snnpipe.values.diagnosis import Diagnosis, Remark
@@ -57,7 +58,11 @@ def remarks(
     diagnosis
         Diagnosis in which cures were tried; None if there was none.
     """
-    return (*_not_spiking(plan, images.network), *_warnings(plan, images, model, parts, outcome, diagnosis))
+    return (
+        *_not_spiking(plan, images.network),
+        *_upper_bounds(images.network),
+        *_warnings(plan, images, model, parts, outcome, diagnosis),
+    )
 
 
 # ---------------------------------------------------------------------- what does not spike
@@ -78,6 +83,15 @@ def _not_spiking(plan: ConversionPlan, network: SpikingNetwork) -> Iterator[Rema
         remarks.append(f"in software only: {_few(in_software)}")
     if remarks:
         yield Remark("not spiking", "; ".join(remarks))
+
+
+def _upper_bounds(network: SpikingNetwork) -> Iterator[Remark]:
+    """Yield a remark where SynOps are counted behind max pooling, as if it passed on every spike."""
+    if network.keras_model is None or network.no_synops:
+        return
+    if pooling := [layer.name for layer in network.keras_model.layers if type(layer).__name__ in MAX_POOLING]:
+        passes_on = f"max pooling ({_few(pooling)}) passes on fewer spikes than are counted"
+        yield Remark("upper bounds", f"SynOps and energy of the spiking network: {passes_on}")
 
 
 # ---------------------------------------------------------------------- rates that do not fit
