@@ -113,7 +113,7 @@ def test_nothing_is_combined_where_a_rule_has_nothing_to_say():
 
 def test_other_neurons_come_with_the_scale_that_they_need():
     found = overrides(combinations(situation(neuron=nengo.LIF(), active_spikes=0.0)))
-    assert "neuron=spiking_relu conversion.scale_firing_rates=200.0" in found
+    assert "neuron=integrate_and_fire conversion.scale_firing_rates=200.0" in found
 
 
 def test_a_mapping_of_patterns_is_added_to():

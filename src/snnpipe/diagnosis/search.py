@@ -242,7 +242,7 @@ class Searcher:
             Suggestion(trial.candidate.override, trial.candidate.reason, trial.expected(self.base, self.sample.word))
             for trial in ranked(self._helped())
         ]
-        rest = [Suggestion(c.override, c.reason, "not tried: it trains anew") for c in untried]
+        rest = [Suggestion(c.override, c.reason, "not tried: it needs another training") for c in untried]
         return [*tried[: _MOST_SUGGESTED - len(rest[:1])], *rest][:_MOST_SUGGESTED]
 
 

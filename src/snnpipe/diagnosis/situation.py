@@ -248,7 +248,7 @@ def override(key: str, value: Any, forced: bool = False) -> str:
     if key == "conversion.neuron":
         return f"neuron={neuron_model(value).config}"
     if not isinstance(value, Mapping):
-        return f"{key}={value}"
+        return f"{key}={'null' if value is None else value}"
     return (
         f'"{"++" if forced else ""}{key}={{{", ".join(f"{_pattern(name)}: {each}" for name, each in value.items())}}}"'
     )
