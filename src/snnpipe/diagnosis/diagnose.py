@@ -24,6 +24,7 @@ from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.passes import SpikingPass
 from snnpipe.neurons.table import rate_version
 from snnpipe.protocols import Simulator
+from snnpipe.values.calibration import CalibrationOutcome
 from snnpipe.values.diagnosis import Diagnosis, LayerDiagnosis, Loss, Suggestion, Tried
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import SignalEncoder, SimulationChunk, Stimulus
@@ -41,6 +42,7 @@ def diagnose(
     parts: Mapping[str, Any],
     wanted: int,
     busiest: Mapping[str, float] | None = None,
+    calibration: CalibrationOutcome | None = None,
 ) -> Diagnosis:
     """Return where a conversion lost accuracy, and what to try.
 
@@ -56,6 +58,8 @@ def diagnose(
         Largest number of test images to take, from the first one on.
     busiest
         Spikes per step of each layer's busiest neuron, averaged over the run's images.
+    calibration
+        Origin of the scales, if they were taken from data; suggestions then keep them so.
     """
     began = time.perf_counter()
     network, encoder = images.network, images.encoder.seeded(images.seed)
@@ -67,7 +71,7 @@ def diagnose(
     took = time.perf_counter() - simulated
     losses = _losses(sample.ann_right, [*steps, *_hybrids(sample, network, simulator, encoder, right)]) if steps else []
     bad = _beyond_noise(losses)
-    situation = Situation(parts, model, settings_of(simulator), network.layers, layers, bad)
+    situation = Situation(parts, model, settings_of(simulator), network.layers, layers, bad, calibration)
 
     def measure(other: SpikingNetwork, with_parts: Mapping[str, Any]) -> list[LayerDiagnosis]:
         return _spiking_network(sample, other, with_parts["simulator"], with_parts["encoder"].seeded(images.seed))[0]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import UserError
+from snnpipe.diagnosis.calibrated import unchanged
 from snnpipe.diagnosis.measures import loss_p_value
 from snnpipe.diagnosis.sample import Sample
 from snnpipe.diagnosis.situation import Candidate, Situation, changed
@@ -113,7 +114,7 @@ class Searcher:
 
         A change that needs another training gets the last place.
         """
-        start = Candidate("")
+        start = unchanged(situation)
         for _ in range(_ROUNDS):
             self._try_all(start, candidates(situation))
             if not self._recovered():

@@ -6,6 +6,7 @@ from math import ceil
 from typing import Any
 
 from snnpipe.base.errors import UserError
+from snnpipe.diagnosis.calibrated import later_half, more_spikes, more_steps
 from snnpipe.diagnosis.measures import rate_limit, rectifies_each_step
 from snnpipe.diagnosis.situation import (
     SCALES,
@@ -46,6 +47,7 @@ def candidates(situation: Situation) -> Iterator[Candidate]:
     yield from refiltered(situation)
     yield from lengthened(situation)
     yield from averaged_readout(situation)
+    yield from later_half(situation)
     yield from _input(situation)
     yield from _averaging(situation)
 
@@ -173,6 +175,9 @@ def _spike_a_step(s: Situation, layer: NeuronLayer, figures: LayerDiagnosis) -> 
 
 def rescaled(s: Situation) -> Iterator[Candidate]:
     """Yield higher scales: first for the worst layer with too few spikes, then for all such layers."""
+    if s.calibration is not None:
+        yield from more_spikes(s, s.calibration)
+        return
     coarse = _coarse(s)
     if not coarse:
         return
@@ -272,6 +277,9 @@ def refiltered(s: Situation) -> Iterator[Candidate]:
 
 def lengthened(s: Situation) -> Iterator[Candidate]:
     """Yield more steps if the network has not settled, filters lose accuracy, or no filter fits the steps."""
+    if s.calibration is not None and not any(layer.synapse for layer, _ in s.spiking):
+        yield from more_steps(s)
+        return
     key, steps = "simulator.n_steps", s.settings.n_steps
     late, least = s.unsettled(), _STEPS_OF_A_LAYER * len(s.layers)
     if late is None and not s.loses_by("filters") and steps >= least:
