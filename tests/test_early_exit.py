@@ -115,6 +115,6 @@ def test_a_run_measures_it(command, share):
     words = (*FAST[:-1], "diagnosis.images=0", "metrics=early_exit", f"data.validation_share={share}")
     ran = command(*words, "callbacks=none", "simulator.n_steps=8", "simulator.readout=mean")
     assert ran.code == 0, ran.err
-    shown = re.search(r"early exit after +([\d.]+) ms", ran.out)
+    shown = re.search(r"early exit: mean time +([\d.]+) ms", ran.out)
     assert shown and 1 <= float(shown[1]) <= 8, ran.out
     assert bool(re.search(r"EarlyExit: prepared on [\d,]+ training images", ran.out)) == (share == 0.0), ran.out

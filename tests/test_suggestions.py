@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from snnpipe import ConstantEncoder, NengoDLConverter, PoissonEncoder
+from snnpipe.diagnosis.calibrated import later_half, unchanged
 from snnpipe.diagnosis.search import Trial, ranked
 from snnpipe.diagnosis.situation import Candidate, Situation, changed, override
-from snnpipe.diagnosis.suggestions import calmer, candidates, combinations, livelier
+from snnpipe.diagnosis.suggestions import calmer, candidates, combinations, lengthened, livelier, rescaled
 from snnpipe.diagnosis.wording import measured
 from snnpipe.settings.per_layer import per_layer
 from snnpipe.simulators.auto import AutoSimulator
+from snnpipe.values.calibration import CalibrationOutcome
 from snnpipe.values.diagnosis import LayerDiagnosis, Loss
 from snnpipe.values.network import NeuronLayer
 from snnpipe.values.simulation import SimulationSettings
@@ -113,7 +115,7 @@ def test_nothing_is_combined_where_a_rule_has_nothing_to_say():
 
 def test_other_neurons_come_with_the_scale_that_they_need():
     found = overrides(combinations(situation(neuron=nengo.LIF(), active_spikes=0.0)))
-    assert "neuron=spiking_relu conversion.scale_firing_rates=200.0" in found
+    assert "neuron=integrate_and_fire conversion.scale_firing_rates=200.0" in found
 
 
 def test_a_mapping_of_patterns_is_added_to():
@@ -215,3 +217,30 @@ def test_settings_of_a_simulator_are_changed_by_their_keys():
     assert s.settings.n_steps == s.parts["simulator"].n_steps == 40
     assert [layer.synapse.plain for layer in s.layers] == [0.005, None]
     assert s.unsettled() is None and s.assuming({"conversion.synapse": 0.02}).unsettled() == "a"
+
+
+# ---------------------------------------------------------------------- scales from data
+
+
+def test_scales_from_data_stay_so():
+    outcome = CalibrationOutcome(
+        samples=9,
+        digest="",
+        channels=False,
+        balance=True,
+        spikes_per_step=0.5,
+        spikes_of_layers={},
+        scales={"a": 50, "b": 9},
+    )
+    s = replace(situation(scale={"a": 100.0, "b": 18.0}), calibration=outcome)
+    mean = replace(s, settings=replace(s.settings, readout="mean"))
+    kept = unchanged(s)
+    rest = "conversion.calibration.channels=false conversion.calibration.balance=true"
+    assert kept.override == f"conversion.calibration.spikes_per_step=1 {rest}" and not kept.changes
+    assert overrides(candidate.after(kept) for candidate in rescaled(s)) == [
+        f"conversion.calibration.spikes_per_step={spikes} {rest}" for spikes in (2, 4)
+    ]
+    assert next(rescaled(s)).changes == {"conversion.scale_firing_rates": {"a": 200, "b": 36}}
+    assert overrides(candidate.after(kept) for candidate in lengthened(s)) == [f"simulator.n_steps=20 {kept.override}"]
+    assert overrides(later_half(mean)) == ["simulator.readout=later_half"] and not list(later_half(s))
+    assert unchanged(situation()).override == ""

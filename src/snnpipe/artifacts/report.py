@@ -166,6 +166,11 @@ _DIAGNOSED = {
     "under_activated": _Column(
         "under-activated", _SHARE, "share without a spike of the neurons that the ANN activates, per {word}"
     ),
+    "rectified_excess": _Column(
+        "rectified excess",
+        _SHARE,
+        "mean rate above the rectified mean of the current, in which no step's negative current is cut off",
+    ),
     "settled_ms": _Column(
         "settled (ms)",
         "{:g}".format,

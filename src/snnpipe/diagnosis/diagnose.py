@@ -5,7 +5,7 @@ Axes: b = image of the sample, n = neuron.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from snnpipe.diagnosis.hybrids import with_rates
 from snnpipe.diagnosis.measures import LayerMeter, loss_p_value
+from snnpipe.diagnosis.rectified import RectifiedMeter, measurable
 from snnpipe.diagnosis.sample import Sample, sample_of, settings_of
 from snnpipe.diagnosis.search import Searcher, Trial
 from snnpipe.diagnosis.situation import Candidate, Situation
@@ -23,9 +24,10 @@ from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.passes import SpikingPass
 from snnpipe.neurons.table import rate_version
 from snnpipe.protocols import Simulator
+from snnpipe.values.calibration import CalibrationOutcome
 from snnpipe.values.diagnosis import Diagnosis, LayerDiagnosis, Loss, Suggestion, Tried
 from snnpipe.values.network import SpikingNetwork
-from snnpipe.values.simulation import SignalEncoder, SimulationChunk
+from snnpipe.values.simulation import SignalEncoder, SimulationChunk, Stimulus
 
 if TYPE_CHECKING:
     import tf_keras
@@ -40,6 +42,7 @@ def diagnose(
     parts: Mapping[str, Any],
     wanted: int,
     busiest: Mapping[str, float] | None = None,
+    calibration: CalibrationOutcome | None = None,
 ) -> Diagnosis:
     """Return where a conversion lost accuracy, and what to try.
 
@@ -55,6 +58,8 @@ def diagnose(
         Largest number of test images to take, from the first one on.
     busiest
         Spikes per step of each layer's busiest neuron, averaged over the run's images.
+    calibration
+        Origin of the scales, if they were taken from data; suggestions then keep them so.
     """
     began = time.perf_counter()
     network, encoder = images.network, images.encoder.seeded(images.seed)
@@ -66,7 +71,7 @@ def diagnose(
     took = time.perf_counter() - simulated
     losses = _losses(sample.ann_right, [*steps, *_hybrids(sample, network, simulator, encoder, right)]) if steps else []
     bad = _beyond_noise(losses)
-    situation = Situation(parts, model, settings_of(simulator), network.layers, layers, bad)
+    situation = Situation(parts, model, settings_of(simulator), network.layers, layers, bad, calibration)
 
     def measure(other: SpikingNetwork, with_parts: Mapping[str, Any]) -> list[LayerDiagnosis]:
         return _spiking_network(sample, other, with_parts["simulator"], with_parts["encoder"].seeded(images.seed))[0]
@@ -137,6 +142,7 @@ def _spiking_network(
     """Return the layers' figures, whether each image is right, and the spikes per image."""
     n = len(sample.labels)
     meters = {layer.name: LayerMeter(layer, simulator.n_steps, simulator.dt, n) for layer in network.layers}
+    rectified = RectifiedMeter(network, simulator.n_steps, simulator.dt) if measurable(network) else None
 
     def measure(batch: int, chunk: SimulationChunk) -> None:
         for name, meter in meters.items():
@@ -145,10 +151,16 @@ def _spiking_network(
             meter.add(chunk.layers[name], chunk.outputs_btc.shape[1])
             if chunk.first_step + chunk.outputs_btc.shape[1] == simulator.n_steps:
                 meter.end()
+        if rectified is not None:
+            if not chunk.first_step:
+                ids, images = sample.batches[batch]
+                rectified.begin(Stimulus(images, ids, encoder))
+            rectified.add(chunk)
 
     stepwise = simulator.with_settings(chunk_steps=1)
     right = sample.right(network, stepwise, encoder, measure)
-    figures = [meter.result() for meter in meters.values()]
+    excess = rectified.excess() if rectified is not None else {}
+    figures = [replace(meter.result(), rectified_excess=excess.get(name)) for name, meter in meters.items()]
     seconds = simulator.n_steps * simulator.dt
     spiking = {layer.name for layer in network.layers if layer.spiking}
     return figures, right, sum(d.rate_hz * seconds * d.neurons for d in figures if d.name in spiking)

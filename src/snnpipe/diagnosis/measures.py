@@ -66,6 +66,14 @@ def rate_limit(layer: NeuronLayer, dt: float) -> tuple[float, bool]:
     return (1 if most == inf else NEAR_LIMIT * most) / dt, False
 
 
+def rectifies_each_step(layer: NeuronLayer, dt: float) -> bool:
+    """Whether a layer's neurons stand for a ReLU and cut off the negative current of each step by itself."""
+    from snnpipe.neurons.integrate_and_fire import IntegrateAndFire
+
+    signed = isinstance(layer.neuron_type, IntegrateAndFire)
+    return layer.spiking and not signed and not layer.signed and not rate_limit(layer, dt)[1]
+
+
 class LayerMeter:
     """Measures one layer from its spikes, which come batch by batch and, within a batch, chunk by chunk.
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import UserError
+from snnpipe.diagnosis.calibrated import unchanged
 from snnpipe.diagnosis.measures import loss_p_value
 from snnpipe.diagnosis.sample import Sample
 from snnpipe.diagnosis.situation import Candidate, Situation, changed
@@ -113,7 +114,7 @@ class Searcher:
 
         A change that needs another training gets the last place.
         """
-        start = Candidate("")
+        start = unchanged(situation)
         for _ in range(_ROUNDS):
             self._try_all(start, candidates(situation))
             if not self._recovered():
@@ -242,7 +243,7 @@ class Searcher:
             Suggestion(trial.candidate.override, trial.candidate.reason, trial.expected(self.base, self.sample.word))
             for trial in ranked(self._helped())
         ]
-        rest = [Suggestion(c.override, c.reason, "not tried: it trains anew") for c in untried]
+        rest = [Suggestion(c.override, c.reason, "not tried: it needs another training") for c in untried]
         return [*tried[: _MOST_SUGGESTED - len(rest[:1])], *rest][:_MOST_SUGGESTED]
 
 

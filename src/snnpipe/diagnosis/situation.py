@@ -17,6 +17,7 @@ from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.neurons.table import neuron_model
 from snnpipe.settings.per_layer import per_layer
 from snnpipe.synapses import Synapse
+from snnpipe.values.calibration import CalibrationOutcome
 from snnpipe.values.diagnosis import LayerDiagnosis, Loss
 from snnpipe.values.network import NeuronLayer
 from snnpipe.values.simulation import SimulationSettings
@@ -48,25 +49,27 @@ class Candidate:
         The override, if only another training can test the change; else empty.
     forced
         Config keys of mappings that accept new names only with Hydra's ``++``.
+    printed
+        Overrides to print for some keys, by key: in place of their changes, or to keep what is not changed.
     """
 
     reason: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     untried: str = ""
     forced: frozenset[str] = frozenset()
+    printed: dict[str, str] = field(default_factory=dict)
 
     @property
     def override(self) -> str:
         """The text to add to the command line, quoted for a shell."""
-        printed = (
-            override(key, value, key in self.forced) for key, value in self.changes.items() if key not in _NOT_PRINTED
-        )
-        return self.untried or " ".join(printed)
+        texts = {key: override(key, value, key in self.forced) for key, value in self.changes.items()} | self.printed
+        return self.untried or " ".join(text for key, text in texts.items() if key not in _NOT_PRINTED)
 
     def after(self, first: "Candidate") -> "Candidate":
         """Return both changes as one. Where both change the same key, the value of this one counts."""
         reason = "; ".join(filter(None, (first.reason, self.reason)))
-        return Candidate(reason, {**first.changes, **self.changes}, forced=first.forced | self.forced)
+        printed = {key: text for key, text in first.printed.items() if key not in self.changes} | self.printed
+        return Candidate(reason, {**first.changes, **self.changes}, forced=first.forced | self.forced, printed=printed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +90,8 @@ class Situation:
         The diagnosis of each layer.
     bad
         Losses beyond sampling noise, in the order from the ANN to the output.
+    calibration
+        Origin of the scales, if they were taken from data; else None.
     measured
         Whether the figures were measured with these parts. False if the parts have changed since.
     """
@@ -97,6 +102,7 @@ class Situation:
     layers: Sequence[NeuronLayer]
     figures: Sequence[LayerDiagnosis]
     bad: Sequence[Loss]
+    calibration: CalibrationOutcome | None = None
     measured: bool = True
 
     def takes(self, key: str) -> bool:
@@ -248,7 +254,7 @@ def override(key: str, value: Any, forced: bool = False) -> str:
     if key == "conversion.neuron":
         return f"neuron={neuron_model(value).config}"
     if not isinstance(value, Mapping):
-        return f"{key}={value}"
+        return f"{key}={'null' if value is None else value}"
     return (
         f'"{"++" if forced else ""}{key}={{{", ".join(f"{_pattern(name)}: {each}" for name, each in value.items())}}}"'
     )

@@ -6,7 +6,8 @@ from math import ceil
 from typing import Any
 
 from snnpipe.base.errors import UserError
-from snnpipe.diagnosis.measures import rate_limit
+from snnpipe.diagnosis.calibrated import later_half, more_spikes, more_steps
+from snnpipe.diagnosis.measures import rate_limit, rectifies_each_step
 from snnpipe.diagnosis.situation import (
     SCALES,
     Candidate,
@@ -29,6 +30,9 @@ AIM = 5
 SATURATED = 0.02
 """A lower scale is worth trying from this share of pairs of image and neuron at the refractory limit on."""
 
+RECTIFIED = 0.1
+"""Neurons that add up currents of either sign are worth trying from this excess over the rectified mean on."""
+
 _HALF = 0.5  # highest number of spikes per step of the busiest neuron
 _LONGEST = 10  # highest number of steps, as a multiple of the run's steps
 _STEPS_OF_A_LAYER = 20
@@ -43,6 +47,7 @@ def candidates(situation: Situation) -> Iterator[Candidate]:
     yield from refiltered(situation)
     yield from lengthened(situation)
     yield from averaged_readout(situation)
+    yield from later_half(situation)
     yield from _input(situation)
     yield from _averaging(situation)
 
@@ -75,15 +80,35 @@ def _neurons(s: Situation) -> Iterator[Candidate]:
         return
     leaky = next((layer for layer, _ in s.spiking if rate_limit(layer, s.settings.dt)[1]), None)
     random = next((layer for layer, _ in s.spiking if layer.random), None)
+    rectified = _most_rectified(s)
     if leaky is not None:
         reason = f"the rate curve of {type(leaky.neuron_type).__name__} is not the ReLU that was trained"
     elif random is not None:
         reason = f"{type(random.neuron_type).__name__} neurons draw their spikes, which adds noise"
+    elif rectified is not None:
+        reason = (
+            f"{rectified.name} spikes for what each step's current has above 0, which exceeds the rectified mean by "
+            f"{rectified.rectified_excess:.0%}; integrate-and-fire neurons add up currents of either sign"
+        )
     else:
         return
-    import nengo
+    from snnpipe.neurons.integrate_and_fire import IntegrateAndFire
 
-    yield Candidate(reason, {"conversion.neuron": nengo.SpikingRectifiedLinear()})
+    neuron = {"conversion.neuron": IntegrateAndFire()}
+    yield Candidate(reason, neuron)
+    if leaky is None and random is None and s.takes("conversion.synapse"):
+        mean = {"conversion.synapse": None, "simulator.readout": "mean", "simulator.readout_steps": None}
+        yield Candidate(f"{reason}, so that neither filters nor a last step are needed", {**neuron, **mean})
+
+
+def _most_rectified(s: Situation) -> LayerDiagnosis | None:
+    """Return the layer whose neurons exceed the rectified mean current most, if that is worth other neurons."""
+    cut_off = [
+        figures
+        for layer, figures in s.spiking
+        if rectifies_each_step(layer, s.settings.dt) and (figures.rectified_excess or 0.0) >= RECTIFIED
+    ]
+    return max(cut_off, key=lambda figures: figures.rectified_excess or 0.0, default=None)
 
 
 def _saturation(s: Situation) -> Iterator[Candidate]:
@@ -150,6 +175,9 @@ def _spike_a_step(s: Situation, layer: NeuronLayer, figures: LayerDiagnosis) -> 
 
 def rescaled(s: Situation) -> Iterator[Candidate]:
     """Yield higher scales: first for the worst layer with too few spikes, then for all such layers."""
+    if s.calibration is not None:
+        yield from more_spikes(s, s.calibration)
+        return
     coarse = _coarse(s)
     if not coarse:
         return
@@ -249,6 +277,9 @@ def refiltered(s: Situation) -> Iterator[Candidate]:
 
 def lengthened(s: Situation) -> Iterator[Candidate]:
     """Yield more steps if the network has not settled, filters lose accuracy, or no filter fits the steps."""
+    if s.calibration is not None and not any(layer.synapse for layer, _ in s.spiking):
+        yield from more_steps(s)
+        return
     key, steps = "simulator.n_steps", s.settings.n_steps
     late, least = s.unsettled(), _STEPS_OF_A_LAYER * len(s.layers)
     if late is None and not s.loses_by("filters") and steps >= least:

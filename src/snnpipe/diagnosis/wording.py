@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snnpipe.diagnosis.measures import rate_limit
+from snnpipe.diagnosis.measures import rate_limit, rectifies_each_step
 from snnpipe.diagnosis.situation import Situation
 from snnpipe.metrics.formats import percent
 from snnpipe.values.diagnosis import LayerDiagnosis
@@ -36,6 +36,9 @@ def _layer(s: Situation, layer: NeuronLayer, figures: LayerDiagnosis) -> str:
     words = [_spikes(s, figures)]
     if figures.under_activated is not None and figures.under_activated >= _WORTH_SAYING:
         words.append(f"{percent(figures.under_activated, 0)} of the active ones do not spike")
+    excess = figures.rectified_excess
+    if rectifies_each_step(layer, s.settings.dt) and excess is not None and excess >= _WORTH_SAYING:
+        words.append(f"its rectified current exceeds the rectified mean by {percent(excess, 0)}")
     words += _settling(layer, figures)
     if rate_limit(layer, s.settings.dt)[1] and figures.saturated >= _WORTH_SAYING:
         words.append(f"{percent(figures.saturated, 0)} fire at their refractory limit")

@@ -204,9 +204,10 @@ class Simulation:
     def _diagnose(self, outcome: Outcome, wanted: int) -> Diagnosis:
         from snnpipe.diagnosis.diagnose import diagnose
 
+        calibration = self.log.state.calibration
         self.log.stage("diagnose")
         self.log.begin("diagnose", min(wanted, self.images.data.spec.n_test))
-        diagnosis = diagnose(self.images, self.model, self.parts, wanted, outcome.busiest_per_step)
+        diagnosis = diagnose(self.images, self.model, self.parts, wanted, outcome.busiest_per_step, calibration)
         self.log.record(diagnosis.metrics())
         return diagnosis
 

@@ -234,8 +234,17 @@ def build_graph(
     return builder.graph(id(model.outputs[0]))
 
 
-def graph_rates(network: SpikingNetwork, images: NDArray[np.float32], dt: float) -> Rates:
-    """Return the outputs of a converted network with rates in place of spikes, and scales folded into its weights."""
+def graph_rates(
+    network: SpikingNetwork,
+    images: NDArray[np.float32],
+    dt: float,
+    sent: Mapping[str, NDArray[np.floating[Any]]] | None = None,
+) -> Rates:
+    """Return the outputs of a converted network with rates in place of spikes, and scales folded into its weights.
+
+    With ``sent``, outputs of layers by name, shape ``(b, n)``, the layers behind them get these instead of their
+    rates.
+    """
     factors = {layer.name: layer.scale_firing_rates * dt for layer in network.layers}
     units = {layer.name: 1 / factors[layer.name] for layer in network.layers}
     of_steps = replace(network, max_pooling=None)
@@ -246,7 +255,8 @@ def graph_rates(network: SpikingNetwork, images: NDArray[np.float32], dt: float)
         (current,) = graph.evaluate(known, [op.current])
         name = op.layer.name
         rates = network.rectifiers[name](np.asarray(current) * (op.factor / factors[name]))
-        known[op.output] = rates / units[name]
+        passed_on = rates if sent is None or name not in sent else sent[name].reshape(rates.shape)
+        known[op.output] = passed_on / units[name]
         layers[name] = rates.reshape(len(images), -1)
     (output,) = graph.evaluate(known, [graph.output])
     return Rates(layers, np.asarray(output).reshape(len(images), -1) * graph.output_unit)

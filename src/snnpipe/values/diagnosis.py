@@ -68,6 +68,9 @@ class LayerDiagnosis:
         Share of pairs without a spike.
     under_activated
         Share of pairs without a spike, among those that the ANN activates.
+    rectified_excess
+        How much the mean rate exceeds the rectified mean current, as a share of the latter; None if that is not known,
+        or a refractory period limits the rate.
     ann, snn
         Activations and filtered rates of a random sample of pairs, for a scatter plot.
 
@@ -87,6 +90,7 @@ class LayerDiagnosis:
     under_activated: float | None
     ann: NDArray[np.float32]
     snn: NDArray[np.float32]
+    rectified_excess: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,57 @@
+"""Suggestions for a run whose scales were taken from data: they change what the scales aim at, and fix no scale."""
+
+from collections.abc import Iterator
+
+from snnpipe.diagnosis.situation import SCALES, Candidate, Situation
+from snnpipe.values.calibration import CalibrationOutcome
+
+_FACTORS = 2.0, 4.0
+
+
+def unchanged(s: Situation) -> Candidate:
+    """Return the change of nothing. It prints the scales, so that other changes are not calibrated once more."""
+    if s.calibration is None:
+        return Candidate("")
+    return Candidate("", printed=_settings(s.calibration, _spikes_per_step(s, s.calibration)))
+
+
+def more_spikes(s: Situation, calibration: CalibrationOutcome) -> Iterator[Candidate]:
+    """Yield two and four times the spikes per step."""
+    now = _spikes_per_step(s, calibration)
+    for factor in _FACTORS:
+        reason = (
+            f"{factor * now:.3g} spikes a step of the strongest activations, in place of {now:.3g}, are less coarse"
+        )
+        scales = {layer.name: factor * layer.scale_firing_rates for layer in s.layers}
+        yield Candidate(reason, {SCALES: scales}, printed=_settings(calibration, factor * now))
+
+
+def more_steps(s: Situation) -> Iterator[Candidate]:
+    """Yield twice the steps with as many spikes per step."""
+    steps = 2 * s.settings.n_steps
+    reason = f"{steps} steps with as many spikes in each average over more of them"
+    yield Candidate(reason, {"simulator.n_steps": steps})
+
+
+def later_half(s: Situation) -> Iterator[Candidate]:
+    """Yield a mean over the later half of the steps, if the run reads the mean over all of them."""
+    if s.settings.readout == "mean" and s.settings.readout_steps is None and len(s.spiking) > 1:
+        reason = "the first steps carry what has not yet come through all layers: the later half leaves them out"
+        yield Candidate(reason, {"simulator.readout": "later_half"})
+
+
+def _spikes_per_step(s: Situation, calibration: CalibrationOutcome) -> float:
+    """Return the spikes per step that the present scales stand for."""
+    layer = s.layers[0]
+    return calibration.spikes_per_step * layer.scale_firing_rates / calibration.scales[layer.name]
+
+
+def _settings(calibration: CalibrationOutcome, spikes_per_step: float) -> dict[str, str]:
+    """Return, by the key of the scales, the overrides with which a calibration gives the scales of so many spikes."""
+    settings = {
+        "spikes_per_step": f"{spikes_per_step:.4g}",
+        "channels": str(calibration.channels).lower(),
+        "balance": str(calibration.balance).lower(),
+        **({} if calibration.max_drop is None else {"max_drop": "null"}),
+    }
+    return {SCALES: " ".join(f"conversion.calibration.{name}={value}" for name, value in settings.items())}
