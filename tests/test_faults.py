@@ -412,7 +412,8 @@ def test_a_run_without_room_for_its_pictures_ends_with_its_table(command, disk):
         f"+callbacks.filler.folder={small}",
         "+callbacks.filler.at=on_fit_end",
     ]
-    result = command("debug=fast", "model=mlp", "model.units=[8]", f"paths.output_dir={small}/run", *filler)
+    words = ("debug=fast", "model=mlp", "model.units=[8]", "conversion.scale_firing_rates=100")
+    result = command(*words, f"paths.output_dir={small}/run", *filler)
     assert result.code == 0, result.err
     assert "SNN accuracy" in result.out
     told = [line for line in result.err.splitlines() if line.startswith("snnpipe: warning: cannot write")]
