@@ -461,7 +461,7 @@ def test_synops_are_left_out_where_a_layer_cannot_be_counted(tmp_path):
         result = make_small(tmp_path, **settings, simulator=AutoSimulator(n_steps=5, batch_size=16)).run()
     assert "snn/synops_per_image" not in result.metrics
     assert "energy/snn_nj_low" not in result.metrics
-    why = "not counted: layer 'layer_normalization' (LayerNormalization) runs as a TensorNode"
+    why = "not counted: layer 'norm' (LayerNormalization) runs as a TensorNode"
     table, report = closing_table(result), Path(result.address["report"]).read_text()
     assert why in table and "no estimate" in table
     assert why in only_run(tmp_path).data.tags["mlflow.note.content"]
