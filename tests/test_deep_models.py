@@ -59,6 +59,9 @@ def test_options_of_the_stages():
     plain = Vgg(stages=[[2], [3]], pooling="max", flatten=True, batch_normalization=False, dense=[4]).build(SPEC)
     assert {"MaxPooling2D", "Flatten"} <= set(kinds(plain)) and "BatchNormalization" not in kinds(plain)
     assert all(layer.use_bias for layer in plain.layers if isinstance(layer, keras.layers.Conv2D))
+    for normalize in (False, True):
+        names = [layer.name for layer in Vgg([[2, 2]], pooling="max", batch_normalization=normalize).build(SPEC).layers]
+        assert names.index("conv2d_1") < names.index("stage1_pool") < names.index("conv2d_1_relu")
     normalized = Vgg(stages=[[2], [3]], dense=[4]).build(SPEC)
     assert kinds(normalized).count("BatchNormalization") == 3
     assert [layer.use_bias for layer in normalized.layers if hasattr(layer, "use_bias")] == [False] * 3 + [True]

@@ -35,7 +35,8 @@ class Vgg:
     dense
         Numbers of neurons of dense layers before the logits; none by default.
     pooling
-        ``average`` or ``max`` pooling after each stage.
+        ``average`` or ``max`` pooling after each stage. Max pooling stands before the last ReLU of the stage, which
+        gives the same function and fewer neurons.
     flatten
         Whether the layers after the last pooling see each position of the feature maps. Otherwise they see the mean
         over each map.
@@ -82,6 +83,7 @@ class Vgg:
             conv_name,
             dense_name,
             keras,
+            normalized,
         )
 
         check_images(spec, "Vgg")
@@ -98,14 +100,23 @@ class Vgg:
         def after(layer: Any, x: Any) -> Any:
             return activation.after(layer(x), layer.name)
 
-        pooling = {"average": layers.AveragePooling2D, "max": layers.MaxPooling2D}[self.pooling]
+        def pooled(x: Any, filters: int, name: str, pool: str) -> Any:
+            """Return the output of the last convolution of a stage, pooled."""
+            if self.pooling == "average":
+                x = after(layers.Conv2D(filters, 3, padding="same", name=name, **neurons), x)
+                return layers.AveragePooling2D(2, name=pool)(x)
+            x = layers.Conv2D(filters, 3, padding="same", name=name, **neurons | {"activation": None})(x)
+            x = normalized(x, name) if self.batch_normalization else x
+            return activation(layers.MaxPooling2D(2, name=pool)(x), name)
+
         sample = x = layers.Input(spec.input_shape, name=spec.sample_word)
         i = 0
         for stage, sizes in enumerate(self.stages):
-            for filters in sizes:
+            for filters in sizes[:-1]:
                 x = after(layers.Conv2D(filters, 3, padding="same", name=conv_name(i), **neurons), x)
                 i += 1
-            x = pooling(2, name=f"stage{stage + 1}_pool")(x)
+            x = pooled(x, sizes[-1], conv_name(i), f"stage{stage + 1}_pool")
+            i += 1
         x = layers.Flatten(name="flatten")(x) if self.flatten else layers.GlobalAveragePooling2D(name="mean")(x)
         for i, units in enumerate(self.dense):
             x = after(layers.Dense(units, name=dense_name(i), **neurons), x)
