@@ -39,6 +39,7 @@ def test_every_key_has_a_domain_and_refuses_what_is_outside():
     assert tried > 400
 
 
+@pytest.mark.slow
 def test_every_option_of_every_group_is_composed_and_passes():
     found = options()
     assert sum(map(len, found.values())) + 2 == len(bad_input.compositions())

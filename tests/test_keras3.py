@@ -193,6 +193,7 @@ def test_weights_alone_are_no_model(tmp_path):
         ModelFile(str(tmp_path / "net.weights.h5")).build(SPEC)
 
 
+@pytest.mark.slow
 def test_a_trained_file_is_converted_as_it_is(command, digits):
     data = digits()
     model = keras.Sequential(

@@ -95,6 +95,7 @@ def test_the_threshold_rises(example):
     assert counts[1] < 0.8 * counts[0]
 
 
+@pytest.mark.slow
 def test_a_run_of_the_command_line_registers_it(example, command, tmp_path):
     del sys.modules["my_neurons"]  # the run imports it by itself
     TABLE.pop(example.AdaptingLIF)

@@ -377,6 +377,7 @@ def test_what_a_sweep_file_lists_twice_is_left_once():
     assert config.hydra.sweeper.params == {"seed": "3", "conversion.synapse": None, "neuron": "lif,rate"}
 
 
+@pytest.mark.slow
 def test_a_repeated_job_is_dropped_and_a_line_says_so(command, tmp_path):
     result = command("-m", *FAST, "logger=csv", "seed=1,1", "simulator.n_steps=5,5,3", "training.epochs=0")
     assert result.code == 0, result.err
