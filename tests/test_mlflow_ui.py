@@ -141,7 +141,7 @@ def test_the_ui_shows_the_run(browser, address, run, until):
         wait.until(element_to_be_clickable((how, what))).click()
 
     browser.get(address)
-    until(shows("digits-Cnn2d-Keras-SpikingReLU-x100-10ms-60steps-50images"))
+    until(shows("digits-Cnn2d-Keras-IntegrateAndFire-auto-8steps-50images"))
     click(By.PARTIAL_LINK_TEXT, "digits-Cnn2d-Keras")
     for text in ("Description", "of images get the class that the ANN gives", "snn/accuracy_at_step", "neuron"):
         until(shows(text))
