@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
 
+@pytest.mark.slow
 def test_the_pages_callback_logs_and_writes(command, tmp_path, monkeypatch):
     page = (ROOT / "docs" / "callbacks.md").read_text()
     (source,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

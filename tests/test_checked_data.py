@@ -444,6 +444,7 @@ def test_a_training_path_of_ones_own_does_not_save_such_weights_either(tmp_path)
     assert not (tmp_path / "run" / "checkpoint").exists()
 
 
+@pytest.mark.slow
 def test_one_line_on_the_command_line(command, tmp_path, monkeypatch):
     folder = tmp_path / "conf" / "data"
     folder.mkdir(parents=True)

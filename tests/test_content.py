@@ -234,6 +234,7 @@ def trainer(data, folder, function=None, **parts):
     return Trainer(**(settings | parts))
 
 
+@pytest.mark.slow
 def test_arrays_that_differ_in_the_middle_are_other_data(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images, labels = own_parts.pictures()
@@ -269,6 +270,7 @@ def test_a_function_over_a_model_takes_the_training_of_its_weights_alone(picture
     assert taken == [False, False, True]
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_write_over_one_another(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     one, other = trainer(pictures(), tmp_path), trainer(pictures(), tmp_path)

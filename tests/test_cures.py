@@ -126,8 +126,8 @@ _SLOW = (
 )
 _SOMEWHAT_SLOW = (
     *("callbacks=early_stopping", "simulator=clock_driven", "training=keras"),
-    *("training.optimizer=sgd", "training.weight_decay=0.0"),
-    *("training/regularizer=activity_l1", "training.regularizer.scale_firing_rates=100"),
+    *("training.optimizer=sgd", "training.weight_decay=0.0", "conversion=nengo_dl", "data.batch_size=18"),
+    *("model.activation=quantised", "training/regularizer=activity_l1", "training.regularizer.scale_firing_rates=100"),
 )
 
 

@@ -50,6 +50,7 @@ def test_a_wrong_network_is_stopped_before_training(digits, tmp_path):
     trainer(digits, tmp_path, NengoDLConverter, NengoDLSimulator(n_steps=5)).prepare()
 
 
+@pytest.mark.slow
 def test_a_reference_that_is_wrong_is_not_what_to_take(digits, tmp_path):
     made = trainer(digits, tmp_path, Careless, ClockDrivenSimulator(n_steps=20, verify_images=5))
     with pytest.raises(VerificationError, match=r"It is the reference that is wrong: .*'dense_1'") as wrong:

@@ -115,6 +115,7 @@ def test_a_training_whose_process_was_killed_is_taken_over(store, tmp_path):
     assert time.monotonic() - began >= mlflow_fits._DEAD_AFTER_S
 
 
+@pytest.mark.slow
 def test_a_run_takes_an_earlier_runs_training_unless_told_not_to(command, tmp_path):
     from mlflow import MlflowClient
 

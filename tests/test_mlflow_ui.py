@@ -72,6 +72,7 @@ def test_the_address_answers(address):
     assert b"MLflow" in opener.open(address.partition("#")[0], timeout=PATIENCE_S).read()
 
 
+@pytest.mark.slow
 def test_the_server_listens_on_loopback_alone(address):
     port = urlsplit(address).port
     listening = [c.laddr for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN]
@@ -126,6 +127,7 @@ def test_the_runs_are_shown_with_their_accuracy_and_costs(browser, address, run,
     assert text.index("accuracy over time (2)") < text.index("accuracy and costs (")
 
 
+@pytest.mark.slow
 def test_the_ui_shows_the_run(browser, address, run, until):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.expected_conditions import element_to_be_clickable
@@ -236,6 +238,7 @@ def test_a_store_that_is_not_there_is_named(command, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_named(command, tmp_path):
     (tmp_path / "store.db").touch()
     with socket.socket() as listener:

@@ -130,6 +130,7 @@ def test_no_word_of_rates_that_fit(fitted, tmp_path):
     assert not remarks
 
 
+@pytest.mark.slow
 def test_neurons_that_spike_several_times_a_step_are_counted_and_a_cure_is_tried(fitted, tmp_path):
     model, data = fitted
     trainer, result, remarks = run(data, tmp_path, model, scale_firing_rates=3000.0, n_steps=40, diagnosed=40)
@@ -213,6 +214,7 @@ def test_layers_in_which_nothing_spikes_are_named(fitted, tmp_path):
     assert remarks["warning"].text == "no neuron spikes for any image: conv2d_1"
 
 
+@pytest.mark.slow
 def test_neurons_at_their_refractory_limit_are_no_several_spikes_a_step(fitted, tmp_path):
     model, data = fitted
     settings = {"neuron": nengo.LIF(), "scale_firing_rates": 2000.0}

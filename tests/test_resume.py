@@ -422,6 +422,7 @@ NOT_GONE_ON_WITH = [
 ]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_gone_on_with_is_named(command, tmp_path):
     fast = ("debug=fast", *SMALL[:2], "callbacks=none")
     assert command(*fast, "run_id=mine").code == 0

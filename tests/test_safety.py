@@ -143,6 +143,7 @@ def test_the_command_line_is_the_users_own(evil, command):
     assert evil.exists()
 
 
+@pytest.mark.slow
 def test_what_a_run_records_of_its_configuration_is_built_again(command):
     assert command(*FAST, "data.max_train_images=40", "data.batch_size=16").code == 0
     (recorded,) = Path.cwd().glob("mlruns/outputs/*/config.yaml")

@@ -67,6 +67,7 @@ def test_a_grid_over_durations_simulates_once(command, tmp_path):
     assert len(runs_of(folder)[1]) == 3
 
 
+@pytest.mark.slow
 def test_a_duration_that_cannot_be_is_a_failed_job_of_its_own(command, tmp_path):
     words = (
         "-m",
@@ -113,6 +114,7 @@ def test_a_duration_that_cannot_be_logged_is_a_failed_job_of_its_own(command, tm
     assert sorted(found) == [("10", "FINISHED"), ("2", "FINISHED"), ("4", "FAILED"), ("4", "KILLED")]
 
 
+@pytest.mark.slow
 def test_values_that_are_no_durations_are_told_as_mistakes(command, tmp_path):
     result = command("-m", *FAST, "training.epochs=0", "logger=csv", "simulator.n_steps=-1,2")
     assert result.code == 2
