@@ -6,7 +6,7 @@ import nengo
 import numpy as np
 import pytest
 
-from snnpipe import AutoSimulator, ConstantEncoder, KerasTraining, NengoDLConverter, Trainer
+from snnpipe import AutoSimulator, Calibration, ConstantEncoder, KerasTraining, NengoDLConverter, Trainer
 from snnpipe.artifacts.report import run_page
 from snnpipe.artifacts.tables import read_plan, write_plan
 from snnpipe.conversion.nengo_dl import NengoDLConverter as Converter
@@ -128,6 +128,16 @@ def test_no_word_of_rates_that_fit(fitted, tmp_path):
     model, data = fitted
     _, _, remarks = run(data, tmp_path, model, scale_firing_rates=50.0, n_steps=40)
     assert not remarks
+
+
+@pytest.mark.slow
+def test_with_scales_from_data_several_spikes_a_step_are_no_fault(fitted, tmp_path):
+    model, data = fitted
+    calibration = Calibration(images=100, spikes_per_step=4.0, channels=False, balance=False)
+    settings = {"scale_firing_rates": "auto", "calibration": calibration}
+    _, result, remarks = run(data, tmp_path, model, n_steps=8, diagnosed=20, **settings)
+    assert "spike more than once a step" in remarks["spikes per step"].text and not remarks["spikes per step"].cure
+    assert "warning" not in remarks and result.diagnosis.calmer is None
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ def remarks(
     parts: Mapping[str, Any],
     outcome: Outcome,
     diagnosis: Diagnosis | None,
+    from_data: bool = False,
 ) -> tuple[Remark, ...]:
     """Return the remarks on a run's spikes.
 
@@ -57,11 +58,13 @@ def remarks(
         Results of the simulation of the images.
     diagnosis
         Diagnosis in which cures were tried; None if there was none.
+    from_data
+        Whether scales come from data. Several spikes per step are then what was asked for, and nothing to be cured.
     """
     return (
         *_not_spiking(plan, images.network),
         *_upper_bounds(images.network),
-        *_warnings(plan, images, model, parts, outcome, diagnosis),
+        *_warnings(plan, images, model, parts, outcome, diagnosis, from_data),
     )
 
 
@@ -104,6 +107,7 @@ def _warnings(
     parts: Mapping[str, Any],
     outcome: Outcome,
     diagnosis: Diagnosis | None,
+    from_data: bool,
 ) -> Iterator[Remark]:
     layers = {layer.name: layer for layer in images.network.layers if layer.spiking}
     busiest = {name: rate for name, rate in outcome.busiest_per_step.items() if name in layers}
@@ -122,8 +126,11 @@ def _warnings(
         text = (
             f"neurons spike more than once a step, which a simulator counts and most chips cannot send: {layers_named}"
         )
-        cure, expected = _calmer(s, busiest, diagnosis)
-        yield Remark("warning", inputs + text, cure, _both(expected, training))
+        if from_data:
+            yield Remark("spikes per step", text)
+        else:
+            cure, expected = _calmer(s, busiest, diagnosis)
+            yield Remark("warning", inputs + text, cure, _both(expected, training))
     elif at_limit and inputs:
         yield Remark("warning", f"{inputs}neurons fire at their refractory limit: {_few(at_limit)}", expected=training)
     if not lost:

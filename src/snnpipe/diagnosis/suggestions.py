@@ -217,12 +217,13 @@ def calmer(s: Situation, busiest: Mapping[str, float]) -> Iterator[Candidate]:
     Parameters
     ----------
     s
-        The situation, of which only the layers, parts and settings are used.
+        The situation, of which only the layers, parts, settings and calibration are used. With scales from data,
+        several spikes per step are what was asked for.
     busiest
         Spikes per step of each layer's busiest neuron, averaged over the images.
     """
     above = {layer.name: layer for layer in s.layers if layer.spiking and busiest.get(layer.name, 0) > 1}
-    if not above:
+    if not above or s.calibration is not None:
         return
     name = max(above, key=lambda name: busiest[name])
     reason = f"the busiest neuron of {name} spikes {busiest[name]:.3g} times a step"

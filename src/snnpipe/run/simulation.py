@@ -154,7 +154,9 @@ class Simulation:
         state.diagnosis = self._diagnose(outcome, wanted) if wanted else None
         plan = state.plan or ConversionPlan(())
         of_calibration = state.calibration.remarks() if state.calibration is not None else ()
-        of_spikes = remarks(plan, self.images, self.model, self.parts, outcome, state.diagnosis)
+        of_spikes = remarks(
+            plan, self.images, self.model, self.parts, outcome, state.diagnosis, from_data=state.calibration is not None
+        )
         state.remarks = (*of_calibration, *self._of_metrics(), *of_spikes)
 
     def _evaluation(self, durations: Sequence[int]) -> Evaluation:
