@@ -405,7 +405,7 @@ COMBINATIONS = [
 
 
 def _marked(n, combination):
-    return combination if n == 1 else pytest.param(*combination, marks=pytest.mark.long if n in {2, 5, 6} else SLOW)
+    return combination if n == 1 else pytest.param(*combination, marks=SLOW if n in {0, 4, 8} else pytest.mark.long)
 
 
 SLOW = pytest.mark.slow

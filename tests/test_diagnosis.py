@@ -314,7 +314,7 @@ def words_of(diagnosis, beginning):
     )
 
 
-_SLOW = ("there is no filter before the readout", "LIF neurons at their limit", "the input is noisy")
+_SLOW = ("LIF neurons at their limit",)
 _QUICK = (TOO_LOW, "there is no filter")
 
 
@@ -387,7 +387,7 @@ def test_several_faults_at_once_are_mended_by_several_changes_at_once(run, fault
     assert f"tried             {tried.settings} settings in " in closing_table(before)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_where_nothing_helps_it_says_what_was_measured_and_tried(run):
     result = run("pooled", logged=True)
     diagnosis = result.diagnosis

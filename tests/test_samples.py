@@ -338,11 +338,11 @@ RUNS = {
     ),
     "volume": (VOLUME, {"simulator": ClockDrivenSimulator(n_steps=30)}),
 }
-_QUICK = ("vector that changes", "series")
+_SLOW = ("vector that changes", "series", "series in NengoDL")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RUNS])
+@pytest.mark.parametrize("name", [n if n in _SLOW else pytest.param(n, marks=pytest.mark.long) for n in RUNS])
 def test_a_whole_run(name, tmp_path):
     shape, parts = RUNS[name]
     changes = "changes" in name

@@ -217,7 +217,7 @@ def test_the_pareto_sweep_ends_in_its_front_and_goes_on(command, tmp_path, monke
     assert len(client.load_table("1", "tables/sweep.json", run_ids=[parent.info.run_id])) == 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_failed_trials_do_not_stop_a_search_and_do_not_count(command, tmp_path):
     result = command(
         *("-m", "hydra/sweeper=optuna", *FAST, "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler=random"),

@@ -28,7 +28,7 @@ from snnpipe.values.run import FitProgress, RunState
 
 SMALL = Cnn2d(filters=[4, 6], dense=16)
 SMALLER = Mlp(units=[16])
-SLOW = pytest.mark.slow
+SLOW, LONG = pytest.mark.slow, pytest.mark.long
 PATHS = {"keras": KerasTraining, "nengo_dl": NengoDLTraining}
 REGULARIZERS = {
     "none": None,
@@ -74,7 +74,9 @@ class OneBatchAnEpoch:
         return None
 
 
-@pytest.mark.parametrize("name", ["target", *(pytest.param(n, marks=SLOW) for n in REGULARIZERS if n != "target")])
+@pytest.mark.parametrize(
+    "name", ["target", *(pytest.param(n, marks=LONG if n == "l2" else SLOW) for n in REGULARIZERS if n != "target")]
+)
 def test_loss_curves_agree(digits, name):
     steps = 3
     data = OneBatchAnEpoch(digits(batch_size=32))
