@@ -449,7 +449,7 @@ def test_synops_are_left_out_where_a_layer_cannot_be_counted(tmp_path):
             image = [
                 layers.Input(spec.input_shape),
                 layers.Conv2D(4, 3, activation="relu"),
-                layers.LayerNormalization(),
+                layers.LayerNormalization(name="norm"),
             ]
             return keras.Sequential([*image, layers.Flatten(), layers.Dense(spec.n_classes)])
 
