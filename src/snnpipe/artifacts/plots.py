@@ -70,7 +70,8 @@ def calibration_search(path: Path, outcome: CalibrationOutcome, sample_word: str
     of_error.plot(spikes, [100 * one.error for one in tried], "o-", color=BLUE, label="error of the class scores")
     if outcome.max_drop is None:
         of_error.axhline(100 * outcome.max_error, color=GREY, linestyle=":", label="highest allowed")
-    of_error.set(xlabel=f"spikes per {sample_word}", ylabel="error (%)", xscale="log")
+    of_error.set(xlabel=f"spikes per {sample_word}", ylabel="error (%)")
+    of_accuracy.set_ylim(top=min(of_accuracy.get_ylim()[1], 100.5))
     for axes, value in ((of_accuracy, 100 * chosen.accuracy), (of_error, 100 * chosen.error)):
         axes.plot(chosen.spikes, value, "o", markersize=11, fillstyle="none", color=ORANGE, label="chosen")
         axes.legend(frameon=False)
