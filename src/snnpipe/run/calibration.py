@@ -261,7 +261,7 @@ class Calibrator:
         ann, snn = (float(np.mean(classes(values) == judges.labels)) for values in (judges.logits, scores_bc))
         per_sample = sum(float(own.sum()) for own in counts.values()) / n
         costs = {
-            layer.name: float(counts[layer.name] @ (1.0 if layer.fan_out_n is None else layer.fan_out_n)) / n
+            layer.name: float(np.sum(counts[layer.name] * (1 if layer.fan_out_n is None else layer.fan_out_n))) / n
             for layer in network.layers
         }
         return Tried(spikes, per_sample, snn, 100 * (ann - snn), _error(scores_bc, judges.logits)), costs
