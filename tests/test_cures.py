@@ -117,22 +117,24 @@ def followed(command, cure: str, overrides: list[str]) -> None:
     raise AssertionError(f"{shlex.join(tried)}: still refused")
 
 
-_SLOW = (
+_LONG = (
     "conversion.allow_fallback=true",
     "simulator=nengo_dl",
     "training=nengo_dl",
     "conversion=identity",
     "logger=mlflow",
+    "callbacks=early_stopping",
+    "simulator=clock_driven",
 )
-_SOMEWHAT_SLOW = (
-    *("callbacks=early_stopping", "simulator=clock_driven", "training=keras"),
+_SLOW = (
+    "training=keras",
     *("training.optimizer=sgd", "training.weight_decay=0.0", "conversion=nengo_dl", "data.batch_size=18"),
     *("model.activation=quantised", "training/regularizer=activity_l1", "training.regularizer.scale_firing_rates=100"),
 )
 
 
 def _marked(cure):
-    marks = [pytest.mark.long] * (cure in _SLOW) + [pytest.mark.slow] * (cure in _SOMEWHAT_SLOW)
+    marks = [pytest.mark.long] * (cure in _LONG) + [pytest.mark.slow] * (cure in _SLOW)
     return pytest.param(cure, marks=marks)
 
 

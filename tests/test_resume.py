@@ -196,10 +196,10 @@ def weights_in(folder):
     "stops",
     [
         pytest.param([StopsAt(1)], id="first step", marks=pytest.mark.long),
-        pytest.param([StopsAt(BATCHES + 3), StopsAt(BATCHES + 4)], id="twice within an epoch"),
+        pytest.param([StopsAt(BATCHES + 3), StopsAt(BATCHES + 4)], id="twice within an epoch", marks=pytest.mark.long),
         pytest.param([StopsAt(2 * BATCHES)], id="end of an epoch", marks=pytest.mark.long),
         pytest.param([StopsAt(EPOCHS * BATCHES)], id="end of training", marks=pytest.mark.long),
-        pytest.param([StopsAt(simulating=True)], id="simulating", marks=pytest.mark.slow),
+        pytest.param([StopsAt(simulating=True)], id="simulating"),
     ],
 )
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stops, tmp_path):
@@ -224,7 +224,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stops, tmp_pat
     assert not (folder / "run" / "training").exists()  # nothing is left to go on with
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_a_callback_waits_for_is_remembered(digits, tmp_path):
 
     class NeverBetter(Callback):
@@ -355,10 +355,8 @@ def settled(folder, run):
     return digests, metrics
 
 
-@pytest.mark.slow  # 40 s each
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)]
-)
+@pytest.mark.long  # 40 s each
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_the_same_command_goes_on_where_it_was_stopped(process, tmp_path, number, code):
     folder = tmp_path / "process"
     words = (*SMALL, "training.epochs=30", "training.reuse=false")
@@ -391,7 +389,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(process, tmp_path, number
     assert settled(folder, run) == settled(folder, uninterrupted), err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_resuming_without_an_id_takes_the_newest_stopped_run_of_the_configuration(command, tmp_path):
     fast = ("debug=fast", *SMALL[:2], "callbacks=none")
     begun = command(*fast, "training.resume=true")
@@ -434,7 +432,7 @@ def test_what_cannot_be_gone_on_with_is_named(command, tmp_path):
         assert result.error_lines[0].startswith(f"snnpipe: error: {told}")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_plain_files_are_gone_on_with_by_their_folder(command, tmp_path):
     words = ("debug=fast", *SMALL[:2], "callbacks=none", "logger=csv", "paths.output_dir=here", "training.resume=true")
     assert command(*words).code == 0
