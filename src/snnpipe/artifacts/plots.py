@@ -169,6 +169,7 @@ def literal(name: str) -> str:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, either completely or not at all."""
+    figure.set_dpi(_DPI)
     with replace_file(path) as file:
-        FigureCanvasAgg(figure).print_figure(file, dpi=_DPI, format="png")
+        FigureCanvasAgg(figure).print_png(file)  # print_figure would draw everything twice
     return path
