@@ -146,7 +146,7 @@ def test_a_network_with_other_offsets_than_it_says_is_stopped():
     require_same_rates(made, MODEL, SAMPLES[:4], EventDrivenSimulator())
 
 
-@pytest.mark.parametrize("simulator", [EventDrivenSimulator, SLOW_NENGO])
+@pytest.mark.parametrize("simulator", [ClockDrivenSimulator, SLOW_NENGO])
 def test_rates_in_place_of_spikes_are_the_models_own(simulator):
     """A diagnosis compares with the trained model: a layer that does not spike has no error to make up for."""
     made = network(bias_offsets=OFFSETS)
