@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.conversion.bias_offsets import moved
-from snnpipe.diagnosis.sample import activations_of
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.run.trials import Response
 from snnpipe.values.network import NeuronLayer, SpikingNetwork
@@ -79,6 +78,8 @@ def _activity(
     model: "tf_keras.Model | NativeNetwork", network: SpikingNetwork, batches: Sequence[NDArray[np.float32]]
 ) -> tuple[Mapping[str, NDArray[np.float64]], Mapping[str, NDArray[np.float64]]]:
     """Return each neuron's mean activation in the model, as scaled, and the share of samples that activate it."""
+    from snnpipe.diagnosis.sample import activations_of
+
     predict, n = activations_of(model, network), sum(len(batch) for batch in batches)
     mean_n = {layer.name: np.zeros(layer.size) for layer in network.layers}
     share_n = {layer.name: np.zeros(layer.size) for layer in network.layers}
