@@ -4,6 +4,7 @@ from typing import Any
 
 PUBLIC = {
     "Trainer": "snnpipe.trainer",
+    "ArraysDataModule": "snnpipe.data.arrays",
     "TfdsDataModule": "snnpipe.data.tfds",
     "CropAndFlip": "snnpipe.data.augmentation",
     "Cnn2d": "snnpipe.models.cnn2d",
