@@ -354,6 +354,7 @@ def test_wrong_files_are_named_with_their_cure(tmp_path):
 # ---------------------------------------------------------------------- a whole run
 
 
+@pytest.mark.slow
 def test_a_series_through_a_whole_run(command, tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(300) % 2

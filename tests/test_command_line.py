@@ -24,7 +24,7 @@ PARTS = ["data", "model", "training", "conversion", "simulator", "encoder"]
 
 def test_there_are_the_configs_that_users_look_for():
     datasets = {"digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"}
-    assert set(GROUPS["data"]) == datasets | {"arrays"}
+    assert set(GROUPS["data"]) == datasets | {"arrays", "folder"}
     assert {"mlp", "cnn2d", "keras_to_snn"} <= set(GROUPS["model"])
     assert {"keras", "nengo_dl"} <= set(GROUPS["training"])
     assert {"auto", "clock_driven", "event_driven", "nengo_dl"} == set(GROUPS["simulator"])
@@ -52,7 +52,12 @@ def test_keys_that_people_script_against_stay():
             node = node[part]
 
 
-NEEDED = {"pretrained": ["training.checkpoint=x"], "file": ["model.path=x"], "arrays": ["data.path=x"]}
+NEEDED = {
+    "pretrained": ["training.checkpoint=x"],
+    "file": ["model.path=x"],
+    "arrays": ["data.path=x"],
+    "folder": ["data.path=x"],
+}
 FROM_PYTHON = {"seed", "train", "validation", "test"}
 """Settings that no file gives: the run's seed, and arrays."""
 
