@@ -301,6 +301,22 @@ def test_wrong_arrays_are_named_with_their_cure(wrong):
 
 
 @pytest.mark.parametrize(
+    ("wrong", "cure"),
+    [
+        ("no test part", {"test_share": 0.2}),
+        ("few samples", {"test_share": 0.3}),
+        ("axes", {"axes": "auto"}),
+        ("pixels", {"scaling": "standardised"}),
+        ("batch size", {"batch_size": 15}),
+        ("another class", {"class_names": ["a", "b", "c"]}),
+    ],
+)
+def test_the_cure_works(wrong, cure):
+    train, settings, _ = WRONG[wrong]
+    check_data_module(ArraysDataModule(**{"train": train, "batch_size": 4, **settings, **cure}))
+
+
+@pytest.mark.parametrize(
     ("settings", "says"),
     [
         ({}, "data.path: give the path of an .npz file or of a folder of .npy files, or from Python train=(samples"),

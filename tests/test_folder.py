@@ -148,6 +148,8 @@ def test_what_cannot_be_is_named_with_its_cure(split_folder, folder, tmp_path, g
         "split has no folder 'test': name the one that is meant, as in data.test_split=tests, or have a test part "
         f"drawn with data.path={split_folder / 'train'}"
     )
+    assert opened(split_folder, test_split="tests").spec.n_test == 15
+    assert opened(split_folder / "train").spec.n_test == 12
     (split_folder / "tests").rename(split_folder / "test")
     (split_folder / "test" / "digit 7").mkdir()
     assert "has a folder 'digit 7', a class that there are no pictures of to train on" in message(split_folder)
@@ -158,8 +160,10 @@ def test_what_cannot_be_is_named_with_its_cure(split_folder, folder, tmp_path, g
     told = message(folder)
     assert told.startswith("data.size: pictures have different sizes, ") and told.endswith("data.size=[8,8]")
     assert f"{path} 9x8" in told
+    assert opened(folder, size=[8, 8]).spec.input_shape == (8, 8, 1)
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
     assert "001.png L and" not in message(folder) and f"{path} RGB: take data.channels=1 (grey)" in message(folder)
+    assert [opened(folder, channels=channels).spec.input_shape[2] for channels in (1, 3)] == [1, 3]
     path.write_bytes(b"no picture")
     assert f"data.path: {path} cannot be read as a picture" in message(folder)
     path.write_bytes(whole)

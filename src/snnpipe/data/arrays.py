@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -102,7 +102,7 @@ class ArraysDataModule(StreamedData):
     axes: Axes = "auto"
     test_share: Share = 0.2
     split_seed: NonNegativeInt = 0
-    scaling: Scaling = "auto"
+    scaling: Scaling = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
