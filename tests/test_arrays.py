@@ -283,6 +283,11 @@ WRONG = {
         {"batch_size": 64},
         "data.batch_size: 64 is larger than the 15 training samples of x of train",
     ),
+    "another unit": (
+        (X, Y),
+        {"scaling": "standardised", "mean": [120.0] * 4, "deviation": [60.0] * 4},
+        "data.mean: got [120.0, 120.0, 120.0, 120.0], and the values of arrays are -2.32503 to 2.00239: give data.mean",
+    ),
     "moments": (
         (X, Y),
         {"scaling": "standardised", "mean": [0.0], "deviation": [1.0]},

@@ -154,6 +154,12 @@ def test_what_cannot_be_is_named_with_its_cure(split_folder, folder, tmp_path, g
     (split_folder / "test" / "digit 7").mkdir()
     assert "has a folder 'digit 7', a class that there are no pictures of to train on" in message(split_folder)
 
+    (split_folder / "train").rename(split_folder / "training")
+    assert "but only folders: " in message(split_folder) and "(data.train_split)" in message(split_folder)
+    (split_folder / "training").rename(split_folder / "train")
+    (split_folder / "none").mkdir()
+    assert "none has no folders: put one of pictures into it for each class" in message(split_folder, test_split="none")
+
     path = folder / "digit 1" / "003.png"
     whole = path.read_bytes()
     Image.fromarray(np.zeros((9, 8), np.uint8)).save(path)

@@ -142,6 +142,7 @@ class ArraySource:
         train = self._contents["train"]
         self.kind = first.samples.dtype
         self.pixels = self.kind == np.uint8 or _can_be_pixels(train)
+        self.span = train.low, train.high
         self.values = f"values of type {self.kind} from {train.low:g} to {train.high:g}"
         rows = {split: mixed_order(classes[part.y_name], seed) for split, part in parts.items()}
         if "test" not in parts:

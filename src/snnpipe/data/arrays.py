@@ -1,6 +1,5 @@
 """Datasets in arrays of NumPy, in files or in Python."""
 
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +125,7 @@ class ArraysDataModule(StreamedData):
         parts = self._parts_in_python() if files is None else self._parts_in(files)
         source = ArraySource(
             parts,
-            name=self.name or ("arrays" if path is None else path.stem),
+            name=self.name or ("arrays" if path is None else path.name if path.is_dir() else path.stem),
             path=path,
             class_names=self.class_names,
             axes=self.axes,
@@ -135,8 +134,8 @@ class ArraysDataModule(StreamedData):
         )
         read = {name for part in parts.values() for name in (part.x_name, part.y_name)}
         unread = [] if files is None else [name for name in files.names if name not in read]
-        for note in [*source.notes, *([f"arrays that are not read: {', '.join(unread)}"] if unread else [])]:
-            print(f"snnpipe: data: {note}", file=sys.stderr, flush=True)
+        if unread:
+            source.notes.append(f"arrays that are not read: {', '.join(unread)}")
         return source
 
     def _parts_in_python(self) -> dict[str, ArrayPart]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,21 +101,25 @@ class FolderDataModule(StreamedData):
                 f"give a folder of two classes or more, each a folder of pictures ({', '.join(KINDS)})"
             )
         parts = self._splits_in(folder, names) if has_splits else {"train": pictures_in(folder, names)}
-        seed = self.split_seed
+        seed, notes = self.split_seed, []
         if has_splits:
             rows = {split: mixed_order(pictures.classes, seed) for split, pictures in parts.items()}
+            read = (self.train_split, self.validation_split, self.test_split)
+            if unread := [name for name in folders_in(folder) if name not in read]:
+                cure = "" if self.validation_split else f" (data.validation_split={unread[0]} would read it)"
+                notes.append(f"folders of {folder} that are not read: {', '.join(unread)}{cure}")
         else:
             train = parts["train"].classes
             drawn = draw_test_part(train, self.test_share, seed, names, str(folder))
             rows = dict(zip(("train", "test"), drawn, strict=True))
-            _say(f"{folder} has no splits: {len(drawn[1])} of its {len(train)} pictures are drawn for testing")
+            notes.append(f"{folder} has no splits: {len(drawn[1])} of its {len(train)} pictures are drawn for testing")
         decoder = Decoder(None if self.size is None else (self.size[0], self.size[1]), self.channels)
         shape = decoder.shape_of([path for pictures in parts.values() for path in pictures.paths])
         splits = {
             split: _PictureSplit(parts.get(split, parts["train"]), rows[split], decoder, shape, folder)
             for split in rows
         }
-        return _FolderSource(splits, decoder, shape, names, self.name or folder.name, folder)
+        return _FolderSource(splits, decoder, shape, names, self.name or folder.name, folder, notes)
 
     def _splits_in(self, folder: Path, names: Sequence[str]) -> dict[str, Pictures]:
         """Return the pictures of each split, where each is a folder."""
@@ -128,9 +131,6 @@ class FolderDataModule(StreamedData):
                 if key == "test":
                     cure += f", or have a test part drawn with data.path={folder / self.train_split}"
                 raise DataError(f"data.{key}_split: {folder} has no folder {split!r}: {cure}")
-        if unread := [name for name in folders_in(folder) if name not in splits.values()]:
-            cure = "" if self.validation_split else f" (data.validation_split={unread[0]} would read it)"
-            _say(f"folders of {folder} that are not read: {', '.join(unread)}{cure}")
         return {key: pictures_in(folder / split, names) for key, split in splits.items() if split}
 
 
@@ -186,6 +186,7 @@ class _FolderSource:
 
     kind: np.dtype[Any] = np.dtype(np.uint8)
     pixels = True
+    span = 0.0, 255.0
     values = "pixels of 0 to 255"
 
     def __init__(
@@ -196,8 +197,10 @@ class _FolderSource:
         names: tuple[str, ...],
         name: str,
         folder: Path,
+        notes: Sequence[str],
     ):
         self.splits = splits
+        self.notes = notes
         self._decoder = decoder
         self.spec = DataSpec(
             name=name,
@@ -228,7 +231,3 @@ class _FolderSource:
         if not isinstance(error, came_up_as) or "IteratorGetNext" not in str(error):
             return None
         return self._decoder.first_damaged([path for split in self.splits.values() for path in split.paths])
-
-
-def _say(what: str) -> None:
-    print(f"snnpipe: data: {what}", file=sys.stderr, flush=True)

@@ -66,12 +66,15 @@ def pictures_in(folder: Path, names: Sequence[str]) -> Pictures:
             continue
         own = sorted(path for path in (folder / name).iterdir() if _is_picture(path))
         if not own:
+            hint = ", or name the folder of the training split (data.train_split)" if folders_in(folder / name) else ""
             raise DataError(
                 f"data.path: {folder / name} has no pictures ({', '.join(KINDS)}), but {_what_else(folder / name)}: "
-                "put some into it, or take the folder out"
+                f"put some into it, or take the folder out{hint}"
             )
         paths += own
         classes += [index] * len(own)
+    if not paths:
+        raise DataError(f"data.path: {folder} has no folders: put one of pictures into it for each class")
     return Pictures(paths, np.array(classes, np.int64))
 
 

@@ -80,14 +80,25 @@ def of_moments(mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> Div
 
 
 def given_moments(
-    mean: Sequence[float], deviation: Sequence[float], spec: DataSpec, *, pixels: bool
+    mean: Sequence[float], deviation: Sequence[float], spec: DataSpec, span: tuple[float, float] | None, *, pixels: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return mean and standard deviation of each channel as they were given.
+
+    Parameters
+    ----------
+    mean, deviation
+        The numbers, one of each per channel.
+    spec
+        Spec of the dataset.
+    span
+        Smallest and largest stored value; None if they are unknown.
+    pixels
+        Whether the stored values are pixels of 0 to 255.
 
     Raises
     ------
     DataError
-        If there is not one of each per channel, or they are in another unit than pixels of 0 to 255.
+        If there is not one of each per channel, or they are in another unit than the stored values.
     """
     n_channels = spec.input_shape[-1]
     for name, values in (("mean", mean), ("deviation", deviation)):
@@ -104,6 +115,12 @@ def given_moments(
         raise DataError(
             f"data.mean: got {list(mean)}, which is for values of 0 to 1, and the pixels of {spec.name} are 0 to 255: "
             f"give 255 times as much, {in_pixels}"
+        )
+    low, high = span or (-np.inf, np.inf)
+    if min(mean) < 2 * low - high or max(mean) > 2 * high - low:
+        raise DataError(
+            f"data.mean: got {list(mean)}, and the values of {spec.name} are {low:g} to {high:g}: give data.mean and "
+            "data.deviation in the unit of these values"
         )
     return np.asarray(mean, np.float32), np.asarray(deviation, np.float32)
 

@@ -1,6 +1,7 @@
 """Batches of any dataset that can be read sample by sample: splits, order, scaling and augmentation."""
 
 import dataclasses
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,8 +69,12 @@ class Source(Protocol):
         Type of the stored values.
     pixels
         Whether the stored values can be pixels of 0 to 255.
+    span
+        Smallest and largest stored value; None if they are unknown.
     values
         What the stored values are, for error messages.
+    notes
+        What was decided about the dataset, for people to read.
     """
 
     spec: DataSpec
@@ -79,6 +84,12 @@ class Source(Protocol):
 
     @property
     def splits(self) -> Mapping[str, Split]: ...
+
+    @property
+    def span(self) -> tuple[float, float] | None: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def digest(self, splits: Collection[str]) -> str:
         """Return a digest of the content of some splits."""
@@ -162,6 +173,8 @@ class StreamedData:
             If the dataset cannot be read, is not a classification of samples of one shape, or has too few samples.
         """
         source = self._open()
+        for note in source.notes:
+            print(f"snnpipe: data: {note}", file=sys.stderr, flush=True)
         sizes = {name: split.size for name, split in source.splits.items()}
         n_examples = min(sizes["train"], self.max_train_images or sizes["train"])
         n_train = self._n_train(n_examples, held_out="validation" not in sizes)
@@ -285,7 +298,7 @@ class StreamedData:
         if spec.scaling != "standardised":
             return divisor_and_shift(spec.scaling)
         if self.mean is not None and self.deviation is not None:
-            return of_moments(*given_moments(self.mean, self.deviation, spec, pixels=source.pixels))
+            return of_moments(*given_moments(self.mean, self.deviation, spec, source.span, pixels=source.pixels))
         stored = source.splits["train"].read(self._elements("train", 0, spec.n_train), self.batch_size)
         return of_moments(*measured_moments((samples for samples, _ in stored.as_numpy_iterator()), spec))
 

@@ -145,6 +145,8 @@ class _PreparedSplit:
 class _PreparedSource:
     """A prepared dataset that is open for reading."""
 
+    notes: tuple[str, ...] = ()
+
     def __init__(self, builder: Any, keys: tuple[str, str], splits: Mapping[str, _PreparedSplit], name: str):
         tfds = import_tfds()
         samples, label = (builder.info.features[key] for key in keys)
@@ -152,6 +154,7 @@ class _PreparedSource:
         self.splits = splits
         self.kind = np.dtype(samples.np_dtype)
         self.pixels = isinstance(samples, tfds.features.Image) or self.kind == np.uint8
+        self.span = (0.0, 255.0) if self.pixels else None
         self.values = f"values of type {self.kind}"
         self.spec = DataSpec(
             name=name,
