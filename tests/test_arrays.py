@@ -120,13 +120,18 @@ def test_shape_of_a_sample(shape, kind, axes, expected, capsys):
     assert ("is taken as" in told) == (len(shape) == 3)
 
 
-def test_scalings(grey, vectors):
+def test_scalings(grey, vectors, capsys):
     x, y = grey
     raw = arrays_of(opened(train=grey, scaling="none").test_dataset())[0]
     assert sorted(map(bytes, raw.astype(np.uint8)))[0] in set(map(bytes, x))
     auto = opened(train=grey)
     assert auto.spec.scaling == "minus_one_to_one"
     assert np.array_equal(arrays_of(auto.test_dataset())[0], raw / np.float32(127.5) - 1)
+    capsys.readouterr()
+    assert opened(train=(x.astype(np.float64), y)).spec.scaling == "none"
+    assert (
+        "0 to 255 stay as they are (data.scaling=auto): pixels want data.scaling=zero_to_one" in capsys.readouterr().err
+    )
     whole = opened(train=(x.astype(np.float64), y), scaling="zero_to_one")
     assert np.allclose(arrays_of(whole.test_dataset())[0], raw / 255, atol=1e-7)
     assert opened(train=vectors).spec.scaling == "none"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import DataError
+from snnpipe.base.identity import bytes_of
 
 _CHUNK_BYTES = 2**24
 _NUMBERS = "buif"
@@ -54,9 +55,11 @@ def content_of_array(array: NDArray[Any], name: str) -> ArrayContent:
     rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
     low, high = np.inf, -np.inf
     for first in range(0, len(array), rows):
-        chunk = np.ascontiguousarray(array[first : first + rows])
-        digest.update(chunk.tobytes())
+        chunk = array[first : first + rows]
+        digest.update(bytes_of(chunk))
         low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
+        if array.dtype.kind != "f":
+            continue
         with np.errstate(over="ignore"):
             finite = np.isfinite(chunk.astype(np.float32, copy=False)).reshape(len(chunk), -1).all(axis=1)
         if not finite.all():

@@ -59,7 +59,9 @@ class ArrayFiles:
                 return array
             with np.load(self._path, allow_pickle=False) as archive:
                 return archive[name]  # type: ignore[no-any-return]
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # readers of files may raise any error
             where = f"{name!r} of {self._path}"
             if "bject" in str(error) or "pickle" in str(error):
                 raise DataError(f"data.path: array {where} holds Python objects: {_CURE_OF_OBJECTS}") from None

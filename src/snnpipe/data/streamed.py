@@ -174,7 +174,7 @@ class StreamedData:
         """
         source = self._open()
         for note in source.notes:
-            print(f"snnpipe: data: {note}", file=sys.stderr, flush=True)
+            _say(note)
         sizes = {name: split.size for name, split in source.splits.items()}
         n_examples = min(sizes["train"], self.max_train_images or sizes["train"])
         n_train = self._n_train(n_examples, held_out="validation" not in sizes)
@@ -188,6 +188,8 @@ class StreamedData:
                 self.scaling, kind=source.kind, pixels=source.pixels, of=f"{source.spec.name} has {source.values}"
             ),
         )
+        if self.scaling == "auto" and spec.scaling == "none" and source.pixels and spec.sample_word == "image":
+            _say(f"the {source.values} stay as they are (data.scaling=auto): pixels want data.scaling=zero_to_one")
         self._opened = {"source": source, "spec": spec}
         if self.augment:
             self.augment.check(spec)
@@ -305,6 +307,10 @@ class StreamedData:
     def _shuffle_buffer(self) -> int:
         """Return the number of samples in the shuffle buffer: all of them, or as many as its memory holds."""
         return max(1, min(self.spec.n_train, _SHUFFLE_BYTES // self._source.splits["train"].element_bytes))
+
+
+def _say(what: str) -> None:
+    print(f"snnpipe: data: {what}", file=sys.stderr, flush=True)
 
 
 def _shuffled(elements: "tf.data.Dataset", buffer: int, seed: int, epoch: int) -> "tf.data.Dataset":
