@@ -8,12 +8,15 @@ import re
 import signal
 import warnings
 
+import data_modules
 import nengo
 import numpy as np
 import pytest
 from multiruns import OF_THE_MACHINE, client_of, wait_for
+from PIL import Image
 
 from snnpipe import (
+    ArraysDataModule,
     Checkpoints,
     ConstantEncoder,
     CropAndFlip,
@@ -21,6 +24,7 @@ from snnpipe import (
     EarlyStopping,
     EventDrivenSimulator,
     FiringRateL2,
+    FolderDataModule,
     KerasTraining,
     MLflowLogger,
     NengoDLConverter,
@@ -222,6 +226,36 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stops, tmp_pat
     assert run.info.status == "FINISHED"
     assert "error" not in run.data.tags
     assert not (folder / "run" / "training").exists()  # nothing is left to go on with
+
+
+def in_arrays(folder, images, labels):
+    np.savez(folder / "digits.npz", x=images, y=labels)
+    return lambda **settings: ArraysDataModule(str(folder / "digits.npz"), **settings)
+
+
+def in_pictures(folder, images, labels):
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = folder / "digits" / f"digit {label}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return lambda **settings: FolderDataModule(str(folder / "digits"), **settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [in_arrays, in_pictures])
+def test_a_run_with_data_of_ones_own_goes_on_to_the_same_weights(write, tmp_path):
+    images, labels = data_modules.digits()
+    data = write(tmp_path, (images[:400, ..., 0] * 255).astype(np.uint8), labels[:400])
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    uninterrupted, stopped = tmp_path / "whole" / "mlruns", tmp_path / "stopped" / "mlruns"
+    trainer_of("keras", data, uninterrupted).run()
+    with pytest.raises(KeyboardInterrupt):
+        trainer_of("keras", data, stopped, StopsAt(BATCHES + 3)).run()
+    trainer_of("keras", data, stopped, resumed=only_run_id(stopped)).run()
+    expected, weights = weights_in(uninterrupted), weights_in(stopped)
+    assert {name: value.tobytes() for name, value in weights.items()} == {n: v.tobytes() for n, v in expected.items()}
+    assert rows_of(stopped) == rows_of(uninterrupted)
 
 
 @pytest.mark.long

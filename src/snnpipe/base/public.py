@@ -4,6 +4,8 @@ from typing import Any
 
 PUBLIC = {
     "Trainer": "snnpipe.trainer",
+    "ArraysDataModule": "snnpipe.data.arrays",
+    "FolderDataModule": "snnpipe.data.folder",
     "TfdsDataModule": "snnpipe.data.tfds",
     "CropAndFlip": "snnpipe.data.augmentation",
     "Cnn2d": "snnpipe.models.cnn2d",
