@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 from snnpipe import __version__
 from snnpipe.base.errors import BundleError, SnnPipeError, one_line
 from snnpipe.bundle.archive import Members, read_members, write_members
+from snnpipe.bundle.converted import MOST_REFERENCES, Converted
 from snnpipe.bundle.layers import model_of, plain_layers
 from snnpipe.bundle.neurons import factors_of, plain_neurons, require_sizes, settings_of
-from snnpipe.bundle.references import MOST_REFERENCES, SIMULATORS, References, Replay, references_of, replayed
+from snnpipe.bundle.references import SIMULATORS, References, Replay, references_of, replayed
 from snnpipe.conversion.assembly import assembled
 from snnpipe.encoders import ConstantEncoder, PoissonEncoder
 from snnpipe.frameworks.compat import import_nengo_dl, installed_version
+from snnpipe.protocols import Encoder
 from snnpipe.values.calibration import CalibrationOutcome
-from snnpipe.values.converted import Converted
 from snnpipe.values.network import ConversionPlan, PlannedLayer, SpikingNetwork
 from snnpipe.values.pixels import PixelScaling
-from snnpipe.values.simulation import SignalEncoder, SimulationSettings
+from snnpipe.values.simulation import SimulationSettings
 
 FORMAT = 1
 SUFFIX = ".snn"
@@ -123,6 +124,7 @@ def _manifest(converted: Converted, encoder: Mapping[str, Any], simulator: str) 
         "class_names": list(converted.class_names),
         "pixels": None if converted.pixels is None else asdict(converted.pixels),
         "encoder": encoder,
+        "seed": converted.seed,
         "simulation": {name: getattr(settings, name) for name in _SETTINGS},
         "simulator_of_references": simulator,
         "calibration": None if converted.calibration is None else converted.calibration.plain(),
@@ -130,11 +132,11 @@ def _manifest(converted: Converted, encoder: Mapping[str, Any], simulator: str) 
     }
 
 
-def _plain_encoder(encoder: SignalEncoder) -> dict[str, Any]:
+def _plain_encoder(encoder: Encoder) -> dict[str, Any]:
     if type(encoder) is ConstantEncoder:
         return {"type": "constant"}
     if type(encoder) is PoissonEncoder:
-        return {"type": "poisson", "max_rate_hz": encoder.max_rate_hz, "dt": encoder.dt, "seed": encoder.seed}
+        return {"type": "poisson", "max_rate_hz": encoder.max_rate_hz, "dt": encoder.dt}
     raise BundleError(f"the encoder {type(encoder).__name__} is code: take ConstantEncoder or PoissonEncoder")
 
 
@@ -177,9 +179,9 @@ def network_of(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
     weights = {key.removeprefix("weights/"): own for key, own in arrays.items() if key.startswith("weights/")}
     model = model_of(description.get("layers"), weights)
     settings = settings_of(description.get("neurons"), arrays)
-    max_pooling, seed = description.get("max_pooling"), description.get("seed")
-    if max_pooling not in ("sums", "gated") or not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise BundleError(f"got max_pooling={str(max_pooling)[:50]!r}, seed={str(seed)[:50]!r}")
+    max_pooling, seed = description.get("max_pooling"), _seed(description.get("seed"))
+    if max_pooling not in ("sums", "gated"):
+        raise BundleError(f"got max_pooling={str(max_pooling)[:50]!r}: knows sums and gated")
     if unknown := [name for name in settings if name not in {layer.name for layer in model.layers}]:
         raise BundleError(f"neurons of layer {unknown[0][:100]!r}: there is no such layer")
     network = assembled(model, settings, seed, max_pooling, factors_of(arrays))
@@ -207,6 +209,7 @@ def _converted(manifest: Mapping[str, Any], network: SpikingNetwork) -> Converte
         network=network,
         settings=SimulationSettings(**simulation),
         encoder=_encoder_of(manifest["encoder"]),
+        seed=_seed(manifest["seed"]),
         input_shape=shape,
         class_names=tuple(map(_text, names)),
         plan=ConversionPlan(tuple(planned), tuple(map(_text, plan["notes"]))),
@@ -216,15 +219,12 @@ def _converted(manifest: Mapping[str, Any], network: SpikingNetwork) -> Converte
     )
 
 
-def _encoder_of(plain: Mapping[str, Any]) -> SignalEncoder:
+def _encoder_of(plain: Mapping[str, Any]) -> Encoder:
     settings = {name: value for name, value in plain.items() if name != "type"}
     if plain["type"] == "constant" and not settings:
         return ConstantEncoder()
     if plain["type"] == "poisson":
-        seed = settings.pop("seed")
-        if not isinstance(seed, int) or not 0 <= seed < 2**31:
-            raise BundleError(f"encoder: got seed={str(seed)[:50]!r}")
-        return PoissonEncoder(**settings).seeded(seed)
+        return PoissonEncoder(**settings)
     raise BundleError(f"got the encoder {str(plain)[:100]!r}: knows constant and poisson")
 
 
@@ -242,6 +242,12 @@ def _references(members: Members, converted: Converted) -> References:
         if own.shape != (n, layer.size):
             raise BundleError(f"its references have counts of shape {own.shape} for layer {layer.name!r}")
     return References(samples, outputs, counts, simulator)
+
+
+def _seed(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value < 2**31:
+        raise BundleError(f"got seed={str(value)[:50]!r}: takes a whole number of 0 or more")
+    return value
 
 
 def _text(value: Any) -> str:

@@ -11,16 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import BundleError
+from snnpipe.bundle.converted import Converted
 from snnpipe.protocols import Simulator
 from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.simulators.clock_driven.simulator import ClockDrivenSimulator
 from snnpipe.simulators.event_driven.simulator import EventDrivenSimulator
 from snnpipe.simulators.nengo_dl import NengoDLSimulator
-from snnpipe.values.converted import Converted
 from snnpipe.values.simulation import Stimulus
-
-MOST_REFERENCES = 8
-"""Number of samples that a bundle holds as references."""
 
 SIMULATORS: Mapping[str, Any] = {
     "auto": AutoSimulator,
@@ -73,7 +70,7 @@ def references_of(converted: Converted, samples: NDArray[np.float32], simulator:
     shared = {"n_steps": settings.n_steps, "dt": settings.dt, "precision": settings.precision}
     chosen: Simulator = SIMULATORS[simulator](**shared, batch_size=len(samples))
     with chosen.open(converted.network, converted.encoder.constant) as opened:
-        chunks = list(opened.run(Stimulus(samples, range(len(samples)), converted.encoder)))
+        chunks = list(opened.run(Stimulus(samples, range(len(samples)), converted.signal)))
         used = opened.used.partition(" ")[0]
     counts = {
         layer.name: _small(np.sum([chunk.layers[layer.name].counts_bn for chunk in chunks], axis=0))

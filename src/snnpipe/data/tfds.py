@@ -18,6 +18,7 @@ from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.settings.domains import NonNegativeInt, PositiveInt, Share, Text
 from snnpipe.settings.schema import check_fields
 from snnpipe.values.data import DataSpec
+from snnpipe.values.pixels import PixelScaling
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -152,6 +153,13 @@ class TfdsDataModule:
             raise DataError("data: setup() has not been called")
         spec: DataSpec = self._opened["spec"]
         return spec
+
+    @property
+    def pixels(self) -> PixelScaling | None:
+        """Scaling of an image's pixels after `setup`; None for samples that are no images."""
+        if not self._opened or not self._encoded:
+            return None
+        return PixelScaling(*self._opened["scaling"])
 
     def digests(self) -> dict[str, str]:
         """Return digests of the prepared files that a training reads, and of the files that hold the test samples.

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.conversion.calibration import Calibration
-from snnpipe.data.checked_data import CheckedData
 from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.readout import ReadoutState, classes
@@ -43,6 +42,9 @@ _HALVINGS = 2
 
 _LEAST_GAIN = 0.9
 """A trial with more spikes is worth it if its error is at most this share of the error before."""
+
+Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Samples and their labels."""
 
 _LEAST_COST = 1e-3
 """Lowest share of the network's SynOps that a layer counts with when spikes are balanced."""
@@ -85,21 +87,31 @@ class Calibrator:
         Converter whose ``needs_calibration`` is true.
     model
         The trained model.
-    data, simulator, encoder, seed
-        Data, simulator, encoder and seed of the run.
+    samples, labels
+        Calibration samples, shape ``(b, *input_shape)``, and their labels.
+    simulator, encoder, seed
+        Simulator, encoder and seed of the simulations.
+    validation
+        Function that returns the samples and labels that ``max_drop`` is judged on; None for the calibration samples.
+    split, sample_word
+        What the calibration samples are called, and what one of them is called.
     """
 
     converter: Any
     model: Any
-    data: CheckedData
+    samples: NDArray[np.float32]
+    labels: NDArray[np.int64]
     simulator: Simulator
     encoder: SignalEncoder
     seed: int
+    validation: Callable[[], Labelled] | None = None
+    split: str = "training"
+    sample_word: str = "sample"
 
     def calibrated(self) -> tuple[Converter, CalibrationOutcome]:
         """Return the converter with its scales, and how they were determined."""
         settings = self.converter.calibration
-        samples, labels = self._taken
+        samples, labels = self.samples, self.labels
         begin = _BEGIN if settings.spikes_per_step == "auto" else settings.spikes_per_step
         way, candidates = self._way(begin)
         tried: Sequence[Tried] = ()
@@ -122,7 +134,7 @@ class Calibrator:
             max_error=settings.max_error,
             max_drop=settings.max_drop,
             tried=tried,
-            judged=f"{len(judges.samples):,} {judges.split} {self.data.spec.sample_word}s" if tried else "",
+            judged=f"{len(judges.samples):,} {judges.split} {self.sample_word}s" if tried else "",
         )
 
     # ------------------------------------------------------------------ which layers and channels get how much
@@ -209,25 +221,20 @@ class Calibrator:
     # ------------------------------------------------------------------ samples
 
     @cached_property
-    def _taken(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The calibration samples and their labels."""
-        return _first(self.data.calibration_dataset(), self.converter.calibration.images)
-
-    @cached_property
     def _levels(self) -> Any:
-        return self.converter.levels(self.model, self._taken[0])
+        return self.converter.levels(self.model, self.samples)
 
     @cached_property
     def _few(self) -> _Judges:
-        samples, labels = self._taken[0][:_COMPARED], self._taken[1][:_COMPARED]
-        return _Judges("training", samples, labels, self._logits(samples))
+        samples, labels = self.samples[:_COMPARED], self.labels[:_COMPARED]
+        return _Judges(self.split, samples, labels, self._logits(samples))
 
     @cached_property
     def _many(self) -> _Judges:
-        """Validation samples; training samples if there are none."""
-        if not self.data.spec.n_validation:
-            return _Judges("training", *self._taken, self._logits(self._taken[0]))
-        samples, labels = _first(self.data.validation_dataset(), self.converter.calibration.images)
+        """Validation samples; calibration samples if there are none."""
+        if self.validation is None:
+            return _Judges(self.split, self.samples, self.labels, self._logits(self.samples))
+        samples, labels = self.validation()
         return _Judges("validation", samples, labels, self._logits(samples))
 
     # ------------------------------------------------------------------ simulation
@@ -322,8 +329,18 @@ def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork"
     if not needs_calibration(converter):
         return converter  # type: ignore[no-any-return]
     log.begin("calibrate", converter.calibration.images)
-    encoder = parts["encoder"].seeded(seed)
-    calibrator = Calibrator(converter, model, parts["data"], parts["simulator"], encoder, seed)
+    encoder, data, wanted = parts["encoder"].seeded(seed), parts["data"], converter.calibration.images
+    validation = (lambda: _first(data.validation_dataset(), wanted)) if data.spec.n_validation else None
+    calibrator = Calibrator(
+        converter,
+        model,
+        *_first(data.calibration_dataset(), wanted),
+        parts["simulator"],
+        encoder,
+        seed,
+        validation,
+        sample_word=data.spec.sample_word,
+    )
     with_scales, outcome = calibrator.calibrated()
     log.state.calibration = outcome
     log.params(flatten({"calibration": outcome.params()}))
@@ -332,7 +349,7 @@ def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork"
     return with_scales
 
 
-def _first(stream: Any, wanted: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _first(stream: Any, wanted: int) -> Labelled:
     """Return the first samples of a stream of batches, and their labels."""
     samples, labels, n = [], [], 0
     for of_batch, their_labels, *_ in stream.as_numpy_iterator():

@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from snnpipe.protocols import Encoder
 from snnpipe.values.calibration import CalibrationOutcome
 from snnpipe.values.network import ConversionPlan, SpikingNetwork
 from snnpipe.values.pixels import PixelScaling
 from snnpipe.values.simulation import SignalEncoder, SimulationSettings
+
+MOST_REFERENCES = 8
+"""Largest number of samples that a stored network has as references."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -21,8 +25,8 @@ class Converted:
         The spiking network.
     settings
         Settings of its simulation: steps, time step, read-out, precision.
-    encoder
-        Encoder that shows it samples.
+    encoder, seed
+        Encoder that shows it samples, and the seed of what the encoder draws.
     input_shape
         Shape of a sample.
     class_names
@@ -40,10 +44,16 @@ class Converted:
     name: str
     network: SpikingNetwork
     settings: SimulationSettings
-    encoder: SignalEncoder
+    encoder: Encoder
+    seed: int
     input_shape: tuple[int, ...]
     class_names: tuple[str, ...]
     plan: ConversionPlan
     pixels: PixelScaling | None = None
     calibration: CalibrationOutcome | None = None
     made_from: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def signal(self) -> SignalEncoder:
+        """The encoder with its seed."""
+        return self.encoder.seeded(self.seed)
