@@ -59,7 +59,14 @@ def neuron_of(plain: Any, depth: int = 0) -> "nengo.neurons.NeuronType":
 
 
 def _parameters(cls: type) -> list[str]:
-    return [name for name in inspect.signature(cls).parameters if name not in ("initial_state", "initial_voltage")]
+    """Return the names of a class's parameters, with those that it passes on to its base class."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        parameters = inspect.signature(base).parameters.values()
+        names += [own.name for own in parameters if own.kind is not own.VAR_KEYWORD and own.name not in names]
+        if not any(own.kind is own.VAR_KEYWORD for own in parameters):
+            break
+    return [name for name in names if name not in ("initial_state", "initial_voltage")]
 
 
 def _plain(value: Any) -> Any:
