@@ -374,6 +374,16 @@ def _up_sampled(network, **others):
     network["layers"][1:1] = [wide, own]
 
 
+def _dilated(network, weights, **others):
+    words = {"padding": "same", "activation": "linear"}
+    sizes = {"filters": 1, "groups": 1, "kernel_size": [2], "strides": [1], "dilation_rate": [2**30]}
+    settings = words | sizes | {"use_bias": False}
+    own = {"name": "conv", "kind": "Conv1D", "inputs": ["wide"], "settings": settings}
+    wide = {"name": "wide", "kind": "Reshape", "inputs": ["values"], "settings": {"target_shape": [4, 1]}}
+    network["layers"][1:1] = [wide, own]
+    weights["weights/conv/0"] = np.zeros((2, 1, 1), np.float32)
+
+
 def _neuron(**changes):
     def change(network, **others):
         network["neurons"][0].update(changes)
@@ -425,6 +435,7 @@ HOSTILE = {
     ),
     "a huge input": (_huge, "larger than the"),
     "a huge tensor": (_up_sampled, "layer 'up' .*larger than the"),
+    "a huge window": (_dilated, "layer 'conv' .*larger than the"),
     "no such input": (_layer(1, inputs=["nobody"]), "its inputs are"),
     "a name twice": (_layer(2, name="hidden"), "a name of its own"),
     "no layers": (lambda network, **others: network.update(layers=[]), "no list of layers"),
@@ -441,6 +452,7 @@ HOSTILE = {
     ),
     "no numbers": (_array("weights", "weights/hidden/1", np.full(6, np.nan, np.float32)), "infinite or no numbers"),
     "a short state": (_array("weights", "initial_state/hidden/voltage", np.arange(5.0)), "layer 'hidden'|other sizes"),
+    "one state for all": (_array("weights", "initial_state/hidden/voltage", np.ones(1)), "other sizes"),
     "other references": (_array("references", "samples", np.zeros((9, 4), np.float32)), "references"),
     "short references": (_array("references", "outputs", np.zeros((8, 5, 3), np.float32)), "references have outputs"),
     "another format": (_manifest("format", 99), "has format 99, and this snnpipe reads format 1"),

@@ -22,7 +22,6 @@ from snnpipe import (
     Trainer,
 )
 from snnpipe.base.errors import UserError
-from snnpipe.run.calibration import _first
 from snnpipe.spiking.simulated import settled
 
 CONVERTER = NengoDLConverter(calibration=Calibration(images=300, channels=True, balance=False, spikes_per_step=1.0))
@@ -45,7 +44,8 @@ def run(fitted, tmp_path_factory):
         diagnosed_images=0,
     )
     result = trainer.run()
-    calibration = _first(trainer.data.calibration_dataset(), 300)
+    batches = list(trainer.data.calibration_dataset().as_numpy_iterator())
+    calibration = tuple(np.concatenate(parts)[:300] for parts in zip(*batches, strict=True))
     (x, y), *_ = trainer.data.test_dataset(1000).as_numpy_iterator()
     return trainer, result, folder / "run", calibration, (x, y)
 
@@ -179,7 +179,7 @@ def test_other_settings_give_another_network_and_leave_this_one(spiking, run):
         spiking.with_settings(n_steps=0)
 
 
-def test_without_labels_the_models_own_classes_stand_for_them():
+def test_without_labels_the_models_own_classes_stand_for_them(tmp_path):
     tf_keras.utils.set_random_seed(0)
     layers = tf_keras.layers
     model = tf_keras.Sequential([layers.Input((6,)), layers.Dense(20, activation="relu"), layers.Dense(3)])
@@ -190,7 +190,12 @@ def test_without_labels_the_models_own_classes_stand_for_them():
     chosen = next(t for t in spiking.calibration.tried if t.spikes_per_step == spiking.calibration.spikes_per_step)
     evaluation = spiking.evaluate(samples, model.predict(samples, verbose=0).argmax(axis=1))
     assert evaluation.accuracy == evaluation.agreement == pytest.approx(chosen.accuracy)
-    rates = snnpipe.convert(model, samples, converter=NengoDLConverter(neuron=None, scale_firing_rates=1.0), n_steps=2)
+    converter = NengoDLConverter(neuron=None, scale_firing_rates=1.0)
+    rates = snnpipe.convert(model, samples, converter=converter, n_steps=2)
+    model.save(tmp_path / "model.h5")
+    from_file = snnpipe.convert(str(tmp_path / "model.h5"), samples, converter=converter, n_steps=2)
+    assert np.array_equal(from_file.run(samples).outputs, rates.run(samples).outputs)
+    assert from_file.made_from["model"] == str(tmp_path / "model.h5")
     assert rates.calibration is None and rates.predict(samples[:2]).spikes.tolist() == [0, 0]
     assert np.allclose(rates.run(samples).outputs[:, -1], model.predict(samples, verbose=0), atol=1e-4)
     assert "not counted: SynOps" in repr(rates.evaluate(samples, np.zeros(60)))
@@ -255,6 +260,10 @@ def test_what_cannot_be_converted_is_refused_in_a_line(run, tmp_path):
     with pytest.raises(UserError, match="converter beside neuron"):
         snnpipe.convert(model, samples, neuron=nengo.LIF(), converter=NengoDLConverter())
     linear = tf_keras.Sequential([tf_keras.layers.Flatten(), tf_keras.layers.Dense(3)])
+    with pytest.raises(UserError, match="seed: got -1"):
+        snnpipe.convert(model, samples, seed=-1)
+    with pytest.raises(UserError, match="settings of a run"):
+        snnpipe.convert(model, samples, simulator=AutoSimulator(verify_images=3))
     with pytest.raises(UserError, match="none of its layers becomes neurons"):
         snnpipe.convert(linear, samples)
     with pytest.raises(UserError, match="3 numbers as"):

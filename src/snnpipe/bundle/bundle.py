@@ -182,11 +182,8 @@ def network_of(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
     max_pooling, seed = description.get("max_pooling"), _seed(description.get("seed"))
     if max_pooling not in ("sums", "gated"):
         raise BundleError(f"got max_pooling={str(max_pooling)[:50]!r}: knows sums and gated")
-    if unknown := [name for name in settings if name not in {layer.name for layer in model.layers}]:
-        raise BundleError(f"neurons of layer {unknown[0][:100]!r}: there is no such layer")
-    network = assembled(model, settings, seed, max_pooling, factors_of(arrays))
-    require_sizes(network, arrays)
-    return network
+    require_sizes(model, settings, arrays)
+    return assembled(model, settings, seed, max_pooling, factors_of(arrays))
 
 
 def _converted(manifest: Mapping[str, Any], network: SpikingNetwork) -> Converted:

@@ -199,10 +199,13 @@ def _weight_problem(
         if kind == "Dense":
             outputs, kernel = settings["units"], (shape[-1], settings["units"])
         else:
-            outputs, groups = settings["filters"], settings["groups"]
-            if not isinstance(groups, int) or groups < 1 or not isinstance(settings["kernel_size"], list):
-                return f"got groups={groups!r}, kernel_size={settings['kernel_size']!r}"
-            kernel = (*settings["kernel_size"], shape[-1] // groups, outputs)
+            outputs, groups, window = settings["filters"], settings["groups"], settings["kernel_size"]
+            dilation = settings["dilation_rate"]
+            if not isinstance(groups, int) or groups < 1 or not _are_sizes(window) or not _are_sizes(dilation):
+                return f"got groups={groups!r}, kernel_size={window!r}, dilation_rate={dilation!r}"
+            kernel = (*window, shape[-1] // groups, outputs)
+            if prod((n - 1) * apart + 1 for n, apart in zip(window, dilation, strict=False)) > _MOST_VALUES:
+                return f"its window with dilation_rate={dilation} is larger than the {_MOST_VALUES:,} values allowed"
         expected = [kernel, (outputs,)] if settings["use_bias"] else [kernel]
     elif kind == "BatchNormalization":
         if settings["axis"] not in ([axis] for axis in range(1, len(shape) + 1)):
@@ -213,3 +216,7 @@ def _weight_problem(
         expected = []
     given = [own.shape for own in weights]
     return "" if given == expected else f"its weights have the shapes {given}, and it needs {expected}"
+
+
+def _are_sizes(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(own, int) and own > 0 for own in values)

@@ -1,8 +1,9 @@
 """The layers of neurons of a converted network as plain data: types, scales, synapses, rectifiers, initial states."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from snnpipe.neurons.plain import neuron_of, plain_neuron
 from snnpipe.neurons.voltage import with_initial_state
 from snnpipe.synapses import Synapse
 from snnpipe.values.network import NeuronLayer, SpikingNetwork
+
+if TYPE_CHECKING:
+    import tf_keras
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -88,13 +92,17 @@ def factors_of(arrays: Arrays) -> dict[str, NDArray[np.float64]]:
     return {name: values.astype(np.float64) for name, values in _below(_FACTORS, arrays).items()}
 
 
-def require_sizes(network: SpikingNetwork, arrays: Arrays) -> None:
-    """Raise `BundleError` if the arrays of a layer do not have one number for each neuron or channel."""
-    for layer in network.layers:
-        sizes = {len(values) for values in _below(f"{_STATE}{layer.name}/", arrays).values()}
-        factors = layer.channel_factors_c
-        if sizes - {layer.size} or (factors is not None and factors.shape != layer.shape[-1:]):
-            raise BundleError(f"layer {layer.name!r} of shape {layer.shape}: its arrays have other sizes")
+def require_sizes(model: "tf_keras.Model", names: Iterable[str], arrays: Arrays) -> None:
+    """Raise `BundleError` if a layer's arrays do not have one number for each neuron, or for each channel."""
+    layers = {layer.name: layer for layer in model.layers}
+    for name in names:
+        if name not in layers:
+            raise BundleError(f"neurons of layer {name[:100]!r}: there is no such layer")
+        shape = tuple(layers[name].output_shape[1:])
+        states = {values.shape for values in _below(f"{_STATE}{name}/", arrays).values()}
+        factors = arrays.get(f"{_FACTORS}{name}")
+        if states - {(prod(shape),)} or (factors is not None and factors.shape != shape[-1:]):
+            raise BundleError(f"layer {name!r} of shape {shape}: its arrays have other sizes")
 
 
 def _below(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:

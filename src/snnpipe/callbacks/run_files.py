@@ -10,7 +10,7 @@ from tqdm import tqdm
 from snnpipe.artifacts.environment import describe_environment
 from snnpipe.artifacts.predictions import Predictions
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
-from snnpipe.base.errors import BundleError, StorageError, UserError, one_line
+from snnpipe.base.errors import StorageError, UserError, one_line
 from snnpipe.base.masking import masked_traceback
 from snnpipe.bundle.converted import Converted
 from snnpipe.callbacks.base import Callback
@@ -111,7 +111,9 @@ def _network(state: RunState, path: Path) -> None:
     )
     try:
         state.log_artifact(write_bundle(path, converted, state.samples), "conversion")
-    except BundleError as reason:
+    except StorageError:
+        raise
+    except (UserError, MemoryError) as reason:  # the run's figures are worth more than the file
         if not state.one_of_several:
             tqdm.write(f"snnpipe: the run leaves no conversion/{path.name}: {one_line(reason)}", file=sys.stderr)
 

@@ -21,6 +21,8 @@ from snnpipe.models.adapt import adapt
 from snnpipe.models.file import ModelFile
 from snnpipe.run.calibration import Calibrator, needs_calibration
 from snnpipe.run.preflight import require_spikes
+from snnpipe.settings.domains import Seed
+from snnpipe.settings.schema import value_problem
 from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.spiking.given import checked_labels, checked_samples
 from snnpipe.spiking.model import SpikingModel
@@ -100,6 +102,12 @@ def convert(
     """
     if converter is not None and not (neuron is _DEFAULT and max_drop is None):
         raise ConfigError("convert: got a converter beside neuron or max_drop: give these in the converter")
+    if simulator is not None and (simulator.verify_images or simulator.max_images is not None):
+        raise ConfigError(
+            "convert: verify_images and max_images are settings of a run: leave them out of the simulator"
+        )
+    if problem := value_problem("convert: seed", seed, Seed):
+        raise ConfigError(problem)
     samples = checked_samples(calibration, None, "calibration")
     keras_model, source = _model_of(model, samples.shape[1:])
     n_classes = _n_classes(keras_model)

@@ -25,7 +25,6 @@ from snnpipe.values.pixels import PixelScaling
 
 _CHANGEABLE = ("n_steps", "readout", "readout_steps", "batch_size", "precision")
 _SHOWN = 4
-_OF_A_RUN = {"verify_images": 0, "max_images": None, "chunk_steps": None}
 
 
 class SpikingModel:
@@ -67,7 +66,7 @@ class SpikingModel:
         chosen: Any = AutoSimulator() if simulator is None else simulator
         shared = {name: getattr(converted.settings, name) for name in (*_CHANGEABLE, "dt")}
         self._converted, self._ann, self._samples = converted, ann, samples
-        self._simulator: Simulator = chosen.with_settings(**shared, **_OF_A_RUN)
+        self._simulator: Simulator = chosen.with_settings(**shared)
         self.replay = replay
         self.evaluation: Evaluation | None = None
 
