@@ -26,15 +26,15 @@ GIVEN = ["data=cifar10", "data.scaling=standardised", "model=file", "training=no
 QUIET = ["callbacks=none", "diagnosis.images=0", "logger=csv"]
 
 SPIKES, LATER = "conversion.calibration.spikes_per_step", "simulator.readout=later_half"
+STRICT = "conversion.calibration.max_error=0.07"
 TABLE = {
     "plain, 8 steps": ("plain", ["simulator.n_steps=8"]),
-    "plain, 8 steps, more spikes": ("plain", ["simulator.n_steps=8", f"{SPIKES}=2.4"]),
     "plain, 16 steps": ("plain", ["simulator.n_steps=16"]),
-    "plain, 16 steps, more spikes": ("plain", ["simulator.n_steps=16", f"{SPIKES}=1.15"]),
     "bn, 8 steps": ("bn", ["simulator.n_steps=8"]),
-    "bn, 8 steps, layers": ("bn", ["simulator.n_steps=8", "conversion.calibration.channels=false", f"{SPIKES}=3.4"]),
     "bn, 16 steps": ("bn", ["simulator.n_steps=16"]),
-    "bn, 16 steps, layers": ("bn", ["simulator.n_steps=16", "conversion.calibration.channels=false", f"{SPIKES}=2"]),
+    "bn, 8 steps, max_error 0.07": ("bn", ["simulator.n_steps=8", STRICT]),
+    "bn, 16 steps, max_error 0.07": ("bn", ["simulator.n_steps=16", STRICT]),
+    "plain, 8 steps, max_error 0.07": ("plain", ["simulator.n_steps=8", STRICT]),
     "resnet20, 8 steps": ("resnet20", ["simulator.n_steps=8", LATER]),
     "resnet20, 16 steps": ("resnet20", ["simulator.n_steps=16", LATER]),
 }

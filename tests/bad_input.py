@@ -23,6 +23,8 @@ from snnpipe.config.targets import locate
 NEEDED = {
     "pretrained": ["training.checkpoint=somewhere"],
     "file": ["model.path=somewhere"],
+    "arrays": ["data.path=somewhere"],
+    "folder": ["data.path=somewhere"],
     **{
         name: ["training.regularizer.scale_firing_rates=100.0"]
         for name in ("firing_rate_l1", "firing_rate_l2", "firing_rate_target")

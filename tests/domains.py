@@ -108,6 +108,8 @@ _RULES = {  # of what a file can hold without a _target_
     "_is_neuron_type": lambda value: False,
     "_is_calibration": lambda value: False,
     "_is_augmentation": lambda value: value in (None, {}),
+    "_is_pair": lambda value: value is None or (type(value) is list and len(value) == 2),
+    "_is_size": lambda value: len(value) == 2,
     "_is_known": lambda value: value != "auto",
     "_is_depth": lambda value: value >= 8 and value % 6 == 2,
     "_is_regularizer": lambda value: value in (None, {}),

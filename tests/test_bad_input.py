@@ -48,6 +48,7 @@ def test_every_option_of_every_group_is_composed_and_passes():
         assert not bad_input.problems_of(config), name
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.data())
 def test_a_value_passes_if_it_belongs_to_its_key_and_only_then(data):
@@ -55,6 +56,7 @@ def test_a_value_passes_if_it_belongs_to_its_key_and_only_then(data):
     bad_input.try_value(composition, key, domain, data.draw(values(domain)))
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.data())
 def test_what_is_in_the_domain_passes(data):
@@ -70,6 +72,7 @@ def test_sweepers_and_launchers_too(data):
     bad_input.try_engine_value(choice, key, domain, data.draw(values(domain)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_broken_structure_is_told_by_its_key(seed):
     rng = random.Random(seed)

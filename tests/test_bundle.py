@@ -184,14 +184,24 @@ def test_every_built_in_type_is_plain_data():
         assert type(again) is cls and plain_neuron(again) == plain_neuron(neuron)
 
 
-def test_factors_of_channels_settings_and_an_encoder_come_back(tmp_path):
-    network, samples = small(encoder=PoissonEncoder(200.0), precision="float64", readout="later_half", dt=0.002)
-    converter = NengoDLConverter(scale_firing_rates={"hidden": 150.0}, channel_factors={"hidden": [1, 2, 3, 4, 5, 0.5]})
-    start_afresh(0)
-    model = keras.Sequential([layers.Input((4,)), layers.Dense(6, activation="relu", name="hidden"), layers.Dense(3)])
-    bundle = round_trip(tmp_path / "net.snn", replace(network, network=converter.convert(model, 1)), samples)
+def test_factors_and_offsets_of_channels_settings_and_an_encoder_come_back(tmp_path):
+    converter = NengoDLConverter(
+        scale_firing_rates={"hidden": 150.0},
+        channel_factors={"hidden": [1, 2, 3, 4, 5, 0.5]},
+        bias_offsets={"hidden": [0.1, -0.2, 0.3, 0, 0, 1.5]},
+    )
+    simulation = {"precision": "float64", "readout": "later_half", "dt": 0.002}
+    network, samples = small(converter=converter, encoder=PoissonEncoder(200.0), **simulation)
+    bundle = round_trip(tmp_path / "net.snn", network, samples)
+    layer = bundle.converted.network.layers[0]
     assert bundle.converted.encoder == PoissonEncoder(200.0) and bundle.converted.seed == 5
-    assert bundle.converted.network.layers[0].channel_factors_c.tolist() == [1, 2, 3, 4, 5, 0.5]
+    assert layer.channel_factors_c.tolist() == [1, 2, 3, 4, 5, 0.5]
+    assert layer.bias_offset_c.tolist() == [0.1, -0.2, 0.3, 0, 0, 1.5]
+    plain, _ = small()
+    of_model = plain.network.keras_model.predict(samples, verbose=0)
+    of_rates = NetworkOfRates(bundle.converted.network, 0.002).predict_on_batch(samples)
+    assert np.allclose(of_rates, of_model, atol=1e-5)
+    assert not np.allclose(bundle.converted.network.keras_model.predict(samples, verbose=0), of_model, atol=1e-2)
 
 
 def test_the_same_network_gives_the_same_bytes(tmp_path):
@@ -452,6 +462,7 @@ HOSTILE = {
     ),
     "no numbers": (_array("weights", "weights/hidden/1", np.full(6, np.nan, np.float32)), "infinite or no numbers"),
     "a short state": (_array("weights", "initial_state/hidden/voltage", np.arange(5.0)), "layer 'hidden'|other sizes"),
+    "short offsets": (_array("weights", "bias_offsets/hidden", np.ones(5)), "other sizes"),
     "one state for all": (_array("weights", "initial_state/hidden/voltage", np.ones(1)), "other sizes"),
     "other references": (_array("references", "samples", np.zeros((9, 4), np.float32)), "references"),
     "short references": (_array("references", "outputs", np.zeros((8, 5, 3), np.float32)), "references have outputs"),

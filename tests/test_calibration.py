@@ -265,8 +265,11 @@ def test_a_run_records_where_its_scales_come_from(command):
     assert [params[f"calibration.scale_firing_rates.{name}"] for name in calibration["scale_firing_rates"]] == scales
     assert params["calibration.digest"] == calibration["digest"]
     assert calibration["samples"] == 30 and len(calibration["digest"]) == 64
-    ways = [(candidate["channels"], candidate["balance"]) for candidate in calibration["candidates"]]
-    assert ways == [(False, False), (True, False)], "one layer has nothing to balance"
+    ways = [[candidate[key] for key in ("channels", "bias_correction")] for candidate in calibration["candidates"]]
+    assert ways[:2] == [[False, False], [True, False]] and ways[2][1] is True
+    assert not any(candidate["balance"] for candidate in calibration["candidates"]), "one layer has nothing to balance"
+    assert params["calibration.bias_correction"] == calibration["bias_correction"]
+    assert (calibration["bias_offsets"] is not None) == calibration["bias_correction"]
 
 
 @pytest.mark.slow

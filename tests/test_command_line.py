@@ -23,7 +23,8 @@ PARTS = ["data", "model", "training", "conversion", "simulator", "encoder"]
 
 
 def test_there_are_the_configs_that_users_look_for():
-    assert set(GROUPS["data"]) == {"digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"}
+    datasets = {"digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"}
+    assert set(GROUPS["data"]) == datasets | {"arrays", "folder"}
     assert {"mlp", "cnn2d", "keras_to_snn"} <= set(GROUPS["model"])
     assert {"keras", "nengo_dl"} <= set(GROUPS["training"])
     assert {"auto", "clock_driven", "event_driven", "nengo_dl"} == set(GROUPS["simulator"])
@@ -51,7 +52,14 @@ def test_keys_that_people_script_against_stay():
             node = node[part]
 
 
-NEEDED = {"pretrained": ["training.checkpoint=x"], "file": ["model.path=x"]}
+NEEDED = {
+    "pretrained": ["training.checkpoint=x"],
+    "file": ["model.path=x"],
+    "arrays": ["data.path=x"],
+    "folder": ["data.path=x"],
+}
+FROM_PYTHON = {"seed", "train", "validation", "test"}
+"""Settings that no file gives: the run's seed, and arrays."""
 
 
 @pytest.mark.parametrize("group", PARTS)
@@ -60,7 +68,7 @@ def test_config_files_and_constructors_have_the_same_keys(group):
         extra = NEEDED.get(option, [])
         node = composed(f"{group}={option}", *extra)[group]
         target = locate(node["_target_"])
-        taken = {n for n in inspect.signature(target).parameters if not n.startswith("_")} - {"seed"}
+        taken = {n for n in inspect.signature(target).parameters if not n.startswith("_")} - FROM_PYTHON
         assert taken <= set(node), f"{group}={option} lacks {taken - set(node)}"
 
 

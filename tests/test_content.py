@@ -96,7 +96,7 @@ def test_a_training_is_never_taken_for_one_of_other_labels(own):
     assert first.data.tags["data"] == "Pictures" and first.info.run_name.startswith("Pictures-net-")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_finished_run_is_not_reported_for_other_test_data(own):
     run, folder = own
     assert run("run_id=mine").code == 0
@@ -141,7 +141,7 @@ def save_weights(path: Path, sign: float) -> None:
     np.savez(path, **{name: sign * rng.normal(size=shape) for name, shape in shapes})
 
 
-@pytest.mark.slow  # 10 s; `test_a_function_over_a_model...` has less of it
+@pytest.mark.long  # 10 s; `test_a_function_over_a_model...` has less of it
 def test_a_function_that_loads_weights_takes_no_training_of_other_weights(own):
     run, folder = own
     weights = ("model.weights=start.npz", "training.epochs=1", "training.learning_rate=1e-6")
@@ -163,7 +163,7 @@ def test_nothing_is_shared_without_training(own):
     assert not any("fit.run_id" in each.data.tags for each in runs())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_where_the_data_cannot_be_known_nothing_is_shared_and_that_is_said(own):
     run, _ = own
     for _ in range(2):
@@ -287,7 +287,7 @@ def test_two_runs_do_not_write_over_one_another(pictures, tmp_path, monkeypatch)
     trainer(pictures(), tmp_path, **csv).run()  # the same run again gives the same files
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_run_does_not_go_on_with_other_data(pictures, tmp_path):
     stopped = trainer(pictures(), tmp_path, output_dir=tmp_path / "run", loggers=[CsvLogger(str(tmp_path / "run"))])
     stopped.convert = lambda: 1 / 0

@@ -47,6 +47,13 @@ ELSEWHERE = {
     "training.resume=false": "test_resume.py",
     "training.resume=true": "test_resume.py",
     "data.scaling=standardised": "test_samples.py",
+    "data.axes=auto": "test_arrays.py",
+    "data.scaling=auto": "names what was chosen",
+    "data.scaling=zero_to_one": "test_arrays.py",
+    "data.test_share=0.2": "test_arrays.py",
+    "data.size=[": "test_folder.py",
+    "data.channels=1": "test_folder.py",
+    "data.channels=3": "test_folder.py",
     "data/augment=none": "test_augmentation.py: keys of an augmentation go with it",
     "model=mlp": "test_samples.py",
     "model.logits_initializer=zeros": "needs a new training, which a diagnosis only names",
@@ -117,22 +124,24 @@ def followed(command, cure: str, overrides: list[str]) -> None:
     raise AssertionError(f"{shlex.join(tried)}: still refused")
 
 
-_SLOW = (
+_LONG = (
     "conversion.allow_fallback=true",
     "simulator=nengo_dl",
     "training=nengo_dl",
     "conversion=identity",
     "logger=mlflow",
+    "callbacks=early_stopping",
+    "simulator=clock_driven",
 )
-_SOMEWHAT_SLOW = (
-    *("callbacks=early_stopping", "simulator=clock_driven", "training=keras"),
+_SLOW = (
+    "training=keras",
     *("training.optimizer=sgd", "training.weight_decay=0.0", "conversion=nengo_dl", "data.batch_size=18"),
     *("model.activation=quantised", "training/regularizer=activity_l1", "training.regularizer.scale_firing_rates=100"),
 )
 
 
 def _marked(cure):
-    marks = [pytest.mark.long] * (cure in _SLOW) + [pytest.mark.slow] * (cure in _SOMEWHAT_SLOW)
+    marks = [pytest.mark.long] * (cure in _LONG) + [pytest.mark.slow] * (cure in _SLOW)
     return pytest.param(cure, marks=marks)
 
 

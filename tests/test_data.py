@@ -60,6 +60,44 @@ def test_standardised_training_images_have_mean_0_and_deviation_1(digits):
     assert abs(images.std() - 1) < 1e-4
 
 
+def test_given_mean_and_deviation_take_the_place_of_measured_ones(digits):
+    raw = images_of(digits(scaling="none").test_dataset())
+    images = images_of(digits(scaling="standardised", mean=[33.3], deviation=[80.0]).test_dataset())
+    assert np.allclose(images, (raw - 33.3) / 80, atol=1e-6)
+
+
+def test_scaling_auto_is_that_of_pixels(digits):
+    data = digits(scaling="auto")
+    assert data.spec.scaling == "minus_one_to_one"
+    assert np.array_equal(images_of(data.test_dataset()), images_of(digits().test_dataset()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"mean": [1.0], "deviation": [1.0]}, "data.scaling=minus_one_to_one does not use it: take data.scaling=stand"),
+        ({"mean": [1.0], "scaling": "standardised"}, "data.mean: got [1.0], and no deviation: give data.deviation"),
+        ({"deviation": [1.0], "scaling": "standardised"}, "data.deviation: got [1.0], and no mean: give data.mean"),
+        (
+            {"mean": [1.0, 2.0], "deviation": [1.0, 2.0], "scaling": "standardised"},
+            "data.mean: got 2 numbers, and digits has 1 channels",
+        ),
+        (
+            {"mean": [0.5], "deviation": [0.25], "scaling": "standardised"},
+            "give 255 times as much, data.mean=[127.5], data.deviation=[63.75]",
+        ),
+        (
+            {"mean": [0.0], "deviation": [0.0], "scaling": "standardised"},
+            "data.deviation: got [0.0]: should be greater",
+        ),
+    ],
+)
+def test_mean_and_deviation_that_cannot_be_meant(digits, settings, says):
+    with pytest.raises((ConfigError, DataError)) as error:
+        digits(**settings)
+    assert says in str(error.value)
+
+
 def test_order_is_determined_by_seed_and_epoch(digits):
     first = labels_of(digits(seed=0).train_dataset(0))
     assert np.array_equal(first, labels_of(digits(seed=0).train_dataset(0)))

@@ -314,17 +314,13 @@ def words_of(diagnosis, beginning):
     )
 
 
-_SLOW = ("LIF neurons at their limit",)
-_QUICK = (TOO_LOW, "there is no filter")
+_SHORT = (TOO_LOW, "there is no filter")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
-    [
-        name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow if name in _SLOW else pytest.mark.long)
-        for name in FAULTS
-    ],
+    [name if name in _SHORT else pytest.param(name, marks=pytest.mark.long) for name in FAULTS],
 )
 def test_a_planted_fault_is_found_and_what_is_suggested_mends_it(run, too_low, fault):
     network, overrides, source, cures = FAULTS[fault]
@@ -360,11 +356,8 @@ TOGETHER = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "faults",
-    [pytest.param(name, marks=() if name.startswith("the defaults") else pytest.mark.long) for name in TOGETHER],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("faults", TOGETHER)
 def test_several_faults_at_once_are_mended_by_several_changes_at_once(run, faults):
     network, overrides = TOGETHER[faults]
     before = run(network, *overrides)

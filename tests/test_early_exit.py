@@ -110,7 +110,7 @@ def test_it_keeps_the_contract_and_is_refused_in_one_line(network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.1, 0.0])
+@pytest.mark.parametrize("share", [pytest.param(0.1, marks=pytest.mark.long), 0.0])
 def test_a_run_measures_it(command, share):
     words = (*FAST[:-1], "diagnosis.images=0", "metrics=early_exit", f"data.validation_share={share}")
     ran = command(*words, "callbacks=none", "simulator.n_steps=8", "simulator.readout=mean")

@@ -46,12 +46,12 @@ def test_every_recipe_is_small_here():
     assert set(SMALL) == {name for name in EXPERIMENTS if "/" not in name}
 
 
-_SLOW = {"mnist_nengo_dl", "mnist_lif_native"}  # they train through NengoDL
+_LONG = {"cifar10_keras", "mnist_lif_native", "mnist_keras_to_snn"}  # others are like them
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "recipe", [pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name for name in SMALL]
+    "recipe", [pytest.param(name, marks=pytest.mark.long) if name in _LONG else name for name in SMALL]
 )
 def test_every_recipe_runs_in_a_fast_mode(command, recipe):
     result = command(f"experiment={recipe}", "debug=fast", "data=digits", *SMALL[recipe], "logger=csv")

@@ -135,7 +135,10 @@ def simulated(network, model, data, simulator, opened):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [EventDrivenSimulator, ClockDrivenSimulator, NengoDLSimulator])
+@pytest.mark.parametrize(
+    "kind",
+    [EventDrivenSimulator, ClockDrivenSimulator, pytest.param(NengoDLSimulator, marks=pytest.mark.long)],
+)
 def test_a_batch_that_is_too_large_for_the_memory_is_halved_and_gives_the_same_to_the_bit(
     kind, fitted, network, digits
 ):
@@ -208,7 +211,7 @@ print(max(limit.sizes), sum(limit.sizes), same[0] == same[1], little.accuracy_at
 """
 
 
-@pytest.mark.slow  # 10 s
+@pytest.mark.long  # 10 s
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's address space")
 def test_a_process_with_little_memory_simulates_smaller_batches(data_dir, tmp_path):
     command = [sys.executable, "-c", LIMITED, str(data_dir)]
@@ -793,7 +796,7 @@ def test_a_run_whose_server_hangs_and_is_killed_later_loses_nothing(tmp_path, sh
     assert not (tmp_path / "process" / "out" / "unsent").exists()
 
 
-@pytest.mark.slow  # 60 s
+@pytest.mark.long  # 60 s
 def test_a_run_whose_server_is_gone_for_good_ends_and_is_sent_later(tmp_path, short_answers, process, own_server):
     from mlflow import MlflowClient
 

@@ -133,7 +133,7 @@ def test_a_run_takes_an_earlier_runs_training_unless_told_not_to(command, tmp_pa
     assert runs[1].data.metrics["ann/test_accuracy"] == runs[0].data.metrics["ann/test_accuracy"]
 
 
-@pytest.mark.slow  # 15 s
+@pytest.mark.long  # 15 s
 def test_two_processes_that_need_the_same_training_train_once(process, tmp_path):
     from mlflow import MlflowClient
 

@@ -37,7 +37,7 @@ HOMES = {
     "matplotlib": {"artifacts"},
     "numba": {"simulators.event_driven"},
     "safetensors": {"bundle"},
-    "PIL": {"spiking.pictures"},
+    "PIL": {"data.picture_files"},
     "scipy": {"frameworks", "conversion", "metrics.intervals", "simulators.event_driven"},
 }
 MODULES = sorted(

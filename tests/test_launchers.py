@@ -16,7 +16,9 @@ from snnpipe.base.errors import LoggingError
 RAY = ("hydra/launcher=ray", "hydra.launcher.address=local")
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")
 TWO_JOBS = ("training.epochs=20", "data.max_train_images=1400", "conversion.scale_firing_rates=1,50")
-CLUSTERS = pytest.mark.parametrize("launcher", [RAY, SLURM], ids=["ray", "slurm"])
+CLUSTERS = pytest.mark.parametrize(
+    "launcher", [pytest.param(RAY, id="ray", marks=pytest.mark.long), pytest.param(SLURM, id="slurm")]
+)
 
 
 @pytest.fixture(autouse=True)

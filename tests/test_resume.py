@@ -8,12 +8,15 @@ import re
 import signal
 import warnings
 
+import data_modules
 import nengo
 import numpy as np
 import pytest
 from multiruns import OF_THE_MACHINE, client_of, wait_for
+from PIL import Image
 
 from snnpipe import (
+    ArraysDataModule,
     Checkpoints,
     ConstantEncoder,
     CropAndFlip,
@@ -21,6 +24,7 @@ from snnpipe import (
     EarlyStopping,
     EventDrivenSimulator,
     FiringRateL2,
+    FolderDataModule,
     KerasTraining,
     MLflowLogger,
     NengoDLConverter,
@@ -196,10 +200,10 @@ def weights_in(folder):
     "stops",
     [
         pytest.param([StopsAt(1)], id="first step", marks=pytest.mark.long),
-        pytest.param([StopsAt(BATCHES + 3), StopsAt(BATCHES + 4)], id="twice within an epoch"),
+        pytest.param([StopsAt(BATCHES + 3), StopsAt(BATCHES + 4)], id="twice within an epoch", marks=pytest.mark.long),
         pytest.param([StopsAt(2 * BATCHES)], id="end of an epoch", marks=pytest.mark.long),
         pytest.param([StopsAt(EPOCHS * BATCHES)], id="end of training", marks=pytest.mark.long),
-        pytest.param([StopsAt(simulating=True)], id="simulating", marks=pytest.mark.slow),
+        pytest.param([StopsAt(simulating=True)], id="simulating"),
     ],
 )
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stops, tmp_path):
@@ -224,7 +228,37 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stops, tmp_pat
     assert not (folder / "run" / "training").exists()  # nothing is left to go on with
 
 
+def in_arrays(folder, images, labels):
+    np.savez(folder / "digits.npz", x=images, y=labels)
+    return lambda **settings: ArraysDataModule(str(folder / "digits.npz"), **settings)
+
+
+def in_pictures(folder, images, labels):
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = folder / "digits" / f"digit {label}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return lambda **settings: FolderDataModule(str(folder / "digits"), **settings)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("write", [in_arrays, in_pictures])
+def test_a_run_with_data_of_ones_own_goes_on_to_the_same_weights(write, tmp_path):
+    images, labels = data_modules.digits()
+    data = write(tmp_path, (images[:400, ..., 0] * 255).astype(np.uint8), labels[:400])
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    uninterrupted, stopped = tmp_path / "whole" / "mlruns", tmp_path / "stopped" / "mlruns"
+    trainer_of("keras", data, uninterrupted).run()
+    with pytest.raises(KeyboardInterrupt):
+        trainer_of("keras", data, stopped, StopsAt(BATCHES + 3)).run()
+    trainer_of("keras", data, stopped, resumed=only_run_id(stopped)).run()
+    expected, weights = weights_in(uninterrupted), weights_in(stopped)
+    assert {name: value.tobytes() for name, value in weights.items()} == {n: v.tobytes() for n, v in expected.items()}
+    assert rows_of(stopped) == rows_of(uninterrupted)
+
+
+@pytest.mark.long
 def test_what_a_callback_waits_for_is_remembered(digits, tmp_path):
 
     class NeverBetter(Callback):
@@ -355,10 +389,8 @@ def settled(folder, run):
     return digests, metrics
 
 
-@pytest.mark.slow  # 40 s each
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)]
-)
+@pytest.mark.long  # 40 s each
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_the_same_command_goes_on_where_it_was_stopped(process, tmp_path, number, code):
     folder = tmp_path / "process"
     words = (*SMALL, "training.epochs=30", "training.reuse=false")
@@ -391,7 +423,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(process, tmp_path, number
     assert settled(folder, run) == settled(folder, uninterrupted), err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_resuming_without_an_id_takes_the_newest_stopped_run_of_the_configuration(command, tmp_path):
     fast = ("debug=fast", *SMALL[:2], "callbacks=none")
     begun = command(*fast, "training.resume=true")
@@ -434,7 +466,7 @@ def test_what_cannot_be_gone_on_with_is_named(command, tmp_path):
         assert result.error_lines[0].startswith(f"snnpipe: error: {told}")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_plain_files_are_gone_on_with_by_their_folder(command, tmp_path):
     words = ("debug=fast", *SMALL[:2], "callbacks=none", "logger=csv", "paths.output_dir=here", "training.resume=true")
     assert command(*words).code == 0

@@ -348,7 +348,7 @@ def test_a_run_keeps_no_password(command, secrets):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sweeper", ["basic", "optuna"])
+@pytest.mark.parametrize("sweeper", [pytest.param("basic", marks=pytest.mark.long), "optuna"])
 def test_a_multi_run_keeps_no_password(command, secrets, tmp_path, sweeper):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(

@@ -447,6 +447,7 @@ def page(tmp_path_factory):
 
 def test_the_pages_vectors_are_learnt(page):
     check_data_module(page["BreastCancer"]())
+    check_data_module(page["wine"])
     assert page["result"].metrics["ann/test_accuracy"] > 0.9
     assert page["result"].metrics["snn/test_accuracy"] > 0.9
 
@@ -456,7 +457,7 @@ def test_the_pages_series_are_one_file_and_two_configs(command, tmp_path, monkey
     blocks = re.findall(r"```(python|yaml|text)\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (module,) = [text for kind, text in blocks if kind == "python" and "class Waves" in text]
     data, model = [text for kind, text in blocks if kind == "yaml"]
-    (line,) = [text for kind, text in blocks if kind == "text"]
+    (line,) = [text for kind, text in blocks if kind == "text" and "data=waves" in text]
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, text in {"waves.py": module, "myconf/data/waves.yaml": data, "myconf/model/conv1d.yaml": model}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -298,7 +298,7 @@ def test_hundreds_of_spikes_in_a_step():
     assert all(counts.max() > 256 * 20 for counts in expected.values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_input_that_ends_leaves_currents_that_fade():
     class Flash:
         """An image for three steps, then nothing: currents decay through the smallest numbers there are."""
@@ -356,7 +356,7 @@ def test_several_steps_merged_into_the_batch_change_no_spike():
     np.testing.assert_allclose(one[0], merged[0], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.slow  # 10 s: a process that imports TensorFlow
+@pytest.mark.long  # 10 s: a process that imports TensorFlow
 def test_a_batch_is_shared_out_over_devices():
     # two logical CPUs stand in for two GPUs, in a process of their own: devices are set once
     program = """

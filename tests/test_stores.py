@@ -308,7 +308,7 @@ def test_the_experiment_is_what_is_given_else_the_environments_else_snnpipe(clea
         started(logger())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_command_files_its_run_under_the_environments_experiment(command, clean, tmp_path):
     clean.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
     clean.chdir(tmp_path / "work")

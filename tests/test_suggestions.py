@@ -236,6 +236,7 @@ def test_scales_from_data_stay_so():
     mean = replace(s, settings=replace(s.settings, readout="mean"))
     kept = unchanged(s)
     rest = "conversion.calibration.channels=false conversion.calibration.balance=true"
+    rest += " conversion.calibration.bias_correction=false"
     assert kept.override == f"conversion.calibration.spikes_per_step=1 {rest}" and not kept.changes
     assert overrides(candidate.after(kept) for candidate in rescaled(s)) == [
         f"conversion.calibration.spikes_per_step={spikes} {rest}" for spikes in (2, 4)
@@ -244,3 +245,8 @@ def test_scales_from_data_stay_so():
     assert overrides(candidate.after(kept) for candidate in lengthened(s)) == [f"simulator.n_steps=20 {kept.override}"]
     assert overrides(later_half(mean)) == ["simulator.readout=later_half"] and not list(later_half(s))
     assert unchanged(situation()).override == ""
+    converter = replace(s.parts["conversion"], bias_offsets={"a": [0.2, -0.1]})
+    corrected = replace(s, parts={**s.parts, "conversion": converter})
+    (more, *_), (longer,) = rescaled(corrected), lengthened(corrected)
+    assert more.changes["conversion.bias_offsets"] == longer.changes["conversion.bias_offsets"] == {"a": [0.1, -0.05]}
+    assert more.override == next(rescaled(s)).override and longer.override == "simulator.n_steps=20"

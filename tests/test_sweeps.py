@@ -124,7 +124,7 @@ def test_a_mistake_in_one_job_is_a_failed_child_and_the_others_go_on(command, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("logger", ["mlflow", pytest.param("csv", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("logger", [pytest.param("mlflow", marks=pytest.mark.long), "csv"])
 def test_a_job_that_fails_fails_in_all_its_durations_and_has_one_number_everywhere(command, tmp_path, logger):
     scales = "conversion.scale_firing_rates=20,{nope: 3.0},50"
     result = command("-m", *FAST, f"logger={logger}", "training.epochs=0", "simulator.n_steps=5,10,10", scales)
@@ -244,7 +244,7 @@ def test_resuming_runs_what_failed_and_nothing_else(command, tmp_path, fragile):
 # ---------------------------------------------------------------------- in several processes
 
 
-@pytest.mark.slow  # 25 s
+@pytest.mark.long  # 25 s
 def test_jobs_in_processes_of_their_own_share_a_training_and_the_cores(process, tmp_path):
     folder = tmp_path / "process"
     words = ("-m", "hydra/launcher=processes", *FAST, "conversion.scale_firing_rates=1,50", "training.epochs=1,-1")
@@ -293,7 +293,7 @@ def test_a_worker_that_is_killed_ends_the_multi_run_and_resuming_finishes_it(pro
 # ---------------------------------------------------------------------- stopped and killed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_multi_run_that_is_stopped_is_killed_and_goes_on(process, tmp_path):
     folder = tmp_path / "process"
     running = process("-m", *STOPPED_JOBS)

@@ -393,7 +393,7 @@ def test_poisson_input_and_mean_readout(tmp_path):
     assert first.accuracy_at_step == second.accuracy_at_step
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stages_can_be_repeated(tmp_path):
     from snnpipe import EarlyStopping
 
@@ -681,7 +681,7 @@ def test_a_simulator_with_a_mistake_fails_its_verification(tmp_path):
         make_small(tmp_path, simulator=simulator, loggers=[]).run()
 
 
-@pytest.mark.slow  # 20 s; tests/test_native.py has its parts
+@pytest.mark.long  # 20 s; tests/test_native.py has its parts
 def test_a_native_network_runs_along_the_same_line(command, tmp_path):
     result = command(
         "model=lif_cnn",

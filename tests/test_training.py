@@ -75,7 +75,8 @@ class OneBatchAnEpoch:
 
 
 @pytest.mark.parametrize(
-    "name", ["target", *(pytest.param(n, marks=LONG if n == "l2" else SLOW) for n in REGULARIZERS if n != "target")]
+    "name",
+    ["target", *(pytest.param(n, marks=LONG if n in ("l1", "l2") else SLOW) for n in REGULARIZERS if n != "target")],
 )
 def test_loss_curves_agree(digits, name):
     steps = 3
@@ -152,7 +153,7 @@ def test_training_with_lif_changes_the_function(digits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["keras", pytest.param("nengo_dl", marks=SLOW)])
+@pytest.mark.parametrize("path", ["keras", pytest.param("nengo_dl", marks=LONG)])
 def test_a_target_rate_is_approached(digits, path):
     import tf_keras as keras
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -169,6 +170,8 @@ def literal(name: str) -> str:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, either completely or not at all."""
+    figure.set_dpi(_DPI)
+    canvas: Any = FigureCanvasAgg(figure)
     with replace_file(path) as file:
-        FigureCanvasAgg(figure).print_figure(file, dpi=_DPI, format="png")
+        canvas.print_png(file)  # print_figure would draw everything twice
     return path

@@ -86,6 +86,12 @@ def qualified_name(thing: Any) -> str:
     return f"{getattr(thing, '__module__', None) or type(thing).__module__}.{name}"
 
 
+def bytes_of(array: np.ndarray) -> memoryview | bytes:
+    """Return the bytes of an array's values, in C order. Those of a contiguous array are not copied."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return flat.view(np.uint8).data if flat.nbytes else b""
+
+
 def file_digest(path: Path) -> str:
     """Return a digest of a file's bytes, in hexadecimal.
 
@@ -173,7 +179,7 @@ class _Walk:
         self._path.pop()
         return digest
 
-    def _parts(self, value: Any, names: frozenset[str]) -> Iterator[bytes | str]:  # noqa: PLR0912
+    def _parts(self, value: Any, names: frozenset[str]) -> Iterator[bytes | memoryview | str]:  # noqa: PLR0912
         """Return the texts and bytes that are hashed for a value: its kind, then the digests of its parts."""
         if isinstance(value, np.ndarray | np.generic):
             return self._array(np.asarray(value))
@@ -215,12 +221,12 @@ class _Walk:
 
     # ------------------------------------------------------------------ data
 
-    def _array(self, array: np.ndarray) -> Iterator[bytes | str]:
+    def _array(self, array: np.ndarray) -> Iterator[bytes | memoryview | str]:
         yield f"array {array.shape} {array.dtype.str} {array.dtype.descr if array.dtype.fields else ''}"
         if array.dtype.hasobject:
             yield from map(self.digest, array.ravel().tolist())
         else:
-            yield np.ascontiguousarray(array).tobytes()
+            yield bytes_of(array)
 
     def _mapping(self, mapping: Mapping[Any, Any]) -> Iterator[bytes | str]:
         yield type(mapping).__name__
@@ -360,7 +366,7 @@ class _Walk:
         yield "entries", dict(entries or ())
 
 
-def _hash(parts: Iterable[bytes | str]) -> bytes:
+def _hash(parts: Iterable[bytes | memoryview | str]) -> bytes:
     hasher = _new_hash()
     for part in parts:
         data = part.encode(errors="surrogatepass") if isinstance(part, str) else part

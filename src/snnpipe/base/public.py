@@ -12,6 +12,8 @@ PUBLIC = {
     "Replay": "snnpipe.bundle.references",
     "PixelScaling": "snnpipe.values.pixels",
     "Trainer": "snnpipe.trainer",
+    "ArraysDataModule": "snnpipe.data.arrays",
+    "FolderDataModule": "snnpipe.data.folder",
     "TfdsDataModule": "snnpipe.data.tfds",
     "CropAndFlip": "snnpipe.data.augmentation",
     "Cnn2d": "snnpipe.models.cnn2d",

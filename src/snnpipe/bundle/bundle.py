@@ -15,7 +15,7 @@ from snnpipe.base.errors import BundleError, SnnPipeError, one_line
 from snnpipe.bundle.archive import Members, read_members, write_members
 from snnpipe.bundle.converted import MOST_REFERENCES, Converted
 from snnpipe.bundle.layers import model_of, plain_layers
-from snnpipe.bundle.neurons import factors_of, plain_neurons, require_sizes, settings_of
+from snnpipe.bundle.neurons import FACTORS, OFFSETS, of_channels, plain_neurons, require_sizes, settings_of
 from snnpipe.bundle.references import SIMULATORS, References, Replay, references_of, replayed
 from snnpipe.conversion.assembly import assembled
 from snnpipe.encoders import ConstantEncoder, PoissonEncoder
@@ -183,7 +183,8 @@ def network_of(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
     if max_pooling not in ("sums", "gated"):
         raise BundleError(f"got max_pooling={str(max_pooling)[:50]!r}: knows sums and gated")
     require_sizes(model, settings, arrays)
-    return assembled(model, settings, seed, max_pooling, factors_of(arrays))
+    factors, offsets = (of_channels(prefix, arrays) for prefix in (FACTORS, OFFSETS))
+    return assembled(model, settings, seed, max_pooling, factors, offsets)
 
 
 def _converted(manifest: Mapping[str, Any], network: SpikingNetwork) -> Converted:

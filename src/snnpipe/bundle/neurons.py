@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_STATE, _FACTORS = "initial_state/", "channel_factors/"
+_STATE = "initial_state/"
+FACTORS, OFFSETS = "channel_factors/", "bias_offsets/"
+"""Beginnings of the names of arrays with a number for each channel of a layer."""
 
 
 def plain_neurons(network: SpikingNetwork) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
@@ -35,8 +37,9 @@ def plain_neurons(network: SpikingNetwork) -> tuple[list[dict[str, Any]], dict[s
     arrays: dict[str, NDArray[Any]] = {}
     for layer in network.layers:
         arrays |= {f"{_STATE}{layer.name}/{key}": values for key, values in layer.initial_state.items()}
-        if layer.channel_factors_c is not None:
-            arrays[f"{_FACTORS}{layer.name}"] = layer.channel_factors_c
+        for prefix, values_c in ((FACTORS, layer.channel_factors_c), (OFFSETS, layer.bias_offset_c)):
+            if values_c is not None:
+                arrays[f"{prefix}{layer.name}"] = values_c
     return [_plain(layer, network.rectifiers[layer.name]) for layer in network.layers], arrays
 
 
@@ -87,9 +90,9 @@ def _settings(name: str, own: Mapping[str, Any], arrays: Arrays) -> LayerSetting
     return LayerSettings(name, scale, _synapse_of(own["synapse"]), _rectifier_of(own["rectifier"]), neurons, "")
 
 
-def factors_of(arrays: Arrays) -> dict[str, NDArray[np.float64]]:
-    """Return what the channels of layers have been divided by, by layer name, shape ``(c,)``."""
-    return {name: values.astype(np.float64) for name, values in _below(_FACTORS, arrays).items()}
+def of_channels(prefix: str, arrays: Arrays) -> dict[str, NDArray[np.float64]]:
+    """Return the numbers of channels under a prefix (`FACTORS`, `OFFSETS`), by layer name, shape ``(c,)``."""
+    return {name: values.astype(np.float64) for name, values in _below(prefix, arrays).items()}
 
 
 def require_sizes(model: "tf_keras.Model", names: Iterable[str], arrays: Arrays) -> None:
@@ -100,8 +103,8 @@ def require_sizes(model: "tf_keras.Model", names: Iterable[str], arrays: Arrays)
             raise BundleError(f"neurons of layer {name[:100]!r}: there is no such layer")
         shape = tuple(layers[name].output_shape[1:])
         states = {values.shape for values in _below(f"{_STATE}{name}/", arrays).values()}
-        factors = arrays.get(f"{_FACTORS}{name}")
-        if states - {(prod(shape),)} or (factors is not None and factors.shape != shape[-1:]):
+        by_channel = {arrays[key].shape for prefix in (FACTORS, OFFSETS) if (key := f"{prefix}{name}") in arrays}
+        if states - {(prod(shape),)} or by_channel - {shape[-1:]}:
             raise BundleError(f"layer {name!r} of shape {shape}: its arrays have other sizes")
 
 

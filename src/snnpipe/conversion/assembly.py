@@ -24,6 +24,7 @@ def assembled(
     seed: int,
     max_pooling: PoolingOverTime,
     factors: Mapping[str, NDArray[np.float64]],
+    offsets: Mapping[str, NDArray[np.float64]],
     fallback: PlannedLayer | None = None,
 ) -> SpikingNetwork:
     """Return the spiking network of a prepared model.
@@ -40,6 +41,9 @@ def assembled(
         How max pooling layers pool over time.
     factors
         What the channels of layers have been divided by, by layer name, shape ``(c,)``.
+    offsets
+        What has been added to the currents of channels on purpose, by layer name, in the unit of the trained model's
+        activations, shape ``(c,)``.
     fallback
         First layer that runs as a TensorNode; None if there is none.
 
@@ -82,6 +86,7 @@ def assembled(
             fan_out_n=cost.fan_out.get(name),
             initial_state=initial[name],
             channel_factors_c=factors.get(name),
+            bias_offset_c=offsets.get(name),
         )
         for name, own in settings.items()
     )

@@ -55,8 +55,8 @@ class Calibration:
         ``auto`` searches for the fewest that keep to ``max_error``, or to ``max_drop`` if that is given.
     max_error
         Highest error of the class scores after ``n_steps`` on some calibration samples: root mean square difference
-        from the model's logits, as a share of their root mean square. It counts for ``spikes_per_step=auto`` without
-        ``max_drop``.
+        from the model's logits, as a share of their root mean square; what all classes share does not count. It counts
+        for ``spikes_per_step=auto`` without ``max_drop``.
     channels
         Whether each channel has its own scale: weights into a channel are divided by a factor, and weights out of it
         are multiplied by the same factor, which does not change the function of a ReLU network (Nagel et al. 2019,
@@ -65,6 +65,10 @@ class Calibration:
         Whether layers whose spikes cost little have more of them: spikes per step in proportion to the cubic root of 1
         over the layer's SynOps. This makes the error smallest for given SynOps if each layer adds an error of its own
         that is inversely proportional to its spikes. ``auto`` tries both on calibration samples.
+    bias_correction
+        Whether the mean error of each channel's output is added to the channel's current, layer by layer (Li et al.
+        2021, arXiv:2106.06984). The errors are those of some calibration samples after ``n_steps``. ``auto`` tries both
+        on other calibration samples.
     max_drop
         Highest loss of accuracy, in percentage points, on validation samples (at most ``images`` of them) after
         ``n_steps``. The fewest spikes per step that keep to this limit are searched for, from ``spikes_per_step`` on.
@@ -77,6 +81,7 @@ class Calibration:
     max_error: PositiveFloat = 0.1
     channels: bool | Literal["auto"] = "auto"
     balance: bool | Literal["auto"] = "auto"
+    bias_correction: bool | Literal["auto"] = "auto"
     max_drop: NonNegativeFloat | None = None
 
     def __post_init__(self) -> None:

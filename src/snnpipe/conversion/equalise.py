@@ -92,7 +92,7 @@ class Channels:
                     "factors of their own: take those that a calibration gave"
                 )
         for node in nodes(self._model):
-            if type(node.layer).__name__ in WEIGHTED or _normalises_channels(node.layer):
+            if type(node.layer).__name__ in WEIGHTED or normalises_channels(node.layer):
                 inside = of_root[self._roots[self._first(self._of_tensor[id(node.keras_inputs[0])])]]
                 self._scale(node.layer, inside, of_root[self._channels(node.layer.name)])
 
@@ -152,7 +152,7 @@ class Channels:
         if kind in WEIGHTED:
             self._tie_channels(inputs[0])
             return self._activated(layer, self._new(shape))
-        if _normalises_channels(layer):
+        if normalises_channels(layer):
             of_channels = self._tie_channels(inputs[0])
             return self._new(shape) if layer.scale else np.broadcast_to(of_channels, shape)
         if kind in RECTIFIERS and (own := rectifier(layer)) is not None:
@@ -207,5 +207,6 @@ class Channels:
         layer.set_weights([w.astype(np.float32) for w in weights])
 
 
-def _normalises_channels(layer: Any) -> bool:
+def normalises_channels(layer: Any) -> bool:
+    """Whether a layer is a batch normalisation over the last axis."""
     return type(layer).__name__ == "BatchNormalization" and list(layer.axis) == [len(layer.output_shape) - 1]

@@ -3,13 +3,14 @@
 Axes: b = sample, n = neuron, c = class.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConversionError
+from snnpipe.conversion.bias_offsets import activations
 from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.frameworks.keras_graph import functional, nodes
 from snnpipe.frameworks.native import NativeNetwork
@@ -89,16 +90,24 @@ def difference(
 
 
 def _activations(graph: "tf_keras.Model", network: SpikingNetwork, samples: NDArray[np.float32]) -> Rates:
-    """Return the model's own outputs of the layers that become neurons, and its logits."""
+    """Return the model's own outputs of the layers that become neurons, and its logits.
+
+    If currents have offsets, the model's rectifiers get these added to their input.
+    """
     pooled = _with_average_pooling(graph, network)
     names = [layer.name for layer in network.layers]
+    if network.bias_offsets:
+        outputs, logits = activations(pooled, samples, network.bias_offsets)
+        return Rates(_scaled(network, [outputs[name] for name in names]), logits)
     inner = import_tf_keras().Model(pooled.inputs, [*(pooled.get_layer(n).output for n in names), *pooled.outputs])
     *layers, logits = inner.predict_on_batch(samples) if names else [inner.predict_on_batch(samples)]
-    scaled = {
-        layer.name: layer.as_scaled(np.reshape(of_layer, (len(samples), -1)))
-        for layer, of_layer in zip(network.layers, layers, strict=True)
-    }
-    return Rates(scaled, logits)
+    return Rates(_scaled(network, layers), logits)
+
+
+def _scaled(network: SpikingNetwork, outputs: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Return the outputs of the model's layers in the units of the network's."""
+    pairs = zip(network.layers, outputs, strict=True)
+    return {layer.name: layer.as_scaled(of_layer.reshape(len(of_layer), -1)) for layer, of_layer in pairs}
 
 
 def _with_average_pooling(graph: "tf_keras.Model", network: SpikingNetwork) -> "tf_keras.Model":

@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError, ConversionError
+from snnpipe.conversion import bias_offsets
 from snnpipe.conversion.assembly import assembled
 from snnpipe.conversion.calibration import Calibration, CalibrationSettings, Levels, levels_of
 from snnpipe.conversion.equalise import Channels
 from snnpipe.conversion.layer_settings import LayerSettings, check_neuron
 from snnpipe.conversion.nengo_dl_layers import make_converter
+from snnpipe.conversion.plan import planned
 from snnpipe.conversion.rewrite import Rewritten, prepare, rewrite
 from snnpipe.frameworks.compat import import_nengo_dl, without_build_notes
 from snnpipe.frameworks.copies import flattened
-from snnpipe.frameworks.keras_graph import is_op, nodes, rectifier
+from snnpipe.frameworks.keras_graph import nodes, rectifier
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.frameworks.rectifiers import Rectifier
 from snnpipe.neurons.choice import neurons_for
@@ -28,13 +30,14 @@ from snnpipe.settings.domains import (
     LayerVoltage,
     MaxPooling,
     Neuron,
+    Offsets,
     PoolingOverTime,
     ScaleFromData,
 )
-from snnpipe.settings.per_layer import check_patterns, per_layer
+from snnpipe.settings.per_layer import check_names, per_layer
 from snnpipe.settings.schema import check_fields
 from snnpipe.synapses import Synapse
-from snnpipe.values.network import ConversionPlan, PlannedLayer, SpikingNetwork
+from snnpipe.values.network import ConversionPlan, SpikingNetwork
 
 if TYPE_CHECKING:
     import tf_keras
@@ -71,6 +74,9 @@ class NengoDLConverter:
     channel_factors
         Factors that the channels of layers are divided by before they are scaled, by layer name. A calibration with
         scales for each channel gives them. None for no factors.
+    bias_offsets
+        Numbers that are added to the current of each channel of layers, in the unit of the model's activations, by
+        layer name. A calibration with ``bias_correction`` gives them. None for none.
     allow_fallback
         Whether a layer that Nengo has no objects for may run as a TensorNode, in software only.
     max_pooling
@@ -86,6 +92,7 @@ class NengoDLConverter:
     initial_voltage: LayerVoltage = None
     calibration: CalibrationSettings = field(default_factory=Calibration)
     channel_factors: Factors = None
+    bias_offsets: Offsets = None
     allow_fallback: bool = False
     max_pooling: MaxPooling = "sums"
 
@@ -115,43 +122,13 @@ class NengoDLConverter:
         self, model: "tf_keras.Model", rewritten: Mapping[str, Rewritten], settings: "Mapping[str, LayerSettings]"
     ) -> ConversionPlan:
         seen: set[str] = set()
-        planned = []
+        layers = []
         for node in nodes(model):
             name = node.layer.name
-            planned.append(self._planned(node, rewritten[name], settings.get(name), shared=name in seen))
+            how = {"shared": name in seen, "fallback": self.allow_fallback, "from_data": self.needs_calibration}
+            layers.append(planned(node, rewritten[name], settings.get(name), **how))
             seen.add(name)
-        return ConversionPlan(tuple(planned))
-
-    def _planned(self, node: Any, rewritten: Rewritten, own: "LayerSettings | None", shared: bool) -> PlannedLayer:
-        layer, shape = node.layer, tuple(node.outputs.shape[1:])
-        plan = PlannedLayer(layer.name, type(layer).__name__, "native", rewritten.becomes, rewritten.note, shape)
-        if shared:
-            reason = "it is applied more than once: give each application a layer of its own"
-            return replace(plan, status="unsupported", becomes="-", reason=reason)
-        if rewritten.problem:
-            why_not = _no_fallback(node) if self.allow_fallback else ""
-            if self.allow_fallback and not why_not:
-                return replace(plan, status="fallback", becomes="TensorNode", reason=rewritten.problem)
-            reason = "; ".join(filter(None, [rewritten.problem, why_not]))
-            return replace(plan, status="unsupported", becomes="-", reason=reason)
-        if rewritten.folded:
-            return replace(plan, status="folded")
-        if rewritten.becomes in ("input node", "the same values, reordered"):
-            return replace(plan, status="passthrough")
-        size = int(np.prod(shape))
-        if own is not None:
-            return replace(
-                plan,
-                becomes=own.neuron_name,
-                reason=own.why_not_spiking,
-                neurons=size,
-                rate_units=0 if own.neurons.spiking else size,
-                scale_firing_rates=None if self.needs_calibration else own.scale,
-                synapse=own.synapse.plain,
-            )
-        if rewritten.becomes.startswith("rate neurons"):
-            return replace(plan, reason="not spiking: only a ReLU becomes spiking neurons", rate_units=size)
-        return plan
+        return ConversionPlan(tuple(layers))
 
     def _fallback_works(self, model: "tf_keras.Model") -> bool:
         """Whether the model can be converted with TensorNodes, and then computes the same."""
@@ -229,6 +206,12 @@ class NengoDLConverter:
         rectifiers = {name: _rectifier(graph, name) for name in _neuron_names(rewritten)}
         return levels_of(prepare(graph, rewritten), rectifiers, samples, self.calibration.percentile)
 
+    def correctable(self, model: "tf_keras.Model") -> dict[str, int]:
+        """Return the number of channels of those layers of neurons that can have ``bias_offsets``, by name."""
+        graph = _keras(model)
+        rewritten = rewrite(graph, self.max_pooling, biases=True)
+        return bias_offsets.channels(prepare(graph, rewritten), _neuron_names(rewritten))
+
     def calibrated(
         self,
         levels: Levels,
@@ -250,6 +233,12 @@ class NengoDLConverter:
             Spikes per step of the strongest activation of a layer; one number, or one for each layer by name. None
             takes ``calibration.spikes_per_step``, or 1 if that is ``auto``.
         """
+        for key in ("channel_factors", "bias_offsets"):
+            if getattr(self, key):
+                raise ConfigError(
+                    f"conversion.{key}: they belong to scales that are given, and conversion.scale_firing_rates=auto "
+                    f"takes scales from data: give the scales too, or conversion.{key}=null"
+                )
         spikes = self.calibration.spikes_per_step if spikes_per_step is None else spikes_per_step
         spikes = 1.0 if spikes == "auto" else spikes
         of_layers = spikes if isinstance(spikes, Mapping) else dict.fromkeys(levels.rectifiers, spikes)
@@ -292,8 +281,8 @@ class NengoDLConverter:
         ConversionError
             If a layer cannot be converted. The message names the layer and the cure.
         ConfigError
-            If a per-layer setting names no layer of neurons or does not fit the neuron type, if channel factors do not
-            fit the model, or if scales are still to be taken from data.
+            If a per-layer setting names no layer of neurons or does not fit the neuron type, if channel factors or
+            offsets of biases do not fit the model, or if scales are still to be taken from data.
         """
         if self.needs_calibration:
             raise ConfigError(
@@ -301,17 +290,22 @@ class NengoDLConverter:
                 "calibrated(levels(model, samples), dt) and convert with what it returns, or give a number"
             )
         graph = _keras(model)
-        rewritten = rewrite(graph, self.max_pooling)
+        rewritten = rewrite(graph, self.max_pooling, biases=self.bias_offsets is not None)
         settings = self._settings(graph, rewritten)
         plan = self._plan(graph, rewritten, settings)
         if plan.unsupported:
             self.explain(model).require_convertible()
         ready = prepare(graph, rewritten)
-        factors = {name: np.asarray(own, np.float64) for name, own in (self.channel_factors or {}).items()}
-        check_patterns(list(factors), list(settings), "conversion.channel_factors")
+        offsets, factors = (
+            {name: np.asarray(values, np.float64) for name, values in (given or {}).items()}
+            for given in (self.bias_offsets, self.channel_factors)
+        )
+        check_names(offsets, list(settings), "conversion.bias_offsets")
+        bias_offsets.add(ready, offsets, "conversion.bias_offsets")
+        check_names(factors, list(settings), "conversion.channel_factors")
         Channels(ready).apply(factors, "conversion.channel_factors")
         fallback = next((layer for layer in plan.layers if layer.status == "fallback"), None)
-        return assembled(ready, settings, seed, self._over_time, factors, fallback)
+        return assembled(ready, settings, seed, self._over_time, factors, offsets, fallback)
 
 
 def _keras(model: "tf_keras.Model") -> "tf_keras.Model":
@@ -333,14 +327,3 @@ def _rectifier(model: "tf_keras.Model", name: str) -> Rectifier:
     own = rectifier(model.get_layer(name))
     assert own is not None
     return own
-
-
-def _no_fallback(node: Any) -> str:
-    """Return why a layer cannot run as a TensorNode; empty if it can."""
-    if is_op(node.layer):
-        return "no TensorNode runs it, for it is no layer"
-    if getattr(node.layer, "data_format", "channels_last") == "channels_first":
-        return "no TensorNode runs it on a CPU, for its channels come first"
-    if len(node.keras_inputs) != 1:
-        return f"no TensorNode runs it, for it takes {len(node.keras_inputs)} inputs"
-    return ""

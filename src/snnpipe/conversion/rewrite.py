@@ -81,9 +81,10 @@ class _Folds:
     normalization: dict[str, Any] = field(default_factory=dict)  # by linear layer: the batch normalisation behind it
     into: dict[str, str] = field(default_factory=dict)  # by folded layer: the layer that takes it in
     affine: dict[str, Affine] = field(default_factory=dict)  # by linear layer: the scaling before it
+    biases: bool = False  # whether linear layers without a bias get one
 
 
-def rewrite(model: "tf_keras.Model", max_pooling: MaxPooling) -> dict[str, Rewritten]:
+def rewrite(model: "tf_keras.Model", max_pooling: MaxPooling, biases: bool = False) -> dict[str, Rewritten]:
     """Return what each layer of a functional model becomes, by name.
 
     Parameters
@@ -92,8 +93,11 @@ def rewrite(model: "tf_keras.Model", max_pooling: MaxPooling) -> dict[str, Rewri
         Functional model without models inside it.
     max_pooling
         How max pooling is done.
+    biases
+        Whether linear layers without a bias get one of 0.
     """
     folds = _find_folds(model)
+    folds.biases = biases
     return {
         node.layer.name: _rewritten(node, folds, max_pooling, last=node.outputs is model.outputs[0])
         for node in nodes(model)
@@ -289,6 +293,10 @@ class _Weighted:
         added = (self.kernel * affine.offset[channel]).reshape(-1, outputs).sum(axis=0)
         return replace(self, kernel=kernel, bias=added + (0.0 if self.bias is None else self.bias))
 
+    def with_bias(self) -> "_Weighted":
+        """Return the layer with a bias, which is 0 if it had none."""
+        return self if self.bias is not None else replace(self, bias=np.zeros(self.kernel.shape[-1]))
+
     def made(self, name: str, activation: Any = "linear") -> Made:
         layer = self.make(name=name, activation=activation, use_bias=self.bias is not None)
         weights = [self.kernel] if self.bias is None else [self.kernel, self.bias]
@@ -304,6 +312,8 @@ def _linear(node: Any, folds: _Folds, last: bool) -> Rewritten:
         weighted[0] = weighted[0].behind(folds.affine[layer.name])
     if layer.name in folds.normalization:
         weighted[-1] = weighted[-1].normalised(folds.normalization[layer.name])
+    if folds.biases:
+        weighted[-1] = weighted[-1].with_bias()
     first = tuple(piece.made(name) for piece, name in zip(weighted[:-1], names[:-1], strict=True))
     earlier, (*_, piece) = (*before, *first), weighted
     if last and activation_name(layer) in ("softmax", "log_softmax"):

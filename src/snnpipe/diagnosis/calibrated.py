@@ -1,8 +1,9 @@
 """Suggestions for a run whose scales were taken from data: they change what the scales aim at, and fix no scale."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from snnpipe.diagnosis.situation import SCALES, Candidate, Situation
+from snnpipe.diagnosis.situation import OFFSETS, SCALES, Candidate, Situation
 from snnpipe.values.calibration import CalibrationOutcome
 
 _FACTORS = 2.0, 4.0
@@ -23,14 +24,16 @@ def more_spikes(s: Situation, calibration: CalibrationOutcome) -> Iterator[Candi
             f"{factor * now:.3g} spikes a step of the strongest activations, in place of {now:.3g}, are less coarse"
         )
         scales = {layer.name: factor * layer.scale_firing_rates for layer in s.layers}
-        yield Candidate(reason, {SCALES: scales}, printed=_settings(calibration, factor * now))
+        yield Candidate(
+            reason, {SCALES: scales} | _smaller_offsets(s, factor), printed=_settings(calibration, factor * now)
+        )
 
 
 def more_steps(s: Situation) -> Iterator[Candidate]:
     """Yield twice the steps with as many spikes per step."""
     steps = 2 * s.settings.n_steps
     reason = f"{steps} steps with as many spikes in each average over more of them"
-    yield Candidate(reason, {"simulator.n_steps": steps})
+    yield Candidate(reason, {"simulator.n_steps": steps} | _smaller_offsets(s, 2.0))
 
 
 def later_half(s: Situation) -> Iterator[Candidate]:
@@ -38,6 +41,17 @@ def later_half(s: Situation) -> Iterator[Candidate]:
     if s.settings.readout == "mean" and s.settings.readout_steps is None and len(s.spiking) > 1:
         reason = "the first steps carry what has not yet come through all layers: the later half leaves them out"
         yield Candidate(reason, {"simulator.readout": "later_half"})
+
+
+def _smaller_offsets(s: Situation, factor: float) -> dict[str, Any]:
+    """Return the change of offsets of biases that so many times the spikes entail: errors of rounding shrink alike.
+
+    A run with the suggested settings determines its offsets by itself.
+    """
+    offsets = s.value(OFFSETS) if s.takes(OFFSETS) else None
+    if not offsets:
+        return {}
+    return {OFFSETS: {name: [value / factor for value in own] for name, own in offsets.items()}}
 
 
 def _spikes_per_step(s: Situation, calibration: CalibrationOutcome) -> float:
@@ -52,6 +66,7 @@ def _settings(calibration: CalibrationOutcome, spikes_per_step: float) -> dict[s
         "spikes_per_step": f"{spikes_per_step:.4g}",
         "channels": str(calibration.channels).lower(),
         "balance": str(calibration.balance).lower(),
+        "bias_correction": str(calibration.bias_correction).lower(),
         **({} if calibration.max_drop is None else {"max_drop": "null"}),
     }
     return {SCALES: " ".join(f"conversion.calibration.{name}={value}" for name, value in settings.items())}

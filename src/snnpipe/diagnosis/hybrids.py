@@ -1,13 +1,15 @@
 """Networks in which some layers spike and the others pass on their neurons' rates.
 
 The Nengo network and the simulators' description of its layers are changed together, so that every simulator runs
-the same hybrid. Both are restored afterwards.
+the same hybrid. Both are restored afterwards. Offsets that make up for errors of spikes are taken back where rates are
+passed on.
 """
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from snnpipe.conversion.bias_offsets import moved
 from snnpipe.neurons.table import rate_version
 from snnpipe.synapses import NO_SYNAPSE
 from snnpipe.values.network import SpikingNetwork
@@ -31,6 +33,8 @@ def with_rates(
         Whether the network keeps its synapses.
     """
     with ExitStack() as undo:
+        offsets = {name: -own for name, own in network.bias_offsets.items() if name in rates}
+        undo.enter_context(moved(network, offsets))
         layers = []
         for layer in network.layers:
             if layer.name in rates:

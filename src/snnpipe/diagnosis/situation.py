@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     import tf_keras
 
 SCALES = "conversion.scale_firing_rates"
+OFFSETS = "conversion.bias_offsets"
 
 _SETTLES = 4
 """Number of time constants after which a filter's output has settled. Those of filters in a row add up."""
 
-_NOT_PRINTED = ("encoder.dt",)
-"""Keys whose values the configuration takes from other keys, so that overrides leave them out."""
+_NOT_PRINTED = ("encoder.dt", OFFSETS)
+"""Keys whose values a run takes from other keys or determines by itself, so that overrides leave them out."""
 
 
 @dataclass(frozen=True, eq=False)

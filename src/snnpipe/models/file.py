@@ -73,6 +73,9 @@ def _keras_version(path: Path) -> str:
 
     with h5py.File(path) as file:
         if "model_config" not in file.attrs:
-            raise ModelError(f"model.path: {path} holds weights and no architecture: {_TAKEN}")
+            raise ModelError(
+                f"model.path: {path} holds weights and no architecture: {_TAKEN}; or choose the model= whose weights "
+                f"they are, with training=pretrained training.checkpoint={path}"
+            )
         version = file.attrs.get("keras_version", "")
         return version.decode() if isinstance(version, bytes) else str(version)

@@ -1,7 +1,4 @@
-"""Calibration of scales from data: it chooses the samples, and simulates the network with the scales.
-
-Axes: b = sample, c = class.
-"""
+"""Calibration of scales from data: it chooses the samples, and compares networks with several scales on them."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,23 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.conversion.bias_offsets import moved
 from snnpipe.conversion.calibration import Calibration
 from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.metrics.readout import ReadoutState, classes
 from snnpipe.neurons.table import equation_of
 from snnpipe.protocols import Converter, Simulator
+from snnpipe.run.bias_correction import bias_offsets
 from snnpipe.run.log import RunLog
+from snnpipe.run.trials import Judges, Trial, respond
 from snnpipe.settings.describe import flatten
 from snnpipe.values.calibration import CalibrationOutcome, Candidate, Tried
 from snnpipe.values.network import SpikingNetwork
-from snnpipe.values.simulation import SignalEncoder, Stimulus
+from snnpipe.values.simulation import SignalEncoder
 
 if TYPE_CHECKING:
     import tf_keras
 
 _COMPARED = 100
-"""Number of samples on which ways of scaling are compared, and trials are made."""
+"""Number of samples on which ways of scaling are compared, and trials are made. Biases are corrected on as many."""
 
 _BEGIN = 1.0
 """Spikes per step of the first trial, if the settings give no number."""
@@ -57,10 +56,21 @@ def needs_calibration(converter: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Way:
-    """A way to scale: whether channels have scales of their own, and a factor on each layer's spikes per step."""
+    """A way to scale.
+
+    Attributes
+    ----------
+    channels
+        Whether channels have scales of their own.
+    factors
+        Factor on each layer's spikes per step.
+    bias_correction
+        Whether biases make up for mean errors.
+    """
 
     channels: bool
     factors: Mapping[str, float]
+    bias_correction: bool
 
     @property
     def balance(self) -> bool:
@@ -68,13 +78,17 @@ class _Way:
 
 
 @dataclass(frozen=True, eq=False)
-class _Judges:
-    """Samples that a trial is judged on, with their labels and the model's logits."""
+class _Compared:
+    """A way that was tried on a few samples."""
 
-    split: str
-    samples: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    logits: NDArray[np.float64]
+    way: _Way
+    trial: Trial
+
+    @property
+    def candidate(self) -> Candidate:
+        way, tried = self.way, self.trial.tried
+        synops = sum(self.trial.costs.values())
+        return Candidate(way.channels, way.balance, way.bias_correction, tried.error, tried.spikes, synops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,72 +125,80 @@ class Calibrator:
     def calibrated(self) -> tuple[Converter, CalibrationOutcome]:
         """Return the converter with its scales, and how they were determined."""
         settings = self.converter.calibration
-        samples, labels = self.samples, self.labels
         begin = _BEGIN if settings.spikes_per_step == "auto" else settings.spikes_per_step
-        way, candidates = self._way(begin)
-        tried: Sequence[Tried] = ()
-        judges, spikes = self._few, begin
+        way, first, candidates = self._way(begin)
+        judges, trials = self._few, []
         if settings.spikes_per_step == "auto" or settings.max_drop is not None:
             judges = self._few if settings.max_drop is None else self._many
-            tried = tuple(self._search(way, begin, judges))
-            spikes = best(tried, settings).spikes_per_step
+            trials = list(self._search(way, begin, judges, first if judges is self._few else None))
+            first = best(trials, settings)
+        spikes = first.tried.spikes_per_step if first is not None else begin
         chosen = self._converter(way, spikes)
+        if way.bias_correction:
+            chosen = replace(chosen, bias_offsets=self._offsets(way, spikes) if first is None else first.offsets)
         return chosen, CalibrationOutcome(
-            samples=len(samples),
-            digest=hashlib.sha256(b"".join(row_digests((samples, labels)))).hexdigest(),
+            samples=len(self.samples),
+            digest=hashlib.sha256(b"".join(row_digests((self.samples, self.labels)))).hexdigest(),
             channels=way.channels,
             balance=way.balance,
+            bias_correction=way.bias_correction,
             spikes_per_step=spikes,
             spikes_of_layers={name: spikes * factor for name, factor in way.factors.items()},
             scales=dict(chosen.scale_firing_rates),
             channel_factors=chosen.channel_factors,
+            bias_offsets=chosen.bias_offsets,
+            uncorrected=self._uncorrected if settings.bias_correction is True or way.bias_correction else (),
             candidates=candidates,
             max_error=settings.max_error,
             max_drop=settings.max_drop,
-            tried=tried,
-            judged=f"{len(judges.samples):,} {judges.split} {self.sample_word}s" if tried else "",
+            tried=tuple(trial.tried for trial in trials),
+            judged=f"{len(judges.samples):,} {judges.split} {self.sample_word}s" if trials else "",
         )
 
     # ------------------------------------------------------------------ which layers and channels get how much
 
-    def _way(self, begin: float) -> tuple[_Way, Sequence[Candidate]]:
-        """Return the way that needs the fewest SynOps for the same error, and all ways that were tried."""
+    def _way(self, begin: float) -> tuple[_Way, Trial | None, Sequence[Candidate]]:
+        """Return the way that needs the fewest SynOps for the same error, its trial if it was tried, and what was."""
         settings, even = self.converter.calibration, dict.fromkeys(self._levels.layer, 1.0)
+        corrected = settings.bias_correction is True and bool(self._correctable)
         of_channels = [False, True] if settings.channels == "auto" else [settings.channels]
-        if settings.balance is False and len(of_channels) == 1:
-            return _Way(of_channels[0], even), ()
-        ways, candidates = [], []
-        for channels in of_channels:
-            ways.append(_Way(channels, even))
-            candidate, costs = self._candidate(ways[-1], begin)
-            candidates.append(candidate)
-            if settings.balance is not False and len(costs) > 1:
-                ways.append(_Way(channels, _balanced(costs)))
-                candidates.append(self._candidate(ways[-1], begin)[0])
-        wanted = [i for i, way in enumerate(ways) if way.balance or settings.balance is not True]
-        return ways[min(wanted or range(len(ways)), key=lambda i: candidates[i].cost)], candidates
+        compared: list[_Compared] = []
+        if settings.balance is not False or len(of_channels) > 1:
+            for channels in of_channels:
+                compared.append(self._compared(_Way(channels, even, corrected), begin))
+                costs = compared[-1].trial.costs
+                if settings.balance is not False and len(costs) > 1:
+                    compared.append(self._compared(_Way(channels, _balanced(costs), corrected), begin))
+        elif settings.bias_correction != "auto" or not self._correctable:
+            return _Way(of_channels[0], even, corrected), None, ()
+        else:
+            compared.append(self._compared(_Way(of_channels[0], even, corrected), begin))
+        wanted = [one for one in compared if one.way.balance or settings.balance is not True] or compared
+        chosen = _cheapest(wanted)
+        if settings.bias_correction == "auto" and self._correctable:
+            compared.append(self._compared(replace(chosen.way, bias_correction=True), begin))
+            chosen = _cheapest([chosen, compared[-1]])
+        return chosen.way, chosen.trial, tuple(one.candidate for one in compared)
 
-    def _candidate(self, way: _Way, spikes: float) -> tuple[Candidate, Mapping[str, float]]:
-        """Return the result of a way on a few samples, and each layer's SynOps per sample."""
-        tried, costs = self._trial(way, spikes, self._few)
-        return Candidate(way.channels, way.balance, tried.error, tried.spikes, sum(costs.values())), costs
+    def _compared(self, way: _Way, spikes: float) -> _Compared:
+        return _Compared(way, self._trial(way, spikes, self._few))
 
     # ------------------------------------------------------------------ the fewest spikes that lose little
 
-    def _search(self, way: _Way, begin: float, judges: _Judges) -> Iterator[Tried]:
+    def _search(self, way: _Way, begin: float, judges: Judges, first: Trial | None) -> Iterator[Trial]:
         """Yield the results of several numbers of spikes per step, in the order of the trials.
 
         The number is doubled or halved until one is enough and its half is not. Then the interval between the two is
-        halved `_HALVINGS` times.
+        halved `_HALVINGS` times. ``first`` is the trial of the first number, if it has been made.
         """
         settings = self.converter.calibration
 
-        def trial(spikes: float) -> Tried:
-            return self._trial(way, spikes, judges)[0]
+        def trial(spikes: float) -> Trial:
+            return self._trial(way, spikes, judges)
 
-        before = trial(begin)
+        before = trial(begin) if first is None else first
         yield before
-        enough = is_enough(before, settings)
+        enough = is_enough(before.tried, settings)
         factor = 1 / _FACTOR if enough else _FACTOR
         spikes = begin
         while _LOWEST * begin <= spikes * factor <= _HIGHEST * begin:
@@ -185,34 +207,48 @@ class Calibrator:
             spikes *= factor
             after = trial(spikes)
             yield after
-            if is_enough(after, settings) != enough:
+            if is_enough(after.tried, settings) != enough:
                 yield from self._between(trial, *sorted((spikes / factor, spikes)))
                 return
-            if settings.max_drop is None and not enough and after.error > _LEAST_GAIN * before.error:
+            if settings.max_drop is None and not enough and after.tried.error > _LEAST_GAIN * before.tried.error:
                 return
             before = after
 
-    def _between(self, trial: Callable[[float], Tried], low: float, high: float) -> Iterator[Tried]:
+    def _between(self, trial: Callable[[float], Trial], low: float, high: float) -> Iterator[Trial]:
         """Yield trials between a number that is not enough and one that is."""
         for _ in range(_HALVINGS):
             spikes = float((low * high) ** 0.5)
-            tried = trial(spikes)
-            yield tried
-            low, high = (low, spikes) if is_enough(tried, self.converter.calibration) else (spikes, high)
+            between = trial(spikes)
+            yield between
+            low, high = (low, spikes) if is_enough(between.tried, self.converter.calibration) else (spikes, high)
 
     def _converter(self, way: _Way, spikes: float) -> Any:
+        """Return the converter with certain scales, without offsets of biases."""
         of_layers = {name: spikes * factor for name, factor in way.factors.items()}
         return self.converter.calibrated(self._levels, self.simulator.dt, way.channels, of_layers)
 
     def _network(self, way: _Way, spikes: float) -> SpikingNetwork:
         """Return the network with certain scales. Only one with and one without scales of channels is built."""
         converter = self._converter(way, spikes)
+        if self._correctable:
+            converter = replace(converter, bias_offsets={name: [0.0] * n for name, n in self._correctable.items()})
         built = self._built.get(way.channels)
         if built is None or any(equation_of(layer.neuron_type, self.simulator.dt) is None for layer in built.layers):
             self._built[way.channels] = converter.convert(self.model, self.seed)
             return self._built[way.channels]
         rescaled: SpikingNetwork = converter.rescaled(built)
         return rescaled
+
+    @cached_property
+    def _correctable(self) -> dict[str, int]:
+        """Number of channels of the layers of neurons whose biases may be corrected, by name."""
+        if self.converter.calibration.bias_correction is False:
+            return {}
+        return dict(self.converter.correctable(self.model))
+
+    @property
+    def _uncorrected(self) -> Sequence[str]:
+        return [name for name in self._levels.layer if name not in self._correctable]
 
     @cached_property
     def _built(self) -> dict[bool, SpikingNetwork]:
@@ -225,53 +261,45 @@ class Calibrator:
         return self.converter.levels(self.model, self.samples)
 
     @cached_property
-    def _few(self) -> _Judges:
+    def _few(self) -> Judges:
         samples, labels = self.samples[:_COMPARED], self.labels[:_COMPARED]
-        return _Judges(self.split, samples, labels, self._logits(samples))
+        return Judges(self.split, samples, labels, self._logits(samples))
 
     @cached_property
-    def _many(self) -> _Judges:
+    def _many(self) -> Judges:
         """Validation samples; calibration samples if there are none."""
         if self.validation is None:
-            return _Judges(self.split, self.samples, self.labels, self._logits(self.samples))
+            return Judges(self.split, self.samples, self.labels, self._logits(self.samples))
         samples, labels = self.validation()
-        return _Judges("validation", samples, labels, self._logits(samples))
+        return Judges("validation", samples, labels, self._logits(samples))
 
     # ------------------------------------------------------------------ simulation
 
     def _logits(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.concatenate([self.model.predict_on_batch(own) for own in self._batches(samples)]).astype(np.float64)
+
+    def _batches(self, samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         size = self.simulator.batch_size
-        parts = [self.model.predict_on_batch(samples[i : i + size]) for i in range(0, len(samples), size)]
-        return np.concatenate(parts).astype(np.float64)
+        return [samples[i : i + size] for i in range(0, len(samples), size)]
 
-    def _trial(self, way: _Way, spikes: float, judges: _Judges) -> tuple[Tried, Mapping[str, float]]:
-        """Return the result of a simulation of some samples, and each layer's SynOps per sample.
+    def _trial(self, way: _Way, spikes: float, judges: Judges) -> Trial:
+        network, offsets = self._network(way, spikes), self._offsets(way, spikes)
+        with moved(network, {name: np.array(own) for name, own in offsets.items()}):
+            response = respond(network, self.simulator, self.encoder, judges.samples)
+        return response.trial(network, judges, spikes, offsets)
 
-        If synaptic operations cannot be counted, spikes stand for them.
-        """
-        from snnpipe.simulators.auto import AutoSimulator
-
-        samples, n = judges.samples, len(judges.samples)
-        simulator = AutoSimulator(**_shared(self.simulator))
-        network, scores = self._network(way, spikes), []
-        counts = {layer.name: np.zeros(layer.size) for layer in network.layers}
-        with simulator.open(network, self.encoder.constant) as opened:
-            for first in range(0, n, simulator.batch_size):
-                batch = samples[first : first + simulator.batch_size]
-                readout = ReadoutState(simulator.readout, simulator.readout_steps)
-                for chunk in opened.run(Stimulus(batch, range(first, first + len(batch)), self.encoder)):
-                    last = readout.scores(chunk)[:, -1]
-                    for name, own in chunk.layers.items():
-                        counts[name] += own.counts_bn.sum(axis=0, dtype=np.float64)
-                scores.append(last)
-        scores_bc = np.concatenate(scores)
-        ann, snn = (float(np.mean(classes(values) == judges.labels)) for values in (judges.logits, scores_bc))
-        per_sample = sum(float(own.sum()) for own in counts.values()) / n
-        costs = {
-            layer.name: float(np.sum(counts[layer.name] * (1 if layer.fan_out_n is None else layer.fan_out_n))) / n
-            for layer in network.layers
-        }
-        return Tried(spikes, per_sample, snn, 100 * (ann - snn), _error(scores_bc, judges.logits)), costs
+    def _offsets(self, way: _Way, spikes: float) -> dict[str, list[float]]:
+        """Return the offsets of biases of a network with certain scales; none for a way without correction."""
+        if not way.bias_correction:
+            return {}
+        samples = self.samples[-_COMPARED:]
+        return bias_offsets(
+            self._network(way, spikes),
+            self.model,
+            list(self._correctable),
+            self._batches(samples),
+            lambda network: respond(network, self.simulator, self.encoder, samples),
+        )
 
 
 def is_enough(tried: Tried, settings: Calibration) -> bool:
@@ -279,14 +307,22 @@ def is_enough(tried: Tried, settings: Calibration) -> bool:
     return tried.error <= settings.max_error if settings.max_drop is None else tried.drop <= settings.max_drop
 
 
-def best(tried: Sequence[Tried], settings: Calibration) -> Tried:
+def best(trials: Sequence[Trial], settings: Calibration) -> Trial:
     """Return the trial with the fewest spikes per step that is enough; without one, the fewest that are nearly best."""
-    if enough := [one for one in tried if is_enough(one, settings)]:
-        return min(enough, key=lambda one: one.spikes_per_step)
+
+    def spikes(trial: Trial) -> float:
+        return trial.tried.spikes_per_step
+
+    if enough := [one for one in trials if is_enough(one.tried, settings)]:
+        return min(enough, key=spikes)
     if settings.max_drop is not None:
-        return min(tried, key=lambda one: (one.drop, one.spikes_per_step))
-    least = min(one.error for one in tried)
-    return min((one for one in tried if one.error <= least / _LEAST_GAIN), key=lambda one: one.spikes_per_step)
+        return min(trials, key=lambda one: (one.tried.drop, spikes(one)))
+    least = min(one.tried.error for one in trials)
+    return min((one for one in trials if one.tried.error <= least / _LEAST_GAIN), key=spikes)
+
+
+def _cheapest(compared: Sequence[_Compared]) -> _Compared:
+    return min(compared, key=lambda one: one.candidate.cost)
 
 
 def _balanced(costs: Mapping[str, float]) -> dict[str, float]:
@@ -305,8 +341,11 @@ def for_a_check(converter: Any, model: "tf_keras.Model", samples: NDArray[np.flo
     if not needs_calibration(converter):
         return converter  # type: ignore[no-any-return]
     settings = converter.calibration
-    ready: Converter = converter.calibrated(converter.levels(model, samples), dt, settings.channels is True)
-    return ready
+    ready = converter.calibrated(converter.levels(model, samples), dt, settings.channels is True)
+    if settings.bias_correction is False:
+        return ready  # type: ignore[no-any-return]
+    zeros = {name: [0.0] * n for name, n in converter.correctable(model).items()}
+    return replace(ready, bias_offsets=zeros)  # type: ignore[no-any-return]
 
 
 def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork", seed: int, log: RunLog) -> Converter:
@@ -359,14 +398,3 @@ def _first(stream: Any, wanted: int) -> Labelled:
         if n >= wanted:
             break
     return np.concatenate(samples), np.concatenate(labels)
-
-
-def _error(scores_bc: NDArray[np.float64], logits_bc: NDArray[np.float64]) -> float:
-    """Return the error of scores, relative to the logits. A factor and what all classes share do not count."""
-    scores, logits = (values - values.mean(axis=1, keepdims=True) for values in (scores_bc, logits_bc))
-    factor = float(np.sum(scores * logits) / max(np.sum(scores**2), 1e-30))
-    return float(np.sqrt(np.sum((factor * scores - logits) ** 2) / max(np.sum(logits**2), 1e-30)))
-
-
-def _shared(simulator: Any) -> Mapping[str, Any]:
-    return {**simulator.shared, "verify_images": 0, "max_images": None}

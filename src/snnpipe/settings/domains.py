@@ -80,6 +80,13 @@ Factors = TypeAliasType(
         Field(description="null, or for each layer a list of numbers above 0, one per channel"),
     ],
 )
+Offsets = TypeAliasType(
+    "Offsets",
+    Annotated[
+        dict[str, Sequence[Number]] | None,
+        Field(description="null, or for each layer a list of numbers, one per channel"),
+    ],
+)
 LayerVoltage = TypeAliasType(
     "LayerVoltage",
     Annotated[

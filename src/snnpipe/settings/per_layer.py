@@ -1,6 +1,6 @@
 """Settings that have one value for all layers, or one value per layer by name or pattern."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
@@ -40,11 +40,16 @@ def per_layer(value: T | Mapping[str, T], layer_names: Sequence[str], default: T
 
 def check_patterns(patterns: Sequence[str], layer_names: Sequence[str], key: str) -> None:
     """Raise `ConfigError` if a name or pattern fits no layer."""
-    problems = [
-        f"{key}: no layer of neurons is called {pattern!r}; {did_you_mean(pattern, layer_names)}"
-        for pattern in patterns
-        if not any(fnmatchcase(name, pattern) for name in layer_names)
-    ]
+    _refuse([p for p in patterns if not any(fnmatchcase(name, p) for name in layer_names)], layer_names, key)
+
+
+def check_names(names: Iterable[str], layer_names: Sequence[str], key: str) -> None:
+    """Raise `ConfigError` if a name is not a layer's own."""
+    _refuse([name for name in names if name not in layer_names], layer_names, key)
+
+
+def _refuse(unknown: Sequence[str], layer_names: Sequence[str], key: str) -> None:
+    problems = [f"{key}: no layer of neurons is called {name!r}; {did_you_mean(name, layer_names)}" for name in unknown]
     if problems:
         raise ConfigError(*problems)
 

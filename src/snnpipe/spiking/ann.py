@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.conversion.bias_offsets import moved
 from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.values.network import SpikingNetwork
 
@@ -25,8 +26,10 @@ class NetworkOfRates:
         self.weights: list[Any] = []
 
     def predict_on_batch(self, samples: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the logits of some samples, shape ``(b, c)``."""
-        if any(own.levels for own in self._network.rectifiers.values()):
-            return np.asarray(self._simulator.rates(self._network, samples).output)
-        model: Any = self._network.keras_model
-        return np.asarray(model.predict_on_batch(samples))
+        """Return the logits of some samples, shape ``(b, c)``, without corrections of biases, which the model lacks."""
+        network = self._network
+        model: Any = network.keras_model
+        with moved(network, {name: -own for name, own in network.bias_offsets.items()}):
+            if any(own.levels for own in network.rectifiers.values()):
+                return np.asarray(self._simulator.rates(network, samples).output)
+            return np.asarray(model.predict_on_batch(samples))

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import DataError, did_you_mean, one_line
+from snnpipe.data.picture_files import Decoder
+from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.spiking.given import checked_samples
 from snnpipe.values.pixels import PixelScaling
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 ARRAYS = (".npz", ".npy")
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_DEEP = ("I", "F")
-"""Beginnings of the modes of pictures with more than 8 bits per value."""
+_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,28 +63,21 @@ class Sources:
                 yield str(path), self._picture(path)
 
     def _picture(self, path: Path) -> NDArray[np.float32]:
-        """Return a picture with the channels that the network takes; grey is 0.299 R + 0.587 G + 0.114 B."""
-        from PIL import Image
-
-        if len(self.shape) != 3 or self.shape[-1] not in _MODES:
+        """Return a picture with the channels that the network takes, decoded as ``data=folder`` decodes it."""
+        if len(self.shape) != 3 or self.shape[-1] not in _CHANNELS:
             what = f"samples of shape {self.shape}, which are no pictures"
             raise DataError(f"{path}: the network takes {what}: give arrays in an .npz")
         height, width, channels = self.shape
         try:
-            with Image.open(path) as opened:
-                if opened.mode.startswith(_DEEP):
-                    raise DataError(f"{path}: it has more than 8 bits per value: save it with 8, or as an .npz array")
-                picture: Any = opened.convert(_MODES[channels])
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            picture = np.asarray(Decoder(None, channels).decode(str(path)))
+            if picture.shape[:2] != (height, width):
+                if not self.resize:
+                    has, takes = f"{picture.shape[1]} x {picture.shape[0]} pixels", f"{width} x {height}"
+                    raise DataError(f"{path}: it has {has}, and the network takes {takes}: --resize resizes it")
+                picture = np.asarray(Decoder((height, width), channels).decode(str(path)))
+        except import_tensorflow().errors.OpError as error:
             raise DataError(f"{path}: it cannot be read as a picture: {one_line(error)[:200]}") from error
-        if picture.size != (width, height):
-            if not self.resize:
-                raise DataError(
-                    f"{path}: the picture has {picture.width} x {picture.height} pixels, and the network takes "
-                    f"{width} x {height}: --resize resizes it"
-                )
-            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-        return self.pixels(np.asarray(picture, np.uint8).reshape(self.shape))
+        return self.pixels(picture)
 
     def _arrays(self, path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
         array = self._array(path)

@@ -17,6 +17,8 @@ class Candidate:
         Whether each channel has a scale of its own.
     balance
         Whether layers whose spikes cost little have more of them.
+    bias_correction
+        Whether biases make up for mean errors.
     error
         Error of the class scores at the end, as in `Tried`.
     spikes, synops
@@ -25,6 +27,7 @@ class Candidate:
 
     channels: bool
     balance: bool
+    bias_correction: bool
     error: float
     spikes: float
     synops: float
@@ -72,7 +75,7 @@ class CalibrationOutcome:
         Number of calibration samples.
     digest
         Digest of these samples, in hexadecimal.
-    channels, balance
+    channels, balance, bias_correction
         The way that was chosen, as in `Candidate`.
     spikes_per_step
         Spikes per step of a layer's strongest activation, before the factors of layers.
@@ -82,6 +85,10 @@ class CalibrationOutcome:
         ``scale_firing_rates`` of each layer of neurons, by name.
     channel_factors
         Numbers that the channels of a layer are divided by, by layer name; None if channels have no own scales.
+    bias_offsets
+        Numbers that are added to the current of the channels of a layer, by layer name; None for no correction.
+    uncorrected
+        Names of the layers without an offset although biases are corrected, because no bias is theirs alone.
     candidates
         Ways that were compared, if there was a choice.
     max_error, max_drop
@@ -96,10 +103,13 @@ class CalibrationOutcome:
     digest: str
     channels: bool
     balance: bool
+    bias_correction: bool = False
     spikes_per_step: float
     spikes_of_layers: Mapping[str, float]
     scales: Mapping[str, float]
     channel_factors: Mapping[str, Sequence[float]] | None = None
+    bias_offsets: Mapping[str, Sequence[float]] | None = None
+    uncorrected: Sequence[str] = ()
     candidates: Sequence[Candidate] = ()
     max_error: float = 0.0
     max_drop: float | None = None
@@ -112,12 +122,24 @@ class CalibrationOutcome:
             "digest": self.digest,
             "channels": self.channels,
             "balance": self.balance,
+            "bias_correction": self.bias_correction,
             "spikes_per_step": self.spikes_per_step,
             "scale_firing_rates": dict(self.scales),
         }
 
     def remarks(self) -> tuple[Remark, ...]:
-        """Return the lines of the closing table on the search; none if there was no search."""
+        """Return the lines of the closing table on the search and on layers that could not be corrected."""
+        return (*self._of_search(), *self._of_correction())
+
+    def _of_correction(self) -> tuple[Remark, ...]:
+        if not self.uncorrected:
+            return ()
+        names = ", ".join(map(repr, self.uncorrected))
+        return (
+            Remark("calibration", f"no bias correction in {names}: no layer with a bias feeds these neurons alone"),
+        )
+
+    def _of_search(self) -> tuple[Remark, ...]:
         if not self.tried:
             return ()
         chosen = next(one for one in self.tried if one.spikes_per_step == self.spikes_per_step)

@@ -115,6 +115,9 @@ class NeuronLayer:
         one per neuron.
     channel_factors_c
         What its channels were divided by before the conversion, shape ``(c,)``; None where they were not.
+    bias_offset_c
+        What was added to the current of each channel on purpose, in the unit of the trained model's activations, shape
+        ``(c,)``; None where nothing was.
     """
 
     name: str
@@ -126,6 +129,7 @@ class NeuronLayer:
     fan_out_n: NDArray[np.int64] | None
     initial_state: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     channel_factors_c: NDArray[np.float64] | None = None
+    bias_offset_c: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "synapse", Synapse.of(self.synapse, f"synapse of layer {self.name!r}"))
@@ -141,6 +145,14 @@ class NeuronLayer:
             return activations_bn
         factors_n = np.broadcast_to(self.channel_factors_c, self.shape).ravel()
         return (activations_bn / factors_n).astype(activations_bn.dtype)
+
+    def as_scaled_c(self, values_c: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a number per channel of the model's layer, in the unit of the converted layer."""
+        return values_c if self.channel_factors_c is None else values_c / self.channel_factors_c
+
+    def unscaled_c(self, values_c: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a number per channel of the converted layer, in the unit of the model's layer."""
+        return values_c if self.channel_factors_c is None else values_c * self.channel_factors_c
 
     @property
     def spiking(self) -> bool:
@@ -219,6 +231,11 @@ class SpikingNetwork:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output_synapse", Synapse.of(self.output_synapse, "synapse of the output"))
+
+    @property
+    def bias_offsets(self) -> dict[str, NDArray[np.float64]]:
+        """What was added to the current of each channel, by the name of the layer, in the unit of the activations."""
+        return {layer.name: layer.bias_offset_c for layer in self.layers if layer.bias_offset_c is not None}
 
     @property
     def not_spiking(self) -> dict[str, int]:
