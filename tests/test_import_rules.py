@@ -14,11 +14,11 @@ HYDRA_PLUGINS = SOURCE.parent / "hydra_plugins" / "snnpipe"
 ORDER = (
     *("base", "settings", "frameworks", "neurons", "synapses", "values", "protocols"),
     *("encoders", "data", "models", "training", "conversion", "simulators"),
-    *("metrics", "diagnosis", "artifacts", "callbacks", "loggers"),
-    *("run", "trainer", "config", "sweeps", "commands", "testing"),
+    *("metrics", "diagnosis", "bundle", "artifacts", "callbacks", "loggers"),
+    *("run", "trainer", "spiking", "config", "sweeps", "commands", "testing"),
 )
 """The rooms of the house: each imports those before it only, for types too."""
-DOORS = ("__main__", "compare", "review", "send")
+DOORS = ("__main__", "compare", "predict", "review", "send")
 """What people type: a line each, into `commands`."""
 FAMILIES = ("encoders", "data", "models", "training", "conversion", "simulators", "callbacks", "loggers")
 HOMES = {
@@ -30,12 +30,14 @@ HOMES = {
     "optuna": {"hydra_plugins.snnpipe.optuna_sweeper"},
     "mlflow": {"loggers.mlflow"},
     "nengo": {
-        *("values", "frameworks", "neurons", "synapses", "conversion", "diagnosis"),
+        *("values", "frameworks", "neurons", "synapses", "conversion", "diagnosis", "bundle"),
         *("models.lif_cnn", "training.nengo_dl", "simulators.nengo_dl"),
     },
     "nengo_dl": {"frameworks", "neurons", "conversion", "training.nengo_dl", "simulators.nengo_dl"},
     "matplotlib": {"artifacts"},
     "numba": {"simulators.event_driven"},
+    "safetensors": {"bundle"},
+    "PIL": {"data.picture_files"},
     "scipy": {"frameworks", "conversion", "metrics.intervals", "simulators.event_driven"},
 }
 MODULES = sorted(

@@ -178,6 +178,7 @@ def test_the_artifacts_are_there_and_whole(finished):
         "config.yaml",
         "environment.json",
         "conversion/plan.json",
+        "conversion/network.snn",
         "conversion/plan.md",
         "checkpoint/checkpoint.json",
         "checkpoint/weights.npz",

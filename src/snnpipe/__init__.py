@@ -1,6 +1,12 @@
 """Train neural networks, convert them to spiking ones, and see what the conversion costs.
 
-A complete example, on the handwritten digits of scikit-learn::
+In one call, from a trained Keras model and some of its training samples ``x``::
+
+    spiking = snnpipe.convert(model, calibration=x)
+    print(spiking.evaluate(x_test, y_test))
+    spiking.save("net.snn")  # snnpipe.load("net.snn")
+
+A complete run, with training and diagnosis, on the handwritten digits of scikit-learn::
 
     from snnpipe import AutoSimulator, Cnn2d, ConstantEncoder, KerasTraining, NengoDLConverter, TfdsDataModule, Trainer
 

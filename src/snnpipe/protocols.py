@@ -47,6 +47,9 @@ class DataModule(Protocol):
     A run sees a module through `snnpipe.data.checked_data.CheckedData`. It also accepts other kinds of numbers, labels
     of shape ``(b, 1)``, one-hot labels, and samples without a channel axis. It refuses everything else before training.
 
+    A data module may have an attribute ``pixels``, a `snnpipe.PixelScaling`: how it scales pixels of 0 to 255. A saved
+    network takes it with it, so that pictures can be shown to it.
+
     A data module may have four more methods. ``calibration_dataset()`` returns an epoch of training batches without the
     random changes that ``train_dataset`` makes; scales from data are taken from them. ``explain(error)`` gets an error
     that was raised while its datasets were used, and returns the `DataError` to raise instead, or None.

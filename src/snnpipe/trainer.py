@@ -10,6 +10,8 @@ from snnpipe.base import signals
 from snnpipe.base.errors import UserError
 from snnpipe.base.files import new_folder
 from snnpipe.base.masking import masked
+from snnpipe.bundle.converted import MOST_REFERENCES
+from snnpipe.conversion.fidelity import FEW, require_same_rates
 from snnpipe.data.checked_data import CheckedData
 from snnpipe.data.explained import explained
 from snnpipe.frameworks.native import NativeNetwork
@@ -33,7 +35,7 @@ from snnpipe.run.content import Content, content_of, recorded_spec
 from snnpipe.run.fits import Fit
 from snnpipe.run.folder import held
 from snnpipe.run.log import RunLog
-from snnpipe.run.preflight import preflight, require_converted
+from snnpipe.run.preflight import preflight
 from snnpipe.run.simulation import Simulated, Simulation, ending_at
 from snnpipe.run.summary import description
 from snnpipe.settings.describe import describe
@@ -149,6 +151,7 @@ class Trainer:
             run_name=self.name,
             command=command,
             input_over_time=input_over_time(encoder),
+            encoder=encoder,
             one_of_several="sweep.job" in self.tags,
         )
         resumes = None if resumed is None else str(self.config.get("run_id") or resumed or self.output_dir)
@@ -180,6 +183,7 @@ class Trainer:
             self.data.setup()
             self.data.look()
             self.state.spec, self._content = self.data.spec, None
+            self.state.pixels = getattr(self.data, "pixels", None)
             if not self._named:
                 self.name = self.state.run_name = run_name(self.config, self.dataset_name)
             self.model, self.state.plan = preflight(self._parts, self.data.spec, self.data.few, self.seed)
@@ -218,7 +222,9 @@ class Trainer:
         self._converted_with = calibrated(self._parts | {"data": self.data}, self.model, self.seed, self.log)
         self.network = self.state.network = self._converted_with.convert(self.model, self.seed)
         if self.state.spec is not None:
-            require_converted(self.network, self.model, self._test_pass(self.network))
+            samples = self._test_pass(self.network).first(MOST_REFERENCES)
+            require_same_rates(self.network, self.model, samples[:FEW], self.simulator)
+            self.state.samples = samples
         self.log.tell("on_convert_end")
         return self.network
 

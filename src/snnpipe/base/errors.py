@@ -69,6 +69,10 @@ class ArtifactError(UserError):
     """A file of an earlier run is missing, damaged, of another format, or of another network."""
 
 
+class BundleError(ArtifactError):
+    """A stored network is damaged, of another format, unsafe, or computes something else; or one cannot be stored."""
+
+
 class CheckpointError(ArtifactError):
     """A checkpoint is missing, damaged, or of another architecture."""
 

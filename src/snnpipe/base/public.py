@@ -3,6 +3,14 @@
 from typing import Any
 
 PUBLIC = {
+    "convert": "snnpipe.spiking.convert",
+    "load": "snnpipe.spiking.model",
+    "SpikingModel": "snnpipe.spiking.model",
+    "Evaluation": "snnpipe.spiking.results",
+    "Predictions": "snnpipe.spiking.results",
+    "Recording": "snnpipe.spiking.results",
+    "Replay": "snnpipe.bundle.references",
+    "PixelScaling": "snnpipe.values.pixels",
     "Trainer": "snnpipe.trainer",
     "ArraysDataModule": "snnpipe.data.arrays",
     "FolderDataModule": "snnpipe.data.folder",

@@ -1,6 +1,6 @@
 """Writes the report of a run: one page with the cost of the conversion, its place, and what to try."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,54 +41,66 @@ class Report(Callback):
         from snnpipe.artifacts.tables import write_text
 
         folder = Path(state.output_dir)
-        for path in self._draw(state, folder / "plots"):
+        for path in draw(state, folder / "plots", self._epochs):
             state.log_artifact(path, "plots")
         page = write_text(folder / "report.html", run_page(state, folder))
         state.log_artifact(page, "")
         state.address["report"] = str(page)
 
-    def _draw(self, state: RunState, folder: Path) -> list[Path]:
-        from snnpipe.artifacts import review_plots as plots
 
-        assert state.spec is not None and state.network is not None and state.outcome is not None
-        outcome, drawn = state.outcome, []
-        if self._epochs:
-            epochs, metrics = [p.epoch for p in self._epochs], [p.metrics for p in self._epochs]
-            drawn.append(plots.training_curves(folder / "training_curves.png", epochs=epochs, metrics=metrics))
-        spiking = {layer.name for layer in state.network.layers if layer.spiking}
-        rates = {name: rate_n for name, rate_n in outcome.rates_hz.items() if name in spiking}
-        if rates:
-            drawn.append(plots.rate_histograms(folder / "rate_histograms.png", rates_hz=rates))
+def draw(state: RunState, folder: Path, epochs: Sequence[FitProgress] = ()) -> list[Path]:
+    """Draw the pictures of a run after its simulation, and return the paths of their files.
+
+    Parameters
+    ----------
+    state
+        The run.
+    folder
+        Folder of the pictures.
+    epochs
+        Epochs of its training.
+    """
+    from snnpipe.artifacts import review_plots as plots
+
+    assert state.spec is not None and state.network is not None and state.outcome is not None
+    outcome, drawn = state.outcome, []
+    if epochs:
+        numbers, metrics = [p.epoch for p in epochs], [p.metrics for p in epochs]
+        drawn.append(plots.training_curves(folder / "training_curves.png", epochs=numbers, metrics=metrics))
+    spiking = {layer.name for layer in state.network.layers if layer.spiking}
+    rates = {name: rate_n for name, rate_n in outcome.rates_hz.items() if name in spiking}
+    if rates:
+        drawn.append(plots.rate_histograms(folder / "rate_histograms.png", rates_hz=rates))
+    drawn.append(
+        plots.confusion_matrices(
+            folder / "confusion.png",
+            ann_cc=outcome.ann_confusion_cc,
+            snn_cc=outcome.snn_confusion_cc,
+            between_cc=outcome.between_cc,
+            class_names=state.spec.class_names,
+            sample_word=state.sample_word,
+        )
+    )
+    m, counts = state.results, OperationCounts.of(state.results)
+    estimates = energy_estimates(counts) if counts else ()
+    drawn.append(
+        plots.cost_summary(
+            folder / "costs.png",
+            accuracy=(m["snn/test_accuracy"], m["snn/accuracy_ci_low"], m["snn/accuracy_ci_high"]),
+            ann_accuracy=outcome.ann_accuracy,
+            latency_ms=m.get("snn/latency_ms_to_1pt"),
+            shown_ms=1000 * outcome.dt * len(outcome.accuracy_t),
+            sample_word=state.sample_word,
+            energies_j={e.device.name: (e.snn_low_j, e.snn_high_j, e.ann_j) for e in estimates},
+        )
+    )
+    layers = [layer for layer in state.diagnosis.layers if len(layer.ann)] if state.diagnosis else []
+    if layers:
         drawn.append(
-            plots.confusion_matrices(
-                folder / "confusion.png",
-                ann_cc=outcome.ann_confusion_cc,
-                snn_cc=outcome.snn_confusion_cc,
-                between_cc=outcome.between_cc,
-                class_names=state.spec.class_names,
-                sample_word=state.sample_word,
+            plots.rate_against_activation(
+                folder / "rate_against_activation.png",
+                layers={layer.name: (layer.ann, layer.snn) for layer in layers},
+                correlations=[layer.correlation for layer in layers],
             )
         )
-        m, counts = state.results, OperationCounts.of(state.results)
-        estimates = energy_estimates(counts) if counts else ()
-        drawn.append(
-            plots.cost_summary(
-                folder / "costs.png",
-                accuracy=(m["snn/test_accuracy"], m["snn/accuracy_ci_low"], m["snn/accuracy_ci_high"]),
-                ann_accuracy=outcome.ann_accuracy,
-                latency_ms=m.get("snn/latency_ms_to_1pt"),
-                shown_ms=1000 * outcome.dt * len(outcome.accuracy_t),
-                sample_word=state.sample_word,
-                energies_j={e.device.name: (e.snn_low_j, e.snn_high_j, e.ann_j) for e in estimates},
-            )
-        )
-        layers = [layer for layer in state.diagnosis.layers if len(layer.ann)] if state.diagnosis else []
-        if layers:
-            drawn.append(
-                plots.rate_against_activation(
-                    folder / "rate_against_activation.png",
-                    layers={layer.name: (layer.ann, layer.snn) for layer in layers},
-                    correlations=[layer.correlation for layer in layers],
-                )
-            )
-        return drawn
+    return drawn

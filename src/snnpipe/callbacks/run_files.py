@@ -1,18 +1,23 @@
 """The files that every logged run leaves: how it was made, and its results."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from tqdm import tqdm
+
 from snnpipe.artifacts.environment import describe_environment
 from snnpipe.artifacts.predictions import Predictions
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
-from snnpipe.base.errors import StorageError, UserError
+from snnpipe.base.errors import StorageError, UserError, one_line
 from snnpipe.base.masking import masked_traceback
+from snnpipe.bundle.converted import Converted
 from snnpipe.callbacks.base import Callback
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.settings.describe import to_yaml
 from snnpipe.values.calibration import CalibrationOutcome
+from snnpipe.values.network import ConversionPlan
 from snnpipe.values.outcome import Outcome
 from snnpipe.values.run import RunState
 
@@ -20,8 +25,9 @@ from snnpipe.values.run import RunState
 class RunFiles(Callback):
     """Writes a run's files and hands them to the loggers.
 
-    At the start: environment, configuration and conversion plan. At the end: predictions, accuracy over time, energy
-    and diagnosis. A fault in the program leaves its traceback. A run that is not logged leaves nothing.
+    At the start: environment, configuration and conversion plan. After the conversion: calibration, and the network as
+    one file (`snnpipe.load`). At the end: predictions, accuracy over time, energy and diagnosis. A fault in the program
+    leaves its traceback. A run that is not logged leaves nothing.
     """
 
     def on_run_start(self, state: RunState) -> None:
@@ -39,10 +45,13 @@ class RunFiles(Callback):
             _log(state, write_plan(folder / "conversion", state.plan), "conversion")
 
     def on_convert_end(self, state: RunState) -> None:
-        """Write what a calibration gave, and the plan with its scales."""
-        if state.calibration is None or not state.is_logged:
+        """Write the network, what a calibration gave, and the plan with its scales."""
+        if not state.is_logged:
             return
         folder = Path(state.output_dir) / "conversion"
+        _network(state, folder / "network.snn")
+        if state.calibration is None:
+            return
         state.log_artifact(write_json(folder / "calibration.json", state.calibration.plain()), "conversion")
         if state.plan is not None:
             _log(state, write_plan(folder, state.plan), "conversion")
@@ -81,6 +90,40 @@ def _log(state: RunState, paths: list[Path], folder: str) -> None:
         state.log_artifact(path, folder)
 
 
+def _network(state: RunState, path: Path) -> None:
+    """Write the network to a file. If it cannot be one, the log says why."""
+    from snnpipe.bundle.bundle import write_bundle
+
+    if state.network is None or state.samples is None or state.spec is None or state.settings is None:
+        return
+    converted = Converted(
+        name=state.run_name,
+        network=state.network,
+        settings=state.settings,
+        encoder=state.encoder,
+        seed=state.seed,
+        input_shape=state.spec.input_shape,
+        class_names=state.spec.class_names,
+        plan=state.plan or ConversionPlan(()),
+        pixels=state.pixels,
+        calibration=state.calibration,
+        made_from=_made_from(state),
+    )
+    try:
+        state.log_artifact(write_bundle(path, converted, state.samples), "conversion")
+    except StorageError:
+        raise
+    except (UserError, MemoryError) as reason:  # the run's figures are worth more than the file
+        if not state.one_of_several:
+            tqdm.write(f"snnpipe: the run leaves no conversion/{path.name}: {one_line(reason)}", file=sys.stderr)
+
+
+def _made_from(state: RunState) -> dict[str, str]:
+    data = "" if state.spec is None else f"{state.spec.name} {state.spec.version}".strip()
+    made_from = {"run": state.run_name, "run_id": state.run_id, "command": state.command, "data": data}
+    return {name: text for name, text in (made_from | {"commit": state.commit}).items() if text}
+
+
 def _search(state: RunState, calibration: CalibrationOutcome) -> None:
     from snnpipe.artifacts.plots import calibration_search
 
@@ -100,23 +143,25 @@ def _predictions(state: RunState, folder: Path) -> None:
 
 
 def _curves(state: RunState, folder: Path) -> None:
+    if state.outcome is None:
+        return
+    state.log_artifact(_curve_table(state.outcome, folder / "tables" / "accuracy_over_time.csv"), "tables")
+    state.log_artifact(draw_curves(state.outcome, folder / "plots", state.sample_word), "plots")
+
+
+def draw_curves(outcome: Outcome, folder: Path, sample_word: str) -> Path:
+    """Draw accuracy and agreement over time, and return the path of the picture."""
     from snnpipe.artifacts.plots import accuracy_over_time
 
-    outcome = state.outcome
-    if outcome is None:
-        return
-    state.log_artifact(_curve_table(outcome, folder / "tables" / "accuracy_over_time.csv"), "tables")
-    path = folder / "plots" / "accuracy_over_time.png"
-    accuracy_over_time(
-        path,
+    return accuracy_over_time(
+        folder / "accuracy_over_time.png",
         accuracy=outcome.accuracy_t.tolist(),
         agreement=outcome.agreement_t.tolist(),
         ann_accuracy=outcome.ann_accuracy,
         n_samples=outcome.images,
-        sample_word=state.sample_word,
+        sample_word=sample_word,
         dt=outcome.dt,
     )
-    state.log_artifact(path, "plots")
 
 
 def _curve_table(outcome: Outcome, path: Path) -> Path:

@@ -14,8 +14,8 @@ from snnpipe.loggers.mlflow.store import SQLITE, given_by, open_client, opening_
 OPTION = "--tracking-uri"
 
 
-class ToolParser(ArgumentParser):
-    """A parser with the option ``--tracking-uri``. It raises `UserError` for a wrong argument.
+class Parser(ArgumentParser):
+    """A parser that raises `UserError` for a wrong argument.
 
     Parameters
     ----------
@@ -23,17 +23,30 @@ class ToolParser(ArgumentParser):
         Name of the module that is run.
     description
         What the command does.
+    """
+
+    def __init__(self, name: str, description: str):
+        super().__init__(f"python -m {name}", description=description, formatter_class=RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UserError` instead of printing the usage."""
+        raise UserError(f"{message} (--help lists the arguments)")
+
+
+class ToolParser(Parser):
+    """A parser with the option ``--tracking-uri``.
+
+    Parameters
+    ----------
+    name, description
+        As for `Parser`.
     default_store
         Which store the command uses if none is given, for the help.
     """
 
     def __init__(self, name: str, description: str, default_store: str = "$MLFLOW_TRACKING_URI, else mlruns/mlflow.db"):
-        super().__init__(f"python -m {name}", description=description, formatter_class=RawDescriptionHelpFormatter)
+        super().__init__(name, description)
         self.add_argument(OPTION, help=f"the MLflow store; default: {default_store}")
-
-    def error(self, message: str) -> NoReturn:
-        """Raise `UserError` instead of printing the usage."""
-        raise UserError(f"{message} (--help lists the arguments)")
 
 
 def open_store(tracking_uri: str | None) -> tuple[str, Any]:

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.base.errors import ConfigError, ConversionError, one_line
+from snnpipe.base.errors import ConfigError, ConversionError
 from snnpipe.conversion import bias_offsets
+from snnpipe.conversion.assembly import assembled
 from snnpipe.conversion.calibration import Calibration, CalibrationSettings, Levels, levels_of
 from snnpipe.conversion.equalise import Channels
-from snnpipe.conversion.layer_settings import LayerSettings, check_neuron, configure
+from snnpipe.conversion.layer_settings import LayerSettings, check_neuron
 from snnpipe.conversion.nengo_dl_layers import make_converter
-from snnpipe.conversion.nengo_objects import built, initial_states
 from snnpipe.conversion.plan import planned
 from snnpipe.conversion.rewrite import Rewritten, prepare, rewrite
-from snnpipe.conversion.synapses import Costs, costs
 from snnpipe.frameworks.compat import import_nengo_dl, without_build_notes
 from snnpipe.frameworks.copies import flattened
 from snnpipe.frameworks.keras_graph import nodes, rectifier
@@ -38,7 +37,7 @@ from snnpipe.settings.domains import (
 from snnpipe.settings.per_layer import check_names, per_layer
 from snnpipe.settings.schema import check_fields
 from snnpipe.synapses import Synapse
-from snnpipe.values.network import ConversionPlan, NeuronLayer, SpikingNetwork
+from snnpipe.values.network import ConversionPlan, SpikingNetwork
 
 if TYPE_CHECKING:
     import tf_keras
@@ -142,14 +141,13 @@ class NengoDLConverter:
         try:
             with warnings.catch_warnings(), without_build_notes():
                 warnings.simplefilter("ignore")
-                converter = self._made(prepare(model, rewritten), allow_fallback=True)
+                converter = make_converter(
+                    prepare(model, rewritten), self._over_time, inference_only=True, allow_fallback=True
+                )
                 converter.verify(inputs=[drawn], atol=1e-3, rtol=1e-3)
         except Exception:  # NengoDL and TensorFlow may raise anything
             return False
         return True
-
-    def _made(self, ready: "tf_keras.Model", **settings: Any) -> Any:
-        return make_converter(ready, self._over_time, inference_only=True, **settings)
 
     @property
     def _over_time(self) -> PoolingOverTime:
@@ -307,56 +305,7 @@ class NengoDLConverter:
         check_names(factors, list(settings), "conversion.channel_factors")
         Channels(ready).apply(factors, "conversion.channel_factors")
         fallback = next((layer for layer in plan.layers if layer.status == "fallback"), None)
-        try:
-            converter = self._made(
-                ready,
-                allow_fallback=self.allow_fallback,
-                scale_firing_rates={ready.get_layer(name): own.scale for name, own in settings.items()},
-            )
-        except Exception as error:
-            raise ConversionError(
-                f"model: NengoDL cannot convert it ({type(error).__name__}: {one_line(error)[:300]})"
-                + (f", with {fallback.name!r} in software: leave it out" if fallback else "")
-            ) from error
-        converter.net.seed = seed
-        output = converter.outputs[ready.outputs[0]]
-        cost = Costs.of_no_synapses(fallback.name, fallback.kind) if fallback else costs(ready)
-        neurons = {name: converter.layers[ready.get_layer(name).output] for name in settings}
-        for name, own in settings.items():
-            configure(converter.net, neurons[name], own)
-        output_layer = next((name for name in settings if neurons[name] is output.target), None)
-        if output_layer is not None:
-            output.synapse = settings[output_layer].synapse.nengo
-        initial = initial_states(built(converter.net), neurons)
-        layers = tuple(
-            NeuronLayer(
-                name=name,
-                shape=tuple(ready.get_layer(name).output_shape[1:]),
-                neurons=neurons[name],
-                neuron_type=neurons[name].ensemble.neuron_type,
-                scale_firing_rates=own.scale,
-                synapse=own.synapse,
-                fan_out_n=cost.fan_out.get(name),
-                initial_state=initial[name],
-                channel_factors_c=factors.get(name),
-                bias_offset_c=offsets.get(name),
-            )
-            for name, own in settings.items()
-        )
-        return SpikingNetwork(
-            network=converter.net,
-            input=converter.inputs[ready.inputs[0]],
-            output=output,
-            layers=layers,
-            keras_model=ready,
-            rectifiers={name: own.rectifier for name, own in settings.items()},
-            max_pooling=self._over_time,
-            output_layer=output_layer,
-            first_layer_macs=cost.first_layer_macs,
-            dense_macs=cost.dense_macs,
-            rate_units=cost.rate_units,
-            uncountable=cost.uncountable,
-        )
+        return assembled(ready, settings, seed, self._over_time, factors, offsets, fallback)
 
 
 def _keras(model: "tf_keras.Model") -> "tf_keras.Model":

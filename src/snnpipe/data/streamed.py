@@ -24,6 +24,7 @@ from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.settings.domains import NonNegativeInt, Number, PositiveFloat, PositiveInt, Share
 from snnpipe.settings.schema import check_fields
 from snnpipe.values.data import DataSpec
+from snnpipe.values.pixels import PixelScaling
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -202,6 +203,13 @@ class StreamedData:
             raise DataError("data: setup() has not been called")
         spec: DataSpec = self._opened["spec"]
         return spec
+
+    @property
+    def pixels(self) -> PixelScaling | None:
+        """Scaling of pixels of 0 to 255 after `setup`; None for samples that are no pixels."""
+        if not self._opened or not self._source.pixels:
+            return None
+        return PixelScaling(*self._opened["scaling"])
 
     def digests(self) -> dict[str, str]:
         """Return digests of the content that a training reads, and of the content that holds the test samples.

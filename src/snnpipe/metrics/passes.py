@@ -121,6 +121,11 @@ class SpikingPass:
         there = {"test": spec.n_test, "validation": spec.n_validation, "training": spec.n_train}[self.split]
         return min(there, self.simulator.max_images or there)
 
+    def first(self, wanted: int) -> NDArray[np.float32]:
+        """Return the first images, at most ``wanted``, shape ``(b, *input_shape)``."""
+        _, images, _ = next(self.batches(wanted, wanted))
+        return images
+
     def verify(self, ours: OpenSimulator) -> Verification:
         """Return how a simulator and its reference differ on the first ``simulator.verify_images`` images."""
         wanted = min(self.simulator.verify_images, self.data.spec.n_test)

@@ -34,14 +34,15 @@ def register_neuron(cls: type, model: NeuronModel) -> None:
         raise ConfigError(f"register_neuron: got {cls!r}: give a class derived from nengo.neurons.NeuronType")
     if not isinstance(model, NeuronModel):
         raise ConfigError(f"register_neuron: got {model!r} for {cls.__name__}: give a snnpipe.NeuronModel(...)")
-    if cls in _built_in():
+    if cls in built_in():
         raise ConfigError(
             f"register_neuron: {cls.__name__} is built in: derive a class of your own from it, and register that"
         )
     TABLE[cls] = model
 
 
-def _built_in() -> "frozenset[type]":
+def built_in() -> "frozenset[type]":
+    """Return the built-in classes of neurons."""
     from snnpipe.neurons.built_in import BUILT_IN  # imported only when it is needed, because it loads NengoDL
 
     return BUILT_IN
@@ -49,12 +50,12 @@ def _built_in() -> "frozenset[type]":
 
 def registered(neuron: Any) -> NeuronModel | None:
     """Return the entry that a user has registered for a neuron's class; None for any other class."""
-    return None if type(neuron) in _built_in() else TABLE.get(type(neuron))
+    return None if type(neuron) in built_in() else TABLE.get(type(neuron))
 
 
 def neuron_model(neuron: Any) -> NeuronModel:
     """Return the entry of a neuron's class, after loading the built-in ones."""
-    _built_in()
+    built_in()
     return entry_of(neuron)
 
 

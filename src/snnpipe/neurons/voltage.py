@@ -1,7 +1,11 @@
-"""The initial voltage of neurons."""
+"""The initial voltage and the initial state of neurons."""
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from snnpipe.base.errors import ConfigError
 
@@ -40,4 +44,27 @@ def with_initial_voltage(
     type(changed).initial_state.data[changed] = initial
     if hasattr(neuron, "initial_voltage"):
         type(changed).initial_voltage.data[changed] = float(voltage)
+    return changed
+
+
+def with_initial_state(
+    neuron: "nengo.neurons.NeuronType", state: Mapping[str, NDArray[np.float64]]
+) -> "nengo.neurons.NeuronType":
+    """Return a copy of the neurons whose state variables begin with given values, one per neuron.
+
+    Raises
+    ------
+    ConfigError
+        If they have other state variables.
+    """
+    from nengo.dists import Choice
+
+    if set(state) != set(neuron.state):
+        names = [", ".join(map(repr, names)) or "no state" for names in (neuron.state, state)]
+        raise ConfigError(f"{type(neuron).__name__} neurons have {names[0]}, and get values for {names[1]}")
+    if not state:
+        return neuron
+    changed = copy.copy(neuron)
+    initial = {name: Choice([values[0]]) if np.all(values == values[0]) else values for name, values in state.items()}
+    type(changed).initial_state.data[changed] = initial
     return changed

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from snnpipe.conversion.bias_offsets import moved
 from snnpipe.conversion.calibration import Calibration
-from snnpipe.data.checked_data import CheckedData
 from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.neurons.table import equation_of
@@ -42,6 +41,9 @@ _HALVINGS = 3
 
 _LEAST_GAIN = 0.9
 """A trial with more spikes is worth it if its error is at most this share of the error before."""
+
+Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Samples and their labels."""
 
 _LEAST_COST = 1e-3
 """Lowest share of the network's SynOps that a layer counts with when spikes are balanced."""
@@ -99,21 +101,30 @@ class Calibrator:
         Converter whose ``needs_calibration`` is true.
     model
         The trained model.
-    data, simulator, encoder, seed
-        Data, simulator, encoder and seed of the run.
+    samples, labels
+        Calibration samples, shape ``(b, *input_shape)``, and their labels.
+    simulator, encoder, seed
+        Simulator, encoder and seed of the simulations.
+    validation
+        Function that returns the samples and labels that ``max_drop`` is judged on; None for the calibration samples.
+    split, sample_word
+        What the calibration samples are called, and what one of them is called.
     """
 
     converter: Any
     model: Any
-    data: CheckedData
+    samples: NDArray[np.float32]
+    labels: NDArray[np.int64]
     simulator: Simulator
     encoder: SignalEncoder
     seed: int
+    validation: Callable[[], Labelled] | None = None
+    split: str = "training"
+    sample_word: str = "sample"
 
     def calibrated(self) -> tuple[Converter, CalibrationOutcome]:
         """Return the converter with its scales, and how they were determined."""
         settings = self.converter.calibration
-        samples, labels = self._taken
         begin = _BEGIN if settings.spikes_per_step == "auto" else settings.spikes_per_step
         way, first, candidates = self._way(begin)
         judges, trials = self._few, []
@@ -126,8 +137,8 @@ class Calibrator:
         if way.bias_correction:
             chosen = replace(chosen, bias_offsets=self._offsets(way, spikes) if first is None else first.offsets)
         return chosen, CalibrationOutcome(
-            samples=len(samples),
-            digest=hashlib.sha256(b"".join(row_digests((samples, labels)))).hexdigest(),
+            samples=len(self.samples),
+            digest=hashlib.sha256(b"".join(row_digests((self.samples, self.labels)))).hexdigest(),
             channels=way.channels,
             balance=way.balance,
             bias_correction=way.bias_correction,
@@ -141,7 +152,7 @@ class Calibrator:
             max_error=settings.max_error,
             max_drop=settings.max_drop,
             tried=tuple(trial.tried for trial in trials),
-            judged=f"{len(judges.samples):,} {judges.split} {self.data.spec.sample_word}s" if trials else "",
+            judged=f"{len(judges.samples):,} {judges.split} {self.sample_word}s" if trials else "",
         )
 
     # ------------------------------------------------------------------ which layers and channels get how much
@@ -246,25 +257,20 @@ class Calibrator:
     # ------------------------------------------------------------------ samples
 
     @cached_property
-    def _taken(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The calibration samples and their labels."""
-        return _first(self.data.calibration_dataset(), self.converter.calibration.images)
-
-    @cached_property
     def _levels(self) -> Any:
-        return self.converter.levels(self.model, self._taken[0])
+        return self.converter.levels(self.model, self.samples)
 
     @cached_property
     def _few(self) -> Judges:
-        samples, labels = self._taken[0][:_COMPARED], self._taken[1][:_COMPARED]
-        return Judges("training", samples, labels, self._logits(samples))
+        samples, labels = self.samples[:_COMPARED], self.labels[:_COMPARED]
+        return Judges(self.split, samples, labels, self._logits(samples))
 
     @cached_property
     def _many(self) -> Judges:
-        """Validation samples; training samples if there are none."""
-        if not self.data.spec.n_validation:
-            return Judges("training", *self._taken, self._logits(self._taken[0]))
-        samples, labels = _first(self.data.validation_dataset(), self.converter.calibration.images)
+        """Validation samples; calibration samples if there are none."""
+        if self.validation is None:
+            return Judges(self.split, self.samples, self.labels, self._logits(self.samples))
+        samples, labels = self.validation()
         return Judges("validation", samples, labels, self._logits(samples))
 
     # ------------------------------------------------------------------ simulation
@@ -286,7 +292,7 @@ class Calibrator:
         """Return the offsets of biases of a network with certain scales; none for a way without correction."""
         if not way.bias_correction:
             return {}
-        samples = self._taken[0][-_COMPARED:]
+        samples = self.samples[-_COMPARED:]
         return bias_offsets(
             self._network(way, spikes),
             self.model,
@@ -362,8 +368,18 @@ def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork"
     if not needs_calibration(converter):
         return converter  # type: ignore[no-any-return]
     log.begin("calibrate", converter.calibration.images)
-    encoder = parts["encoder"].seeded(seed)
-    calibrator = Calibrator(converter, model, parts["data"], parts["simulator"], encoder, seed)
+    encoder, data, wanted = parts["encoder"].seeded(seed), parts["data"], converter.calibration.images
+    validation = (lambda: _first(data.validation_dataset(), wanted)) if data.spec.n_validation else None
+    calibrator = Calibrator(
+        converter,
+        model,
+        *_first(data.calibration_dataset(), wanted),
+        parts["simulator"],
+        encoder,
+        seed,
+        validation,
+        sample_word=data.spec.sample_word,
+    )
     with_scales, outcome = calibrator.calibrated()
     log.state.calibration = outcome
     log.params(flatten({"calibration": outcome.params()}))
@@ -372,7 +388,7 @@ def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork"
     return with_scales
 
 
-def _first(stream: Any, wanted: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _first(stream: Any, wanted: int) -> Labelled:
     """Return the first samples of a stream of batches, and their labels."""
     samples, labels, n = [], [], 0
     for of_batch, their_labels, *_ in stream.as_numpy_iterator():

@@ -12,7 +12,6 @@ from snnpipe.conversion.fidelity import FEW, require_same_rates
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.frameworks.keras3 import is_keras_3, translated
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.metrics.passes import SpikingPass
 from snnpipe.models.adapt import adapt, build
 from snnpipe.protocols import Encoder, Simulator
 from snnpipe.run.calibration import for_a_check
@@ -55,7 +54,7 @@ def preflight(
     adapted = adapt(translated(built) if is_keras_3(built) else built, spec)
     model, converter = adapted.model, parts["conversion"]
     plan = replace(converter.explain(model), notes=adapted.notes)
-    _require_spikes(plan, parts["simulator"])
+    require_spikes(plan, parts["simulator"])
     training = parts["training"]
     training.check(model)
     if (check_classes := getattr(training, "check_classes", None)) is not None:
@@ -69,21 +68,7 @@ def preflight(
     return model, plan
 
 
-def require_converted(network: SpikingNetwork, model: "tf_keras.Model | NativeNetwork", images: SpikingPass) -> None:
-    """Raise `ConversionError` if a converted network, with rates for spikes, does not compute its model's outputs.
-
-    Parameters
-    ----------
-    network, model
-        The spiking network, and the model from which it was converted.
-    images
-        Test images. A few of them are compared.
-    """
-    (_, few, _), *_ = images.batches(FEW, FEW)
-    require_same_rates(network, model, few, images.simulator)
-
-
-def _require_spikes(plan: ConversionPlan, simulator: Simulator) -> None:
+def require_spikes(plan: ConversionPlan, simulator: Simulator) -> None:
     """Raise an error if a plan cannot be carried out, or if its spikes cannot be read out as configured."""
     plan.require_convertible()
     if not any(layer.neurons for layer in plan.layers):

@@ -159,3 +159,12 @@ class CalibrationOutcome:
         """Return the result in the form of JSON."""
         plain = asdict(self)
         return plain | {"scale_firing_rates": plain.pop("scales")}
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> "CalibrationOutcome":
+        """Return the result that `plain` has given."""
+        fields = dict(plain)
+        fields["scales"] = fields.pop("scale_firing_rates")
+        fields["candidates"] = tuple(Candidate(**own) for own in fields["candidates"])
+        fields["tried"] = tuple(Tried(**own) for own in fields["tried"])
+        return cls(**fields)

@@ -14,6 +14,7 @@ from snnpipe.values.diagnosis import Diagnosis, Remark
 from snnpipe.values.metric import MetricSpec
 from snnpipe.values.network import ConversionPlan, SpikingNetwork
 from snnpipe.values.outcome import Outcome
+from snnpipe.values.pixels import PixelScaling
 from snnpipe.values.simulation import SimulationChunk, SimulationSettings, SpikeEvents
 from snnpipe.values.training_state import TrainingState
 
@@ -208,6 +209,12 @@ class RunState:
         The Keras model, or the network written in Nengo: untrained from ``on_prepare_end`` on, and trained in place.
     input_over_time
         How samples are shown to the network: constant over time, or changing.
+    encoder
+        Encoder that shows samples to the network.
+    samples
+        The first test samples, at most 8, once the network is made; shape ``(b, *input_shape)``.
+    pixels
+        Scaling of pixels to the values that the network takes; None if the data module does not say.
     stop_training
         A callback sets this to end training after the epoch.
     results
@@ -251,6 +258,9 @@ class RunState:
     model: Any = None
     settings: SimulationSettings | None = None
     input_over_time: str = ""
+    encoder: Any = None
+    samples: "NDArray[np.float32] | None" = None
+    pixels: "PixelScaling | None" = None
     stop_training: bool = False
     results: dict[str, float] = field(default_factory=dict)
     callback_metrics: dict[str, float] = field(default_factory=dict)

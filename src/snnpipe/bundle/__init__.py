@@ -1,0 +1,1 @@
+"""The file that holds a spiking network as plain data."""

@@ -1,0 +1,1 @@
+"""A spiking network in memory: converted in one call, simulated, evaluated, saved and loaded."""
