@@ -176,6 +176,8 @@ class StreamedData:
         source = self._open()
         for note in source.notes:
             _say(note)
+        stored = f"{source.spec.name} has {source.values}"
+        scaling = chosen_scaling(self.scaling, kind=source.kind, pixels=source.pixels, of=stored)
         sizes = {name: split.size for name, split in source.splits.items()}
         n_examples = min(sizes["train"], self.max_train_images or sizes["train"])
         n_train = self._n_train(n_examples, held_out="validation" not in sizes)
@@ -185,9 +187,7 @@ class StreamedData:
             n_train=n_train,
             n_validation=sizes.get("validation", n_examples - n_train),
             n_test=min(sizes["test"], self.max_test_images or sizes["test"]),
-            scaling=chosen_scaling(
-                self.scaling, kind=source.kind, pixels=source.pixels, of=f"{source.spec.name} has {source.values}"
-            ),
+            scaling=scaling,
         )
         if self.scaling == "auto" and spec.scaling == "none" and source.pixels and spec.sample_word == "image":
             _say(f"the {source.values} stay as they are (data.scaling=auto): pixels want data.scaling=zero_to_one")
