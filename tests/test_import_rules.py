@@ -18,7 +18,7 @@ ORDER = (
     *("run", "trainer", "spiking", "config", "sweeps", "commands", "testing"),
 )
 """The rooms of the house: each imports those before it only, for types too."""
-DOORS = ("__main__", "compare", "predict", "review", "send")
+DOORS = ("__main__", "compare", "predict", "review", "send", "serving")
 """What people type: a line each, into `commands`."""
 FAMILIES = ("encoders", "data", "models", "training", "conversion", "simulators", "callbacks", "loggers")
 HOMES = {
@@ -28,7 +28,7 @@ HOMES = {
     "ray": {"hydra_plugins.snnpipe.ray_launcher"},
     "submitit": {"hydra_plugins.snnpipe.submitit_launcher"},
     "optuna": {"hydra_plugins.snnpipe.optuna_sweeper"},
-    "mlflow": {"loggers.mlflow"},
+    "mlflow": {"loggers.mlflow", "commands.served"},
     "nengo": {
         *("values", "frameworks", "neurons", "synapses", "conversion", "diagnosis", "bundle"),
         *("models.lif_cnn", "training.nengo_dl", "simulators.nengo_dl"),

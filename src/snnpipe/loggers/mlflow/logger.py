@@ -18,10 +18,12 @@ from typing import Any, TypeVar
 from snnpipe.base.errors import LoggingError, root_cause
 from snnpipe.base.files import make_folder
 from snnpipe.base.masking import mask
+from snnpipe.bundle.bundle import SUFFIX
 from snnpipe.loggers.mlflow.active import ActiveRun, active_run
 from snnpipe.loggers.mlflow.address import cannot_open
 from snnpipe.loggers.mlflow.experiment import find_or_create
 from snnpipe.loggers.mlflow.fits import MLflowFits
+from snnpipe.loggers.mlflow.model import FOLDER, write_model
 from snnpipe.loggers.mlflow.runs import MLflowRuns
 from snnpipe.loggers.mlflow.spool import CALLS
 from snnpipe.loggers.mlflow.store import (
@@ -202,8 +204,12 @@ class MLflowLogger:
         self._writes.tag(_OWN_NAMES.get(name, name), value)
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Copy a file to the run's artifacts."""
+        """Copy a file to the run's artifacts. A stored network becomes a model of MLflow too."""
         self._writes.artifact(path, folder)
+        if path.suffix == SUFFIX:
+            with TemporaryDirectory(prefix=".model-", dir=path.parent) as scratch:
+                for file, of_model in write_model(path, Path(scratch) / FOLDER):
+                    self._writes.artifact(file, of_model)
 
     def finalize(self, status: Status) -> None:
         """Close the run."""
