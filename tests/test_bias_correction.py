@@ -138,6 +138,15 @@ def test_offsets_can_be_given_back_as_numbers():
 # ---------------------------------------------------------------------- what must not change
 
 
+def test_offsets_change_neither_the_model_nor_the_costs():
+    before = MODEL.get_weights()
+    without, corrected = network(), network(bias_offsets=OFFSETS)
+    assert all(np.array_equal(*pair) for pair in zip(before, MODEL.get_weights(), strict=True))
+    assert (without.dense_macs, without.first_layer_macs) == (corrected.dense_macs, corrected.first_layer_macs)
+    for one, other in zip(without.layers, corrected.layers, strict=True):
+        np.testing.assert_array_equal(one.fan_out_n, other.fan_out_n)
+
+
 def test_a_network_with_other_offsets_than_it_says_is_stopped():
     made = network(bias_offsets=OFFSETS)
     wrong = {"sum": np.array([0.0, 0.1, 0.0])}
