@@ -86,7 +86,7 @@ def test_words_that_a_shell_split_are_put_together_and_quoted(command):
     [
         ("seed=a=b", "seed: got 'a=b': should be a whole number"),
         ("run_id=a=b", "run_id: got 'a=b': takes one word of"),
-        ("data.scaling=a=b", "should be 'minus_one_to_one'"),
+        ("data.scaling=a=b", "should be 'auto'"),
         ("neuron=a=b", "neuron: got 'a=b': a config group takes one of its options: integrate_and_fire, lif,"),
     ],
 )
