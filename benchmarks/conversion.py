@@ -60,6 +60,12 @@ ABLATION = {
 """Changes from the settings of a published recipe to the defaults, by name, as overrides of the defaults."""
 
 
+def metrics_in(path):
+    """Return the metrics of a run that do not belong to a step."""
+    with path.open(newline="") as file:
+        return {row["metric"]: float(row["value"]) for row in csv.DictReader(file) if not row["step"]}
+
+
 def run(models, network, overrides):
     """Return the metrics of a run on all test images, with the accuracy after each step."""
     with tempfile.TemporaryDirectory() as folder:
@@ -68,24 +74,30 @@ def run(models, network, overrides):
         command = [sys.executable, "-m", "snnpipe", *words, f"paths.output_dir={folder}/run"]
         subprocess.run(command, check=True, capture_output=True, cwd=folder)
         seconds = time.perf_counter() - began
-        with (Path(folder) / "run" / "metrics.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        metrics = metrics_in(Path(folder) / "run" / "metrics.csv")
         calibration = json.loads((Path(folder) / "run" / "conversion" / "calibration.json").read_text())
-    metrics = {row["metric"]: float(row["value"]) for row in rows if not row["step"]}
     return {"overrides": overrides, "seconds": seconds, "metrics": metrics, "calibration": calibration}
 
 
-def durations(models, network, overrides, images):
-    """Return accuracy, drop and spikes of the first images after each of `STEPS`."""
+def durations(models, network, overrides, images, steps=STEPS):
+    """Return accuracy, drop and spikes of the first images after each number of steps."""
     with tempfile.TemporaryDirectory() as folder:
         words = [*GIVEN, f"model.path={models / f'cifar10_{network}.keras'}", *QUIET, *overrides]
-        words += [f"simulator.n_steps={','.join(map(str, STEPS))}", f"simulator.max_images={images}"]
+        words += [f"simulator.n_steps={','.join(map(str, steps))}", f"simulator.max_images={images}"]
         subprocess.run([sys.executable, "-m", "snnpipe", "-m", *words], check=True, capture_output=True, cwd=folder)
         (table,) = Path(folder).glob("mlruns/multirun/*/sweep.csv")
         with table.open(newline="") as file:
             rows = list(csv.DictReader(file))
-    keys = ("snn/test_accuracy", "snn/accuracy_drop", "snn/spikes_per_image")
-    return {int(row["simulator.n_steps"]): [float(row[key]) for key in keys] for row in rows}
+        (longest,) = Path(folder).glob("mlruns/outputs/*/metrics.csv")
+        whole = metrics_in(longest)
+    # The table has rates in Hz. All durations have the same neurons, and the longest has its spikes in its own metrics.
+    per_rate = whole["snn/spikes_per_image"] / (whole["snn/mean_rate_hz"] * max(steps))
+    found = {}
+    for row in rows:
+        accuracy, drop, rate = (float(row[f"snn/{key}"]) for key in ("test_accuracy", "accuracy_drop", "mean_rate_hz"))
+        n = int(row["simulator.n_steps"])
+        found[n] = [accuracy, drop, rate * n * per_rate]
+    return found
 
 
 def measure(models, what, images):

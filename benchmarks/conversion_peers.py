@@ -13,15 +13,12 @@ little with each batch. It gets `_BALANCING` batches, after which the thresholds
 """
 
 import argparse
-import csv
 import itertools
 import json
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
+from conversion import durations
 
 FIGURES = Path(__file__).parent.parent / "mlruns" / "benchmarks" / "conversion_peers.json"
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "conversion_peers.png"
@@ -37,20 +34,11 @@ _BATCH = 50
 # ---------------------------------------------------------------------- snnpipe
 
 
-def with_snnpipe(path, images, spikes, readout):
+def with_snnpipe(models, network, spikes, readout):
     """Return accuracy and spikes per image at each of `STEPS`, for a number of spikes per step."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = ["data=cifar10", "data.scaling=standardised", "model=file", f"model.path={path}", "training=none"]
-        words += ["callbacks=none", "diagnosis.images=0", "logger=csv", f"simulator.max_images={images}"]
-        words += [f"conversion.calibration.spikes_per_step={spikes}", f"simulator.readout={readout}"]
-        words += [f"simulator.n_steps={','.join(map(str, STEPS))}"]
-        subprocess.run([sys.executable, "-m", "snnpipe", "-m", *words], check=True, capture_output=True, cwd=folder)
-        (table,) = Path(folder).glob("mlruns/multirun/*/sweep.csv")
-        with table.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    keys = ("snn/test_accuracy", "snn/spikes_per_image")
-    rows = [[readout, int(row["simulator.n_steps"]), *(float(row[key]) for key in keys)] for row in rows]
-    return {"points": rows}
+    overrides = [f"conversion.calibration.spikes_per_step={spikes}", f"simulator.readout={readout}"]
+    measured = durations(models, network, overrides, IMAGES[network], STEPS)
+    return {"points": [[readout, n, accuracy, sent] for n, (accuracy, _, sent) in measured.items()]}
 
 
 # ---------------------------------------------------------------------- SpikingJelly
@@ -166,14 +154,14 @@ def _flattens(node):
     return type(node.layer).__name__ == "Flatten"
 
 
-def with_spikingjelly(path, images, recipe, calibration, test, labels):
+def with_spikingjelly(models, network, recipe, calibration, test, labels):
     """Return accuracy of both read-outs and spikes per image at each of `STEPS`, and the ANN's accuracy."""
     import torch
     from spikingjelly.activation_based import ann2snn, functional, neuron
 
     from snnpipe import ModelFile
 
-    model = ModelFile(str(path)).build(None)
+    model, images = ModelFile(str(models / f"cifar10_{network}.keras")).build(None), IMAGES[network]
     expected = model.predict_on_batch(np.moveaxis(test[:_BATCH], 1, -1))
     ann = in_torch(reordered(model))
     with torch.no_grad():
@@ -238,7 +226,7 @@ def measure(models):
     def keep(network, name, make, *arguments):
         own = figures.setdefault(network, {})
         if name not in own:
-            own[name] = make(models / f"cifar10_{network}.keras", IMAGES[network], *arguments)
+            own[name] = make(models, network, *arguments)
             FIGURES.write_text(json.dumps(figures, indent=1))
             print(network, name, own[name], flush=True)
 
