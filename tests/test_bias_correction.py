@@ -16,7 +16,7 @@ from snnpipe.conversion.fidelity import require_same_rates
 from snnpipe.diagnosis.hybrids import with_rates
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.compat import start_afresh
-from snnpipe.run.bias_correction import bias_offsets
+from snnpipe.run.bias_correction import activity_of, bias_offsets
 from snnpipe.run.trials import respond
 from snnpipe.values.simulation import Stimulus
 
@@ -183,7 +183,7 @@ def determined(model, names, samples, n_steps, made=None, **settings):
     made = made or NengoDLConverter(scale_firing_rates=1 / DT, bias_offsets=zeros).convert(model, 0)
     simulator = ClockDrivenSimulator(n_steps=n_steps, **settings)
     respond_to = lambda network: respond(network, simulator, ConstantEncoder(), samples)  # noqa: E731
-    return bias_offsets(made, model, names, [samples], respond_to)
+    return bias_offsets(made, activity_of(model, made, [samples]), names, respond_to)
 
 
 def test_offsets_worked_out_by_hand():

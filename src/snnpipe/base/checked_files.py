@@ -75,6 +75,24 @@ def write_arrays(path: Path, arrays: Mapping[str, Any], fmt: int, *, compressed:
     archive = io.BytesIO()
     contents: dict[str, Any] = {_FORMAT: np.int64(fmt), **arrays}
     (np.savez_compressed if compressed else np.savez)(archive, **contents)
+    return write_sealed(path, archive)
+
+
+def read_arrays(path: Path, fmt: int, what: str) -> dict[str, NDArray[Any]]:
+    """Return what `write_arrays` wrote. Parameters and errors are those of `read_json`."""
+    data = _bytes(path, what)
+    if not is_sealed(data):
+        raise ArtifactError(f"{what} {path} is damaged: it does not match its checksum")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            require_format(int(archive[_FORMAT]), fmt, path, what)
+            return {name: archive[name] for name in archive.files if name != _FORMAT}
+    except _UNREADABLE as error:
+        raise ArtifactError(f"{what} {path} is damaged: {one_line(error)}") from error
+
+
+def write_sealed(path: Path, archive: io.BytesIO) -> Path:
+    """Write a zip archive with the checksum of all its bytes as its comment, which is at the end of the file."""
     with zipfile.ZipFile(archive, "a") as commented:
         commented.comment = bytes(_DIGEST_LENGTH)
     data = archive.getbuffer()[:-_DIGEST_LENGTH]
@@ -84,17 +102,9 @@ def write_arrays(path: Path, arrays: Mapping[str, Any], fmt: int, *, compressed:
     return path
 
 
-def read_arrays(path: Path, fmt: int, what: str) -> dict[str, NDArray[Any]]:
-    """Return what `write_arrays` wrote. Parameters and errors are those of `read_json`."""
-    data = _bytes(path, what)
-    if hashlib.sha256(memoryview(data)[:-_DIGEST_LENGTH]).hexdigest().encode() != data[-_DIGEST_LENGTH:]:
-        raise ArtifactError(f"{what} {path} is damaged: it does not match its checksum")
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            require_format(int(archive[_FORMAT]), fmt, path, what)
-            return {name: archive[name] for name in archive.files if name != _FORMAT}
-    except _UNREADABLE as error:
-        raise ArtifactError(f"{what} {path} is damaged: {one_line(error)}") from error
+def is_sealed(data: bytes) -> bool:
+    """Whether the bytes of a file end with their checksum, as `write_sealed` writes them."""
+    return hashlib.sha256(memoryview(data)[:-_DIGEST_LENGTH]).hexdigest().encode() == data[-_DIGEST_LENGTH:]
 
 
 def checksum_of(path: Path) -> str:

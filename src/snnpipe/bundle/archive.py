@@ -4,7 +4,6 @@ The members have fixed names and are stored without compression, so that none is
 the archive's comment, at the end of the file.
 """
 
-import hashlib
 import io
 import json
 import zipfile
@@ -16,13 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.checked_files import is_sealed, write_sealed
 from snnpipe.base.errors import BundleError, one_line
-from snnpipe.base.files import replace_file
 
 _MANIFEST, _NETWORK = "manifest.json", "network.json"
 _WEIGHTS, _REFERENCES = "weights.safetensors", "references.safetensors"
 _MEMBERS = (_MANIFEST, _NETWORK, _WEIGHTS, _REFERENCES)
-_DIGEST_LENGTH = 64
 _WRITTEN = (1980, 1, 1, 0, 0, 0)
 """Time of each member: the same network gives the same bytes."""
 
@@ -51,12 +49,7 @@ def write_members(path: Path, members: Members) -> Path:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
         for name, data in content.items():
             file.writestr(zipfile.ZipInfo(name, _WRITTEN), data)
-        file.comment = bytes(_DIGEST_LENGTH)
-    whole = archive.getbuffer()[:-_DIGEST_LENGTH]
-    with replace_file(path) as out:
-        out.write(whole)
-        out.write(hashlib.sha256(whole).hexdigest().encode())
-    return path
+    return write_sealed(path, archive)
 
 
 def read_members(path: Path) -> Members:
@@ -73,7 +66,7 @@ def read_members(path: Path) -> Members:
         raise BundleError(f"{path} cannot be read ({error.strerror}): give a file that save() has written") from error
     if not data.startswith(b"PK"):
         raise BundleError(f"{path} is no network of snnpipe: give a file that save() has written")
-    if hashlib.sha256(memoryview(data)[:-_DIGEST_LENGTH]).hexdigest().encode() != data[-_DIGEST_LENGTH:]:
+    if not is_sealed(data):
         raise BundleError(f"{path} was altered or cut off: it does not match its checksum")
     try:
         content = _content(data)

@@ -5,6 +5,7 @@ from threading import Lock
 from typing import Any
 
 from snnpipe.base.errors import UserError
+from snnpipe.loggers.mlflow.model import ANSWERS
 from snnpipe.spiking.model import SpikingModel
 
 
@@ -45,7 +46,7 @@ class ServedModel:
         except UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         columns = (answers.classes, list(answers), answers.settled_ms, answers.spikes)
-        return pd.DataFrame(dict(zip(("class", "name", "settled_ms", "spikes"), columns, strict=True)))
+        return pd.DataFrame(dict(zip(ANSWERS, columns, strict=True)))
 
 
 def load(path: str) -> ServedModel:

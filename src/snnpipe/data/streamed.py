@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -105,7 +106,7 @@ def drawn_of(element: Mapping[str, Any]) -> list[Any]:
 
 
 @dataclass(kw_only=True)
-class StreamedData:
+class StreamedData(ABC):
     """What the data modules of snnpipe have in common, wherever their samples come from.
 
     A subclass opens the source. Memory does not grow with the dataset: each epoch reads the samples from the source,
@@ -158,11 +159,11 @@ class StreamedData:
         check_fields(self, "data")
         check_moments(self.scaling, self.mean, self.deviation)
 
+    @abstractmethod
     def _open(self) -> Source:
         """Open the dataset for reading."""
-        raise NotImplementedError
 
-    def prepare_data(self) -> None:
+    def prepare_data(self) -> None:  # noqa: B027  (there is nothing to do for files of the user's own)
         """Make the dataset available on this machine. One in the user's own files is."""
 
     def setup(self) -> None:

@@ -15,12 +15,13 @@ from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.frameworks.keras_graph import functional
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.batches import read_out
 from snnpipe.metrics.passes import SpikingPass
-from snnpipe.metrics.readout import ReadoutState, classes
+from snnpipe.metrics.readout import classes
 from snnpipe.protocols import OpenSimulator, Simulator
 from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.values.network import SpikingNetwork
-from snnpipe.values.simulation import SignalEncoder, SimulationChunk, SimulationSettings, Stimulus
+from snnpipe.values.simulation import SignalEncoder, SimulationChunk, SimulationSettings
 
 if TYPE_CHECKING:
     import tf_keras
@@ -63,9 +64,8 @@ class Sample:
         """Return whether a network classifies each image correctly after the last step, shape ``(b,)``."""
         predicted = []
         with _opened(simulator, network, encoder.constant) as opened:
-            for i, (ids, images) in enumerate(self.batches):
-                readout = ReadoutState(simulator.readout, simulator.readout_steps)
-                for chunk in opened.run(Stimulus(images, ids, encoder)):
+            for i, (readout, chunks) in enumerate(read_out(opened, simulator, encoder, self.batches)):
+                for chunk in chunks:
                     scores = readout.scores(chunk)
                     if watch is not None:
                         watch(i, chunk)

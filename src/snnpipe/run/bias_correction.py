@@ -8,6 +8,7 @@ Axes: b = sample, n = neuron, c = channel.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,11 +32,26 @@ _LEAST_ACTIVE = 0.2
 """Lowest share of active neurons that a channel counts with."""
 
 
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """What the neurons of a model do with some samples, by layer; as a network has its layers scaled.
+
+    Attributes
+    ----------
+    mean_n
+        Mean activation of each neuron.
+    share_n
+        Share of the samples that activate each neuron.
+    """
+
+    mean_n: Mapping[str, NDArray[np.float64]]
+    share_n: Mapping[str, NDArray[np.float64]]
+
+
 def bias_offsets(
     network: SpikingNetwork,
-    model: "tf_keras.Model | NativeNetwork",
+    activity: Activity,
     names: Sequence[str],
-    batches: Sequence[NDArray[np.float32]],
     respond: Callable[[SpikingNetwork], Response],
 ) -> dict[str, list[float]]:
     """Return offsets with which the mean outputs of layers are near the model's mean activations.
@@ -47,12 +63,10 @@ def bias_offsets(
     ----------
     network
         Converted network, whose model has biases.
-    model
-        The model that was converted.
+    activity
+        What the model that was converted does with some samples.
     names
         Names of the layers to correct.
-    batches
-        Samples in batches, shape ``(b, ...)`` each.
     respond
         Function that simulates the same samples.
 
@@ -62,22 +76,24 @@ def bias_offsets(
         Offset of each channel, by layer, in the unit of the model's activations.
     """
     layers = {layer.name: layer for layer in network.layers if layer.name in names and layer.spiking}
-    activation_n, active_n = _activity(model, network, batches)
     offsets = {name: np.zeros(layer.shape[-1]) for name, layer in layers.items()}
     for _ in range(_PASSES):
         with moved(network, offsets):
             output_n = respond(network).outputs
         for name, layer in layers.items():
-            error_c = _of_channels(layer, activation_n[name] - output_n[name])
-            active_c = np.maximum(_of_channels(layer, active_n[name]), _LEAST_ACTIVE)
+            error_c = _of_channels(layer, activity.mean_n[name] - output_n[name])
+            active_c = np.maximum(_of_channels(layer, activity.share_n[name]), _LEAST_ACTIVE)
             offsets[name] = offsets[name] + _SHARE * layer.unscaled_c(error_c / active_c)
     return {name: own.tolist() for name, own in offsets.items()}
 
 
-def _activity(
+def activity_of(
     model: "tf_keras.Model | NativeNetwork", network: SpikingNetwork, batches: Sequence[NDArray[np.float32]]
-) -> tuple[Mapping[str, NDArray[np.float64]], Mapping[str, NDArray[np.float64]]]:
-    """Return each neuron's mean activation in the model, as scaled, and the share of samples that activate it."""
+) -> Activity:
+    """Return what the neurons of a model do with samples, in batches of shape ``(b, ...)``.
+
+    Of the network, only its layers and the factors of their channels count, and no scales.
+    """
     from snnpipe.diagnosis.sample import activations_of
 
     predict, n = activations_of(model, network), sum(len(batch) for batch in batches)
@@ -87,7 +103,7 @@ def _activity(
         for name, own_bn in predict(batch).items():
             mean_n[name] += own_bn.sum(axis=0, dtype=np.float64) / n
             share_n[name] += np.count_nonzero(own_bn, axis=0) / n
-    return mean_n, share_n
+    return Activity(mean_n, share_n)
 
 
 def _of_channels(layer: NeuronLayer, values_n: NDArray[np.float64]) -> NDArray[np.float64]:

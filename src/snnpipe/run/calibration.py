@@ -13,9 +13,10 @@ from snnpipe.conversion.bias_offsets import moved
 from snnpipe.conversion.calibration import Calibration
 from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.batches import in_batches, logits_of
 from snnpipe.neurons.table import equation_of
 from snnpipe.protocols import Converter, Simulator
-from snnpipe.run.bias_correction import bias_offsets
+from snnpipe.run.bias_correction import Activity, activity_of, bias_offsets
 from snnpipe.run.log import RunLog
 from snnpipe.run.trials import Judges, Trial, respond
 from snnpipe.settings.describe import flatten
@@ -44,9 +45,6 @@ _LEAST_GAIN = 0.9
 
 Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Samples and their labels."""
-
-_LEAST_COST = 1e-3
-"""Lowest share of the network's SynOps that a layer counts with when spikes are balanced."""
 
 
 def needs_calibration(converter: Any) -> bool:
@@ -135,7 +133,8 @@ class Calibrator:
         spikes = first.tried.spikes_per_step if first is not None else begin
         chosen = self._converter(way, spikes)
         if way.bias_correction:
-            chosen = replace(chosen, bias_offsets=self._offsets(way, spikes) if first is None else first.offsets)
+            offsets = self._offsets(way, self._network(way, spikes)) if first is None else first.offsets
+            chosen = replace(chosen, bias_offsets=offsets)
         return chosen, CalibrationOutcome(
             samples=len(self.samples),
             digest=hashlib.sha256(b"".join(row_digests((self.samples, self.labels)))).hexdigest(),
@@ -166,9 +165,9 @@ class Calibrator:
         if settings.balance is not False or len(of_channels) > 1:
             for channels in of_channels:
                 compared.append(self._compared(_Way(channels, even, corrected), begin))
-                costs = compared[-1].trial.costs
-                if settings.balance is not False and len(costs) > 1:
-                    compared.append(self._compared(_Way(channels, _balanced(costs), corrected), begin))
+                even_trial = compared[-1].trial
+                if settings.balance is not False and len(even_trial.costs) > 1:
+                    compared.append(self._compared(_Way(channels, even_trial.balanced, corrected), begin))
         elif settings.bias_correction != "auto" or not self._correctable:
             return _Way(of_channels[0], even, corrected), None, ()
         else:
@@ -276,30 +275,33 @@ class Calibrator:
     # ------------------------------------------------------------------ simulation
 
     def _logits(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.concatenate([self.model.predict_on_batch(own) for own in self._batches(samples)]).astype(np.float64)
-
-    def _batches(self, samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        size = self.simulator.batch_size
-        return [samples[i : i + size] for i in range(0, len(samples), size)]
+        return logits_of(self.model, samples, self.simulator.batch_size)
 
     def _trial(self, way: _Way, spikes: float, judges: Judges) -> Trial:
-        network, offsets = self._network(way, spikes), self._offsets(way, spikes)
+        network = self._network(way, spikes)
+        offsets = self._offsets(way, network)
         with moved(network, {name: np.array(own) for name, own in offsets.items()}):
             response = respond(network, self.simulator, self.encoder, judges.samples)
         return response.trial(network, judges, spikes, offsets)
 
-    def _offsets(self, way: _Way, spikes: float) -> dict[str, list[float]]:
-        """Return the offsets of biases of a network with certain scales; none for a way without correction."""
+    def _offsets(self, way: _Way, network: SpikingNetwork) -> dict[str, list[float]]:
+        """Return the offsets of the biases of a network; none for a way without correction."""
         if not way.bias_correction:
             return {}
         samples = self.samples[-_COMPARED:]
+        if way.channels not in self._activities:
+            batches = [batch for _, batch in in_batches(samples, self.simulator.batch_size)]
+            self._activities[way.channels] = activity_of(self.model, network, batches)
         return bias_offsets(
-            self._network(way, spikes),
-            self.model,
+            network,
+            self._activities[way.channels],
             list(self._correctable),
-            self._batches(samples),
             lambda network: respond(network, self.simulator, self.encoder, samples),
         )
+
+    @cached_property
+    def _activities(self) -> dict[bool, Activity]:
+        return {}
 
 
 def is_enough(tried: Tried, settings: Calibration) -> bool:
@@ -323,17 +325,6 @@ def best(trials: Sequence[Trial], settings: Calibration) -> Trial:
 
 def _cheapest(compared: Sequence[_Compared]) -> _Compared:
     return min(compared, key=lambda one: one.candidate.cost)
-
-
-def _balanced(costs: Mapping[str, float]) -> dict[str, float]:
-    """Return factors on the spikes per step of layers: (1 / SynOps)^(1/3), for the same SynOps in all."""
-    total = sum(costs.values())
-    if not total:
-        return dict.fromkeys(costs, 1.0)
-    shares = {name: max(cost / total, _LEAST_COST) for name, cost in costs.items()}
-    roots = {name: share ** (-1 / 3) for name, share in shares.items()}
-    same = sum(cost for cost in costs.values()) / sum(costs[name] * root for name, root in roots.items())
-    return {name: float(root * same) for name, root in roots.items()}
 
 
 def for_a_check(converter: Any, model: "tf_keras.Model", samples: NDArray[np.float32], dt: float) -> Converter:

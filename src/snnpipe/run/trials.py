@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.metrics.readout import ReadoutState, classes
+from snnpipe.metrics.batches import in_batches, read_out
+from snnpipe.metrics.readout import classes
 from snnpipe.protocols import Simulator
 from snnpipe.values.calibration import Tried
 from snnpipe.values.network import SpikingNetwork
-from snnpipe.values.simulation import SignalEncoder, Stimulus
+from snnpipe.values.simulation import SignalEncoder
+
+_LEAST_COST = 1e-3
+"""Lowest share of the network's SynOps that a layer counts with when spikes are balanced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,17 @@ class Trial:
     tried: Tried
     costs: Mapping[str, float]
     offsets: Mapping[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def balanced(self) -> dict[str, float]:
+        """Factors on the spikes per step of layers: (1 / SynOps)^(1/3), for the same SynOps in all."""
+        total = sum(self.costs.values())
+        if not total:
+            return dict.fromkeys(self.costs, 1.0)
+        shares = {name: max(cost / total, _LEAST_COST) for name, cost in self.costs.items()}
+        roots = {name: share ** (-1 / 3) for name, share in shares.items()}
+        same = total / sum(self.costs[name] * root for name, root in roots.items())
+        return {name: float(root * same) for name, root in roots.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,15 +127,13 @@ def respond(
     from snnpipe.simulators.auto import AutoSimulator
 
     begin = _first_averaged(simulator)
-    auto = AutoSimulator(**_shared(simulator, begin))
+    auto: Any = AutoSimulator(**_shared(simulator, begin))
     scores = []
     counts = {layer.name: np.zeros(layer.size) for layer in network.layers}
     sent = {layer.name: np.zeros(layer.size) for layer in network.layers}
     with auto.open(network, encoder.constant) as opened:
-        for first in range(0, len(samples), auto.batch_size):
-            batch = samples[first : first + auto.batch_size]
-            readout = ReadoutState(auto.readout, auto.readout_steps)
-            for chunk in opened.run(Stimulus(batch, range(first, first + len(batch)), encoder)):
+        for readout, chunks in read_out(opened, auto, encoder, in_batches(samples, auto.batch_size)):
+            for chunk in chunks:
                 last = readout.scores(chunk)[:, -1]
                 for name, own in chunk.layers.items():
                     counts[name] += own.counts_bn.sum(axis=0, dtype=np.float64)

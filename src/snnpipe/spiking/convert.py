@@ -17,6 +17,8 @@ from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.frameworks.keras3 import is_keras_3, translated
 from snnpipe.frameworks.native import NativeNetwork
+from snnpipe.metrics.batches import logits_of
+from snnpipe.metrics.readout import classes
 from snnpipe.models.adapt import adapt
 from snnpipe.models.file import ModelFile
 from snnpipe.run.calibration import Calibrator, needs_calibration
@@ -189,12 +191,10 @@ def _calibrated(
     order = np.random.default_rng(seed).permutation(len(samples))[: converter.calibration.images]
     taken = samples[order]
     if labels is None:
-        size = simulator.batch_size
-        logits = [np.asarray(model.predict_on_batch(taken[i : i + size])) for i in range(0, len(taken), size)]
-        classes = np.argmax(np.concatenate(logits), axis=1)
+        own = classes(logits_of(model, taken, simulator.batch_size))
     else:
-        classes = checked_labels(labels, len(samples), n_classes, "labels")[order]
+        own = checked_labels(labels, len(samples), n_classes, "labels")[order]
     calibrator = Calibrator(
-        converter, model, taken, classes, simulator, ConstantEncoder(), seed, split="calibration", sample_word="sample"
+        converter, model, taken, own, simulator, ConstantEncoder(), seed, split="calibration", sample_word="sample"
     )
     return calibrator.calibrated()

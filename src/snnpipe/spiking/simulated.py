@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from snnpipe.bundle.converted import Converted
 from snnpipe.metrics import evaluation as measured
+from snnpipe.metrics.batches import in_batches, read_out
 from snnpipe.metrics.passes import AnnPass, SpikingPass
 from snnpipe.metrics.readout import ReadoutState, classes
 from snnpipe.protocols import Simulator
 from snnpipe.spiking.given import GivenData
 from snnpipe.spiking.results import Evaluation, Predictions, Recording
-from snnpipe.values.simulation import SimulationChunk, Stimulus
+from snnpipe.values.simulation import SimulationChunk
 
 
 def predicted(converted: Converted, simulator: Simulator, samples: NDArray[np.float32]) -> Predictions:
@@ -109,7 +110,4 @@ def _batches(
     """Yield the read-out and the chunks of each batch."""
     encoder = converted.signal
     with simulator.open(converted.network, encoder.constant) as opened:
-        for first in range(0, len(samples), simulator.batch_size):
-            batch = samples[first : first + simulator.batch_size]
-            stimulus = Stimulus(batch, range(first, first + len(batch)), encoder)
-            yield ReadoutState(simulator.readout, simulator.readout_steps), opened.run(stimulus)
+        yield from read_out(opened, simulator, encoder, in_batches(samples, simulator.batch_size))

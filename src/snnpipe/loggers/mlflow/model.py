@@ -7,7 +7,7 @@ import numpy as np
 
 FOLDER = "model"
 _LOADER = "snnpipe.serving"
-_ANSWERS = {"class": "long", "name": "string", "settled_ms": "double", "spikes": "double"}
+ANSWERS = {"class": "long", "name": "string", "settled_ms": "double", "spikes": "double"}
 """Columns of an answer (`snnpipe.commands.served`), with MLflow's names of their types."""
 
 
@@ -33,7 +33,7 @@ def write_model(bundle: Path, folder: Path) -> Iterator[tuple[Path, str]]:
     samples = np.asarray(read_members(bundle).references["samples"], np.float32)
     signature = ModelSignature(
         inputs=Schema([TensorSpec(samples.dtype, (-1, *samples.shape[1:]))]),
-        outputs=Schema([ColSpec(kind, name) for name, kind in _ANSWERS.items()]),
+        outputs=Schema([ColSpec(kind, name) for name, kind in ANSWERS.items()]),
     )
     mlflow.pyfunc.save_model(
         str(folder),
