@@ -104,6 +104,7 @@ _RULES = {  # of what a file can hold without a _target_
     "is_held": lambda value: not 0 < value < _LEAST_FLOAT,
     "is_short": lambda value: value < 1,
     "_is_printable": _is_printable,
+    "_is_channels": lambda value: value in (1, 3),
     "_is_filter": lambda value: False,
     "_is_neuron_type": lambda value: False,
     "_is_calibration": lambda value: False,

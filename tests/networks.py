@@ -315,7 +315,7 @@ class _Drawing:
         if not self.rank(x):
             return self.add("Dense", x, units=self.integer(2, 32), **config)
         *space, channels = self.shapes[x]
-        padding = self.one_of("valid", "same")
+        padding = "valid" if self.padded_in_3d(x) else self.one_of("valid", "same")
         limit = 3 if len(space) < 3 else 2
         kernel = self.integers(1, [min(n, limit) if padding == "valid" else limit for n in space])
         # NengoDL fails for groups in 3-D on a CPU, and where it merges the convolutions of one tensor
@@ -328,6 +328,10 @@ class _Drawing:
         return self.add(
             f"Conv{len(space)}D", x, filters=filters, kernel_size=kernel, strides=strides, padding=padding, **config
         )
+
+    def padded_in_3d(self, x: int) -> bool:
+        """Whether TensorFlow would merge zeros into a padded convolution of x, with an output of another shape."""
+        return x > 0 and self.nodes[x - 1].kind == "ZeroPadding3D"
 
     def alike(self, x: int, like: int, activation: str | None) -> int:
         """Another linear layer of x, with the same shape of output."""
@@ -410,7 +414,7 @@ class _Drawing:
     def merged(self, x: int, shortcut: bool) -> int:
         """Linear layers or layers of neurons side by side, then merged."""
         activation = self.one_of(None, "relu")
-        if shortcut:
+        if shortcut and not self.padded_in_3d(x):
             parts = [x, self.same_shape(x, activation)]
         else:
             parts = [self.weighted(x, activation, grouped=False)]

@@ -448,8 +448,8 @@ def test_a_training_path_of_ones_own_does_not_save_such_weights_either(tmp_path)
 def test_one_line_on_the_command_line(command, tmp_path, monkeypatch):
     folder = tmp_path / "conf" / "data"
     folder.mkdir(parents=True)
-    (folder / "arrays.yaml").write_text("_target_: data_modules.Arrays\nhabit: labels from 1\n")
-    result = command("--config-dir", str(tmp_path / "conf"), "data=arrays", "model=mlp", "logger=csv")
+    (folder / "mine.yaml").write_text("_target_: data_modules.Arrays\nhabit: labels from 1\n")
+    result = command("--config-dir", str(tmp_path / "conf"), "data=mine", "model=mlp", "logger=csv")
     assert result.code == 2
     (line,) = result.error_lines
     assert re.search(REFUSED["labels from 1"], line)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,14 @@ def _is_size(value: Sequence[int]) -> Sequence[int]:
     return value
 
 
+def _is_channels(value: int) -> int:
+    if value not in (1, 3):
+        raise PydanticCustomError("channels", "should be 1 (grey), 3 (red, green and blue) or null (as they are)")
+    return value
+
+
 Size = TypeAliasType("Size", Annotated[Sequence[PositiveInt], AfterValidator(_is_size)])
+Channels = TypeAliasType("Channels", Annotated[PositiveInt, AfterValidator(_is_channels)])
 
 
 @dataclass
@@ -79,7 +86,7 @@ class FolderDataModule(StreamedData):
 
     path: Text
     size: Size | None = None
-    channels: Literal[1, 3] | None = None
+    channels: Channels | None = None
     train_split: Text = "train"
     test_split: Text = "test"
     validation_split: Text | None = None
