@@ -737,8 +737,8 @@ def run_images(
     image_base_b,
     signal_btn,
     state_bn,
-    fresh,
     step,
+    begin,
     n_steps,
     rows,
     output_btc,
@@ -746,22 +746,26 @@ def run_images(
     output_spikes_btc,
     counts_bn,
 ):
-    """Run images one after the other, each for all steps of a chunk, block by block.
+    """Run images one after the other, each for some steps of a chunk, block by block.
+
+    The chunk's arrays are given whole: for a part of one, which has another type, Numba would compile all this again.
 
     Parameters
     ----------
     block
         Number of steps of a block.
     state_bn
-        State of each image between chunks; without rows if the run is one chunk.
-    fresh
-        Whether the run begins with this chunk.
+        State of each image before the steps; without rows if the run is one chunk.
+    step
+        First step of the chunk.
+    begin, n_steps
+        First of the steps to run, counted from the chunk's first, and their number.
     rows
         The images of the batch to run.
     """
     n_v, n_r = w.voltage.shape[0], w.refractory.shape[0]
     for b in rows:
-        if fresh:
+        if step + begin == 0:
             _copy(w.voltage, p.voltage)
             _copy(w.refractory, p.refractory)
             _fill(w.currents, 0)
@@ -769,8 +773,8 @@ def run_images(
             _copy(w.voltage, state_bn[b, :n_v])
             _copy(w.refractory, state_bn[b, n_v : n_v + n_r])
             _copy(w.currents, state_bn[b, n_v + n_r :])
-        for t in range(0, n_steps, block):
-            n = min(block, n_steps - t)
+        for t in range(begin, begin + n_steps, block):
+            n = min(block, begin + n_steps - t)
             advance(
                 p,
                 w,

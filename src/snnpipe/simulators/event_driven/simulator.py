@@ -137,7 +137,7 @@ class OpenEventDriven:
             for value, (_, factor) in zip(values, compiled.seen, strict=True)
         ]
         if len(parts) == 1:
-            return parts[0]
+            return np.require(parts[0], requirements="W")  # Numba compiles the kernel again for a read-only array
         return np.concatenate([np.empty((b, 0), images.dtype), *parts], axis=1)
 
     def _chunk(
@@ -172,15 +172,15 @@ class OpenEventDriven:
                 workspace,
                 block,
                 base_bn,
-                signal_btn[:, t : t + n],
+                signal_btn,
                 state,
-                first + t == 0,
-                first + t,
+                first,
+                t,
                 n,
                 np.asarray(rows, np.int64),
-                output_btc[:, t : t + n],
+                output_btc,
                 compiled.output_layer,
-                spikes_btc[:, t : t + n],
+                spikes_btc,
                 counts_bn,
             )
             events = {}
