@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from networks import Drawn, networks
 from tf_keras import layers
 
+import snnpipe
 from snnpipe import Calibration, EventDrivenSimulator, IntegrateAndFire, NengoDLConverter
 from snnpipe.base.errors import ConfigError
 from snnpipe.conversion.calibration import levels_of
@@ -21,6 +22,9 @@ from snnpipe.conversion.rewrite import prepare, rewrite
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.frameworks.rectifiers import Rectifier
+from snnpipe.run.spikes_search import best, search
+from snnpipe.run.trials import Trial
+from snnpipe.values.calibration import Tried
 from snnpipe.values.simulation import Stimulus
 
 DT = 0.001
@@ -133,6 +137,61 @@ def test_a_clipped_activation_is_a_whole_number_of_spikes():
         assert converter.scale_firing_rates["clipped"] * 6 * DT == pytest.approx(whole)
         _, counts = simulated(converter.convert(model, 0), samples, n_steps=10)
         assert counts["clipped"].max() == 10 * whole
+
+
+# ---------------------------------------------------------------------- the read-out
+
+
+def converted(synapse=None, readout=None, **settings):
+    """A shallow network whose outputs have large biases, which are there before the filtered spikes are."""
+    start_afresh(0)
+    model = keras.Sequential([layers.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(4)])
+    kernel, _ = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel, np.array([3.0, -3, 6, -6])])
+    samples = np.random.default_rng(0).normal(size=(150, 16)).astype(np.float32)
+    converter = NengoDLConverter(synapse=synapse, calibration=Calibration(**settings))
+    return snnpipe.convert(model, samples, n_steps=16, readout=readout, converter=converter)
+
+
+def test_the_readout_is_the_one_with_less_error():
+    """Without a filter, all steps count; with a slow one, the first steps lack what is on its way."""
+    for synapse, readout in ((None, "mean"), (0.03, "later_half")):
+        spiking = converted(synapse)
+        outcome = spiking.calibration
+        *_, mean, later = outcome.candidates
+        assert (mean.readout, later.readout) == ("mean", "later_half")
+        assert outcome.readout == min(mean, later, key=lambda one: one.error).readout == readout
+        assert outcome.params()["readout"] == readout and f"read-out {readout}" in repr(spiking)
+        chosen = next(one for one in outcome.tried if one.spikes_per_step == outcome.spikes_per_step)
+        assert chosen.error <= min(mean.error, later.error) or chosen.error <= outcome.max_error
+
+
+def test_a_readout_that_is_given_stays():
+    for readout in ("mean", "later_half", "last"):
+        outcome = converted(0.03, readout, spikes_per_step=1.0).calibration
+        assert outcome.readout == readout and {one.readout for one in outcome.candidates} == {readout}
+
+
+def trial(errors):
+    return lambda spikes: Trial(Tried(spikes, spikes, 0.5, 0.0, errors(spikes)), {})
+
+
+def tried(errors, first=1.0, **limits):
+    make = trial(errors)
+    return [one.tried.spikes_per_step for one in search(make, lambda *_: False, make(first), Calibration(**limits))]
+
+
+def test_spikes_are_doubled_while_few_give_no_idea():
+    """In a deep network with few spikes a step, nothing comes through, and twice the spikes are no better."""
+    assert tried(lambda n: 1.0 if n < 4 else 0.2 / n) == [1, 2, 4, 2 * 2**0.5, pytest.approx(2 * 2**0.75)]
+    assert tried(lambda n: 1.0) == [1, 2, 4, 8, 16]
+
+
+def test_spikes_are_not_doubled_where_the_error_is_not_theirs():
+    """An error that more spikes do not make smaller comes from the first steps, or from a limit."""
+    assert tried(lambda n: 0.3 + 0.1 / n) == [1, 2, 4]
+    least = best([trial(lambda n: 0.3 + 0.1 / n)(n) for n in (1.0, 2.0, 4.0)], Calibration())
+    assert least.tried.spikes_per_step == 2
 
 
 # ---------------------------------------------------------------------- channels

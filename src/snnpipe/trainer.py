@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from snnpipe.base import signals
@@ -117,9 +116,9 @@ class Trainer:
         self.data = CheckedData.of(data)
         require_parts({"training": training, "converter": converter, "simulator": simulator, "encoder": encoder})
         require_lists(callbacks=callbacks, loggers=loggers, metrics=metrics)
-        self.converter, self.simulator, self.encoder = converter, simulator, encoder
-        self.diagnosed_images, self.seed = diagnosed_images, seed
-        self.output_dir = new_folder() if output_dir is None else Path(output_dir)
+        self.converter, self.simulator, self.encoder, self.seed = converter, simulator, encoder, seed
+        self.diagnosed_images, self.tags, self.parent = diagnosed_images, dict(tags or {}), parent
+        self.output_dir, self.resumed = new_folder() if output_dir is None else Path(output_dir), resumed
         self._parts = {
             "data": self.data.module,
             "model": architecture,
@@ -130,13 +129,11 @@ class Trainer:
             **({"metrics": tuple(metrics)} if metrics else {}),
         }
         self.config: dict[str, Any] = masked(config if config is not None else {"seed": seed} | describe(self._parts))
-        self._named = name is not None
-        self.name = name or run_name(self.config)
-        self.tags, self.parent, self.resumed = dict(tags or {}), parent, resumed
+        self._named, self.name = name is not None, name or run_name(self.config)
         self.durations = sorted({*durations, simulator.n_steps})
         self.model: tf_keras.Model | NativeNetwork | None = None
         self.network: SpikingNetwork | None = None
-        self._converted_with = converter
+        self._chosen: dict[str, Any] = {}
         self._ann: AnnPass | None = None
         self._content: Content | None = None
         self.log = RunLog(tuple(callbacks), tuple(loggers))
@@ -219,12 +216,12 @@ class Trainer:
             raise UserError("Trainer.convert: there is no model yet: call fit() first")
         self.log.stage("convert")
         self.log.begin("convert")
-        self._converted_with = calibrated(self._parts | {"data": self.data}, self.model, self.seed, self.log)
-        self.network = self.state.network = self._converted_with.convert(self.model, self.seed)
+        self._chosen = calibrated(self._parts | {"data": self.data}, self.model, self.seed, self.log)
+        self.simulator = self._chosen["simulator"]
+        self.network = self.state.network = self._chosen["conversion"].convert(self.model, self.seed)
         if self.state.spec is not None:
-            samples = self._test_pass(self.network).first(MOST_REFERENCES)
+            samples = self.state.samples = self._test_pass(self.network).first(MOST_REFERENCES)
             require_same_rates(self.network, self.model, samples[:FEW], self.simulator)
-            self.state.samples = samples
         self.log.tell("on_convert_end")
         return self.network
 
@@ -237,7 +234,7 @@ class Trainer:
             self.state.forget_evaluation()
             ann = self._test_ann(self.model)
             samples = self._test_pass(self.network, ann.images)
-            simulation = Simulation(self.log, self.model, samples, self._parts | {"conversion": self._converted_with})
+            simulation = Simulation(self.log, self.model, samples, self._parts | self._chosen)
             simulated = simulation.evaluate(ann, self.durations)
             simulation.explain(simulated.evaluation.outcome(), self.diagnosed_images)
             self.log.tag("description", description(self._result(simulated)))
@@ -267,12 +264,11 @@ class Trainer:
         return self._ann
 
     def _test_pass(self, network: SpikingNetwork, seen: Sequence[bytes] | None = None) -> SpikingPass:
-        simulator = ending_at(self.simulator, self.durations)
-        return SpikingPass(self.data, simulator, self.encoder, self.seed, network, seen)
+        return SpikingPass(self.data, ending_at(self.simulator, self.durations), self.encoder, self.seed, network, seen)
 
     def _result(self, simulated: Simulated) -> RunResult:
-        named = {"run": self.name} if self.log.started else {}
-        return simulated.result(self.state, named | self.log.address | self.state.address)
+        address = ({"run": self.name} if self.log.started else {}) | self.log.address | self.state.address
+        return simulated.result(self.state, address)
 
     def __enter__(self) -> Self:
         """Check the run before the loggers are opened, so that a run that cannot work leaves nothing behind."""
@@ -289,9 +285,7 @@ class Trainer:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._finalize(error)
         if isinstance(error, Exception):
             signals.check()

@@ -170,7 +170,7 @@ def fit_problems(config: Mapping[str, Any]) -> list[str]:
     problems = []
     simulator, encoder = config["simulator"], config["encoder"]
     steps, window = simulator.get("n_steps"), simulator.get("readout_steps")
-    if simulator.get("readout") == "mean" and steps and window and window > steps:
+    if simulator.get("readout") in ("auto", "mean") and steps and window and window > steps:
         problems.append(
             f"simulator.readout_steps: got {window}, which is more than simulator.n_steps={steps}: "
             "the mean can take at most all steps"

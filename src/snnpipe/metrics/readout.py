@@ -22,7 +22,7 @@ class ReadoutState:
     readout
         ``last``: the output itself; ``mean``: its mean over the last ``steps`` steps (fewer at the start);
         ``later_half``: its mean over the later half of all steps so far (the last three of five); ``spike_count``: the
-        output neurons' spikes since the first step.
+        output neurons' spikes since the first step. ``auto``, if no calibration has chosen, is ``mean``.
     steps
         Number of steps that ``mean`` averages over; None for all steps so far.
     """
@@ -35,9 +35,9 @@ class ReadoutState:
         """Return the scores after each step of a chunk, shape ``(b, t, c)``. Chunks must come in order."""
         if self.readout == "last":
             return chunk.outputs_btc.astype(np.float64)
-        if self.readout == "later_half" or (self.readout == "mean" and self.steps is None):
+        if self.readout == "later_half" or (self.readout in ("mean", "auto") and self.steps is None):
             return self._means(chunk.outputs_btc.astype(np.float64))
-        if self.readout == "mean":
+        if self.readout in ("mean", "auto"):
             return self._window_means(chunk.outputs_btc.astype(np.float64))
         assert chunk.output_spikes_btc is not None, "checked before the run"
         counts = np.cumsum(chunk.output_spikes_btc.astype(np.float64), axis=1)

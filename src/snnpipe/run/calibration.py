@@ -1,7 +1,7 @@
 """Calibration of scales from data: it chooses the samples, and compares networks with several scales on them."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.conversion.bias_offsets import moved
-from snnpipe.conversion.calibration import Calibration
 from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.batches import in_batches, logits_of
@@ -18,9 +17,11 @@ from snnpipe.neurons.table import equation_of
 from snnpipe.protocols import Converter, Simulator
 from snnpipe.run.bias_correction import Activity, activity_of, bias_offsets
 from snnpipe.run.log import RunLog
+from snnpipe.run.spikes_search import best, search
 from snnpipe.run.trials import Judges, Trial, respond
 from snnpipe.settings.describe import flatten
-from snnpipe.values.calibration import CalibrationOutcome, Candidate, Tried
+from snnpipe.settings.domains import Readout
+from snnpipe.values.calibration import CalibrationOutcome, Candidate
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import SignalEncoder
 
@@ -32,16 +33,6 @@ _COMPARED = 100
 
 _BEGIN = 1.0
 """Spikes per step of the first trial, if the settings give no number."""
-
-_FACTOR = 2.0
-_LOWEST, _HIGHEST = 1 / 16, 16.0
-"""Range of spikes per step that the search tries, as multiples of its first value."""
-
-_HALVINGS = 2
-"""Number of halvings at the end: the result is at most 2^(1/4) times the fewest spikes that are enough."""
-
-_LEAST_GAIN = 0.9
-"""A trial with more spikes is worth it if its error is at most this share of the error before."""
 
 Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Samples and their labels."""
@@ -64,11 +55,14 @@ class _Way:
         Factor on each layer's spikes per step.
     bias_correction
         Whether biases make up for mean errors.
+    readout
+        Read-out that turns the output into class scores.
     """
 
     channels: bool
     factors: Mapping[str, float]
     bias_correction: bool
+    readout: Readout
 
     @property
     def balance(self) -> bool:
@@ -86,7 +80,7 @@ class _Compared:
     def candidate(self) -> Candidate:
         way, tried = self.way, self.trial.tried
         synops = sum(self.trial.costs.values())
-        return Candidate(way.channels, way.balance, way.bias_correction, tried.error, tried.spikes, synops)
+        return Candidate(way.channels, way.balance, way.bias_correction, way.readout, tried.error, tried.spikes, synops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,16 +118,23 @@ class Calibrator:
         """Return the converter with its scales, and how they were determined."""
         settings = self.converter.calibration
         begin = _BEGIN if settings.spikes_per_step == "auto" else settings.spikes_per_step
-        way, first, candidates = self._way(begin)
-        judges, trials = self._few, []
-        if settings.spikes_per_step == "auto" or settings.max_drop is not None:
-            judges = self._few if settings.max_drop is None else self._many
-            trials = list(self._search(way, begin, judges, first if judges is self._few else None))
-            first = best(trials, settings)
-        spikes = first.tried.spikes_per_step if first is not None else begin
+        judges = self._few if settings.max_drop is None else self._many
+        way, trial, candidates = self._way(begin)
+        trials: Sequence[Trial] = ()
+        if searched := settings.spikes_per_step == "auto" or settings.max_drop is not None:
+            first = trial if trial is not None and judges is self._few else self._trial(way, begin, judges)
+            trials = self._searched(way, first, judges)
+            trial = best(trials, settings)
+        if self._chooses_readout:
+            way, trial, compared = self._later_half(way, trial or self._trial(way, begin, judges), judges)
+            candidates = (*candidates, *compared)
+            if searched and way.readout == "later_half":
+                trials = self._searched(way, trial, judges)
+                trial = best(trials, settings)
+        spikes = trial.tried.spikes_per_step if trial is not None else begin
         chosen = self._converter(way, spikes)
         if way.bias_correction:
-            offsets = self._offsets(way, self._network(way, spikes)) if first is None else first.offsets
+            offsets = self._offsets(way, self._network(way, spikes)) if trial is None else trial.offsets
             chosen = replace(chosen, bias_offsets=offsets)
         return chosen, CalibrationOutcome(
             samples=len(self.samples),
@@ -141,6 +142,7 @@ class Calibrator:
             channels=way.channels,
             balance=way.balance,
             bias_correction=way.bias_correction,
+            readout=way.readout,
             spikes_per_step=spikes,
             spikes_of_layers={name: spikes * factor for name, factor in way.factors.items()},
             scales=dict(chosen.scale_firing_rates),
@@ -160,18 +162,19 @@ class Calibrator:
         """Return the way that needs the fewest SynOps for the same error, its trial if it was tried, and what was."""
         settings, even = self.converter.calibration, dict.fromkeys(self._levels.layer, 1.0)
         corrected = settings.bias_correction is True and bool(self._correctable)
+        readout: Readout = "mean" if self.simulator.readout == "auto" else self.simulator.readout
         of_channels = [False, True] if settings.channels == "auto" else [settings.channels]
         compared: list[_Compared] = []
         if settings.balance is not False or len(of_channels) > 1:
             for channels in of_channels:
-                compared.append(self._compared(_Way(channels, even, corrected), begin))
+                compared.append(self._compared(_Way(channels, even, corrected, readout), begin))
                 even_trial = compared[-1].trial
                 if settings.balance is not False and len(even_trial.costs) > 1:
-                    compared.append(self._compared(_Way(channels, even_trial.balanced, corrected), begin))
+                    compared.append(self._compared(_Way(channels, even_trial.balanced, corrected, readout), begin))
         elif settings.bias_correction != "auto" or not self._correctable:
-            return _Way(of_channels[0], even, corrected), None, ()
+            return _Way(of_channels[0], even, corrected, readout), None, ()
         else:
-            compared.append(self._compared(_Way(of_channels[0], even, corrected), begin))
+            compared.append(self._compared(_Way(of_channels[0], even, corrected, readout), begin))
         wanted = [one for one in compared if one.way.balance or settings.balance is not True] or compared
         chosen = _cheapest(wanted)
         if settings.bias_correction == "auto" and self._correctable:
@@ -182,44 +185,31 @@ class Calibrator:
     def _compared(self, way: _Way, spikes: float) -> _Compared:
         return _Compared(way, self._trial(way, spikes, self._few))
 
-    # ------------------------------------------------------------------ the fewest spikes that lose little
+    # ------------------------------------------------------------------ how many spikes, and which read-out
 
-    def _search(self, way: _Way, begin: float, judges: Judges, first: Trial | None) -> Iterator[Trial]:
-        """Yield the results of several numbers of spikes per step, in the order of the trials.
+    def _searched(self, way: _Way, first: Trial, judges: Judges) -> Sequence[Trial]:
+        return list(
+            search(
+                lambda spikes: self._trial(way, spikes, judges),
+                lambda one, other: self._converter(way, one) == self._converter(way, other),
+                first,
+                self.converter.calibration,
+            )
+        )
 
-        The number is doubled or halved until one is enough and its half is not. Then the interval between the two is
-        halved `_HALVINGS` times. ``first`` is the trial of the first number, if it has been made.
-        """
-        settings = self.converter.calibration
+    @property
+    def _chooses_readout(self) -> bool:
+        return self.simulator.readout == "auto" and self.simulator.readout_steps is None
 
-        def trial(spikes: float) -> Trial:
-            return self._trial(way, spikes, judges)
+    def _later_half(self, way: _Way, mean: Trial, judges: Judges) -> tuple[_Way, Trial, Sequence[Candidate]]:
+        """Return the way with the read-out that has less error for as many spikes, its trial, and what was compared."""
+        other = replace(way, readout="later_half")
+        later = self._trial(other, mean.tried.spikes_per_step, judges)
+        compared = (_Compared(way, mean), _Compared(other, later))
+        chosen = min(compared, key=lambda one: one.trial.tried.error)
+        return chosen.way, chosen.trial, tuple(one.candidate for one in compared)
 
-        before = trial(begin) if first is None else first
-        yield before
-        enough = is_enough(before.tried, settings)
-        factor = 1 / _FACTOR if enough else _FACTOR
-        spikes = begin
-        while _LOWEST * begin <= spikes * factor <= _HIGHEST * begin:
-            if self._converter(way, spikes * factor) == self._converter(way, spikes):
-                return
-            spikes *= factor
-            after = trial(spikes)
-            yield after
-            if is_enough(after.tried, settings) != enough:
-                yield from self._between(trial, *sorted((spikes / factor, spikes)))
-                return
-            if settings.max_drop is None and not enough and after.tried.error > _LEAST_GAIN * before.tried.error:
-                return
-            before = after
-
-    def _between(self, trial: Callable[[float], Trial], low: float, high: float) -> Iterator[Trial]:
-        """Yield trials between a number that is not enough and one that is."""
-        for _ in range(_HALVINGS):
-            spikes = float((low * high) ** 0.5)
-            between = trial(spikes)
-            yield between
-            low, high = (low, spikes) if is_enough(between.tried, self.converter.calibration) else (spikes, high)
+    # ------------------------------------------------------------------ networks
 
     def _converter(self, way: _Way, spikes: float) -> Any:
         """Return the converter with certain scales, without offsets of biases."""
@@ -281,8 +271,11 @@ class Calibrator:
         network = self._network(way, spikes)
         offsets = self._offsets(way, network)
         with moved(network, {name: np.array(own) for name, own in offsets.items()}):
-            response = respond(network, self.simulator, self.encoder, judges.samples)
+            response = respond(network, self._simulator(way), self.encoder, judges.samples)
         return response.trial(network, judges, spikes, offsets)
+
+    def _simulator(self, way: _Way) -> Simulator:
+        return self.simulator.with_settings(readout=way.readout)
 
     def _offsets(self, way: _Way, network: SpikingNetwork) -> dict[str, list[float]]:
         """Return the offsets of the biases of a network; none for a way without correction."""
@@ -296,31 +289,12 @@ class Calibrator:
             network,
             self._activities[way.channels],
             list(self._correctable),
-            lambda network: respond(network, self.simulator, self.encoder, samples),
+            lambda network: respond(network, self._simulator(way), self.encoder, samples),
         )
 
     @cached_property
     def _activities(self) -> dict[bool, Activity]:
         return {}
-
-
-def is_enough(tried: Tried, settings: Calibration) -> bool:
-    """Whether a trial keeps to the limit on the loss of accuracy, or without one to that on the error."""
-    return tried.error <= settings.max_error if settings.max_drop is None else tried.drop <= settings.max_drop
-
-
-def best(trials: Sequence[Trial], settings: Calibration) -> Trial:
-    """Return the trial with the fewest spikes per step that is enough; without one, the fewest that are nearly best."""
-
-    def spikes(trial: Trial) -> float:
-        return trial.tried.spikes_per_step
-
-    if enough := [one for one in trials if is_enough(one.tried, settings)]:
-        return min(enough, key=spikes)
-    if settings.max_drop is not None:
-        return min(trials, key=lambda one: (one.tried.drop, spikes(one)))
-    least = min(one.tried.error for one in trials)
-    return min((one for one in trials if one.tried.error <= least / _LEAST_GAIN), key=spikes)
 
 
 def _cheapest(compared: Sequence[_Compared]) -> _Compared:
@@ -339,10 +313,13 @@ def for_a_check(converter: Any, model: "tf_keras.Model", samples: NDArray[np.flo
     return replace(ready, bias_offsets=zeros)  # type: ignore[no-any-return]
 
 
-def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork", seed: int, log: RunLog) -> Converter:
-    """Return a run's converter, with scales for its trained model if it takes them from data.
+def calibrated(
+    parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork", seed: int, log: RunLog
+) -> dict[str, Any]:
+    """Return a run's converter and simulator with what only the trained model shows.
 
-    The run's state also receives the origin of the scales, and the plan with the scales.
+    A converter that takes scales from data has them, and a simulator with the read-out ``auto`` has one. The state of
+    the run also receives these settings, the origin of the scales, and the plan with them.
 
     Parameters
     ----------
@@ -354,10 +331,18 @@ def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork"
         Seed of the run.
     log
         Log of the run.
+
+    Returns
+    -------
+    dict
+        ``conversion`` and ``simulator``.
     """
-    converter = parts["conversion"]
+    converter, simulator = parts["conversion"], parts["simulator"]
     if not needs_calibration(converter):
-        return converter  # type: ignore[no-any-return]
+        if simulator.readout == "auto":
+            simulator = simulator.with_settings(readout="mean")
+        log.state.settings = simulator
+        return {"conversion": converter, "simulator": simulator}
     log.begin("calibrate", converter.calibration.images)
     encoder, data, wanted = parts["encoder"].seeded(seed), parts["data"], converter.calibration.images
     validation = (lambda: _first(data.validation_dataset(), wanted)) if data.spec.n_validation else None
@@ -365,7 +350,7 @@ def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork"
         converter,
         model,
         *_first(data.calibration_dataset(), wanted),
-        parts["simulator"],
+        simulator,
         encoder,
         seed,
         validation,
@@ -376,7 +361,8 @@ def calibrated(parts: Mapping[str, Any], model: "tf_keras.Model | NativeNetwork"
     log.params(flatten({"calibration": outcome.params()}))
     notes = () if log.state.plan is None else log.state.plan.notes
     log.state.plan = replace(with_scales.explain(model), notes=notes)
-    return with_scales
+    log.state.settings = simulator.with_settings(readout=outcome.readout)
+    return {"conversion": with_scales, "simulator": log.state.settings}
 
 
 def _first(stream: Any, wanted: int) -> Labelled:

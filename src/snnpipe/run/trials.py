@@ -159,7 +159,7 @@ def _first_averaged(simulator: Simulator) -> int:
     later half counts then.
     """
     n = simulator.n_steps
-    if simulator.readout == "mean" and simulator.readout_steps is not None:
+    if simulator.readout in ("auto", "mean") and simulator.readout_steps is not None:
         return max(n - simulator.readout_steps, 0)
     return n // 2 if simulator.readout in ("later_half", "last") else 0
 

@@ -136,7 +136,7 @@ LayerSynapses = TypeAliasType(
     ],
 )
 Neuron = TypeAliasType("Neuron", Annotated[Any, AfterValidator(_is_neuron_type)] | None)
-Readout = Literal["last", "mean", "later_half", "spike_count"]
+Readout = Literal["auto", "last", "mean", "later_half", "spike_count"]
 Precision = Literal["float32", "float64"]
 MaxPooling = Literal["sums", "gated", "average"]
 PoolingOverTime = Literal["sums", "gated"]

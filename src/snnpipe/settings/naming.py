@@ -13,7 +13,7 @@ _ORDINARY = {
     "converter": "NengoDLConverter",
     "encoder": "ConstantEncoder",
     "dt": 0.001,
-    "readout": "mean",
+    "readout": "auto",
     "simulator": "AutoSimulator",
     "seed": 0,
 }

@@ -76,7 +76,7 @@ def convert(
         Number of steps that a sample is shown; None for the simulator's, which is 8.
     readout
         How the output over time becomes a class, as in `snnpipe.SimulationSettings`; None for the simulator's, which is
-        the ``mean``.
+        ``auto``.
     neuron
         Nengo neuron type for the ReLUs; `snnpipe.IntegrateAndFire` if it is left out, rate neurons if it is None.
     max_drop
@@ -126,6 +126,7 @@ def convert(
     outcome: CalibrationOutcome | None = None
     if needs_calibration(converter):
         converter, outcome = _calibrated(converter, adapted.model, samples, labels, chosen, seed, n_classes)
+        chosen = chosen.with_settings(readout=outcome.readout)
     network = converter.convert(adapted.model, seed)
     require_same_rates(network, adapted.model, samples[:FEW], chosen)
     converted = Converted(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from snnpipe.settings.domains import Readout
 from snnpipe.values.diagnosis import Remark
 
 
@@ -19,6 +20,8 @@ class Candidate:
         Whether layers whose spikes cost little have more of them.
     bias_correction
         Whether biases make up for mean errors.
+    readout
+        Read-out that turned the output into class scores.
     error
         Error of the class scores at the end, as in `Tried`.
     spikes, synops
@@ -28,6 +31,7 @@ class Candidate:
     channels: bool
     balance: bool
     bias_correction: bool
+    readout: Readout
     error: float
     spikes: float
     synops: float
@@ -75,7 +79,7 @@ class CalibrationOutcome:
         Number of calibration samples.
     digest
         Digest of these samples, in hexadecimal.
-    channels, balance, bias_correction
+    channels, balance, bias_correction, readout
         The way that was chosen, as in `Candidate`.
     spikes_per_step
         Spikes per step of a layer's strongest activation, before the factors of layers.
@@ -104,6 +108,7 @@ class CalibrationOutcome:
     channels: bool
     balance: bool
     bias_correction: bool = False
+    readout: Readout = "mean"
     spikes_per_step: float
     spikes_of_layers: Mapping[str, float]
     scales: Mapping[str, float]
@@ -123,6 +128,7 @@ class CalibrationOutcome:
             "channels": self.channels,
             "balance": self.balance,
             "bias_correction": self.bias_correction,
+            "readout": self.readout,
             "spikes_per_step": self.spikes_per_step,
             "scale_firing_rates": dict(self.scales),
         }

@@ -71,7 +71,8 @@ class SimulationSettings:
     readout
         How the output over time becomes a class: from the ``last`` step, from the ``mean`` over the last
         ``readout_steps``, from the mean over the ``later_half`` of the steps so far, or from the ``spike_count`` of the
-        output neurons since the first step.
+        output neurons since the first step. ``auto`` is the ``mean`` or the ``later_half``, whichever gives less error
+        on the samples that scales are taken from; without scales from data, or with ``readout_steps``, the ``mean``.
     readout_steps
         Number of steps that ``mean`` averages over; None for all so far.
     verify_images
@@ -88,7 +89,7 @@ class SimulationSettings:
     dt: Seconds = 0.001
     batch_size: PositiveInt = 100
     max_images: PositiveInt | None = None
-    readout: Readout = "mean"
+    readout: Readout = "auto"
     readout_steps: PositiveInt | None = None
     verify_images: NonNegativeInt = 0
     precision: Precision = "float32"
