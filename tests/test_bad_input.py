@@ -117,6 +117,7 @@ def test_options_that_are_none_and_what_does_not_fit_are_one_line(command, cases
         refused(command, key, *words)
 
 
+@pytest.mark.slow
 @a_third_is_quick(MULTIRUNS.items())
 def test_multi_runs_that_cannot_begin_are_one_line(command, cases):
     for words, key in cases:

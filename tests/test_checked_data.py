@@ -403,6 +403,7 @@ def test_a_stream_that_fails_later_names_the_batch(stream, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_weights_that_become_no_number_with_a_finite_loss_are_never_saved(tmp_path):
     import tf_keras
 
@@ -459,6 +460,7 @@ def test_one_line_on_the_command_line(command, tmp_path, monkeypatch):
 # ---------------------------------------------------------------------- an ordinary training is what it was
 
 
+@pytest.mark.slow
 def test_a_checked_stream_trains_to_the_same_weights_as_the_modules_own(digits):
     data = digits(max_train_images=100)
     found = []

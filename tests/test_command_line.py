@@ -593,6 +593,7 @@ def test_a_process_tells_how_it_ended(process):
     assert (done.returncode, err.splitlines()) == (0, [f"snnpipe: {stage}" for stage in stages])
 
 
+@pytest.mark.slow
 def test_a_process_that_is_refused_tells_so(process):
     wrong = process("training.epochs=-1")
     out, err = wrong.communicate(timeout=60)

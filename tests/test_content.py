@@ -300,6 +300,7 @@ def test_a_stopped_run_does_not_go_on_with_other_data(pictures, tmp_path):
     assert trainer(pictures(), tmp_path, **again).run().metrics["ann/test_accuracy"] == 1
 
 
+@pytest.mark.slow
 def test_the_answers_of_the_ann_are_not_compared_with_those_to_other_images(pictures, tmp_path):
     data = pictures()
     data.setup()

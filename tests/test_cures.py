@@ -92,6 +92,7 @@ def named() -> set[str]:
     return {each.rstrip(".") for each in found}
 
 
+@pytest.mark.slow
 def test_every_setting_that_a_message_names_is_followed():
     assert named() - FOLLOWED.keys() - ELSEWHERE.keys() == set()
     assert ELSEWHERE.keys() - named() == set(), "no message names these"
@@ -147,6 +148,7 @@ def _marked(cure):
     return pytest.param(cure, marks=marks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cure", map(_marked, FOLLOWED))
 def test_what_a_message_says_to_take_works(cure, command, own_models):
     followed(command, cure, [*own_models, *QUICK, *FOLLOWED[cure]])

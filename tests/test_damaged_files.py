@@ -116,6 +116,7 @@ def test_spikes_are_read_by_numpy_alone_too(tmp_path):
 # ---------------------------------------------------------------------- another network
 
 
+@pytest.mark.slow
 def test_files_of_another_network_are_told_apart(fitted, tmp_path):
     model, data = fitted
     other = Cnn2d(filters=[4, 16], dense=32).build(data.spec)

@@ -295,6 +295,7 @@ def test_a_damaged_file_is_told_while_pixels_are_measured_and_a_damaged_descript
         data.prepare_data()
 
 
+@pytest.mark.slow
 def test_a_run_on_damaged_test_images_is_a_mistake_in_one_line_and_keeps_its_training(command, data_dir, prepared):
     file = damage(prepared, "test", "a byte")
     result = command(*FAST, f"data.data_dir={prepared}", "data.max_test_images=null")
@@ -371,6 +372,7 @@ def csv_rows(folder):
     return {(name, step): float(value) for name, step, value in rows}
 
 
+@pytest.mark.slow
 def test_weights_for_which_there_is_no_room_are_saved_at_the_end_if_there_is_by_then(data_dir, disk):
     small = disk("small", 2)
     filler = Filler(str(small), at="on_fit_start", until="on_simulation_start")
@@ -382,6 +384,7 @@ def test_weights_for_which_there_is_no_room_are_saved_at_the_end_if_there_is_by_
     assert rows["snn/test_accuracy", ""] == result.metrics["snn/test_accuracy"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_weights_cannot_be_saved_has_its_results_and_fails(data_dir, disk):
     small = disk("small", 2)
     filler = Filler(str(small), at="on_fit_start")
@@ -408,6 +411,7 @@ def test_a_run_whose_weights_cannot_be_saved_has_its_results_and_fails(data_dir,
     assert 0 < len(csv_rows(small / "run")) < 300, "as many lines as there is room for, and each whole"
 
 
+@pytest.mark.slow
 def test_a_run_without_room_for_its_pictures_ends_with_its_table(command, disk):
     small = disk("small", 3)
     filler = [
@@ -429,6 +433,7 @@ def test_a_run_without_room_for_its_pictures_ends_with_its_table(command, disk):
     assert not [name for name in files_of(small / "run") if name.endswith((".png", ".html", ".part"))]
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_to_is_told_before_a_run(command, disk, data_dir):
     read_only = disk("read_only", 1, "ro")
     for key in ("paths.output_dir", "paths.mlruns"):
@@ -656,6 +661,7 @@ def test_a_clock_that_runs_backwards_changes_no_order_and_no_duration(command, m
     assert run.data.metrics["simulate/images_per_s"] > 0
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_run_in_one_line_and_leaves_nothing_half_written(command):
     result = command(*FAST, "training.epochs=3", "training.learning_rate=1e30", "paths.output_dir=here")
     assert result.code == 2

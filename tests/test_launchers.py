@@ -77,6 +77,7 @@ def test_a_launcher_that_cannot_work_says_why(command, monkeypatch, case):
     assert line.startswith(f"snnpipe: error: {message}")
 
 
+@pytest.mark.slow
 def test_slurm_says_why_it_takes_no_jobs(process):
     refused = process("-m", *SLURM, "hydra.launcher.partition=gone", *FAST, "logger=csv", "seed=1,2")
     _, err = refused.communicate(timeout=60)

@@ -48,6 +48,7 @@ def after_one_step(path, data, **settings):
     return dict(zip([w.name for w in model.weights], zip(before, model.get_weights(), strict=True), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [KerasTraining, NengoDLTraining])
 def test_the_gradient_of_the_penalty_is_the_decay_times_the_weight(digits, path):
     data = digits(max_train_images=32, validation_share=0.0)

@@ -62,6 +62,7 @@ def test_a_text_that_hydra_reads_otherwise_is_quoted_so_that_it_works(command, k
     assert value_of(composed(word), key) == text
 
 
+@pytest.mark.slow
 def test_the_alternatives_to_several_values_work_too(command):
     (line,) = command("training.learning_rate=0,01").error_lines
     assert "several values are for -m: -m training.learning_rate=0,01; " in line

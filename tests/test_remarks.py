@@ -90,6 +90,7 @@ def test_units_that_do_not_spike_are_counted(digits, tmp_path, activations, neur
         assert told in " ".join(table.split()) and told in page
 
 
+@pytest.mark.slow
 def test_what_runs_in_software_only_is_named(digits, tmp_path):
     data = digits()
     model = dense(data.spec, "relu", "swish")
@@ -98,6 +99,7 @@ def test_what_runs_in_software_only_is_named(digits, tmp_path):
     assert remarks["not spiking"].text == "in software only: h1 (Dense)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["sums", "average"])
 def test_synops_behind_max_pooling_are_called_an_upper_bound(digits, tmp_path, how):
     import tf_keras as keras
@@ -158,6 +160,7 @@ def test_neurons_that_spike_several_times_a_step_are_counted_and_a_cure_is_tried
     assert "spike more than once a step" in page and "python -m snnpipe" in page
 
 
+@pytest.mark.slow
 def test_the_cure_leaves_at_most_one_spike_a_step(fitted, tmp_path):
     model, data = fitted
     _, _, before = run(data, tmp_path, model, scale_firing_rates=3000.0)
@@ -171,6 +174,7 @@ def test_the_cure_leaves_at_most_one_spike_a_step(fitted, tmp_path):
     assert "once a step" not in getattr(after.get("warning"), "text", "")
 
 
+@pytest.mark.slow
 def test_images_far_larger_than_usual_are_named(fitted, tmp_path):
     model, data = fitted
     _, _, remarks = run(data, tmp_path, model, factor=255.0, scale_firing_rates=100.0)
@@ -179,12 +183,14 @@ def test_images_far_larger_than_usual_are_named(fitted, tmp_path):
     assert "images of 0 to 1 need another training" in remarks["warning"].expected
 
 
+@pytest.mark.slow
 def test_no_word_of_large_images_whose_scale_fits(fitted, tmp_path):
     model, data = fitted
     _, _, remarks = run(data, tmp_path, model, factor=255.0, scale_firing_rates=0.2, n_steps=40)
     assert not remarks
 
 
+@pytest.mark.slow
 def test_images_far_smaller_than_usual_are_named(fitted, tmp_path):
     import tf_keras as keras
 
@@ -217,6 +223,7 @@ def test_activations_too_small_to_spike_are_named_with_a_scale(fitted, tmp_path)
     assert not remarks["warning"].cure and result.diagnosis.suggestions, "what was tried is told once"
 
 
+@pytest.mark.slow
 def test_layers_in_which_nothing_spikes_are_named(fitted, tmp_path):
     model, data = fitted
     scales = {"*": 100.0, "conv2d_1": 0.01}  # a current below 1 never makes a LIF neuron spike

@@ -488,6 +488,7 @@ def test_a_run_that_is_alive_is_not_gone_on_with(digits, tmp_path):
         trainer_of(path, digits, tmp_path / "mlruns").run()
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_begun_anew_forgets_the_training_that_was_in_it(digits, tmp_path):
     path = "keras"
     folder = tmp_path / "mlruns"

@@ -445,6 +445,7 @@ def page(tmp_path_factory):
     return space
 
 
+@pytest.mark.slow
 def test_the_pages_vectors_are_learnt(page):
     check_data_module(page["BreastCancer"]())
     check_data_module(page["wine"])

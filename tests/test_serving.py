@@ -34,6 +34,7 @@ def digits(n):
     return np.random.default_rng(0).uniform(-1, 1, (n, 8, 8, 1)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_it_is_registered_loaded_and_refuses_samples_that_do_not_fit(logged):
     folder = logged.parent
     predictions = snnpipe.load(folder / "conversion" / "network.snn").predict(digits(5))

@@ -169,6 +169,7 @@ def _told_of(text):
     return re.findall(r"^snnpipe: job (\d+) of (\d+), (.*?): (ANN|failed|it is done already)", text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_faults_among_mistakes_are_what_resuming_is_for(command, fragile):
     node = f"{{_target_: fragile.Fragile, flag: {fragile}, scale: '${{conversion.scale_firing_rates}}'}}"
     words = ("-m", *FAST, f"+callbacks.fragile={node}", "conversion.scale_firing_rates=50.0,-1", "training.epochs=0")

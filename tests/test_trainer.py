@@ -412,6 +412,7 @@ def test_stages_can_be_repeated(tmp_path):
     assert len(spikes._labels) == 5
 
 
+@pytest.mark.slow
 def test_a_model_that_gives_probabilities_is_trained_by_its_logits(tmp_path):
     import tf_keras as keras
 
@@ -441,6 +442,7 @@ def test_an_unused_end_of_a_run_does_not_hide_its_error(tmp_path):
     assert only_run(tmp_path).info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_synops_are_left_out_where_a_layer_cannot_be_counted(tmp_path):
     import tf_keras as keras
 
@@ -501,6 +503,7 @@ def terminal():
     lines += re.split(r"[\r\n]+", written.decode())
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_rate_and_time_left(tmp_path):
     data = TfdsDataModule(
         "digits", data_dir=str(tmp_path), batch_size=32, max_train_images=72, max_test_images=20, scaling="standardised"
@@ -650,6 +653,7 @@ def test_run_names_tell_settings_of_layers_apart():
 # ---------------------------------------------------------------------- verification
 
 
+@pytest.mark.slow
 def test_verified_images_end_in_metrics_and_the_closing_table(tmp_path):
     simulator = AutoSimulator(n_steps=20, batch_size=16, max_images=19, verify_images=5)
     result = make_small(tmp_path, simulator=simulator, loggers=[], metrics=[Counting()], diagnosed_images=5).run()

@@ -74,6 +74,7 @@ class OneBatchAnEpoch:
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["target", *(pytest.param(n, marks=LONG if n in ("l1", "l2") else SLOW) for n in REGULARIZERS if n != "target")],
@@ -134,6 +135,7 @@ def test_scaling_in_training_slows_the_biases_of_dense_neurons_alone(digits):
         np.testing.assert_allclose(bias_25[moved] * slowed, bias_1[moved], rtol=0.02)
 
 
+@pytest.mark.slow
 def test_validation_measures_rates_and_not_spikes(digits):
     data = digits(max_train_images=200)
     settings = {"neuron": nengo.SpikingRectifiedLinear(), "epochs": 3, "learning_rate": 1e-2}
@@ -183,6 +185,7 @@ def test_penalties_by_hand():
     assert ActivityL1(layers=["conv*"]).scale_of(["conv2d", "dense"]) == {"conv2d": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_the_sum_of_an_images_activations_by_hand(digits, path):
     data = digits(max_train_images=32, validation_share=0.0)

@@ -97,6 +97,7 @@ def test_class_weights_multiply_them(path, data):
     assert_same(model, weights_by_keras(data, *of_labels.tolist()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_losses_are_weighted_and_accuracies_are_not(path):
     data = Weighted(sizes=(32, 32, 50))  # a batch each: both paths' means over an epoch are over all images
@@ -117,6 +118,7 @@ def test_losses_are_weighted_and_accuracies_are_not(path):
     assert checkpoint.metrics["fit/val_accuracy"] == pytest.approx(np.mean(after.argmax(axis=1) == labels))
 
 
+@pytest.mark.slow
 def test_penalties_are_of_every_image_whatever_its_weight():
     @dataclasses.dataclass
     class Nothing(Weighted):
