@@ -136,9 +136,9 @@ class OpenEventDriven:
             _times(np.asarray(value).reshape(len(images), -1)[:b], factor)
             for value, (_, factor) in zip(values, compiled.seen, strict=True)
         ]
-        if len(parts) == 1:
-            return np.require(parts[0], requirements="W")  # Numba compiles the kernel again for a read-only array
-        return np.concatenate([np.empty((b, 0), images.dtype), *parts], axis=1)
+        base = parts[0] if len(parts) == 1 else np.concatenate([np.empty((b, 0), images.dtype), *parts], axis=1)
+        base.setflags(write=False)  # as TensorFlow's arrays are: Numba compiles the kernel again for a writable one
+        return base
 
     def _chunk(
         self,
