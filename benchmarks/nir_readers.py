@@ -44,7 +44,7 @@ def trained():
 
 
 def networks():
-    """Return neurons by name, with the number of steps, the length of a step in the file, and who can be set by hand."""
+    """Return neurons by name, with the number of steps, the length of a step in the file, and who is set by hand."""
     import nengo
 
     from snnpipe import IntegrateAndFire

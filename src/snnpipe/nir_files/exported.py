@@ -22,6 +22,7 @@ from snnpipe.nir_files.layout import (
     diagonal,
     flat_order,
     kernel_to_nir,
+    plain_name,
     same_pads,
     symmetric,
     without_groups,
@@ -32,7 +33,6 @@ from snnpipe.values.network import SpikingNetwork
 if TYPE_CHECKING:
     import nir
 
-INPUT, OUTPUT = "input", "output"
 _SAME = 1e-12
 _CURES = {
     "Concatenate": "NIR adds the inputs of a node up: take Add()",
@@ -138,15 +138,17 @@ class _Writer:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._edges: dict[tuple[str, str], float] = {}
         self._tensors: dict[int, _Tensor] = {}
-        self._reserved = {_in_file(op.layer.name) for op in graph.neurons} | {INPUT, OUTPUT}
+        self._reserved = {plain_name(op.layer.name) for op in graph.neurons}
+        self._input, self._output = (self._free(name) for name in ("input", "output"))
+        self._reserved |= {self._input, self._output}
         self._unsaid: dict[str, None] = {}
 
     def written(self) -> Exported:
         import nir
 
         shape = self._graph.shapes[self._graph.image]
-        self._nodes[INPUT] = nir.Input(np.array(channels_first(shape)))
-        self._tensors[self._graph.image] = _Tensor(((INPUT, 1.0),), shape)
+        self._add(self._input, nir.Input(np.array(channels_first(shape))), shape)
+        self._tensors[self._graph.image] = _Tensor(((self._input, 1.0),), shape)
         for op in self._graph.ops:
             if isinstance(op, PoolingOp):
                 raise _refused(
@@ -158,13 +160,12 @@ class _Writer:
             raise BundleError(
                 "the output is a flattened image, whose order is another one in NIR: end with a Dense layer"
             )
-        self._nodes[OUTPUT] = nir.Output(np.array(output.shape))
+        self._add(self._output, nir.Output(np.array(output.shape)), output.shape)
         factors = {factor for _, factor in output.terms}
         of_neurons = not any(isinstance(self._nodes[name], _Weights) for name, _ in output.terms)
         # Spikes of an output are counted: a factor common to all of them says nothing.
-        self._connect(
-            output, OUTPUT, 1 / factors.pop() if of_neurons and len(factors) == 1 else self._graph.output_unit
-        )
+        common = of_neurons and len(factors) == 1
+        self._connect(output, self._output, 1 / factors.pop() if common else self._graph.output_unit)
         self._settle_factors()
         nodes = {name: node.node() if isinstance(node, _Weights) else node for name, node in self._nodes.items()}
         return Exported(nir.NIRGraph(nodes, list(self._edges), metadata={}), tuple(self._unsaid))
@@ -175,7 +176,7 @@ class _Writer:
         source, layer = self._plain(op.current), op.layer
         written = neurons.written(layer, self._network.rectifiers[layer.name], self._dt, self._step, source.order)
         self._unsaid |= dict.fromkeys(written.unsaid)
-        name = _in_file(layer.name)
+        name = plain_name(layer.name)
         self._add(name, written.nodes[0], layer.shape)
         self._connect(source, name, op.factor)
         for more in written.nodes[1:]:
@@ -254,7 +255,7 @@ class _Writer:
             made.node()
         except ValueError as error:
             raise _refused(op, f"{error}: the type check of NIR takes sides that differ by an even number") from error
-        own = _in_file(op.layer.name)
+        own = plain_name(op.layer.name)
         name = self._free(f"{own}_weights" if own in self._reserved else own)
         shape = self._graph.shapes[op.output]
         self._add(name, made, shape)
@@ -300,12 +301,12 @@ class _Writer:
             flat = self._graph.shapes[op.output]
             pooled = replace(pooled, shape=(*ones, flat[-1]))
             self._shapes[pooled.terms[0][0]] = pooled.shape
-            pooled = self._flattened(f"{_in_file(op.layer.name)}_flat", pooled, flat)
+            pooled = self._flattened(f"{plain_name(op.layer.name)}_flat", pooled, flat)
         return pooled
 
     def _flat(self, op: LayerOp) -> _Tensor:
         source, shape = self._plain(op.inputs[0]), self._graph.shapes[op.output]
-        return source if source.shape == shape else self._flattened(_in_file(op.layer.name), source, shape)
+        return source if source.shape == shape else self._flattened(plain_name(op.layer.name), source, shape)
 
     def _flattened(self, name: str, source: _Tensor, shape: tuple[int, ...]) -> _Tensor:
         import nir
@@ -317,7 +318,7 @@ class _Writer:
         return replace(flat, order=None if np.array_equal(order, np.arange(len(order))) else order)
 
     def _passed_on(self, op: LayerOp, node: Any, source: _Tensor) -> _Tensor:
-        return self._through(_in_file(op.layer.name), node, source, self._graph.shapes[op.output])
+        return self._through(plain_name(op.layer.name), node, source, self._graph.shapes[op.output])
 
     def _through(self, name: str, node: Any, source: _Tensor, shape: tuple[int, ...]) -> _Tensor:
         """Add a node that passes a common factor of its inputs on."""
@@ -345,6 +346,8 @@ class _Writer:
         return name
 
     def _add(self, name: str, node: Any, shape: tuple[int, ...]) -> None:
+        if name in self._nodes:
+            raise BundleError(f"two layers would be the node {name!r}: rename one")
         self._nodes[name], self._shapes[name] = node, shape
 
     def _connect(self, source: _Tensor, target: str, factor: float = 1.0) -> None:
@@ -382,11 +385,6 @@ def _sum_of(pads: Pads, more: Pads | None) -> Pads:
     if more is None:
         return pads
     return tuple((a + c, b + d) for (a, b), (c, d) in zip(pads, more, strict=True))
-
-
-def _in_file(name: str) -> str:
-    """Return the name of a node: HDF5 takes a slash for a folder."""
-    return name.replace("/", "_")
 
 
 def _refused(op: LayerOp | PoolingOp, why: str) -> BundleError:

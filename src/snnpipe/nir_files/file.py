@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snnpipe.base.errors import BundleError, SnnPipeError, UserError, one_line
 from snnpipe.base.files import replace_file
@@ -21,6 +22,7 @@ from snnpipe.conversion.rewrite import prepare, rewrite
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.nir_files.exported import exported
 from snnpipe.nir_files.imported import Imported, imported
+from snnpipe.nir_files.layout import plain_name
 from snnpipe.values.network import ConversionPlan, SpikingNetwork
 from snnpipe.values.simulation import SimulationSettings
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _OURS = "snnpipe"
 """Name of the metadata that hold the settings of a network that was written here, as JSON."""
+_OF_CHANNELS = {"channel_factors": "channel_factors_c", "bias_offsets": "bias_offset_c"}
+"""Attributes of a layer of neurons that are in the weights already, by their names in the metadata."""
 
 
 def write_nir(path: Path, converted: Converted, step: float, portable: bool) -> Path:
@@ -58,7 +62,7 @@ def write_nir(path: Path, converted: Converted, step: float, portable: bool) -> 
         "dt": float(step),
         "n_steps": settings.n_steps,
         "readout": settings.readout,
-        _OURS: json.dumps(plain_settings(converted), allow_nan=False),
+        _OURS: json.dumps(plain_settings(converted) | _of_channels(converted.network), allow_nan=False),
     }
     if made.unsaid:
         warnings.warn(
@@ -68,9 +72,23 @@ def write_nir(path: Path, converted: Converted, step: float, portable: bool) -> 
         )
     content = io.BytesIO()
     nir.write(content, made.graph)
+    _leave_out_resets(content)
     with replace_file(path) as file:
         file.write(content.getbuffer())
     return path
+
+
+def _leave_out_resets(content: io.BytesIO) -> None:
+    """Leave ``v_reset`` out of ``IF`` nodes, where it is 0, so that nir before 1.0.6 reads them too.
+
+    There ``IF`` has no such field, and subtracts its threshold. Later versions read 0 where there is none.
+    """
+    import h5py
+
+    with h5py.File(content, "r+") as file:
+        for node in file["node/nodes"].values():
+            if node["type"][()] == b"IF":
+                del node["v_reset"]
 
 
 def read_nir(path: Path, step: float | None, default: Any) -> Converted:
@@ -94,7 +112,7 @@ def read_nir(path: Path, step: float | None, default: Any) -> Converted:
     try:
         noted = _noted(graph)
         settings = SimulationSettings() if noted is None else SimulationSettings(**noted["simulation"])
-        network, plan = _assembled(imported(graph, settings.dt, _step(graph, step), default))
+        network, plan = _assembled(imported(graph, settings.dt, _step(graph, step), default), noted or {})
         if noted is not None:
             return replace(converted_of(noted, network), plan=plan)
         model: Any = network.keras_model
@@ -169,7 +187,28 @@ def _step(graph: "nir.NIRGraph", given: float | None) -> float:
     return number
 
 
-def _assembled(own: Imported) -> tuple[SpikingNetwork, ConversionPlan]:
+def _of_channels(network: SpikingNetwork) -> dict[str, dict[str, list[float]]]:
+    """Return the numbers of channels that only some figures depend on, in the form of JSON."""
+    return {
+        key: {
+            plain_name(layer.name): values_c.tolist()
+            for layer in network.layers
+            if (values_c := getattr(layer, attribute)) is not None
+        }
+        for key, attribute in _OF_CHANNELS.items()
+    }
+
+
+def _read_channels(own: Imported, given: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    """Return numbers of channels by layer, or raise `ValueError`."""
+    values = {name: np.asarray(values_c, np.float64) for name, values_c in given.items()}
+    for name, values_c in values.items():
+        if values_c.shape != own.model.get_layer(name).output_shape[-1:] or not np.all(np.isfinite(values_c)):
+            raise ValueError(f"{name}: a finite number for each channel is needed")
+    return values
+
+
+def _assembled(own: Imported, noted: Mapping[str, Any]) -> tuple[SpikingNetwork, ConversionPlan]:
     converter = NengoDLConverter(
         neuron={name: settings.neurons for name, settings in own.settings.items()},
         scale_firing_rates={name: settings.scale for name, settings in own.settings.items()},
@@ -178,4 +217,5 @@ def _assembled(own: Imported) -> tuple[SpikingNetwork, ConversionPlan]:
     plan = converter.explain(own.model)
     plan.require_convertible()
     ready = prepare(own.model, rewrite(own.model, "sums"))
-    return assembled(ready, own.settings, 0, "sums", {}, {}), plan
+    factors, offsets = (_read_channels(own, noted.get(key, {})) for key in _OF_CHANNELS)
+    return assembled(ready, own.settings, 0, "sums", factors, offsets), plan

@@ -5,7 +5,6 @@ gave them; weights take in the unit of their input and give the unit that the ne
 network that was exported here are the very ones that it had.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
@@ -19,7 +18,7 @@ from snnpipe.base.errors import BundleError, SnnPipeError, one_line
 from snnpipe.conversion.layer_settings import LayerSettings
 from snnpipe.frameworks.compat import import_tf_keras
 from snnpipe.nir_files.fields import Mean, checked_shape, mean_of, numbers, whole_numbers
-from snnpipe.nir_files.layout import channels_last, flat_order, kernel_to_keras
+from snnpipe.nir_files.layout import channels_last, flat_order, kernel_to_keras, plain_name
 from snnpipe.nir_files.neurons import ReadNeurons, read_if, read_lif, read_synapse
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class _Reader:
         self._means: dict[str, Mean] = {}
         self._wishes: dict[str, float | None] = {}
         self._values: dict[str, _Value] = {}
-        self._names: dict[str, str] = {}
+        self._names: set[str] = set()
         self._settings: dict[str, LayerSettings] = {}
 
     def read(self) -> Imported:
@@ -332,12 +331,11 @@ class _Reader:
         return value
 
     def _name(self, name: str) -> str:
-        """Return a name for a layer: the node's, without characters that TensorFlow does not take."""
-        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:200]
-        plain = plain if re.match(r"[A-Za-z0-9]", plain) else f"n{plain}"
-        while plain in self._names.values():
+        """Return a name for a layer that no other has: the node's, as TensorFlow takes it."""
+        plain = plain_name(name)
+        while plain in self._names:
             plain += "_"
-        self._names[plain] = plain
+        self._names.add(plain)
         return plain
 
 

@@ -1,5 +1,6 @@
-"""Keras's layout, channels last, and NIR's, channels first; and windows as NIR's convolutions have them."""
+"""Keras's names and layout, channels last, and NIR's, channels first; and windows as NIR's convolutions have them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,12 @@ from numpy.typing import NDArray
 
 Pads = tuple[tuple[int, int], ...]
 """Number of zeros before and after each axis of space."""
+
+
+def plain_name(name: str) -> str:
+    """Return a name without the characters that HDF5 or TensorFlow do not take, at most 200 long."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:200]
+    return plain if re.match(r"[A-Za-z0-9]", plain) else f"n{plain}"
 
 
 def channels_first(shape: Sequence[int]) -> tuple[int, ...]:

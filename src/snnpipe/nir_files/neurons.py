@@ -263,8 +263,8 @@ def read_if(node: Any, dt: float, step: float, default: Any) -> ReadNeurons:
         voltage = np.asarray(said.get("initial_voltage", 0.0), np.float64)
     elif default is None:
         raise ValueError(
-            "it resets to 0, as NIR defines it, and neurons here subtract their threshold: if the network that was "
-            "exported subtracts too, say so with neuron=IntegrateAndFire(max_spikes=1, initial_voltage=0)"
+            "it does not say that it subtracts its threshold at a spike, as neurons here do (NIR resets to 0 since "
+            "1.0.6): if its network subtracts, say so with neuron=IntegrateAndFire(max_spikes=1, initial_voltage=0)"
         )
     else:
         settings = {"max_spikes": default.max_spikes, "min_voltage": default.min_voltage}
