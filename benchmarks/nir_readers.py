@@ -5,15 +5,17 @@
 It wants MNIST prepared (TFDS_DATA_DIR), the extras ``nir`` and ``bench``, and nirtorch. sinabs asks for nir 1.0.4 and
 runs with 1.0.8: install it with ``pip install --no-deps sinabs``.
 
-The network is trained once and converted with several neurons. Each file is run as it is read. Where neurons of another
-library can be made what the file's metadata say, they are, by hand, and the file is run once more: if a difference is
-explained rightly, it is gone then.
+A run of snnpipe trains the network, which is converted with several neurons. Each file is run as it is read. Where
+neurons of another library can be made what the file's metadata say, they are, by hand, and the file is run once more: if
+a difference is explained rightly, it is gone then.
 """
 
 import argparse
 import contextlib
 import importlib.metadata
 import io
+import subprocess
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -27,17 +29,20 @@ LIBRARIES = ("snnTorch", "Norse", "sinabs", "SpikingJelly")
 PACKAGES = ("nir", "nirtorch", *(name.lower() for name in LIBRARIES), "torch")
 
 
-def trained():
+def trained(folder):
     """Return a network trained on MNIST for three epochs, training images to calibrate with, and test images."""
-    from snnpipe import Cnn2d, KerasTraining, TfdsDataModule
-    from snnpipe.frameworks.compat import start_afresh
-    from snnpipe.testing import Silent
+    from snnpipe import Cnn2d, TfdsDataModule
 
-    data = TfdsDataModule("mnist", batch_size=64)
+    run = Path(folder) / "run"
+    words = ["data=mnist", "model=cnn2d", "model.filters=[8,16]", "model.dense=64", "training.epochs=3"]
+    quiet = ["callbacks=none", "diagnosis.images=0", "logger=csv", "simulator.max_images=100"]
+    command = [sys.executable, "-m", "snnpipe", *words, *quiet, f"paths.output_dir={run}"]
+    subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    data = TfdsDataModule("mnist")
     data.setup()
-    start_afresh(0)
     model = Cnn2d(filters=[8, 16], dense=64).build(data.spec)
-    KerasTraining(epochs=3, learning_rate=1e-3).fit(model, data, Silent())
+    with np.load(run / "checkpoint" / "weights.npz") as weights:
+        model.set_weights([weights[name] for name in sorted(weights.files)])
     (calibration, _), *_ = data.train_dataset().unbatch().batch(1000).take(1).as_numpy_iterator()
     (x, y), *_ = data.test_dataset(IMAGES).take(1).as_numpy_iterator()
     return model, calibration, x, y
@@ -49,7 +54,8 @@ def networks():
 
     from snnpipe import IntegrateAndFire
 
-    leaky = nengo.LIF(tau_rc=0.1, tau_ref=0, min_voltage=-1e30, initial_state={"voltage": nengo.dists.Choice([0])})
+    at_0 = {"voltage": nengo.dists.Choice([0])}
+    leaky = nengo.LIF(tau_rc=0.1, tau_ref=0, min_voltage=-1e30, amplitude=0.1, initial_state=at_0)
     return {
         "IF, one spike a step": (IntegrateAndFire(max_spikes=1, initial_voltage=0), STEPS, 1.0, LIBRARIES),
         "IF, several spikes, voltage of -1 or more": (
@@ -236,9 +242,9 @@ def main():
     argparse.ArgumentParser(description=__doc__).parse_args()
     import snnpipe  # noqa: F401  # before TensorFlow, which it prepares
 
-    model, calibration, x, y = trained()
     head = ["neurons", "run by", "", "accuracy", "spikes per image", "same class", "same number of spikes"]
     with tempfile.TemporaryDirectory() as folder:
+        model, calibration, x, y = trained(folder)
         table = [head, ["---"] * len(head), *rows(model, calibration, x, y, folder)]
     lines = ["| " + " | ".join(row) + " |" for row in table]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
