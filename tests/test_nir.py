@@ -581,6 +581,17 @@ def test_files_that_are_no_nir_have_clear_errors(tmp_path):
         snnpipe.from_nir(path)
 
 
+def test_leaky_neurons_of_a_version_in_which_they_subtract_are_refused(tmp_path):
+    nodes, edges = by_hand(**{"if.1": nir.LIF(IF5, IF5, 0 * IF5, IF5)})
+    path = written(tmp_path / "net.nir", nodes, edges)
+    with h5py.File(path, "r+") as file:
+        del file["node/nodes/if.1/v_reset"]
+    with pytest.raises(BundleError, match=r"net.nir: node 'if.1' \(LIF\): it is of nir before 1.0.6"):
+        snnpipe.from_nir(path, dt=1, neuron=SAYABLE)
+    nir.write(path, nir.read(path, type_check=False))
+    assert snnpipe.from_nir(path, dt=1, neuron=SAYABLE).layers == ("if.0", "if.1")
+
+
 DAMAGED = {
     "no JSON": ("{", "metadata are damaged"),
     "no mapping": ("[]", "are no mapping"),

@@ -146,22 +146,31 @@ def _graph(path: Path) -> "nir.NIRGraph":
     import h5py
 
     package = _nir()
+    if not path.is_file() or not h5py.is_hdf5(path):
+        raise BundleError(f"{path} is no file of NIR: give one that to_nir() or nir.write() has written")
     try:
-        if not path.is_file() or not h5py.is_hdf5(path):
-            raise BundleError(f"{path} is no file of NIR: give one that to_nir() or nir.write() has written")
         with h5py.File(path, "r") as file:
-            file.visititems(_require_size)
+            file.visititems(_check)
         graph: nir.NIRGraph = package.read(path, type_check=False)
-    except BundleError:
-        raise
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
     except Exception as error:  # what h5py and nir raise for files of other content
         raise BundleError(f"{path} cannot be read as a file of NIR: {one_line(error)[:300]}") from error
     return graph
 
 
-def _require_size(name: str, item: Any) -> None:
-    if getattr(item, "size", None) is not None and item.size > MOST_VALUES:
-        raise BundleError(f"{name[:200]}: it has {item.size:,} values, and {MOST_VALUES:,} are allowed")
+def _check(name: str, item: Any) -> None:
+    """Raise `BundleError` for an array that is too large, and for neurons that nir would read as other ones."""
+    import h5py
+
+    if not isinstance(item, h5py.Group):
+        if item.size is not None and item.size > MOST_VALUES:
+            raise BundleError(f"{name[:200]}: it has {item.size:,} values, and {MOST_VALUES:,} are allowed")
+    elif "type" in item and item["type"][()] == b"LIF" and "v_reset" not in item:
+        raise BundleError(
+            f"node {name.rpartition('/')[2]!r} (LIF): it is of nir before 1.0.6, where LIF subtracts its threshold at a "
+            "spike: nengo.LIF resets; if its network resets to 0 too, rewrite the file: nir.write(path, nir.read(path))"
+        )
 
 
 def _noted(graph: "nir.NIRGraph") -> Mapping[str, Any] | None:
