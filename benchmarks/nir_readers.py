@@ -6,8 +6,9 @@ It wants MNIST prepared (TFDS_DATA_DIR), the extras ``nir`` and ``bench``, and n
 runs with 1.0.8: install it with ``pip install --no-deps sinabs``.
 
 A run of snnpipe trains the network, which is converted with several neurons. Each file is run as it is read. Where
-neurons of another library can be made what the file's metadata say, they are, by hand, and the file is run once more: if
-a difference is explained rightly, it is gone then.
+neurons of another library can be made what the file's metadata say, they are, by hand, and the file is run once more:
+if a difference is explained rightly, it is gone then. The other libraries run in a process of their own, because
+TensorFlow crashes where Triton, which SpikingJelly loads, is imported after it.
 """
 
 import argparse
@@ -18,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -49,23 +52,22 @@ def trained(folder):
 
 
 def networks():
-    """Return neurons by name, with the number of steps, the length of a step in the file, and who is set by hand."""
+    """Return converters by name, with the number of steps, the length of a step in the file, and who is set by hand."""
     import nengo
 
-    from snnpipe import IntegrateAndFire
+    from snnpipe import IntegrateAndFire, NengoDLConverter
 
     at_0 = {"voltage": nengo.dists.Choice([0])}
     leaky = nengo.LIF(tau_rc=0.1, tau_ref=0, min_voltage=-1e30, amplitude=0.1, initial_state=at_0)
+    one, bounded = (
+        IntegrateAndFire(max_spikes=1, initial_voltage=0),
+        IntegrateAndFire(min_voltage=-1, initial_voltage=0),
+    )
     return {
-        "IF, one spike a step": (IntegrateAndFire(max_spikes=1, initial_voltage=0), STEPS, 1.0, LIBRARIES),
-        "IF, several spikes, voltage of -1 or more": (
-            IntegrateAndFire(min_voltage=-1, initial_voltage=0),
-            STEPS,
-            1.0,
-            (),
-        ),
-        "IF, the default": (IntegrateAndFire(), STEPS, 1.0, ("sinabs",)),
-        "LIF": (leaky, LIF_STEPS, 1e-4, ()),
+        "IF, one spike a step": (NengoDLConverter(neuron=one), STEPS, 1.0, LIBRARIES),
+        "IF, several spikes, voltage of -1 or more": (NengoDLConverter(neuron=bounded), STEPS, 1.0, ()),
+        "IF, the default": (NengoDLConverter(), STEPS, 1.0, ("sinabs",)),
+        "LIF": (NengoDLConverter(neuron=leaky, scale_firing_rates=4), LIF_STEPS, 1e-4, ()),
     }
 
 
@@ -202,14 +204,14 @@ def _said(graph):
     }
 
 
-def rows(model, calibration, x, y, folder):
+def rows(model, calibration, x, y, folder, pool):
     import snnpipe
 
-    for name, (neuron, n_steps, dt, by_hand) in networks().items():
+    for name, (converter, n_steps, dt, by_hand) in networks().items():
         path = Path(folder) / "net.nir"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            converted = snnpipe.convert(model, calibration, neuron=neuron, n_steps=n_steps)
+            converted = snnpipe.convert(model, calibration, converter=converter, n_steps=n_steps)
             converted.to_nir(path, dt=dt, portable=True)
         ours = converted.predict(x)
         again = snnpipe.from_nir(path).predict(x)
@@ -217,7 +219,7 @@ def rows(model, calibration, x, y, folder):
         yield _row("", "snnpipe, imported", "", again.classes, again.spikes, ours, y)
         for library in LIBRARIES:
             for said in (False, True) if library in by_hand else (False,):
-                result = run_by(library, path, x, dt, n_steps, said)
+                result = pool.submit(run_by, library, path, x, dt, n_steps, said).result()
                 words = "set by hand" if said else "as read"
                 if isinstance(result, str):
                     yield ["", library, words, result, "", "", ""]
@@ -243,9 +245,9 @@ def main():
     import snnpipe  # noqa: F401  # before TensorFlow, which it prepares
 
     head = ["neurons", "run by", "", "accuracy", "spikes per image", "same class", "same number of spikes"]
-    with tempfile.TemporaryDirectory() as folder:
-        model, calibration, x, y = trained(folder)
-        table = [head, ["---"] * len(head), *rows(model, calibration, x, y, folder)]
+    other = ProcessPoolExecutor(1, get_context("spawn"))
+    with tempfile.TemporaryDirectory() as folder, other as pool:
+        table = [head, ["---"] * len(head), *rows(*trained(folder), folder, pool)]
     lines = ["| " + " | ".join(row) + " |" for row in table]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     text = "\n".join([f"{IMAGES:,} test images of MNIST. Versions: {versions}.", "", *lines])

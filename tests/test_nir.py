@@ -12,6 +12,8 @@ import nir
 import numpy as np
 import pytest
 import tf_keras as keras
+from hypothesis import HealthCheck, Phase, given, settings
+from networks import Drawn, networks
 from tf_keras import layers
 
 import snnpipe
@@ -246,6 +248,51 @@ def _convolved(image, kernel, strides, dilation):
     )
 
 
+@pytest.mark.slow
+def test_drawn_networks_have_the_same_spikes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    kinds = IntegrateAndFire(), IntegrateAndFire(max_spikes=1, initial_voltage=None), nengo.LIF(tau_ref=0)
+    exported = []
+
+    @settings(
+        max_examples=60,
+        deadline=None,
+        phases=[Phase.generate],
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(networks())
+    def same(drawn: Drawn) -> None:
+        neurons = {i: replace(own, type=kinds[i % 3]) for i, own in drawn.neurons.items()}
+        network = replace(drawn, max_pooling="average", neurons=neurons).network()
+        shape, outputs = (own[1:] for own in (network.keras_model.input_shape, network.keras_model.output_shape))
+        own = Converted(
+            name="drawn",
+            network=network,
+            settings=SimulationSettings(n_steps=drawn.n_steps, dt=drawn.dt, precision="float64"),
+            encoder=snnpipe.ConstantEncoder(),
+            seed=0,
+            input_shape=shape,
+            class_names=tuple(map(str, range(*outputs))),
+            plan=snnpipe.ConversionPlan(()),
+        )
+        model, samples = SpikingModel(own), np.random.default_rng(0).uniform(-1, 1, (2, *shape)).astype(np.float32)
+        for portable in (False, True):
+            try:
+                path = model.to_nir(folder / "net.nir", portable=portable)
+            except BundleError:
+                continue
+            nir.read(path)
+            again = snnpipe.from_nir(path)
+            ours, theirs = (network.run(samples, model.layers) for network in (model, again))
+            assert all(np.array_equal(ours.spikes[name], theirs.spikes[name]) for name in model.layers)
+            assert np.allclose(ours.outputs, theirs.outputs, rtol=1e-9, atol=1e-9)
+            exported.append(path)
+
+    same()
+    assert len(exported) > 15, len(exported)
+
+
 # ---------------------------------------------------------------------- what the file says
 
 
@@ -336,6 +383,10 @@ REFUSED = {
     "a permutation": (
         _middle(layers.Permute((2, 1, 3), name="p"), layers.Conv2D(2, 1, activation="relu"), FLAT()),
         r"layer 'p' \(Permute\)",
+    ),
+    "an axis": (
+        _middle(layers.Conv2D(2, 1, activation="relu"), layers.BatchNormalization(1, name="n"), layers.ReLU(), FLAT()),
+        r"layer 'n' \(BatchNormalization\): it scales axis 1, and NIR channels",
     ),
     "a border": (
         _middle(layers.Conv2D(2, 1, activation="relu"), layers.AveragePooling2D(3, padding="same", name="a"), FLAT()),

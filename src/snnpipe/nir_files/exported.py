@@ -224,6 +224,8 @@ class _Writer:
         values = [np.asarray(own, np.float64) for own in layer.get_weights()]
         space = source.shape[:-1]
         if op.kind == "BatchNormalization":
+            if list(layer.axis) != [len(source.shape)]:
+                raise _refused(op, f"it scales axis {layer.axis[0]}, and NIR channels: put it over the last axis")
             scale, bias = values[0] * op.factors[0], values[1]
             made = self._by_channel(scale, bias, source.shape)
         else:

@@ -167,9 +167,10 @@ def _check(name: str, item: Any) -> None:
         if item.size is not None and item.size > MOST_VALUES:
             raise BundleError(f"{name[:200]}: it has {item.size:,} values, and {MOST_VALUES:,} are allowed")
     elif "type" in item and item["type"][()] == b"LIF" and "v_reset" not in item:
+        node = name.rpartition("/")[2]
         raise BundleError(
-            f"node {name.rpartition('/')[2]!r} (LIF): it is of nir before 1.0.6, where LIF subtracts its threshold at a "
-            "spike: nengo.LIF resets; if its network resets to 0 too, rewrite the file: nir.write(path, nir.read(path))"
+            f"node {node!r} (LIF): it is of nir before 1.0.6, where LIF subtracts its threshold, and nengo.LIF resets: "
+            "if its network resets to 0, rewrite the file: nir.write(path, nir.read(path))"
         )
 
 

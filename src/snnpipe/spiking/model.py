@@ -274,7 +274,8 @@ class SpikingModel:
         """Write the network to a file of NIR, which other frameworks read, and return its path.
 
         A spike in the file is a 1 in one step, and thresholds are 1. Samples have their channels first there.
-        `snnpipe.from_nir` gives the same network back. Its spikes are the same to the bit.
+        `snnpipe.from_nir` gives the same network back. Its weights are the same to the bit, and its spikes are the
+        same, up to rounding where a layer has another form there (docs/nir.md).
 
         Parameters
         ----------
