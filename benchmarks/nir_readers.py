@@ -29,6 +29,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "nir.md"
 BEGIN, END = "<!-- nir_readers.py writes the table -->", "<!-- end of the table -->"
 IMAGES, STEPS, LIF_STEPS, BATCH = 1000, 16, 64, 250
 LIBRARIES = ("snnTorch", "Norse", "sinabs", "SpikingJelly")
+EULER = ("snnTorch", "Norse", "SpikingJelly")
+"""Libraries whose LIF takes Euler's step."""
 PACKAGES = ("nir", "nirtorch", *(name.lower() for name in LIBRARIES), "torch")
 
 
@@ -67,7 +69,7 @@ def networks():
         "IF, one spike a step": (NengoDLConverter(neuron=one), STEPS, 1.0, LIBRARIES),
         "IF, several spikes, voltage of -1 or more": (NengoDLConverter(neuron=bounded), STEPS, 1.0, ()),
         "IF, the default": (NengoDLConverter(), STEPS, 1.0, ("sinabs",)),
-        "LIF": (NengoDLConverter(neuron=leaky, scale_firing_rates=4), LIF_STEPS, 1e-4, ()),
+        "LIF": (NengoDLConverter(neuron=leaky, scale_firing_rates=4), LIF_STEPS, 1e-4, EULER),
     }
 
 
@@ -104,13 +106,15 @@ def neurons_of(network, kind):
 
 
 def with_snntorch(graph, first, dt, said):
+    import torch
     from snntorch.import_nir import import_from_nir
 
     network = import_from_nir(graph)
     for neuron in neurons_of(network, "Leaky"):
-        if said:
+        if said and not first["leaky"]:
             neuron.init_hidden = True  # without it, a neuron gives a pair to the next layer
             neuron.beta.fill_(1.0)
+            neuron.mem_reset = torch.zeros_like  # a voltage above the threshold after a spike stays what it is
     return network, lambda images, n: step_by_step(network, images, n), ("Leaky",)
 
 
@@ -181,6 +185,9 @@ def run_by(library, path, x, dt, n_steps, said):
         for first in range(0, len(x), BATCH):
             graph = nir.read(path)
             kept = _said(graph) | {"n_steps": n_steps}
+            for node in graph.nodes.values() if said and kept["leaky"] else ():
+                if isinstance(node, nir.LIF):
+                    node.tau = dt / (1 - np.exp(-dt / node.tau))  # Euler's step of it is the exact step of tau
             with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
                 network, run, kinds = READERS[library](graph, kept, dt, said)
@@ -198,6 +205,7 @@ def _said(graph):
     nodes = [node for node in graph.nodes.values() if type(node).__name__ in ("IF", "LIF")]
     said = nodes[0].metadata
     return {
+        "leaky": type(nodes[0]).__name__ == "LIF",
         "max_spikes": said.get("max_spikes"),
         "initial_voltage": float(said.get("initial_voltage", 0.0)),
         "shapes": [node.r.shape for node in sorted(nodes, key=lambda node: -node.r.size)],
@@ -244,7 +252,7 @@ def main():
     argparse.ArgumentParser(description=__doc__).parse_args()
     import snnpipe  # noqa: F401  # before TensorFlow, which it prepares
 
-    head = ["neurons", "run by", "", "accuracy", "spikes per image", "same class", "same number of spikes"]
+    head = ["neurons", "run by", "neurons there", "accuracy", "spikes per image", "same class", "same number of spikes"]
     other = ProcessPoolExecutor(1, get_context("spawn"))
     with tempfile.TemporaryDirectory() as folder, other as pool:
         table = [head, ["---"] * len(head), *rows(*trained(folder), folder, pool)]
