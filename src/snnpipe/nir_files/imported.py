@@ -323,8 +323,8 @@ class _Reader:
         return _Value(self._applied(relu, source.tensor), own.unit, source.order)
 
     def _output(self, name: str) -> _Value:
-        sources = self._before(name)
-        of_weights = any(source not in self._means and source not in self._neurons for source in sources)
+        weighted = set(self._of_kind(*_WEIGHTS)) - set(self._means)
+        of_weights = not weighted.isdisjoint(self._before(name))
         value = self._input_of(name, 1.0 if of_weights else None)
         if len(value.shape) != 1 or value.order is not None:
             raise ValueError("the output must be a vector with a number for each class: end with an Affine node")
