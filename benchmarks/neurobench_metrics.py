@@ -106,7 +106,7 @@ def main():
         warnings.simplefilter("ignore")
         model, calibration, x, y = trained(folder)
         converter, n_steps, dt, _ = next(iter(networks().values()))
-        converted = snnpipe.convert(model, calibration, converter=converter, n_steps=n_steps)
+        converted = snnpipe.convert(model, calibration, converter=converter, n_steps=n_steps, readout="mean")
         x, y = x[:IMAGES], np.asarray(y[:IMAGES], np.int64)
         files = [Path(folder) / f"{portable}.nir" for portable in (False, True)]
         for portable, path in enumerate(files):

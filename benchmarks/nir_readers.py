@@ -219,7 +219,7 @@ def rows(model, calibration, x, y, folder, pool):
         path = Path(folder) / "net.nir"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            converted = snnpipe.convert(model, calibration, converter=converter, n_steps=n_steps)
+            converted = snnpipe.convert(model, calibration, converter=converter, n_steps=n_steps, readout="mean")
             converted.to_nir(path, dt=dt, portable=True)
         ours = converted.predict(x)
         again = snnpipe.from_nir(path).predict(x)

@@ -61,7 +61,7 @@ def write_nir(path: Path, converted: Converted, step: float, portable: bool) -> 
     made.graph.metadata = {
         "dt": float(step),
         "n_steps": settings.n_steps,
-        "readout": settings.readout,
+        "readout": "mean" if settings.readout == "auto" else settings.readout,
         _OURS: json.dumps(plain_settings(converted) | _of_channels(converted.network), allow_nan=False),
     }
     if made.unsaid:
