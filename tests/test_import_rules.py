@@ -14,11 +14,11 @@ HYDRA_PLUGINS = SOURCE.parent / "hydra_plugins" / "snnpipe"
 ORDER = (
     *("base", "settings", "frameworks", "neurons", "synapses", "values", "protocols"),
     *("encoders", "data", "models", "training", "conversion", "simulators"),
-    *("metrics", "diagnosis", "bundle", "artifacts", "callbacks", "loggers"),
+    *("metrics", "diagnosis", "bundle", "nir_files", "artifacts", "callbacks", "loggers"),
     *("run", "trainer", "spiking", "config", "sweeps", "commands", "testing"),
 )
 """The rooms of the house: each imports those before it only, for types too."""
-DOORS = ("__main__", "compare", "predict", "review", "send", "serving")
+DOORS = ("__main__", "compare", "export", "predict", "review", "send", "serving")
 """What people type: a line each, into `commands`."""
 FAMILIES = ("encoders", "data", "models", "training", "conversion", "simulators", "callbacks", "loggers")
 HOMES = {
@@ -30,13 +30,14 @@ HOMES = {
     "optuna": {"hydra_plugins.snnpipe.optuna_sweeper"},
     "mlflow": {"loggers.mlflow", "commands.served"},
     "nengo": {
-        *("values", "frameworks", "neurons", "synapses", "conversion", "diagnosis", "bundle"),
+        *("values", "frameworks", "neurons", "synapses", "conversion", "diagnosis", "bundle", "nir_files"),
         *("models.lif_cnn", "training.nengo_dl", "simulators.nengo_dl"),
     },
     "nengo_dl": {"frameworks", "neurons", "conversion", "training.nengo_dl", "simulators.nengo_dl"},
     "matplotlib": {"artifacts"},
     "numba": {"simulators.event_driven"},
     "safetensors": {"bundle"},
+    "nir": {"nir_files"},
     "PIL": {"data.picture_files"},
     "scipy": {"frameworks", "conversion", "metrics.intervals", "simulators.event_driven"},
 }

@@ -5,6 +5,7 @@ from typing import Any
 PUBLIC = {
     "convert": "snnpipe.spiking.convert",
     "load": "snnpipe.spiking.model",
+    "from_nir": "snnpipe.spiking.nir",
     "SpikingModel": "snnpipe.spiking.model",
     "Evaluation": "snnpipe.spiking.results",
     "Predictions": "snnpipe.spiking.results",

@@ -83,13 +83,17 @@ def write_bundle(path: Path, converted: Converted, samples: NDArray[np.float32])
         If the network has parts that are code and no plain data. The message names the first.
     """
     network, weights = plain_network(converted.network)
-    encoder = _plain_encoder(converted.encoder)
+    settings = plain_settings(converted)
     references = references_of(converted, np.ascontiguousarray(samples[:MOST_REFERENCES], np.float32))
     outputs = {"samples": references.samples, "outputs": references.outputs_btc}
     counts = {f"counts/{name}": own for name, own in references.counts.items()}
-    return write_members(
-        path, Members(_manifest(converted, encoder, references.simulator), network, weights, outputs | counts)
-    )
+    manifest = {
+        "format": FORMAT,
+        "versions": versions(),
+        **settings,
+        "simulator_of_references": references.simulator,
+    }
+    return write_members(path, Members(manifest, network, weights, outputs | counts))
 
 
 def plain_network(network: SpikingNetwork) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -113,20 +117,24 @@ def plain_network(network: SpikingNetwork) -> tuple[dict[str, Any], dict[str, ND
     return description, {f"weights/{name}": own for name, own in weights.items()} | arrays
 
 
-def _manifest(converted: Converted, encoder: Mapping[str, Any], simulator: str) -> dict[str, Any]:
+def plain_settings(converted: Converted) -> dict[str, Any]:
+    """Return all of a converted network but the network itself, in the form of JSON.
+
+    Raises
+    ------
+    BundleError
+        If its encoder is code and no plain data.
+    """
     settings = converted.settings
     return {
-        "format": FORMAT,
-        "versions": versions(),
         "name": converted.name,
         "made_from": dict(converted.made_from),
         "input_shape": list(converted.input_shape),
         "class_names": list(converted.class_names),
         "pixels": None if converted.pixels is None else asdict(converted.pixels),
-        "encoder": encoder,
+        "encoder": _plain_encoder(converted.encoder),
         "seed": converted.seed,
         "simulation": {name: getattr(settings, name) for name in _SETTINGS},
-        "simulator_of_references": simulator,
         "calibration": None if converted.calibration is None else converted.calibration.plain(),
         "plan": {"layers": [asdict(own) for own in converted.plan.layers], "notes": list(converted.plan.notes)},
     }
@@ -158,7 +166,7 @@ def read_bundle(path: Path) -> Bundle:
                 f"it has format {str(fmt)[:20]}, and this snnpipe reads format {FORMAT}: use the snnpipe that wrote it"
             )
         network = network_of(members.network, members.weights)
-        converted = _converted(members.manifest, network)
+        converted = converted_of(members.manifest, network)
         return Bundle(converted, _references(members, converted), _texts(members.manifest["versions"]))
     except SnnPipeError as error:
         raise BundleError(f"{path}: {one_line(error)}") from error
@@ -187,7 +195,14 @@ def network_of(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
     return assembled(model, settings, seed, max_pooling, factors, offsets)
 
 
-def _converted(manifest: Mapping[str, Any], network: SpikingNetwork) -> Converted:
+def converted_of(manifest: Mapping[str, Any], network: SpikingNetwork) -> Converted:
+    """Return a network with the settings that `plain_settings` has described.
+
+    Raises
+    ------
+    UserError, KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError
+        If a setting is missing, is outside its domain, or does not fit the network.
+    """
     model: Any = network.keras_model
     shape, names = tuple(manifest["input_shape"]), tuple(manifest["class_names"])
     if shape != tuple(model.input_shape[1:]) or (None, len(names)) != model.output_shape:

@@ -54,7 +54,7 @@ _WORDS = {
     "interpolation": ("nearest", "bilinear"),
 }
 """Words that settings may have; all other settings are numbers."""
-_MOST_VALUES = 2**27
+MOST_VALUES = 2**27
 """Largest number of values of a tensor, for one sample."""
 _LARGEST = 2**31 - 1
 _NAME_LENGTH = 500
@@ -172,8 +172,8 @@ def _applied(where: str, own: Mapping[str, Any], inputs: Sequence[Any], weights:
 def _shape(shape: Any, where: str) -> tuple[int, ...]:
     if not isinstance(shape, list) or not shape or not all(isinstance(n, int) and n > 0 for n in shape):
         raise BundleError(f"{where}: got the shape {str(shape)[:100]}: give a list of numbers above 0")
-    if prod(shape) > _MOST_VALUES:
-        raise BundleError(f"{where}: its output of shape {shape} is larger than the {_MOST_VALUES:,} values allowed")
+    if prod(shape) > MOST_VALUES:
+        raise BundleError(f"{where}: its output of shape {shape} is larger than the {MOST_VALUES:,} values allowed")
     return tuple(shape)
 
 
@@ -204,8 +204,8 @@ def _weight_problem(
             if not isinstance(groups, int) or groups < 1 or not _are_sizes(window) or not _are_sizes(dilation):
                 return f"got groups={groups!r}, kernel_size={window!r}, dilation_rate={dilation!r}"
             kernel = (*window, shape[-1] // groups, outputs)
-            if prod((n - 1) * apart + 1 for n, apart in zip(window, dilation, strict=False)) > _MOST_VALUES:
-                return f"its window with dilation_rate={dilation} is larger than the {_MOST_VALUES:,} values allowed"
+            if prod((n - 1) * apart + 1 for n, apart in zip(window, dilation, strict=False)) > MOST_VALUES:
+                return f"its window with dilation_rate={dilation} is larger than the {MOST_VALUES:,} values allowed"
         expected = [kernel, (outputs,)] if settings["use_bias"] else [kernel]
     elif kind == "BatchNormalization":
         if settings["axis"] not in ([axis] for axis in range(1, len(shape) + 1)):

@@ -13,6 +13,7 @@ from snnpipe.base.errors import ConfigError, DataError, SimulationError, UserErr
 from snnpipe.bundle.bundle import read_bundle, write_bundle
 from snnpipe.bundle.converted import Converted
 from snnpipe.bundle.references import Replay
+from snnpipe.nir_files.file import write_nir
 from snnpipe.protocols import Simulator
 from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.spiking.ann import NetworkOfRates
@@ -268,6 +269,30 @@ class SpikingModel:
         bundle = read_bundle(Path(path))
         replay_of = bundle.replay() if replay else None
         return cls(bundle.converted, samples=bundle.references.samples, replay=replay_of)
+
+    def to_nir(self, path: str | Path, *, dt: float = 1.0, portable: bool = False) -> Path:
+        """Write the network to a file of NIR, which other frameworks read, and return its path.
+
+        A spike in the file is a 1 in one step, and thresholds are 1. Samples have their channels first there.
+        `snnpipe.from_nir` gives the same network back. Its weights are the same to the bit, and its spikes are the
+        same, up to rounding where a layer has another form there (docs/nir.md).
+
+        Parameters
+        ----------
+        path
+            Path of the file, such as ``net.nir``.
+        dt
+            Length of a step in the file's unit of time. 1 counts time in steps, so that ``r`` of ``IF`` nodes is 1.
+        portable
+            Whether pooling and factors are written as convolutions and dense layers, which all readers take, and not as
+            ``AvgPool2d`` and ``Scale``, which some do not.
+
+        Raises
+        ------
+        BundleError
+            If NIR cannot say a layer. The message names the layer and a cure.
+        """
+        return write_nir(Path(path), self._converted, dt, portable)
 
     # ------------------------------------------------------------------ helpers
 
