@@ -17,12 +17,15 @@ from snnpipe.frameworks import compat
 
 ROOT = Path(__file__).parent.parent
 
-# TensorFlow is imported once, before a test imports tensorflow_datasets or a plugin by itself.
-compat.import_nengo_dl()
-
 # Tests that a shell started in the background ignore Ctrl-C, and so would the processes that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import TensorFlow before a test imports tensorflow_datasets or a plugin by itself, where tests run."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        compat.import_nengo_dl()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -310,6 +310,7 @@ def test_wrong_arrays_are_named_with_their_cure(wrong):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "cure"),
     [

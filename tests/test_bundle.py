@@ -132,7 +132,11 @@ def round_trip(path, network, samples):
 
 @pytest.mark.parametrize(
     ("kind", "max_pooling"),
-    [("images", "sums"), ("images", "gated"), ("images", "average"), ("series", "sums"), ("volumes", "sums")],
+    [
+        *(pytest.param("images", max_pooling, marks=pytest.mark.slow) for max_pooling in ("sums", "gated", "average")),
+        ("series", "sums"),
+        ("volumes", "sums"),
+    ],
 )
 def test_every_kind_of_layer_is_the_same_to_the_bit(kind, max_pooling, tmp_path):
     start_afresh(0)

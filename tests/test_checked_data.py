@@ -381,6 +381,7 @@ def test_what_comes_up_later_is_one_line_too(what, split, path, tmp_path, monkey
     assert (tmp_path / "run" / "checkpoint").exists() == (split == 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", ["a generator", "none"])
 def test_a_stream_that_fails_later_names_the_batch(stream, tmp_path):
     @dataclasses.dataclass

@@ -559,6 +559,7 @@ def test_slips_with_parts_of_ones_own_name_the_cure(command, tmp_path, monkeypat
     assert line in result.err
 
 
+@pytest.mark.slow
 def test_a_users_own_function_and_config(command, tmp_path, monkeypatch):
     (tmp_path / "mynet.py").write_text(
         "from snnpipe.models.layers import keras\n"

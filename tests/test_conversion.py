@@ -77,6 +77,7 @@ def test_contract(name):
     check_converter(NengoDLConverter(neuron=SPIKING, scale_firing_rates=20.0, synapse=0.005), ARCHITECTURES[name])
 
 
+@pytest.mark.slow
 def test_noise_on_the_relus_is_for_training_only():
     start_afresh(0)
     plain, noisy = (Cnn2d(filters=[4, 4], dense=8, activation_noise=noise).build(SPEC) for noise in (0.0, 5.0))

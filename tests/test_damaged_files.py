@@ -138,6 +138,7 @@ def test_files_of_another_network_are_told_apart(fitted, tmp_path):
             read.require_layer(layer)
 
 
+@pytest.mark.slow
 def test_weights_of_one_name_are_refused(fitted):
     from snnpipe.base.errors import ModelError
     from snnpipe.models.layers import keras

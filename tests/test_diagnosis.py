@@ -446,6 +446,7 @@ def test_a_run_without_a_fault_says_so_and_its_losses_add_up(run):
         assert layer.rate_hz == pytest.approx(result.metrics[f"rate_hz/{layer.name}"])
 
 
+@pytest.mark.slow
 def test_files_and_closing_table_of_a_run_with_a_fault(run, too_low):
     result = too_low
     folder = run.folder / "too_low" / "diagnosis"

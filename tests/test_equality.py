@@ -403,6 +403,7 @@ def test_recording_changes_nothing(simulator, name):
         assert np.array_equal(counts_bn, without.counts_bn[layer])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIXED)
 def test_threads_change_nothing(name):
     network, stimulus = fixed(name)

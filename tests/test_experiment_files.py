@@ -70,6 +70,7 @@ def test_an_experiment_builds_on_another(experiment):
     assert "name: mnist" in shown.out and "seed: 9" in shown.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "says"),
     [

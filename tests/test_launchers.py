@@ -65,6 +65,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
 def test_a_launcher_that_cannot_work_says_why(command, monkeypatch, case):
     launcher, settings, message = WRONG[case]

@@ -112,6 +112,7 @@ def test_an_experiment_of_ones_own_with_a_sign_in_its_name(command, tmp_path):
     assert "seed: 7" in shown.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["\\", '\\"', "\\\\${x}", '${x}"', "a\\b", "$", "$$ {", "'\"'", "}{", "\\\\"])
 def test_every_text_comes_back_from_its_override(text):
     assert composed(as_text("run_name", text))["run_name"] == text

@@ -233,6 +233,7 @@ def test_what_a_callback_cannot_log_is_one_line(name, value, step, says):
         require_own(name, value, step, Counting.specs)
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_configuration_is_told_before_anything_runs(command):
     clash = command(*FAST, "+metrics.mine._target_=metric_plugins.Counting", "+metrics.again=${metrics.mine}")
     assert clash.code == 2 and "metrics: Counting: 'own/right' is logged by Counting already" in clash.err

@@ -41,6 +41,7 @@ def test_the_wheel_holds_every_module_and_config(wheel):
     assert not {name for name in names if name.endswith((".pyc", ".db"))}
 
 
+@pytest.mark.slow
 def test_the_wheel_finds_its_configs_in_an_empty_folder(wheel, tmp_path):
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()

@@ -148,6 +148,7 @@ def test_nengo_dl_refuses_to_train_it():
     KerasTraining().check(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [Cnn2d, Mlp, ResNet, Vgg])
 def test_the_built_in_models_take_it(fitted, architecture):
     _, data = fitted

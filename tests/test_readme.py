@@ -79,6 +79,7 @@ def _first_value(override: Override) -> str:
     return f"{override.get_key_element()}={value}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_compose(command):
     words = [w for w in shlex.split(command) if w not in ("-m", "--multirun")]

@@ -119,6 +119,7 @@ def test_the_report_asks_for_nothing_and_fits_the_window(browser, run_folder, wi
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
 
+@pytest.mark.slow
 def test_the_report_names_the_run_that_it_was_trained_by(runs):
     first, second = [(folder / "report.html").read_text() for folder in runs]
     (run_id,) = re.findall(r"run ([0-9a-f]{32})<", first)
@@ -126,6 +127,7 @@ def test_the_report_names_the_run_that_it_was_trained_by(runs):
     assert f"trained by run {run_id}" in second
 
 
+@pytest.mark.slow
 def test_each_suggestion_comes_with_a_whole_command(browser, run_folder):
     show(browser, run_folder / "report.html", 1280, "light")
     suggested = browser.find_elements("css selector", "ol.try li")
@@ -166,6 +168,7 @@ def test_overrides_take_the_place_of_earlier_ones_of_their_keys(command, added, 
     assert with_overrides(command, added) == whole
 
 
+@pytest.mark.slow
 def test_tables_and_pictures_on_a_narrow_window(browser, run_folder):
     show(browser, run_folder / "report.html", 420, "light")
     table = browser.find_element("css selector", ".wide")
@@ -291,6 +294,7 @@ COSTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", COSTS)
 def test_nothing_in_the_picture_of_the_front_overlaps_or_repeats(case):
     costs = COSTS[case]

@@ -368,6 +368,7 @@ def test_a_multi_run_keeps_no_password(command, secrets, tmp_path, sweeper):
     assert any('"http://user:***@127.0.0.1:9"' in text for text in recorded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

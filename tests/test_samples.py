@@ -164,6 +164,7 @@ def networks():
     return {s: converted(*convolution(s), shape=s, scale_firing_rates=200.0) for s in (VECTOR, SERIES, VOLUME)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [VECTOR, SERIES, VOLUME])
 def test_all_simulators_give_the_same_spikes_for_samples_of_any_rank(networks, shape):
     kinds = ClockDrivenSimulator, EventDrivenSimulator, AutoSimulator
