@@ -452,7 +452,7 @@ def test_training_in_nengo_dl_with_another_neuron(command):
     assert result.code == 0, result.err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_closing_table_answers(command):
     small = ("debug=fast", "model=mlp", "model.units=[8]")
     result = command(*small)
@@ -586,7 +586,7 @@ def test_a_users_own_function_and_config(command, tmp_path, monkeypatch):
     assert wrong.error_lines[0].startswith("snnpipe: error: model.units: got 'six'")
 
 
-@pytest.mark.slow  # 12 s
+@pytest.mark.long
 def test_a_process_tells_how_it_ended(process):
     done = process("debug=fast", "logger=csv", "model=mlp")
     out, err = done.communicate(timeout=120)

@@ -40,6 +40,9 @@ FOLLOWED = {
 ELSEWHERE = {
     "conversion.scale_firing_rates=auto": "test_calibration.py: a clipped activation",
     "neuron=spiking_relu": "test_brought_models.py: neurons that cannot do it; test_suggestions.py",
+    "neuron=integrate_and_fire": "the default; test_nir.py: what NIR cannot say",
+    "neuron=IntegrateAndFire(": "an argument in Python; test_nir.py",
+    "neuron=IntegrateAndFire(max_spikes=1": "an argument in Python; test_nir.py",
     "simulator.verify_images=0": "test_fidelity.py",
     "simulator.precision=float64": "test_simulation.py: rounding; it shows the cause, and is no cure",
     "sweep.resume=true": "test_resume.py, test_sweeps.py",

@@ -128,7 +128,7 @@ def left_by(folder, mlruns):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "stages",
-    [pytest.param(STAGES, id="all", marks=pytest.mark.long), pytest.param(["checkpointing", "drawing"], id="two")],
+    [pytest.param(STAGES, id="all", marks=pytest.mark.long), pytest.param(["checkpointing"], id="one")],
 )
 def test_a_run_that_is_killed_ends_as_one_that_is_not(process, tmp_path, monkeypatch, stages):
     (tmp_path / "killer.py").write_text(KILLER)

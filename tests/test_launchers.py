@@ -34,7 +34,7 @@ def slurm(tmp_path, monkeypatch):
     return jobs
 
 
-@pytest.mark.slow  # 60 s for Ray, 20 s for Slurm
+@pytest.mark.long
 @CLUSTERS
 def test_a_job_fails_and_the_other_goes_on(process, tmp_path, launcher):
     folder = tmp_path / "process"

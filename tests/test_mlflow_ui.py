@@ -64,7 +64,7 @@ def address(run):
     assert started and not psutil.wait_procs(started, timeout=PATIENCE_S)[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_address_answers(address):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     assert address.startswith("http://127.0.0.1:") and "/#/experiments/1/runs" in address

@@ -242,7 +242,7 @@ def in_pictures(folder, images, labels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("write", [in_arrays, in_pictures])
+@pytest.mark.parametrize("write", [in_arrays, pytest.param(in_pictures, marks=pytest.mark.long)])
 def test_a_run_with_data_of_ones_own_goes_on_to_the_same_weights(write, tmp_path):
     images, labels = data_modules.digits()
     data = write(tmp_path, (images[:400, ..., 0] * 255).astype(np.uint8), labels[:400])

@@ -209,7 +209,7 @@ def fragile(tmp_path, monkeypatch):
     return flag
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_resuming_runs_what_failed_and_nothing_else(command, tmp_path, fragile):
     """A simulation that fails, fails in all its durations."""
     node = f"{{_target_: fragile.Fragile, flag: {fragile}, scale: '${{conversion.scale_firing_rates}}'}}"

@@ -77,7 +77,7 @@ class OneBatchAnEpoch:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["target", *(pytest.param(n, marks=LONG if n in ("l1", "l2") else SLOW) for n in REGULARIZERS if n != "target")],
+    ["target", *(pytest.param(n, marks=pytest.mark.long) for n in REGULARIZERS if n != "target")],
 )
 def test_loss_curves_agree(digits, name):
     steps = 3
