@@ -34,6 +34,9 @@ _COMPARED = 100
 _BEGIN = 1.0
 """Spikes per step of the first trial, if the settings give no number."""
 
+_CLEARLY = 0.8
+"""Share of the mean's error that the later half may have to be taken: errors on so few samples are estimates."""
+
 Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Samples and their labels."""
 
@@ -202,11 +205,11 @@ class Calibrator:
         return self.simulator.readout == "auto" and self.simulator.readout_steps is None
 
     def _later_half(self, way: _Way, mean: Trial, judges: Judges) -> tuple[_Way, Trial, Sequence[Candidate]]:
-        """Return the way with the read-out that has less error for as many spikes, its trial, and what was compared."""
+        """Return the way with the later half if that has clearly less error for as many spikes, its trial, and both."""
         other = replace(way, readout="later_half")
         later = self._trial(other, mean.tried.spikes_per_step, judges)
         compared = (_Compared(way, mean), _Compared(other, later))
-        chosen = min(compared, key=lambda one: one.trial.tried.error)
+        chosen = compared[later.tried.error <= _CLEARLY * mean.tried.error]
         return chosen.way, chosen.trial, tuple(one.candidate for one in compared)
 
     # ------------------------------------------------------------------ networks

@@ -151,7 +151,8 @@ class CalibrationOutcome:
         chosen = next(one for one in self.tried if one.spikes_per_step == self.spikes_per_step)
         text = f"{chosen.spikes_per_step:.3g} spikes a step of the strongest activations "
         if self.max_drop is None:
-            text += f"give class scores within {100 * chosen.error:.3g} % of the model's on {self.judged}"
+            within = f"within {100 * chosen.error:.3g} % of the model's on {self.judged}"
+            text += f"give class scores ({self.readout}) {within}"
             enough, allowed = chosen.error <= self.max_error, f"{100 * self.max_error:g} %"
         else:
             text += f"lose {chosen.drop:+.2f} points on {self.judged}"
