@@ -18,6 +18,7 @@ from snnpipe import (
     ClockDrivenSimulator,
     ConstantEncoder,
     EventDrivenSimulator,
+    IntegrateAndFire,
     Mlp,
     NengoDLConverter,
     NengoDLSimulator,
@@ -31,6 +32,7 @@ from snnpipe.diagnosis.measures import LayerMeter, loss_p_value, settling_step
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.metrics.passes import SpikingPass
 from snnpipe.models.lif_cnn import LifCnn
+from snnpipe.neurons.mean_rectified import MeanRectifiedLinear
 from snnpipe.neurons.table import rate_version
 from snnpipe.run.summary import WIDTH, closing_table, description
 from snnpipe.testing import SPEC
@@ -139,7 +141,11 @@ def outputs(net, kind, n_steps=20):
         return np.concatenate([c.outputs_btc for c in simulator.run(Stimulus(IMAGES, range(3), ConstantEncoder()))], 1)
 
 
-@pytest.mark.parametrize("neuron", [nengo.LIF(), nengo.RegularSpiking(nengo.LIFRate())])
+@pytest.mark.parametrize(
+    "neuron",
+    [nengo.LIF(), nengo.RegularSpiking(nengo.LIFRate()), IntegrateAndFire(), IntegrateAndFire(max_spikes=1)],
+    ids=["LIF", "regular", "integrate and fire", "at most one spike"],
+)
 def test_every_simulator_runs_the_same_hybrid(neuron):
     net, _ = network(neuron)
 
@@ -156,6 +162,22 @@ def test_every_simulator_runs_the_same_hybrid(neuron):
     assert parts() == before, "the network is as it was"
 
 
+@pytest.mark.parametrize("most", [None, 1])
+def test_behind_spikes_of_signed_neurons_the_mean_current_is_rectified(most):
+    """By hand: a current whose sign changes with the spikes is none of the layer's doing, nor of the one before."""
+    net, model = network(IntegrateAndFire(max_spikes=most), synapse=None)
+    with ClockDrivenSimulator(n_steps=20, precision="float64").open(net) as simulator:
+        (chunk,) = simulator.run(Stimulus(IMAGES, range(3), ConstantEncoder()))
+    first, second = net.layers
+    (kernel, bias), (into, offset) = (layer.get_weights() for layer in model.layers[-2:])
+    sent = chunk.layers["dense"].counts_bn * first.spike_unit(DT) / 20
+    highest = np.inf if most is None else most / DT / second.scale_firing_rates
+    expected = np.clip(sent @ kernel + bias, 0, highest) @ into + offset
+    with with_rates(net, ["dense_1"], DT) as hybrid:
+        found = outputs(hybrid, ClockDrivenSimulator)
+    np.testing.assert_allclose(found.mean(axis=1), expected, atol=1e-6)
+
+
 def test_rate_neurons_without_filters_are_the_ann():
     net, model = network()
     with with_rates(net, ["dense", "dense_1"], DT, filters=False) as plain:
@@ -170,6 +192,8 @@ def test_rate_versions_have_the_mean_output():
     assert rate_version(nengo.PoissonSpiking(nengo.LIFRate(amplitude=2), amplitude=3), 0.001) == nengo.LIFRate(
         amplitude=6
     )
+    assert rate_version(IntegrateAndFire(amplitude=2), 0.001) == MeanRectifiedLinear(amplitude=2)
+    assert rate_version(IntegrateAndFire(max_spikes=3), 0.001) == MeanRectifiedLinear(3000.0)
     assert rate_version(nengo.AdaptiveLIF(), 0.001) is None
 
 

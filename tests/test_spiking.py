@@ -101,6 +101,17 @@ def test_a_run_leaves_its_network(run):
     assert model.plan == trainer.state.plan and model.calibration.digest == trainer.state.calibration.digest
 
 
+def test_pixels_of_8_bits_are_scaled_where_the_scaling_is_known(run, spiking):
+    """The digits have pixels from 0 to 255; a network without a scaling takes all samples as they are."""
+    _, _, folder, _, (x, y) = run
+    model = snnpipe.load(folder / "conversion" / "network.snn")
+    pixels = np.round((x[:20] + 1) * 127.5).astype(np.uint8)
+    assert np.array_equal(model.pixels(pixels), x[:20])
+    assert model.evaluate(pixels, y[:20]).metrics == model.evaluate(x[:20], y[:20]).metrics
+    assert np.array_equal(model.run(pixels).scores, model.run(x[:20]).scores)
+    assert np.array_equal(spiking.run(pixels).scores, spiking.run(pixels.astype(np.float32)).scores)
+
+
 def test_the_data_modules_scaling_gives_its_own_values_to_the_bit(data_dir):
     for scaling in ("minus_one_to_one", "zero_to_one", "standardised"):
         data = TfdsDataModule("digits", data_dir=str(data_dir), scaling=scaling)

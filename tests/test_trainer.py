@@ -621,6 +621,8 @@ NAMES = {
     ): ("SpikingReLU-x2_00d1-Alpha_5f6c-8steps"),
     ("conversion.calibration.spikes_per_step=2", "simulator.n_steps=16"): "IntegrateAndFire-auto_r2-16steps",
     ("conversion.calibration.max_drop=0.5", "conversion.calibration.channels=true"): "auto_drop0.5_",
+    ("conversion.calibration.bias_correction=false",): "IntegrateAndFire-auto_",
+    ("model.activation=quantised", "conversion.max_pooling=gated"): "IntegrateAndFire-auto-quantised-gated-8steps",
     ("model=lif_cnn", "conversion=identity", "training=nengo_dl"): "digits-LifCnn-NengoDL-IdentityConverter-8steps",
 }
 

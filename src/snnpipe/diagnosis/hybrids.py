@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+import numpy as np
+
 from snnpipe.conversion.bias_offsets import moved
 from snnpipe.neurons.table import rate_version
 from snnpipe.synapses import NO_SYNAPSE
@@ -42,7 +44,8 @@ def with_rates(
                 ensemble = layer.neurons.ensemble
                 undo.callback(setattr, ensemble, "neuron_type", ensemble.neuron_type)
                 ensemble.neuron_type = neuron
-                layers.append(replace(layer, neuron_type=neuron, initial_state={}))
+                zeros = {name: np.zeros(layer.size) for name in getattr(neuron, "state", {})}
+                layers.append(replace(layer, neuron_type=neuron, initial_state=zeros))
             else:
                 layers.append(layer)
         if filters:

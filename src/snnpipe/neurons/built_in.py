@@ -13,6 +13,7 @@ from snnpipe.neurons import equations
 from snnpipe.neurons.amplitude import amplitude_of, has_amplitude, with_amplitude
 from snnpipe.neurons.clipped import ClippedRectifiedLinear, SpikingClippedRectifiedLinear
 from snnpipe.neurons.integrate_and_fire import IntegrateAndFire
+from snnpipe.neurons.mean_rectified import MeanRectifiedLinear
 from snnpipe.neurons.model import (
     TABLE,
     Equation,
@@ -88,9 +89,7 @@ def _lowest(n: IntegrateAndFire) -> float:
 
 def _mean_rate(n: IntegrateAndFire, dt: float) -> Any:
     most = n.most_spikes(dt)
-    if most == inf:
-        return nengo.RectifiedLinear(amplitude=n.amplitude)
-    return ClippedRectifiedLinear(most / dt, amplitude=n.amplitude)
+    return MeanRectifiedLinear(None if most == inf else most / dt, amplitude=n.amplitude)
 
 
 def _leaky_integrate(n: IntegrateAndFire, slope: float) -> Any:
@@ -109,7 +108,14 @@ INTEGRATE_AND_FIRE = {
         clipped=lambda n, max_rate: n.limited(max_rate),
         leaky=_leaky_integrate,
         config="integrate_and_fire",
-    )
+    ),
+    MeanRectifiedLinear: NeuronModel(
+        equation=lambda n, dt: Equation(
+            step=equations.rectify_the_sum(n.most(dt) * amplitude_of(n)),
+            state=("total", "limit"),
+            current_factor=dt * amplitude_of(n),
+        ),
+    ),
 }
 
 

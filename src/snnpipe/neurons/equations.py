@@ -102,6 +102,18 @@ def integrate_and_fire(most: float, lowest: float) -> Step:
     return step
 
 
+def rectify_the_sum(most: float) -> Step:
+    """Return the step of neurons that send the growth of the rectified sum of their drives, which ``most`` limits."""
+
+    def step(drive: Any, state: tuple[Any, ...], seeds: Seeds) -> tuple[Any, tuple[Any, ...]]:
+        tf = _tf()
+        total, limit = state
+        now, most_now = total + drive, limit + np.asarray(most, limit.dtype.as_numpy_dtype)
+        return tf.minimum(tf.nn.relu(now), most_now) - tf.minimum(tf.nn.relu(total), limit), (now, most_now)
+
+    return step
+
+
 def lif(tau_rc: float, tau_ref: float, min_voltage: float, dt: float) -> Step:
     """Return the step of leaky integrate-and-fire neurons, which computes the time of a spike within the step."""
 

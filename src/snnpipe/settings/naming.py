@@ -11,6 +11,8 @@ _DIGITS = 4
 """Length of the digest of the settings that a name has no room for."""
 _ORDINARY = {
     "converter": "NengoDLConverter",
+    "activation": "relu",
+    "max_pooling": "sums",
     "encoder": "ConstantEncoder",
     "dt": 0.001,
     "readout": "auto",
@@ -25,6 +27,7 @@ _CALIBRATION = {
     "max_error": 0.1,
     "channels": "auto",
     "balance": "auto",
+    "bias_correction": "auto",
     "max_drop": None,
 }
 """Ordinary values of a calibration, in the same sense."""
@@ -50,6 +53,8 @@ def run_name(config: Mapping[str, Any], dataset: str = "") -> str:
         _setting(conversion["neuron"], "") if tags.get("neuron") == _BY_LAYER else tags.get("neuron"),
         _scale(conversion),
         _setting(conversion.get("synapse"), "{:g}ms", 1000),
+        _unless_ordinary("activation", _node(config, "model").get("activation", _ORDINARY["activation"])),
+        _unless_ordinary("max_pooling", conversion.get("max_pooling", _ORDINARY["max_pooling"])),
         _unless_ordinary("encoder", _class(config.get("encoder"))),
         _setting(simulator.get("n_steps"), "{}steps"),
         _setting(_unless_ordinary("dt", dt), "of_{:g}ms", 1000),

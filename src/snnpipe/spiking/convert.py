@@ -68,7 +68,8 @@ def convert(
         out.
     calibration
         Samples that scales are taken from, shape ``(b, *input_shape)``, as the model takes them: some hundreds of its
-        training samples, of all classes. At most ``Calibration.images`` of them are used, drawn by the seed.
+        training samples, of all classes. Pixels of type ``uint8`` are scaled if a scaling is given. At most
+        ``Calibration.images`` of them are used, drawn by the seed.
     labels
         Class of each of these samples. None takes the classes that the model gives. Only accuracies that a search
         reports, and ``max_drop``, depend on them.
@@ -115,6 +116,7 @@ def convert(
     n_classes = _n_classes(keras_model)
     spec = DataSpec("samples", input_shape=samples.shape[1:], n_classes=n_classes, class_names=class_names or ())
     pixels = _pixels({"mean": mean, "deviation": deviation, "scale": scale}, spec.input_shape)
+    samples = checked_samples(calibration, spec.input_shape, "calibration", pixels)
     adapted = adapt(keras_model, spec)
     if converter is None:
         converter = NengoDLConverter(calibration=Calibration(max_drop=max_drop))

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import DataError
 from snnpipe.values.data import DataSpec
+from snnpipe.values.pixels import PixelScaling
 
 
-def checked_samples(given: Any, shape: tuple[int, ...] | None, name: str) -> NDArray[np.float32]:
+def checked_samples(
+    given: Any, shape: tuple[int, ...] | None, name: str, pixels: PixelScaling | None = None
+) -> NDArray[np.float32]:
     """Return samples as an array of shape ``(b, *shape)``.
 
     Parameters
@@ -25,6 +28,8 @@ def checked_samples(given: Any, shape: tuple[int, ...] | None, name: str) -> NDA
         Shape of a sample; None for any.
     name
         Name of the argument, for error messages.
+    pixels
+        Scaling of pixels, which samples of type ``uint8`` get; None if it is not known.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def checked_samples(given: Any, shape: tuple[int, ...] | None, name: str) -> NDA
             f"{name}: sample {int(np.argmin(finite))} has a value that is infinite or no number: leave it out, or put "
             "a number in its place (numpy.nan_to_num)"
         )
-    return samples
+    return samples if pixels is None or array.dtype != np.uint8 else pixels(array)
 
 
 def checked_labels(given: Any, n: int, n_classes: int, name: str) -> NDArray[np.int64]:

@@ -81,9 +81,7 @@ class Sources:
 
     def _arrays(self, path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
         array = self._array(path)
-        samples = checked_samples(array, self.shape, str(path))
-        if array.dtype == np.uint8 and len(self.shape) == 3:
-            samples = self.pixels(array)
+        samples = checked_samples(array, self.shape, str(path), self.pixels if len(self.shape) == 3 else None)
         for i, sample in enumerate(samples):
             yield f"{path}[{i}]", sample
 
