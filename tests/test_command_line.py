@@ -586,6 +586,16 @@ def test_a_users_own_function_and_config(command, tmp_path, monkeypatch):
     assert wrong.error_lines[0].startswith("snnpipe: error: model.units: got 'six'")
 
 
+def test_a_config_of_ones_own_is_not_passed_over_for_one_of_the_same_name(command, tmp_path):
+    own = tmp_path / "conf" / "data" / "mnist.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("_target_: mine.Data\n")
+    refused = command("--config-dir", str(tmp_path / "conf"), "data=mnist")
+    assert refused.code == 2 and f"--config-dir: {own} has the name of a config of snnpipe's" in refused.error_lines[0]
+    own.write_text((Path(snnpipe.conf.__path__[0]) / "data" / "mnist.yaml").read_text())
+    assert command("--config-dir", str(tmp_path / "conf"), "data=mnist", "--cfg", "job").code == 0
+
+
 @pytest.mark.long
 def test_a_process_tells_how_it_ended(process):
     done = process("debug=fast", "logger=csv", "model=mlp")

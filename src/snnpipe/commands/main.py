@@ -12,6 +12,7 @@ import sys
 import warnings
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -98,12 +99,25 @@ def _check_options(words: Sequence[str]) -> None:
     for option, (value, why) in refused.items():
         if value is not None:
             raise UserError(f"{option}: got {value!r}: {why}")
+    _require_names_of_their_own(Path(given.config_dir or ""))
     if given.resolve and given.cfg is None and not given.help:
         raise UserError("--resolve: it goes with --cfg job")
     if given.shell_completion and not any(word.split("=")[0] in _COMPLETIONS for word in words):
         raise UserError(
             f"--shell-completion: takes one of {', '.join(_COMPLETIONS)}, as in --shell-completion install=bash"
         )
+
+
+def _require_names_of_their_own(folder: Path) -> None:
+    """Raise `UserError` if a config in an added folder has the name of one of snnpipe's, which would be taken."""
+    for path in sorted(folder.glob("*/**/*.yaml")) if folder.parts else ():
+        name = path.relative_to(folder)
+        built_in = resources.files("snnpipe.conf").joinpath(name.as_posix())
+        if built_in.is_file() and built_in.read_bytes() != path.read_bytes():
+            raise UserError(
+                f"--config-dir: {path} has the name of a config of snnpipe's, which would be taken: give yours another "
+                f"name, and choose it with {name.parent.as_posix()}=NAME"
+            )
 
 
 def _show_warning(
