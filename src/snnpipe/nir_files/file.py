@@ -81,7 +81,7 @@ def write_nir(path: Path, converted: Converted, step: float, portable: bool) -> 
 def _leave_out_resets(content: io.BytesIO) -> None:
     """Leave ``v_reset`` out of ``IF`` nodes, where it is 0, so that nir before 1.0.6 reads them too.
 
-    There ``IF`` has no such field, and subtracts its threshold. Later versions read 0 where there is none.
+    In those versions, ``IF`` has no such field and subtracts its threshold. Later versions read a missing field as 0.
     """
     import h5py
 

@@ -116,7 +116,8 @@ def convert(
     n_classes = _n_classes(keras_model)
     spec = DataSpec("samples", input_shape=samples.shape[1:], n_classes=n_classes, class_names=class_names or ())
     pixels = _pixels({"mean": mean, "deviation": deviation, "scale": scale}, spec.input_shape)
-    samples = checked_samples(calibration, spec.input_shape, "calibration", pixels)
+    if pixels is not None:
+        samples = checked_samples(calibration, spec.input_shape, "calibration", pixels)
     adapted = adapt(keras_model, spec)
     if converter is None:
         converter = NengoDLConverter(calibration=Calibration(max_drop=max_drop))
