@@ -24,7 +24,7 @@ from snnpipe.frameworks.compat import start_afresh
 from snnpipe.frameworks.rectifiers import Rectifier
 from snnpipe.run.spikes_search import best, search
 from snnpipe.run.trials import Trial
-from snnpipe.values.calibration import Tried
+from snnpipe.values.calibration import CalibrationOutcome, Tried
 from snnpipe.values.simulation import Stimulus
 
 DT = 0.001
@@ -329,6 +329,35 @@ def test_a_run_records_where_its_scales_come_from(command):
     assert not any(candidate["balance"] for candidate in calibration["candidates"]), "one layer has nothing to balance"
     assert params["calibration.bias_correction"] == calibration["bias_correction"]
     assert (calibration["bias_offsets"] is not None) == calibration["bias_correction"]
+
+
+@pytest.mark.parametrize(
+    ("max_drop", "samples", "tried", "says"),
+    [
+        (0.5, 143, 1, "(0.5 allowed, 1 number tried); a single one is 0.7 points, so that this allows no loss"),
+        (0.5, 200, 2, "(0.5 allowed, 2 numbers tried)"),
+        (0.0, 143, 2, "(0 allowed, 2 numbers tried)"),
+        (None, 100, 2, "(10 % allowed, 2 numbers tried)"),
+    ],
+)
+def test_a_promise_of_less_than_one_sample_says_so(max_drop, samples, tried, says):
+    trials = tuple(Tried(spikes, 10.0, 0.9, 0.0, 0.05) for spikes in (1.0, 2.0)[:tried])
+    outcome = CalibrationOutcome(
+        samples=samples,
+        digest="",
+        channels=False,
+        balance=False,
+        spikes_per_step=1.0,
+        spikes_of_layers={},
+        scales={},
+        max_error=0.1,
+        max_drop=max_drop,
+        tried=trials,
+        judged="validation images",
+        judged_samples=samples,
+    )
+    (remark,) = outcome.remarks()
+    assert remark.text.endswith(says)
 
 
 @pytest.mark.slow

@@ -89,6 +89,8 @@ def test_the_documented_example_is_worked_by_hand(network):
         "snn/early_exit_ms_p95": 3.0,
         "snn/early_exit_spikes_per_image": (10 + 30 + 60) / 3,
         "snn/early_exit_threshold": 2.0,
+        "snn/early_exit_threshold_images": 2,
+        "snn/early_exit_threshold_accuracy": 1.0,
     }
 
 

@@ -190,6 +190,17 @@ def test_other_settings_give_another_network_and_leave_this_one(spiking, run):
         spiking.with_settings(n_steps=0)
 
 
+def test_synops_behind_max_pooling_are_called_an_upper_bound():
+    layers = tf_keras.layers
+    kept = [layers.Conv2D(3, 3, activation="relu"), layers.MaxPooling2D(name="pool")]
+    model = tf_keras.Sequential([layers.Input((6, 6, 1)), *kept, layers.Flatten(), layers.Dense(2)])
+    samples = np.random.default_rng(0).normal(size=(20, 6, 6, 1)).astype(np.float32)
+    converter = NengoDLConverter(neuron=snnpipe.IntegrateAndFire(), scale_firing_rates=500.0)
+    evaluation = snnpipe.convert(model, samples, converter=converter, n_steps=2).evaluate(samples, [0] * 20)
+    assert evaluation.max_pooling == ["pool"]
+    assert f"spikes per sample, at most {evaluation.synops:,.0f} SynOps" in repr(evaluation)
+
+
 def test_without_labels_the_models_own_classes_stand_for_them(tmp_path):
     tf_keras.utils.set_random_seed(0)
     layers = tf_keras.layers

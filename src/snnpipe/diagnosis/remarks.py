@@ -12,7 +12,7 @@ from snnpipe.diagnosis.measures import rate_limit
 from snnpipe.diagnosis.sample import activations_of, settings_of
 from snnpipe.diagnosis.situation import Situation
 from snnpipe.diagnosis.suggestions import calmer, livelier
-from snnpipe.frameworks.keras_graph import MAX_POOLING
+from snnpipe.frameworks.keras_graph import max_pooling_in
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.passes import SpikingPass
 from snnpipe.values.diagnosis import Diagnosis, Remark
@@ -92,7 +92,7 @@ def _upper_bounds(network: SpikingNetwork) -> Iterator[Remark]:
     """Yield a remark where SynOps are counted behind max pooling, as if it passed on every spike."""
     if network.keras_model is None or network.no_synops:
         return
-    if pooling := [layer.name for layer in network.keras_model.layers if type(layer).__name__ in MAX_POOLING]:
+    if pooling := max_pooling_in(network.keras_model):
         passes_on = f"max pooling ({_few(pooling)}) passes on fewer spikes than are counted"
         yield Remark("upper bounds", f"SynOps and energy of the spiking network: {passes_on}")
 

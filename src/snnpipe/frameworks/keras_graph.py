@@ -107,6 +107,11 @@ RECTIFIERS = ("ReLU", "LeakyReLU", "Activation", "QuantisedReLU")
 """Keras layers that do nothing but apply a function, which may be a rectifier."""
 
 
+def max_pooling_in(model: Any) -> list[str]:
+    """Return the names of the max pooling layers of a model. They pass on fewer spikes than they get."""
+    return [layer.name for layer in model.layers if type(layer).__name__ in MAX_POOLING]
+
+
 def is_op(layer: Any) -> bool:
     """Whether a layer is a TensorFlow operation that was called on a Keras tensor."""
     return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda")

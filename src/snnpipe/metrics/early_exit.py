@@ -72,6 +72,21 @@ class EarlyExit:
             form=".4g",
             note="margin between the two highest class scores",
         ),
+        MetricSpec(
+            "snn/early_exit_threshold_images",
+            "early exit: images for it",
+            form=",.0f",
+            note="that the threshold was set on",
+        ),
+        MetricSpec(
+            "snn/early_exit_threshold_accuracy",
+            "early exit: accuracy there",
+            "%",
+            factor=100,
+            form=".2f",
+            better="higher",
+            note="on these images, with this threshold",
+        ),
     )
 
     max_drop: NonNegativeFloat = 0.0
@@ -111,10 +126,12 @@ class EarlyExit:
                 self._spikes += float(chunk.layers[name].counts_bn[shown].sum(dtype=np.float64))
 
     def values(self) -> Mapping[str, float]:
-        """Return accuracy, times, spikes and threshold; nothing if no image was simulated."""
+        """Return accuracy, times, spikes, and the threshold with its validation; nothing if no image was simulated."""
         if not self._steps:
             return {}
         ms_b = (np.concatenate(self._steps) + 1) * self._step_ms
+        margins_bt, right_bt = self._validated
+        stopped = exit_steps(margins_bt, threshold := self._known_threshold())
         median, p95 = np.quantile(ms_b, (0.5, 0.95), method="inverted_cdf")
         return {
             "snn/early_exit_accuracy": self._right / len(ms_b),
@@ -122,18 +139,25 @@ class EarlyExit:
             "snn/early_exit_ms_median": float(median),
             "snn/early_exit_ms_p95": float(p95),
             "snn/early_exit_spikes_per_image": self._spikes / len(ms_b),
-            "snn/early_exit_threshold": self._known_threshold(),
+            "snn/early_exit_threshold": threshold,
+            "snn/early_exit_threshold_images": len(stopped),
+            "snn/early_exit_threshold_accuracy": float(right_bt[np.arange(len(stopped)), stopped].mean()),
         }
 
     def _known_threshold(self) -> float:
         if self._threshold is None:
-            if not self._validation:
-                raise SimulationError(
-                    "metrics: EarlyExit has no threshold: give its prepare() simulated batches of validation images"
-                )
-            margins_bt, right_bt = (np.concatenate(parts) for parts in zip(*self._validation, strict=True))
-            self._threshold = exit_threshold(margins_bt, right_bt, self.max_drop)
+            self._threshold = exit_threshold(*self._validated, self.max_drop)
         return self._threshold
+
+    @property
+    def _validated(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Margins of the validation images after each step, and whether their class is right then."""
+        if not self._validation:
+            raise SimulationError(
+                "metrics: EarlyExit has no threshold: give its prepare() simulated batches of validation images"
+            )
+        margins_bt, right_bt = (np.concatenate(parts) for parts in zip(*self._validation, strict=True))
+        return margins_bt, right_bt
 
 
 def _right(batch: SimulatedBatch) -> NDArray[np.bool_]:

@@ -109,7 +109,10 @@ def rectify_the_sum(most: float) -> Step:
         tf = _tf()
         total, limit = state
         now, most_now = total + drive, limit + np.asarray(most, limit.dtype.as_numpy_dtype)
-        return tf.minimum(tf.nn.relu(now), most_now) - tf.minimum(tf.nn.relu(total), limit), (now, most_now)
+        # TensorFlow's optimiser prints an error where a sum that is also a state goes into `relu`.
+        none = np.asarray(0, now.dtype.as_numpy_dtype)
+        before = tf.minimum(tf.maximum(total, none), limit)
+        return tf.minimum(tf.maximum(now, none), most_now) - before, (now, most_now)
 
     return step
 

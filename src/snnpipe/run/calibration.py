@@ -157,6 +157,7 @@ class Calibrator:
             max_drop=settings.max_drop,
             tried=tuple(trial.tried for trial in trials),
             judged=f"{len(judges.samples):,} {judges.split} {self.sample_word}s" if trials else "",
+            judged_samples=len(judges.samples) if trials else 0,
         )
 
     # ------------------------------------------------------------------ which layers and channels get how much

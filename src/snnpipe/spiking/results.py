@@ -119,6 +119,9 @@ class Evaluation:
         Which simulator ran, and why.
     no_synops
         Why SynOps and energy are not among the metrics; empty if they are.
+    max_pooling
+        Names of the max pooling layers. They pass on fewer spikes than are counted, so that with any, SynOps and the
+        energy of the spiking network are upper bounds.
     outcome
         Confusion matrices, rates of all neurons and classes of all samples.
     """
@@ -128,6 +131,7 @@ class Evaluation:
     agreement_at_step: Sequence[float]
     simulator: str
     no_synops: str
+    max_pooling: Sequence[str]
     outcome: Outcome
 
     @property
@@ -170,8 +174,9 @@ class Evaluation:
         yield f"agreement {c.AGREEMENT.of(m)}, drop {c.DROP.of(m)}"
         latency = c.LATENCY.of(m) if c.LATENCY.name in m else "not within the steps shown"
         yield f"within 1 point of the ANN: {latency}"
+        bound = "at most " if self.max_pooling else ""
         yield f"{self.spikes:,.0f} spikes per sample, " + (
-            f"not counted: SynOps ({self.no_synops})" if self.no_synops else f"{self.synops:,.0f} SynOps"
+            f"not counted: SynOps ({self.no_synops})" if self.no_synops else f"{bound}{self.synops:,.0f} SynOps"
         )
         if energy := energy_texts(m):
             yield f"energy per sample: SNN {energy['snn']}, ANN {energy['ann']} in arithmetic units (estimates)"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.bundle.converted import Converted
+from snnpipe.frameworks.keras_graph import max_pooling_in
 from snnpipe.metrics import evaluation as measured
 from snnpipe.metrics.batches import in_batches, read_out
 from snnpipe.metrics.passes import AnnPass, SpikingPass
@@ -100,6 +101,7 @@ def evaluated(
         counted.agreement_at_step.tolist(),
         used,
         network.no_synops,
+        () if network.keras_model is None else max_pooling_in(network.keras_model),
         counted.outcome(),
     )
 

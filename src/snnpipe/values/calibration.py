@@ -99,8 +99,8 @@ class CalibrationOutcome:
         Limits of the search. ``max_error`` counts if ``max_drop`` is None.
     tried
         Trials of the search, in their order; empty if the spikes per step were given.
-    judged
-        Samples that the trials were judged on, in words.
+    judged, judged_samples
+        Samples that the trials were judged on, in words, and their number.
     """
 
     samples: int
@@ -120,6 +120,7 @@ class CalibrationOutcome:
     max_drop: float | None = None
     tried: Sequence[Tried] = ()
     judged: str = ""
+    judged_samples: int = 0
 
     def params(self) -> dict[str, Any]:
         """Return the values that a run records as parameters."""
@@ -157,7 +158,10 @@ class CalibrationOutcome:
         else:
             text += f"lose {chosen.drop:+.2f} points on {self.judged}"
             enough, allowed = chosen.drop <= self.max_drop, f"{self.max_drop:g}"
-        text += f" ({allowed} allowed, {len(self.tried)} numbers tried)"
+        numbers = "1 number" if len(self.tried) == 1 else f"{len(self.tried)} numbers"
+        text += f" ({allowed} allowed, {numbers} tried)"
+        if self.max_drop and self.max_drop < (of_one := 100 / self.judged_samples):
+            text += f"; a single one is {of_one:.2g} points, so that this allows no loss"
         if not enough:
             text += ": none came nearer; take more steps (simulator.n_steps)"
         return (Remark("calibration", text),)
