@@ -63,6 +63,6 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml $(VENV)/build.stamp
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/kernels.stamp: src/snnpipe/simulators/event_driven/kernel.py $(VENV)/test.stamp
+$(VENV)/kernels.stamp: $(wildcard src/snnpipe/simulators/event_driven/*.py) $(VENV)/test.stamp
 	@$(BIN)/python -m tests.kernels
 	@touch $@

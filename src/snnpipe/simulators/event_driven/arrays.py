@@ -10,9 +10,11 @@ from scipy import sparse
 from snnpipe.neurons.model import EventRule
 from snnpipe.neurons.table import neuron_model
 from snnpipe.settings.domains import Precision
+from snnpipe.simulators.event_driven.compiled import aligned
 from snnpipe.simulators.event_driven.connections import Incoming, refused
-from snnpipe.simulators.event_driven.kernel import FUNCTIONS, GATED, INPUT, OUTPUT, SUMS, Program, aligned
+from snnpipe.simulators.event_driven.kernel import FUNCTIONS, GATED, INPUT, OUTPUT, SUMS, Program
 from snnpipe.simulators.event_driven.rows import NOWHERE
+from snnpipe.simulators.event_driven.vectors import LANES
 from snnpipe.simulators.graph import PoolingOp
 from snnpipe.values.network import NeuronLayer
 
@@ -86,7 +88,7 @@ class Arrays:
             lists["lines_at"].append(len(lists["line_at"]))
             lists["decay"].append(decay)
             lists["instant"].append(instant)
-            self._n_currents += int(np.prod(padded)) * grid[3]
+            self._n_currents += int(np.prod(padded)) * grid[3] + LANES  # a vector may reach behind the last current
             lists["buffer_at"].append(self._n_currents)
             for connection in connections:
                 self._connection(number, connection, buffer, origin, strides)
@@ -174,6 +176,10 @@ class Arrays:
         assert inside.all(), "rows end inside their buffer, for the kernel does not look"
         lists["source"].append(connection.source)
         lists["table"].append(self._n_tables)
+        lists["n_inputs"].append(0 if rows.input_of is None else len(start))
+        lists["inputs_at"].append(sum(map(len, lists["input_of"])))
+        if rows.input_of is not None:
+            lists["input_of"].append(rows.input_of)
         lists["one_class"].append(len(lists["rows"]) - 1 if len(rows.rows) == 1 else -1)
         lists["into"].append(buffer)
         lists["start"].append(start)
@@ -189,6 +195,8 @@ class Arrays:
         self._n_weights += rows.weights.size
         self._n_tables += len(start)
         self.connected.append((connection.source, target, rows.adds))
+        if rows.input_of is not None:
+            start = np.where(rows.input_of >= 0, start[rows.input_of], -1)
         self._first_starts.setdefault(connection.source, start)
 
     def program(self) -> Program:
@@ -201,22 +209,16 @@ class Arrays:
                 start = self._first_starts.get(number)
                 natural = np.arange(neurons.size)
                 lists["order"].append(natural if start is None else np.argsort(start, kind="stable"))
-        of_type = {"int32": ("order", "start", "weight_at", "classes", "row_at", "row_weight", "row_length")}
+        numbers = ("order", "input_of", "start", "weight_at", "classes", "row_at", "row_weight", "row_length")
         bools = ("base_from_image", "instant", "direct")
         at = ("cells_at", "cell", "windows_at", "window")
-        joined = ("order", "start", "weight_at", "classes", "weights", "base", "voltage", "refractory", *at)
+        lists["weights"].append(np.zeros(LANES))
+        joined = ("order", "input_of", "start", "weight_at", "classes", "weights", "base", "voltage", "refractory", *at)
         floats = ("parameters", "threshold", "most_spikes", "decay", "weights", "base", "voltage", "refractory")
+        kinds = dict.fromkeys(numbers, "int32") | dict.fromkeys(bools, "bool") | dict.fromkeys(floats, self._precision)
         arrays = {}
         for name, values in lists.items():
-            dtype = (
-                "int32"
-                if name in of_type["int32"]
-                else "bool"
-                if name in bools
-                else self._precision
-                if name in floats
-                else "int64"
-            )
+            dtype = kinds.get(name, "int64")
             array = np.concatenate([np.zeros(0), *values]) if name in joined else np.asarray(values)
             if dtype == "int32" and array.max(initial=0) > np.iinfo(np.int32).max:
                 raise refused(f"the network has {self._n_weights:,} weights and {self._n_currents:,} currents")

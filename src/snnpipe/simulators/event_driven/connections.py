@@ -19,6 +19,7 @@ from snnpipe.simulators.event_driven.rows import (
     matrix_rows,
     on_grid,
     one_place,
+    single_rows,
 )
 from snnpipe.simulators.graph import Graph, LayerOp
 from snnpipe.values.network import NeuronLayer
@@ -145,6 +146,8 @@ class Connections:
         """Return the grid of a path's positions, and its rows in the form that suits it best."""
         flat = (1, 1, 1, size)
         scale = None if path.core is None else self._behind(path)
+        if path.core is None and (single := one_place(path.before)) is not None:
+            return flat, single_rows(single[0], single[1] * factor)
         if scale is None:
             return flat, self._as_matrix(path, factor)
         assert path.core is not None

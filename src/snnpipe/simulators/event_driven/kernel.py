@@ -7,17 +7,17 @@ Nengo's delay of one step follows from the order "update the neurons, then scatt
 The kernel is compiled once and cached. It runs without Python's lock.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
-import llvmlite.binding
 import numba
 import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 from snnpipe.frameworks.pooling import EQUAL_SUMS
+from snnpipe.simulators.event_driven.compiled import WIDE, compiled, of_sources
+from snnpipe.simulators.event_driven.vectors import LANES, adding, put_eight
 
 INPUT, INTEGRATE, CLIPPED, SIGNED, LIF, LIF_RATE, SUMS, GATED, OUTPUT = range(9)
 """Kinds of layers: a changing input, spiking rectified linear neurons, the same with a highest current, signed
@@ -39,48 +39,11 @@ FUNCTIONS = {
 _DIRECT_BELOW = 0.1
 """Mean spikes per neuron and step under a constant current, below which spike times are computed directly."""
 
-_LINE_BYTES = 64
 _NOTHING = 1e-30
 """Size up to which a current is set to 0, because it would decay to a subnormal number, which is slow."""
 
 _NOTHING_EVERY = 16
 """Steps of a run between two such checks of the currents."""
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _prefer_wide_vectors() -> None:
-    """Let LLVM use 512-bit vectors if the CPU has them. By default it uses 256 bits, which is a fifth slower here.
-
-    The setting has an effect only if Numba has compiled nothing yet in this process. A CPU that the user has chosen for
-    Numba is kept.
-    """
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f") and not numba.config.CPU_NAME and not numba.config.CPU_FEATURES:
-        numba.config.CPU_NAME = llvmlite.binding.get_host_cpu_name()
-        numba.config.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
-
-
-_prefer_wide_vectors()
-
-
-def _compiled(function: F) -> F:
-    # "contract" lets a product and a sum become one instruction, and nothing may be reordered. No function here
-    # allocates, so Numba's runtime, which counts references to arrays, is switched off: it took a third of the time
-    options = {"nogil": True, "_nrt": False, "error_model": "numpy", "fastmath": {"contract", "nnan", "nsz"}}
-    try:
-        return cast(F, numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return cast(F, numba.njit(**options)(function))
-
-
-def aligned(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy that begins on a cache line, so that no vector of a row straddles two cache lines."""
-    room = np.empty(array.nbytes + _LINE_BYTES, np.uint8)
-    first = -room.ctypes.data % _LINE_BYTES
-    copy = room[first : first + array.nbytes].view(array.dtype)
-    copy[:] = array
-    return copy
 
 
 class Program(NamedTuple):
@@ -125,10 +88,15 @@ class Program(NamedTuple):
     connections
         Index of the first connection into each layer, and one more entry for the end.
     source, table, one_class, into
-        Layer that each connection comes from, the index where that layer's neurons begin in ``start``, the class of all
-        its neurons (-1: they have several), and the buffer that the connection adds to.
+        Layer that each connection comes from, the index where its inputs begin in ``start``, the class of all its
+        inputs (-1: they have several), and the buffer that the connection adds to.
+    n_inputs, inputs_at
+        Number of inputs of each connection that the layer's neurons are added to, and the index where these neurons
+        begin in ``input_of``. If the number is 0, each neuron is an input.
+    input_of
+        The input that each neuron is added to (-1: none).
     start, weight_at, classes
-        Index among the currents where the rows of each neuron of each connection begin (-1: it has none), the index of
+        Index among the currents where the rows of each input of each connection begin (-1: it has none), the index of
         its first weight, and its class.
     rows
         Index of the first row of each class, and one more entry for the end.
@@ -168,6 +136,9 @@ class Program(NamedTuple):
     table: NDArray[np.int64]
     one_class: NDArray[np.int64]
     into: NDArray[np.int64]
+    n_inputs: NDArray[np.int64]
+    inputs_at: NDArray[np.int64]
+    input_of: NDArray[np.int32]
     start: NDArray[np.int32]
     weight_at: NDArray[np.int32]
     classes: NDArray[np.int32]
@@ -204,6 +175,13 @@ class Workspace(NamedTuple):
         Neurons under a constant current that may spike, packed.
     found_step, found_neuron, found_count
         Spikes computed neuron by neuron, before they are sorted by step.
+    row
+        First weights of a connection's events whose rows begin in the same place.
+    sums, sum_flags, sum_words
+        Sum of the spikes that arrive at each input of a connection, one byte for each input that is not 0 if some do,
+        and the same memory as eight-byte words. All are 0 between two connections.
+    input, input_count
+        The inputs at which spikes arrive, and their number.
     """
 
     voltage: NDArray[Any]
@@ -225,24 +203,30 @@ class Workspace(NamedTuple):
     found_step: NDArray[np.int32]
     found_neuron: NDArray[np.int32]
     found_count: NDArray[Any]
+    row: NDArray[np.int32]
+    sums: NDArray[Any]
+    sum_flags: NDArray[np.uint8]
+    sum_words: NDArray[np.uint64]
+    input: NDArray[np.int32]
+    input_count: NDArray[Any]
 
 
 # ---------------------------------------------------------------------- loops in place of slices, which would allocate
 
 
-@_compiled
+@compiled
 def _copy(target, source):
     for i in range(target.shape[0]):
         target[i] = source[i]
 
 
-@_compiled
+@compiled
 def _fill(target, value):
     for i in range(target.shape[0]):
         target[i] = value
 
 
-@_compiled
+@compiled
 def _drop_nothing(currents):
     for i in range(currents.shape[0]):
         currents[i] = currents[i] if abs(currents[i]) > _NOTHING else 0
@@ -251,7 +235,7 @@ def _drop_nothing(currents):
 # ---------------------------------------------------------------------- neurons, a line at a time
 
 
-@_compiled
+@compiled
 def _integrate(v, current, base, decay, flags):
     """Spiking rectified linear neurons: v += max(J, 0), and v -= 1 for a spike. `_collect` takes further spikes."""
     zero, one = v.dtype.type(0), v.dtype.type(1)
@@ -264,7 +248,7 @@ def _integrate(v, current, base, decay, flags):
         flags[i] = np.uint8(spikes)
 
 
-@_compiled
+@compiled
 def _integrate_clipped(v, current, base, decay, flags, parameters):
     """Spiking rectified linear neurons with a highest current: v += min(max(J, 0), highest), else as `_integrate`."""
     zero, one, highest = v.dtype.type(0), v.dtype.type(1), parameters[0]
@@ -277,7 +261,7 @@ def _integrate_clipped(v, current, base, decay, flags, parameters):
         flags[i] = np.uint8(spikes)
 
 
-@_compiled
+@compiled
 def _integrate_and_fire(v, current, base, decay, flags, parameters):
     """Signed integrate-and-fire neurons: v += J. Without a spike, v is kept at the lowest voltage or above."""
     one, lowest = v.dtype.type(1), parameters[0]
@@ -290,7 +274,7 @@ def _integrate_and_fire(v, current, base, decay, flags, parameters):
         flags[i] = np.uint8(spikes)
 
 
-@_compiled
+@compiled
 def _integrate_lif_rate(v, current, base, decay, flags, parameters):
     """Neurons that integrate LIF rates, 1 / (tau_ref + tau_rc log(1 + 1 / (J - 1))), else as `_integrate`."""
     tau_rc, tau_ref, step = parameters[0], parameters[1], parameters[2]
@@ -306,7 +290,7 @@ def _integrate_lif_rate(v, current, base, decay, flags, parameters):
         flags[i] = np.uint8(spikes)
 
 
-@_compiled
+@compiled
 def _lif(v, refractory, current, base, decay, flags, now, parameters):
     """LIF neurons: first all that neither spike nor are refractory, as vectors, then the others one by one."""
     tau_rc, tau_ref, dt, min_voltage, leak = parameters[0], parameters[1], parameters[2], parameters[3], parameters[4]
@@ -331,7 +315,7 @@ def _lif(v, refractory, current, base, decay, flags, now, parameters):
                 flags[i] = 0
 
 
-@_compiled
+@compiled
 def _step(kind, v, refractory, current, base, decay, flags, now, parameters):
     """Update a line of neurons. ``flags`` marks those that spiked, and ``now`` is memory for their currents."""
     if kind == INTEGRATE:
@@ -346,86 +330,196 @@ def _step(kind, v, refractory, current, base, decay, flags, now, parameters):
         _integrate_lif_rate(v, current, base, decay, flags, parameters)
 
 
-@_compiled
-def _collect(words, v, most, first, neuron, count, m):
+_PLACES = np.zeros(256 * 8, np.uint8)
+_NUMBERS = np.zeros(256, np.uint8)
+"""The bits that are set in each byte, ascending, eight entries for each byte, and their number."""
+
+for _byte in range(256):
+    _set = [bit for bit in range(8) if _byte >> bit & 1]
+    _PLACES[8 * _byte : 8 * _byte + len(_set)], _NUMBERS[_byte] = _set, len(_set)
+
+_TO_BITS = np.uint64(0x0102040810204080)
+"""Factor that brings the lowest bits of eight bytes together in the highest byte."""
+
+_MANY = 16
+"""Neurons per spike of the step before, up to which all are looked at, and not only those that spiked."""
+
+
+@compiled
+def _collect(words, v, most, first, neuron, count, m, many):
     """List the spikes of a line's neurons, at most ``most`` of each, behind ``m`` events; return the number of events
-    after that.
+    after that. Up to 7 entries behind them may be overwritten.
+
+    With ``many`` spikes, the time does not depend on where they are: a branch that the CPU cannot foresee costs more
+    than eight entries.
     """
-    one = v.dtype.type(1)
-    for number in range((v.shape[0] + 7) // 8):
-        word = words[number]
-        while word != 0:
-            i = number * 8 + np.int64(trailing_zeros(word) >> 3)  # the lowest byte is first in memory
-            word &= word - np.uint64(1)
-            neuron[m] = first + i
-            count[m] = one
-            if v[i] >= one:  # it spiked more than once
-                more = min(np.floor(v[i]), most - one)
-                count[m] += more
-                v[i] -= more
-            m += 1
-    return m
+    # unsigned, so that Numba does not check for negative indices
+    zero, one = v.dtype.type(0), v.dtype.type(1)
+    begin, now = np.uint64(m), np.uint64(m)
+    if many:
+        for number in range(np.uint64((v.shape[0] + 7) // 8)):
+            bits = (words[number] * _TO_BITS) >> np.uint64(56)
+            put_eight(neuron, now, first + 8 * np.int64(number), _PLACES, bits)
+            now += np.uint64(_NUMBERS[bits])
+    else:
+        for number in range(np.uint64((v.shape[0] + 7) // 8)):
+            word = words[number]
+            while word != 0:
+                # the lowest byte is first in memory
+                neuron[now] = first + np.int64(number) * 8 + np.int64(trailing_zeros(word) >> 3)
+                word &= word - np.uint64(1)
+                now += np.uint64(1)
+    for e in range(begin, now):
+        i = np.uint64(neuron[e] - first)
+        more = max(min(np.floor(v[i]), most - one), zero)
+        count[e] = one + more
+        v[i] -= more
+    return np.int64(now)
 
 
 # ---------------------------------------------------------------------- connections
 
 
-@_compiled
+_THREE = 3 if WIDE else 1
+"""Rows of weights that are added at once. Most convolutions have three, and only wide registers hold so many."""
+
+_FEW = 8
+"""Inputs per spike from which on spikes are not added up before they are scattered: few meet at an input."""
+
+
+@compiled
+def _inputs(neuron, count, input_of, n_inputs, sums, flags, words, arrived, arrived_count):
+    """List the inputs of a connection at which spikes arrive, with their sums; return the length of the list.
+
+    With few spikes, an input may be listed several times.
+    """
+    n, zero = np.uint64(0), sums.dtype.type(0)
+    if neuron.shape[0] * _FEW < n_inputs:
+        for e in range(np.uint64(neuron.shape[0])):
+            i = input_of[np.uint32(neuron[e])]
+            arrived[n] = i
+            arrived_count[n] = count[e]
+            n += np.uint64(i >= 0)
+        return np.int64(n)
+    for e in range(np.uint64(neuron.shape[0])):
+        at = input_of[np.uint32(neuron[e])]
+        if at >= 0:
+            i = np.uint64(at)
+            sums[i] += count[e]
+            flags[i] = 1
+    for number in range(np.uint64((n_inputs + 7) // 8)):
+        bits = (words[number] * _TO_BITS) >> np.uint64(56)
+        words[number] = 0
+        put_eight(arrived, n, 8 * np.int64(number), _PLACES, bits)
+        n += np.uint64(_NUMBERS[bits])
+    for e in range(n):
+        i = np.uint64(arrived[e])
+        arrived_count[e] = sums[i]
+        sums[i] = zero
+    return np.int64(n)
+
+
+_add_6, _add_3, _add_2, _add_1, _add_some = adding(6), adding(3), adding(2), adding(1), adding(1, whole=False)
+_add_6_of_3, _add_3_of_3, _add_2_of_3 = adding(6, _THREE), adding(3, _THREE), adding(2, _THREE)
+_add_1_of_3, _add_some_of_3 = adding(1, _THREE), adding(1, _THREE, whole=False)
+
+
+@compiled
+def _add_rows(currents, origin, row_at, row_weight, row_length, r, behind, count, row, first, end, weights):
+    """Add the rows from ``r`` on of a group of events, whose rows all begin at ``origin``."""
+    while r < behind:
+        done, n = 0, np.int64(row_length[r])
+        while n >= 6 * LANES:
+            _add_6(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+            done, n = done + 6 * LANES, n - 6 * LANES
+        if n >= 3 * LANES:
+            _add_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+            done, n = done + 3 * LANES, n - 3 * LANES
+        if n >= 2 * LANES:
+            _add_2(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+            done, n = done + 2 * LANES, n - 2 * LANES
+        if n >= LANES:
+            _add_1(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+            done, n = done + LANES, n - LANES
+        if n > 0:
+            _add_some(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+        r += 1
+
+
+@compiled
+def _add_three_rows(currents, origin, row_at, row_weight, n, r, count, row, first, end, weights):
+    """Add three rows of the length n of a group of events, whose rows all begin at ``origin``."""
+    done = 0
+    while n >= 6 * LANES:
+        _add_6_of_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+        done, n = done + 6 * LANES, n - 6 * LANES
+    if n >= 3 * LANES:
+        _add_3_of_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+        done, n = done + 3 * LANES, n - 3 * LANES
+    if n >= 2 * LANES:
+        _add_2_of_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+        done, n = done + 2 * LANES, n - 2 * LANES
+    if n >= LANES:
+        _add_1_of_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+        done, n = done + LANES, n - LANES
+    if n > 0:
+        _add_some_of_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+
+
+@compiled
 def _scatter(
-    neuron, count, start, weight_at, classes, one_class, rows, row_at, row_weight, row_length, weights, currents
+    neuron, count, start, weight_at, classes, one_class, rows, row_at, row_weight, row_length, weights, currents, row
 ):
     """Add the rows of weights of a connection's events to the currents.
 
-    Up to three consecutive events whose rows begin in the same place are added at once, which saves memory traffic.
+    Consecutive events whose rows begin in the same place are added together: the currents that they reach are loaded
+    and stored once, and the events cost a load and a product for each weight.
     """
-    end = neuron.shape[0]
-    e = 0
+    # unsigned, so that Numba does not check for negative indices
+    e, end, one = np.uint64(0), np.uint64(neuron.shape[0]), np.uint64(1)
+    group = np.uint32(max(one_class, 0))
+    r, behind = np.int64(rows[group]), np.int64(rows[group + np.uint32(1)])
+    n = np.int64(row_length[r]) if behind > r else 0
+    if one_class >= 0 and behind - r == 1 and n == 1:
+        for e in range(end):
+            i = np.uint32(neuron[e])
+            if start[i] >= 0:
+                at, weight = np.uint64(start[i] + row_at[r]), np.uint64(weight_at[i] + row_weight[r])
+                currents[at] += count[e] * weights[weight]
+        return
+    three = _THREE == 3 and one_class >= 0 and behind - r == 3 and n == row_length[r + 1] and n == row_length[r + 2]
     while e < end:
-        # unsigned, so that Numba does not check for negative indices
         i = np.uint32(neuron[e])
-        origin = start[i]
+        origin, first = np.int64(start[i]), e
         if origin < 0:
-            e += 1
+            e += one
             continue
-        group = np.uint32(one_class if one_class >= 0 else classes[i])
-        k, w = count[e], weight_at[i]
-        together, second, third = 1, i, i
-        if e + 1 < end:
-            second = np.uint32(neuron[e + 1])
-            if start[second] == origin and (one_class >= 0 or np.uint32(classes[second]) == group):
-                together = 2
-                if e + 2 < end:
-                    third = np.uint32(neuron[e + 2])
-                    if start[third] == origin and (one_class >= 0 or np.uint32(classes[third]) == group):
-                        together = 3
-        first_row, behind = np.uint32(rows[group]), np.uint32(rows[group + np.uint32(1)])
-        if together == 1:
-            for r in range(first_row, behind):
-                at, a = np.uint64(origin + row_at[r]), np.uint64(w + row_weight[r])
-                for j in range(np.uint64(row_length[r])):
-                    currents[at + j] += k * weights[a + j]
-        elif together == 2:
-            k2, w2 = count[e + 1], weight_at[second]
-            for r in range(first_row, behind):
-                at, of_row = np.uint64(origin + row_at[r]), row_weight[r]
-                a, b = np.uint64(w + of_row), np.uint64(w2 + of_row)
-                for j in range(np.uint64(row_length[r])):
-                    currents[at + j] = (currents[at + j] + k * weights[a + j]) + k2 * weights[b + j]
+        if one_class >= 0:
+            while e < end:
+                i = np.uint32(neuron[e])
+                if start[i] != origin:
+                    break
+                row[e] = weight_at[i]
+                e += one
+            if three:
+                _add_three_rows(currents, origin, row_at, row_weight, n, r, count, row, first, e, weights)
+                continue
         else:
-            k2, w2, k3, w3 = count[e + 1], weight_at[second], count[e + 2], weight_at[third]
-            for r in range(first_row, behind):
-                at, of_row = np.uint64(origin + row_at[r]), row_weight[r]
-                a, b, c = np.uint64(w + of_row), np.uint64(w2 + of_row), np.uint64(w3 + of_row)
-                for j in range(np.uint64(row_length[r])):
-                    of_two = (currents[at + j] + k * weights[a + j]) + k2 * weights[b + j]
-                    currents[at + j] = of_two + k3 * weights[c + j]
-        e += together
+            group = np.uint32(classes[i])
+            r, behind = np.int64(rows[group]), np.int64(rows[group + np.uint32(1)])
+            while e < end:
+                i = np.uint32(neuron[e])
+                if start[i] != origin or np.uint32(classes[i]) != group:
+                    break
+                row[e] = weight_at[i]
+                e += one
+        _add_rows(currents, origin, row_at, row_weight, row_length, r, behind, count, row, first, e, weights)
 
 
 # ---------------------------------------------------------------------- max pooling over time
 
 
-@_compiled
+@compiled
 def _add_up(sums, current, base, decay, now, windows_at, window, flags, touched, n):
     """Add a line of inputs to their sums, and list the windows that they touch behind ``n``; return the new number."""
     for i in range(sums.shape[0]):
@@ -443,7 +537,7 @@ def _add_up(sums, current, base, decay, now, windows_at, window, flags, touched,
     return n
 
 
-@_compiled
+@compiled
 def _pool(kind, sums, largest, now, cells_at, cell, flags, touched, neuron, count, m):
     """List the outputs of the touched windows that are not 0, behind ``m`` events; return the new number of events."""
     for t in range(touched.shape[0]):
@@ -470,7 +564,11 @@ def _pool(kind, sums, largest, now, cells_at, cell, flags, touched, neuron, coun
 # ---------------------------------------------------------------------- layers
 
 
-@_compiled
+def _reordered(function: Any) -> Any:
+    return of_sources({"nogil": True, "_nrt": False, "fastmath": True}, function)
+
+
+@compiled
 def _input_layer(p, w, layer, signal_tn):
     """List the values of a changing input that are not zero."""
     m = w.events_at[layer]
@@ -484,7 +582,7 @@ def _input_layer(p, w, layer, signal_tn):
     w.events[layer, signal_tn.shape[0]] = m
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False, fastmath=True)
+@_reordered
 def _drive(base):
     """Return about how many neurons spike in a step under a constant current."""
     total, zero, one = base.dtype.type(0), base.dtype.type(0), base.dtype.type(1)
@@ -493,7 +591,7 @@ def _drive(base):
     return total
 
 
-@_compiled
+@compiled
 def _direct(p, w, layer, base, step, n_steps):
     """List the spikes under a constant current: N(t) = floor(v0 + (t + 1) J) is their number up to the end of step t.
 
@@ -552,12 +650,23 @@ def _direct(p, w, layer, base, step, n_steps):
     w.events[layer, 0] = w.events_at[layer]
 
 
-@_compiled
+_PACKED_BELOW = 0.25
+"""Share of the neurons that can spike, below which these are packed together under a constant current."""
+
+
+@compiled
 def _constant_layer(p, w, layer, base, n_steps):
-    """Run a layer with a constant current. Only the neurons that can spike are updated."""
-    kind, first, threshold, most = p.kind[layer], p.first[layer], p.threshold[layer], p.most_spikes[layer]
+    """Run a layer with a constant current. Where few neurons can spike, only those are updated."""
+    first, size, threshold = p.first[layer], p.size[layer], p.threshold[layer]
+    able = 0
+    for i in range(size):
+        able += (base[i] > threshold) | (w.voltage[first + i] >= 1)
+    if able >= _PACKED_BELOW * size:
+        v, refractory = w.voltage[first : first + size], w.refractory[first : first + size]
+        _constant_steps(p, w, layer, base[:size], v, refractory, n_steps)
+        return
     n = 0
-    for o in range(first, first + p.size[layer]):
+    for o in range(first, first + size):
         i = p.order[o]
         if base[i] > threshold or w.voltage[first + i] >= 1:
             w.active[n] = i
@@ -565,7 +674,19 @@ def _constant_layer(p, w, layer, base, n_steps):
             w.active_voltage[n] = w.voltage[first + i]
             w.active_refractory[n] = w.refractory[first + i]
             n += 1
-    v, refractory, base_line = w.active_voltage[:n], w.active_refractory[:n], w.active_current[:n]
+    v, refractory = w.active_voltage[:n], w.active_refractory[:n]
+    _constant_steps(p, w, layer, w.active_current[:n], v, refractory, n_steps)
+    for e in range(w.events[layer, 0], w.events[layer, n_steps]):
+        w.event_neuron[e] = w.active[w.event_neuron[e]]
+    for a in range(n):
+        w.voltage[first + w.active[a]] = v[a]
+        w.refractory[first + w.active[a]] = refractory[a]
+
+
+@compiled
+def _constant_steps(p, w, layer, base, v, refractory, n_steps):
+    """Run neurons under a constant current, and number their events by their places in the arrays."""
+    kind, most, n = p.kind[layer], p.most_spikes[layer], v.shape[0]
     none = w.current[:n]
     _fill(none, 0)
     flags, zero = w.flags[:n], none.dtype.type(0)
@@ -573,15 +694,11 @@ def _constant_layer(p, w, layer, base, n_steps):
         w.flags[i] = 0
     m = w.events_at[layer]
     for t in range(n_steps):
+        many = t == 0 or _MANY * (m - w.events[layer, t - 1]) >= n
         w.events[layer, t] = m
-        _step(kind, v, refractory, none, base_line, zero, flags, w.now, p.parameters[layer])
-        m = _collect(w.words, v, most, 0, w.event_neuron, w.event_count, m)
+        _step(kind, v, refractory, none, base, zero, flags, w.now, p.parameters[layer])
+        m = _collect(w.words, v, most, 0, w.event_neuron, w.event_count, m, many)
     w.events[layer, n_steps] = m
-    for e in range(w.events_at[layer], m):
-        w.event_neuron[e] = w.active[w.event_neuron[e]]
-    for a in range(n):
-        w.voltage[first + w.active[a]] = v[a]
-        w.refractory[first + w.active[a]] = refractory[a]
 
 
 @numba.njit(inline="always", _nrt=False)  # program and workspace are too large to pass at every step
@@ -591,9 +708,23 @@ def _scatter_step(p, w, layer, t, instant):
         if p.instant[p.into[c]] == instant:
             source, table = p.source[c], p.table[c]
             begin, end = w.events[source, t], w.events[source, t + 1]
+            neuron, count = w.event_neuron[begin:end], w.event_count[begin:end]
+            if p.n_inputs[c] > 0:
+                n = _inputs(
+                    neuron,
+                    count,
+                    p.input_of[p.inputs_at[c] :],
+                    p.n_inputs[c],
+                    w.sums,
+                    w.sum_flags,
+                    w.sum_words,
+                    w.input,
+                    w.input_count,
+                )
+                neuron, count = w.input[:n], w.input_count[:n]
             _scatter(
-                w.event_neuron[begin:end],
-                w.event_count[begin:end],
+                neuron,
+                count,
                 p.start[table:],
                 p.weight_at[table:],
                 p.classes[table:],
@@ -604,10 +735,11 @@ def _scatter_step(p, w, layer, t, instant):
                 p.row_length,
                 p.weights,
                 w.currents,
+                w.row,
             )
 
 
-@_compiled
+@compiled
 def _layer(p, w, layer, base, step, n_steps, output_tc):
     """Run a layer that events reach: a layer of neurons, max pooling, or the output, whose currents are only read."""
     kind, first, length, most = p.kind[layer], p.first[layer], p.line_length[layer], p.most_spikes[layer]
@@ -622,6 +754,7 @@ def _layer(p, w, layer, base, step, n_steps, output_tc):
         _fill(w.flags, 0)
     for t in range(n_steps):
         _scatter_step(p, w, layer, t, True)
+        many = t == 0 or _MANY * (m - w.events[layer, t - 1]) >= p.size[layer]
         w.events[layer, t] = m
         touched = 0
         for line in range(p.n_lines[layer]):
@@ -660,7 +793,7 @@ def _layer(p, w, layer, base, step, n_steps, output_tc):
                 v = w.voltage[first + at : first + at + length]
                 refractory = w.refractory[first + at : first + at + length]
                 _step(kind, v, refractory, current, base_line, decay, flags, w.now, p.parameters[layer])
-                m = _collect(w.words, v, most, at, w.event_neuron, w.event_count, m)
+                m = _collect(w.words, v, most, at, w.event_neuron, w.event_count, m, many)
         if pooling:
             m = _pool(
                 kind,
@@ -682,7 +815,7 @@ def _layer(p, w, layer, base, step, n_steps, output_tc):
     w.events[layer, n_steps] = m
 
 
-@_compiled
+@compiled
 def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer, output_spikes_tc, counts_n):
     """Run one image for a block of steps.
 
@@ -721,15 +854,15 @@ def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer,
         if kind >= SUMS:
             continue
         first = p.first[layer]
-        for e in range(w.events[layer, 0], w.events[layer, n_steps]):
-            counts_n[first + w.event_neuron[e]] += w.event_count[e]
+        for e in range(np.uint64(w.events[layer, 0]), np.uint64(w.events[layer, n_steps])):
+            counts_n[np.uint64(first + w.event_neuron[e])] += w.event_count[e]
         if layer == output_layer:
             for t in range(n_steps):
                 for e in range(w.events[layer, t], w.events[layer, t + 1]):
                     output_spikes_tc[t, w.event_neuron[e]] = w.event_count[e]
 
 
-@_compiled
+@compiled
 def run_images(
     p,
     w,

@@ -5,7 +5,7 @@ padding and reshaping before the convolution only change where a neuron's rows b
 sparse matrix, whose runs of consecutive targets are the rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from typing import Any
 
@@ -29,16 +29,18 @@ class Rows:
     Attributes
     ----------
     start
-        Place where the rows of each source neuron begin, shape ``(n, 4)``, or NOWHERE; it may lie outside the target.
+        Place where the rows of each source begin, shape ``(n, 4)``, or NOWHERE; it may lie outside the target.
     weight_at, classes
-        Index of the first weight of each source neuron, and the neuron's class.
+        Index of the first weight of each source, and its class.
     rows
-        Rows of each class: the place relative to the neuron's start, the index of the first weight relative to the
-        neuron's, and the length.
+        Rows of each class: the place relative to the source's start, the index of the first weight relative to the
+        source's, and the length.
     weights
         Weights of all rows.
     absolute
         Whether the rows' places are places in the target itself, so that all rows lie inside it.
+    input_of
+        The source that each neuron is added to (-1: none), as pooling adds them; None if each neuron is a source.
     """
 
     start: NDArray[np.int64]
@@ -47,6 +49,7 @@ class Rows:
     rows: list[list[tuple[Place, int, int]]]
     weights: NDArray[np.float64]
     absolute: bool = False
+    input_of: NDArray[np.int64] | None = None
 
     def reach(self, grid: Place) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return how far the rows reach before and behind the target's positions, along each axis."""
@@ -65,11 +68,22 @@ class Rows:
                 high = np.maximum(high, last - np.array(grid[:3]) + 1)
         return low, high
 
+    def added(self, target: NDArray[np.int64]) -> "Rows":
+        """Return rows for neurons that are each added to one of the sources (-1: to none), ``target``."""
+        used = target[target >= 0]
+        if len(np.unique(used)) < len(used):
+            return replace(self, input_of=target)
+        start = np.where(target[:, None] >= 0, self.start[target], NOWHERE)
+        return replace(self, start=start, weight_at=self.weight_at[target], classes=self.classes[target])
+
     @property
     def adds(self) -> float:
-        """Mean number of weights that a spike of a source neuron adds."""
+        """Mean number of weights that a spike of a neuron adds."""
         of_class = np.array([sum(length for _, _, length in rows) for rows in self.rows])
-        return float(np.mean(np.where(self.start[:, 0] > NOWHERE, of_class[self.classes], 0)))
+        of_source = np.where(self.start[:, 0] > NOWHERE, of_class[self.classes], 0)
+        if self.input_of is not None:
+            of_source = np.where(self.input_of >= 0, of_source[self.input_of], 0)
+        return float(np.mean(of_source))
 
 
 def _columns(before: sparse.csr_array) -> sparse.csc_array:
@@ -101,16 +115,10 @@ def dense_rows(kernel: NDArray[np.float64], before: sparse.csr_array) -> Rows:
         of_input = np.zeros(n_in)
         of_input[target[used]] = factor[used]
         if np.array_equal(of_input[target[used]], factor[used]):
-            start = np.where(used[:, None], 0, NOWHERE) * np.ones((1, 4), np.int64)
-            weights = kernel * of_input[:, None]
-            return Rows(
-                start,
-                np.maximum(target, 0) * n_out,
-                np.zeros(len(target), np.int64),
-                [[((0, 0, 0, 0), 0, n_out)]],
-                weights.ravel(),
-                absolute=True,
-            )
+            start, weights = np.zeros((n_in, 4), np.int64), kernel * of_input[:, None]
+            rows = [[((0, 0, 0, 0), 0, n_out)]]
+            one = np.zeros(n_in, np.int64)
+            return Rows(start, np.arange(n_in) * n_out, one, rows, weights.ravel(), absolute=True).added(target)
     weights = before.T @ kernel
     n = len(weights)
     return Rows(
@@ -134,14 +142,7 @@ def convolution_rows(convolution: Convolution, before: sparse.csr_array, scale: 
     kernel = convolution.kernel * scale
     start, weight_at, classes, rows, weights = _convolution_table(convolution, kernel, of_channel)
     if (single := one_place(before)) is not None:
-        target, _ = single
-        return Rows(
-            np.where(target[:, None] >= 0, start[target], NOWHERE),
-            weight_at[target],
-            classes[target],
-            rows,
-            weights,
-        )
+        return Rows(start, weight_at, classes, rows, weights).added(single[0])
     return _several_places(columns, start, weight_at, classes, rows, weights)
 
 
@@ -230,6 +231,22 @@ def _several_places(
     return Rows(new_start, new_weight, new_class, [list(union) for union in known] or [[]], weights)
 
 
+def single_rows(places: NDArray[np.int64], factors: NDArray[np.float64]) -> Rows:
+    """Return the rows of sources that each reach at most one place, as a shortcut does.
+
+    Parameters
+    ----------
+    places
+        Place of each source in the flattened target; -1 for none.
+    factors
+        Weight of each source.
+    """
+    weights, weight_at = np.unique(factors, return_inverse=True)
+    start = np.where(places[:, None] < 0, NOWHERE, 0) * np.ones((1, 4), np.int64)
+    start[:, 3] = np.where(places < 0, NOWHERE, places)
+    return Rows(start, weight_at, np.zeros(len(places), np.int64), [[((0, 0, 0, 0), 0, 1)]], weights, absolute=True)
+
+
 def matrix_rows(weights: sparse.csc_array) -> Rows:
     """Return a matrix's rows: the runs of consecutive targets in each of its columns."""
     weights.eliminate_zeros()
@@ -248,6 +265,14 @@ def matrix_rows(weights: sparse.csc_array) -> Rows:
 def on_grid(flat: Rows, grid: Place) -> Rows:
     """Return rows in a flat target as rows in a target with lines of positions."""
     line = grid[2] * grid[3]
+    if np.any(flat.start[:, 3] > 0):  # single places
+        start = flat.start.copy()
+        here = start[:, 0] > NOWHERE
+        (start[here, 0], start[here, 1]), start[here, 3] = (
+            np.divmod(flat.start[here, 3] // line, grid[1]),
+            flat.start[here, 3] % line,
+        )
+        return Rows(start, flat.weight_at, flat.classes, flat.rows, flat.weights, absolute=True)
 
     def cut(row: tuple[Place, int, int]) -> list[tuple[Place, int, int]]:
         (_, _, _, at), w, length = row

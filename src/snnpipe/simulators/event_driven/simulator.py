@@ -18,16 +18,8 @@ from snnpipe.base.cores import cores
 from snnpipe.settings.domains import PositiveInt
 from snnpipe.simulators.base import FastSimulator, equation, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
-from snnpipe.simulators.event_driven.kernel import (
-    INPUT,
-    OUTPUT,
-    SUMS,
-    Program,
-    Workspace,
-    aligned,
-    is_compiled,
-    run_images,
-)
+from snnpipe.simulators.event_driven.compiled import aligned
+from snnpipe.simulators.event_driven.kernel import INPUT, OUTPUT, SUMS, Program, Workspace, is_compiled, run_images
 from snnpipe.simulators.event_driven.program import Compiled, compile_program
 from snnpipe.simulators.graph import build_graph
 from snnpipe.values.network import SpikingNetwork
@@ -236,13 +228,15 @@ def _times(values: NDArray[Any], factor: float) -> NDArray[Any]:
 
 def _workspace(program: Program, block: int) -> Workspace:
     dtype = program.weights.dtype
-    sizes = np.where(program.kind == OUTPUT, 0, program.size) * block
+    sizes = np.where(program.kind == OUTPUT, 0, program.size) * block + 8  # `_collect` overwrites up to 7 more
     widest = int(program.size.max(initial=1))
     line = (widest + 7) // 8 * 8
     words = np.zeros(line // 8, np.uint64)
     without_connections = (program.connections[1:] == program.connections[:-1]) & (program.kind < SUMS)
     without_connections &= program.kind != INPUT
     still = int(program.size[without_connections].max(initial=0))
+    n_inputs = int(program.n_inputs.max(initial=0))
+    sum_words = np.zeros((n_inputs + 7) // 8, np.uint64)
     return Workspace(
         voltage=aligned(program.voltage),
         refractory=np.empty_like(program.refractory),
@@ -263,6 +257,12 @@ def _workspace(program: Program, block: int) -> Workspace:
         found_step=np.empty(still * block, np.int32),
         found_neuron=np.empty(still * block, np.int32),
         found_count=np.empty(still * block, dtype),
+        row=np.empty(max(n_inputs, widest), np.int32),
+        sums=np.zeros(n_inputs, dtype),
+        sum_flags=sum_words.view(np.uint8),
+        sum_words=sum_words,
+        input=np.empty(max(n_inputs, widest) + 8, np.int32),
+        input_count=np.empty(max(n_inputs, widest), dtype),
     )
 
 
