@@ -65,7 +65,7 @@ class EventRule:
     Attributes
     ----------
     function
-        Name of the kernel's function (``simulators/event_driven/kernel.py``).
+        Name of the kernel's function (``simulators/event_driven/spiking.py``).
     parameters
         Constants that the function takes, at most five.
     threshold

@@ -12,8 +12,9 @@ from snnpipe.neurons.table import neuron_model
 from snnpipe.settings.domains import Precision
 from snnpipe.simulators.event_driven.compiled import aligned
 from snnpipe.simulators.event_driven.connections import Incoming, refused
-from snnpipe.simulators.event_driven.kernel import FUNCTIONS, GATED, INPUT, OUTPUT, SUMS, Program
+from snnpipe.simulators.event_driven.layout import GATED, INPUT, OUTPUT, SUMS, Program
 from snnpipe.simulators.event_driven.rows import NOWHERE
+from snnpipe.simulators.event_driven.spiking import FUNCTIONS
 from snnpipe.simulators.event_driven.vectors import LANES
 from snnpipe.simulators.graph import PoolingOp
 from snnpipe.values.network import NeuronLayer

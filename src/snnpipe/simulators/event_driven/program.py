@@ -16,7 +16,7 @@ from snnpipe.neurons.table import name_of, neuron_model
 from snnpipe.settings.domains import Precision
 from snnpipe.simulators.event_driven.arrays import Arrays
 from snnpipe.simulators.event_driven.connections import Connections, refused
-from snnpipe.simulators.event_driven.kernel import Program
+from snnpipe.simulators.event_driven.layout import Program
 from snnpipe.simulators.graph import Graph, PoolingOp
 from snnpipe.values.network import NeuronLayer
 

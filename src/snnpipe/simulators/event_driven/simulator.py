@@ -19,7 +19,8 @@ from snnpipe.settings.domains import PositiveInt
 from snnpipe.simulators.base import FastSimulator, equation, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.event_driven.compiled import aligned
-from snnpipe.simulators.event_driven.kernel import INPUT, OUTPUT, SUMS, Program, Workspace, is_compiled, run_images
+from snnpipe.simulators.event_driven.kernel import is_compiled, run_images
+from snnpipe.simulators.event_driven.layout import INPUT, OUTPUT, SUMS, Program, Workspace
 from snnpipe.simulators.event_driven.program import Compiled, compile_program
 from snnpipe.simulators.graph import build_graph
 from snnpipe.values.network import SpikingNetwork

@@ -3,12 +3,24 @@
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
 LANES = 16
 """Number of values of a vector. LLVM makes as many registers of it as the CPU needs."""
+
+PLACES = np.zeros(256 * 8, np.uint8)
+NUMBERS = np.zeros(256, np.uint8)
+"""The bits that are set in each byte, ascending, eight entries for each byte, and their number."""
+
+for _byte in range(256):
+    _set = [bit for bit in range(8) if _byte >> bit & 1]
+    PLACES[8 * _byte : 8 * _byte + len(_set)], NUMBERS[_byte] = _set, len(_set)
+
+TO_BITS = np.uint64(0x0102040810204080)
+"""Factor that brings the lowest bits of eight bytes together in the highest byte."""
 
 
 def adding(vectors: int, lines: int = 1, whole: bool = True) -> Callable[..., None]:
@@ -22,9 +34,7 @@ def adding(vectors: int, lines: int = 1, whole: bool = True) -> Callable[..., No
     """
 
     @intrinsic
-    def add(  # type: ignore[no-untyped-def]
-        typing_context, currents, origin, row_at, row_weight, r, done, value, weight_at, begin, end, weights, n
-    ):
+    def add(typing_context, currents, origin, row_at, row_weight, r, done, value, weight_at, begin, end, weights, n):
         kinds = (currents, origin, row_at, row_weight, r, done, value, weight_at, begin, end, weights, n)
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> Any:
@@ -101,7 +111,7 @@ def adding(vectors: int, lines: int = 1, whole: bool = True) -> Callable[..., No
 
 
 @intrinsic
-def put_eight(typing_context, numbers, at, first, table, entry):  # type: ignore[no-untyped-def]
+def put_eight(typing_context, numbers, at, first, table, entry):
     """Write ``first`` plus each of the eight bytes from ``table[8 * entry]`` on to ``numbers``, from ``at`` on."""
     kinds = (numbers, at, first, table, entry)
 

@@ -1,0 +1,141 @@
+"""The connections of the event-driven kernel: a step's spikes add rows of weights to the currents that they reach."""
+
+import numpy as np
+
+from snnpipe.simulators.event_driven.compiled import WIDE, compiled
+from snnpipe.simulators.event_driven.vectors import LANES, NUMBERS, PLACES, TO_BITS, adding, put_eight
+
+_THREE = 3 if WIDE else 1
+"""Rows of weights that are added at once. Most convolutions have three, and only wide registers hold so many."""
+
+_FEW = 8
+"""Inputs per spike from which on spikes are not added up before they are scattered: few meet at an input."""
+
+
+@compiled
+def inputs(neuron, count, input_of, n_inputs, sums, flags, words, arrived, arrived_count):
+    """List the inputs of a connection at which spikes arrive, with their sums; return the length of the list.
+
+    With few spikes, an input may be listed several times.
+    """
+    n, zero = np.uint64(0), sums.dtype.type(0)
+    if neuron.shape[0] * _FEW < n_inputs:
+        for e in range(np.uint64(neuron.shape[0])):
+            i = input_of[np.uint32(neuron[e])]
+            arrived[n] = i
+            arrived_count[n] = count[e]
+            n += np.uint64(i >= 0)
+        return np.int64(n)
+    for e in range(np.uint64(neuron.shape[0])):
+        at = input_of[np.uint32(neuron[e])]
+        if at >= 0:
+            i = np.uint64(at)
+            sums[i] += count[e]
+            flags[i] = 1
+    for number in range(np.uint64((n_inputs + 7) // 8)):
+        bits = (words[number] * TO_BITS) >> np.uint64(56)
+        words[number] = 0
+        put_eight(arrived, n, 8 * np.int64(number), PLACES, bits)
+        n += np.uint64(NUMBERS[bits])
+    for e in range(n):
+        i = np.uint64(arrived[e])
+        arrived_count[e] = sums[i]
+        sums[i] = zero
+    return np.int64(n)
+
+
+_add_6, _add_3, _add_2, _add_1, _add_some = adding(6), adding(3), adding(2), adding(1), adding(1, whole=False)
+_add_6_of_3, _add_3_of_3, _add_2_of_3 = adding(6, _THREE), adding(3, _THREE), adding(2, _THREE)
+_add_1_of_3, _add_some_of_3 = adding(1, _THREE), adding(1, _THREE, whole=False)
+
+
+@compiled
+def _add_rows(currents, origin, row_at, row_weight, row_length, r, behind, count, row, first, end, weights):
+    """Add the rows from ``r`` on of a group of events, whose rows all begin at ``origin``."""
+    while r < behind:
+        done, n = 0, np.int64(row_length[r])
+        while n >= 6 * LANES:
+            _add_6(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+            done, n = done + 6 * LANES, n - 6 * LANES
+        if n >= 3 * LANES:
+            _add_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+            done, n = done + 3 * LANES, n - 3 * LANES
+        if n >= 2 * LANES:
+            _add_2(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+            done, n = done + 2 * LANES, n - 2 * LANES
+        if n >= LANES:
+            _add_1(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+            done, n = done + LANES, n - LANES
+        if n > 0:
+            _add_some(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+        r += 1
+
+
+@compiled
+def _add_three_rows(currents, origin, row_at, row_weight, n, r, count, row, first, end, weights):
+    """Add three rows of the length n of a group of events, whose rows all begin at ``origin``."""
+    done = 0
+    while n >= 6 * LANES:
+        _add_6_of_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+        done, n = done + 6 * LANES, n - 6 * LANES
+    if n >= 3 * LANES:
+        _add_3_of_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+        done, n = done + 3 * LANES, n - 3 * LANES
+    if n >= 2 * LANES:
+        _add_2_of_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+        done, n = done + 2 * LANES, n - 2 * LANES
+    if n >= LANES:
+        _add_1_of_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+        done, n = done + LANES, n - LANES
+    if n > 0:
+        _add_some_of_3(currents, origin, row_at, row_weight, r, done, count, row, first, end, weights, n)
+
+
+@compiled
+def scatter(
+    neuron, count, start, weight_at, classes, one_class, rows, row_at, row_weight, row_length, weights, currents, row
+):
+    """Add the rows of weights of a connection's events to the currents.
+
+    Consecutive events whose rows begin in the same place are added together: the currents that they reach are loaded
+    and stored once, and the events cost a load and a product for each weight.
+    """
+    # unsigned, so that Numba does not check for negative indices
+    e, end, one = np.uint64(0), np.uint64(neuron.shape[0]), np.uint64(1)
+    group = np.uint32(max(one_class, 0))
+    r, behind = np.int64(rows[group]), np.int64(rows[group + np.uint32(1)])
+    n = np.int64(row_length[r]) if behind > r else 0
+    if one_class >= 0 and behind - r == 1 and n == 1:
+        for e in range(end):
+            i = np.uint32(neuron[e])
+            if start[i] >= 0:
+                at, weight = np.uint64(start[i] + row_at[r]), np.uint64(weight_at[i] + row_weight[r])
+                currents[at] += count[e] * weights[weight]
+        return
+    three = _THREE == 3 and one_class >= 0 and behind - r == 3 and n == row_length[r + 1] and n == row_length[r + 2]
+    while e < end:
+        i = np.uint32(neuron[e])
+        origin, first = np.int64(start[i]), e
+        if origin < 0:
+            e += one
+            continue
+        if one_class >= 0:
+            while e < end:
+                i = np.uint32(neuron[e])
+                if start[i] != origin:
+                    break
+                row[e] = weight_at[i]
+                e += one
+            if three:
+                _add_three_rows(currents, origin, row_at, row_weight, n, r, count, row, first, e, weights)
+                continue
+        else:
+            group = np.uint32(classes[i])
+            r, behind = np.int64(rows[group]), np.int64(rows[group + np.uint32(1)])
+            while e < end:
+                i = np.uint32(neuron[e])
+                if start[i] != origin or np.uint32(classes[i]) != group:
+                    break
+                row[e] = weight_at[i]
+                e += one
+        _add_rows(currents, origin, row_at, row_weight, row_length, r, behind, count, row, first, e, weights)
