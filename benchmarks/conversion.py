@@ -26,17 +26,17 @@ GIVEN = ["data=cifar10", "data.scaling=standardised", "model=file", "training=no
 QUIET = ["callbacks=none", "diagnosis.images=0", "logger=csv"]
 
 SPIKES = "conversion.calibration.spikes_per_step"
-STRICT = "conversion.calibration.max_error=0.07"
+LIMIT = "conversion.calibration.max_error"
 TABLE = {
     "plain, 8 steps": ("plain", ["simulator.n_steps=8"]),
     "plain, 16 steps": ("plain", ["simulator.n_steps=16"]),
     "bn, 8 steps": ("bn", ["simulator.n_steps=8"]),
     "bn, 16 steps": ("bn", ["simulator.n_steps=16"]),
-    "bn, 8 steps, max_error 0.07": ("bn", ["simulator.n_steps=8", STRICT]),
-    "bn, 16 steps, max_error 0.07": ("bn", ["simulator.n_steps=16", STRICT]),
-    "plain, 8 steps, max_error 0.07": ("plain", ["simulator.n_steps=8", STRICT]),
     "resnet20, 8 steps": ("resnet20", ["simulator.n_steps=8"]),
     "resnet20, 16 steps": ("resnet20", ["simulator.n_steps=16"]),
+    "bn, 16 steps, max_error 0.07": ("bn", ["simulator.n_steps=16", f"{LIMIT}=0.07"]),
+    "resnet20, 8 steps, max_error 0.12": ("resnet20", ["simulator.n_steps=8", f"{LIMIT}=0.12"]),
+    "resnet20, 16 steps, max_error 0.07": ("resnet20", ["simulator.n_steps=16", f"{LIMIT}=0.07"]),
 }
 """Rows of the table: the network, and overrides of the defaults."""
 

@@ -78,6 +78,7 @@ class Simulated:
         if readout == "spike_count":
             return self.output_spikes_btc.cumsum(axis=1)
         first = {
+            "later_three_quarters": lambda t: (t + 1) // 4,
             "later_half": lambda t: (t + 1) // 2,
             "mean": lambda t: 0 if readout_steps is None else max(0, t + 1 - readout_steps),
         }[readout]
@@ -108,7 +109,10 @@ def confusion(true, given):
     return [[int(np.sum((true == i) & (given == j))) for j in range(N_CLASSES)] for i in range(N_CLASSES)]
 
 
-READOUTS = [("last", 1), ("mean", 4), ("mean", 40), ("mean", None), ("later_half", None), ("spike_count", 1)]
+READOUTS = [
+    *(("last", 1), ("mean", 4), ("mean", 40), ("mean", None)),
+    *(("later_three_quarters", None), ("later_half", None), ("spike_count", 1)),
+]
 
 
 @pytest.mark.parametrize(("readout", "readout_steps"), READOUTS)

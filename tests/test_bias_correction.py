@@ -202,7 +202,10 @@ def test_offsets_worked_out_by_hand():
     assert second == pytest.approx(0.5 * 2 * (0.05 - 0.075 + 0.05), abs=1e-4)
 
 
-@pytest.mark.parametrize(("readout", "steps"), [("mean", None), ("mean", 2), ("later_half", None), ("last", None)])
+READOUTS = [("mean", None), ("mean", 2), ("later_three_quarters", None), ("later_half", None), ("last", None)]
+
+
+@pytest.mark.parametrize(("readout", "steps"), READOUTS)
 def test_the_steps_that_the_readout_averages_count(readout, steps):
     """A current of 0.25 spikes at the second of four steps only: a mean of 0.25, and of 0 over the later half."""
     samples, model = np.ones((1, 1), np.float32), one_layer([[0.25, 0.0]])

@@ -276,7 +276,7 @@ RUNS = {
     "counting spikes of a linear output": (
         ["simulator.readout=spike_count"],
         "simulator.readout",
-        "'last', 'mean' or 'later_half'",
+        "'last', 'mean', 'later_three_quarters' or 'later_half'",
     ),
     "option that the optimizer lacks": (["training.optimizer_options={mass: 3}"], "training.optimizer_options", "adam"),
     "spikes of a layer that is not there": (

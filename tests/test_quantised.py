@@ -132,6 +132,25 @@ def test_a_fixed_scale_must_suit_the_threshold(converted):
         EventDrivenSimulator().open(net).__enter__()
 
 
+@pytest.mark.parametrize("simulator", [EventDrivenSimulator, NengoDLSimulator])
+def test_values_between_two_steps_are_no_difference(simulator):
+    """Half of the values lie exactly between two of the four steps, where rounding decides which they take."""
+    start_afresh(0)
+    normalization = layers.BatchNormalization(epsilon=0.0, center=False)
+    model = keras.Sequential([layers.Input((6,)), layers.Dense(30, use_bias=False), normalization])
+    model = keras.Sequential([*model.layers, QuantisedReLU(4, 3.0), layers.Dense(3)])
+    model.build((None, 6))
+    steps = RNG.integers(-3, 4, (6, 30)).astype(np.float32)
+    normalization.set_weights([np.ones(30), np.zeros(30), np.full(30, 1 / 9)])
+    model.layers[0].set_weights([steps / 3])
+    samples = np.float32(3 / 8) * RNG.integers(-2, 3, (8, 6)).astype(np.float32)
+    converter = NengoDLConverter()
+    net = converter.calibrated(converter.levels(model, samples), 0.001).convert(model, 0)
+    assert difference(net, model, samples, simulator()) == ""
+    model.layers[0].set_weights([1.01 * steps / 3])
+    assert "'quantised_re_lu" in difference(net, model, samples, simulator()), "what steps would hide is seen"
+
+
 def test_it_is_saved_and_loaded(tmp_path):
     model = network()
     model.save(tmp_path / "net.keras")

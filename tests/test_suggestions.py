@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from snnpipe import ConstantEncoder, NengoDLConverter, PoissonEncoder
-from snnpipe.diagnosis.calibrated import later_half, unchanged
+from snnpipe.diagnosis.calibrated import later_steps, unchanged
 from snnpipe.diagnosis.search import Trial, ranked
 from snnpipe.diagnosis.situation import Candidate, Situation, changed, override
 from snnpipe.diagnosis.suggestions import calmer, candidates, combinations, lengthened, livelier, rescaled
@@ -243,7 +243,8 @@ def test_scales_from_data_stay_so():
     ]
     assert next(rescaled(s)).changes == {"conversion.scale_firing_rates": {"a": 200, "b": 36}}
     assert overrides(candidate.after(kept) for candidate in lengthened(s)) == [f"simulator.n_steps=20 {kept.override}"]
-    assert overrides(later_half(mean)) == ["simulator.readout=later_half"] and not list(later_half(s))
+    later = ["simulator.readout=later_three_quarters", "simulator.readout=later_half"]
+    assert overrides(later_steps(mean)) == later and not list(later_steps(s))
     assert unchanged(situation()).override == ""
     converter = replace(s.parts["conversion"], bias_offsets={"a": [0.2, -0.1]})
     corrected = replace(s, parts={**s.parts, "conversion": converter})

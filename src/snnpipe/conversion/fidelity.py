@@ -4,6 +4,7 @@ Axes: b = sample, n = neuron, c = class.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,9 @@ TOLERANCE = 1e-3
 
 _OF_HALF_PRECISION = 2e-2
 """Largest error if the model computes in 16 bits."""
+
+_FINE = 2**20
+"""Number of steps of a quantised rectifier that cannot be told from none here."""
 
 
 def require_same_rates(
@@ -65,12 +69,13 @@ def difference(
 ) -> str:
     """Return where a converted network first differs from its model; empty if it does not.
 
-    The parameters are those of `require_same_rates`.
+    The parameters are those of `require_same_rates`. Quantised rectifiers are compared without their steps: a value
+    between two steps takes either of them, as rounding has it.
     """
     if not network.rectifiers or isinstance(model, NativeNetwork):
         return ""
     whose: Any = simulator if hasattr(simulator, "rates") else simulator.reference()
-    graph = functional(model)
+    graph, network = functional(model), _continuous(network)
     expected, given = _activations(graph, network, samples), whose.rates(network, samples)
     through = type(whose).__name__.removesuffix("Simulator")
     half = any("16" in str(layer.compute_dtype) for layer in graph.layers)
@@ -94,12 +99,12 @@ def _activations(graph: "tf_keras.Model", network: SpikingNetwork, samples: NDAr
 
     If currents have offsets, the model's rectifiers get these added to their input.
     """
-    pooled = _with_average_pooling(graph, network)
+    model = _comparable(graph, network)
     names = [layer.name for layer in network.layers]
     if network.bias_offsets:
-        outputs, logits = activations(pooled, samples, network.bias_offsets)
+        outputs, logits = activations(model, samples, network.bias_offsets)
         return Rates(_scaled(network, [outputs[name] for name in names]), logits)
-    inner = import_tf_keras().Model(pooled.inputs, [*(pooled.get_layer(n).output for n in names), *pooled.outputs])
+    inner = import_tf_keras().Model(model.inputs, [*(model.get_layer(n).output for n in names), *model.outputs])
     *layers, logits = inner.predict_on_batch(samples) if names else [inner.predict_on_batch(samples)]
     return Rates(_scaled(network, layers), logits)
 
@@ -110,17 +115,24 @@ def _scaled(network: SpikingNetwork, outputs: Sequence[NDArray[np.float32]]) -> 
     return {layer.name: layer.as_scaled(of_layer.reshape(len(of_layer), -1)) for layer, of_layer in pairs}
 
 
-def _with_average_pooling(graph: "tf_keras.Model", network: SpikingNetwork) -> "tf_keras.Model":
-    """Return the model with average pooling in place of max pooling that the conversion replaced."""
+def _continuous(network: SpikingNetwork) -> SpikingNetwork:
+    """Return the network with rectifiers without steps."""
+    return replace(network, rectifiers={name: replace(own, levels=None) for name, own in network.rectifiers.items()})
+
+
+def _comparable(graph: "tf_keras.Model", network: SpikingNetwork) -> "tf_keras.Model":
+    """Return the model with average pooling where the conversion put it for max pooling, and with fine steps."""
     assert network.keras_model is not None
     made = {layer.name: layer for layer in network.keras_model.layers if "AveragePooling" in type(layer).__name__}
     changed = {layer.name for layer in graph.layers if "MaxPooling" in type(layer).__name__ and layer.name in made}
-    if not changed:
+    quantised = {layer.name for layer in graph.layers if type(layer).__name__ == "QuantisedReLU"}
+    if not changed | quantised:
         return graph
 
     def clone(layer: Any) -> Any:
         kept = made[layer.name] if layer.name in changed else layer
-        return type(kept).from_config(kept.get_config())
+        finer = {"levels": _FINE} if layer.name in quantised else {}
+        return type(kept).from_config(kept.get_config() | finer)
 
     model = import_tf_keras().models.clone_model(graph, clone_function=clone)
     model.set_weights(graph.get_weights())

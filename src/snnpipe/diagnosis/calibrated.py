@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from snnpipe.diagnosis.situation import OFFSETS, SCALES, Candidate, Situation
+from snnpipe.settings.domains import LEFT_OUT
 from snnpipe.values.calibration import CalibrationOutcome
 
 _FACTORS = 2.0, 4.0
@@ -36,11 +37,14 @@ def more_steps(s: Situation) -> Iterator[Candidate]:
     yield Candidate(reason, {"simulator.n_steps": steps} | _smaller_offsets(s, 2.0))
 
 
-def later_half(s: Situation) -> Iterator[Candidate]:
-    """Yield a mean over the later half of the steps, if the run reads the mean over all of them."""
+def later_steps(s: Situation) -> Iterator[Candidate]:
+    """Yield means over the later part of the steps, if the run reads the mean over all of them."""
     if s.settings.readout == "mean" and s.settings.readout_steps is None and len(s.spiking) > 1:
-        reason = "the first steps carry what has not yet come through all layers: the later half leaves them out"
-        yield Candidate(reason, {"simulator.readout": "later_half"})
+        for readout in LEFT_OUT:
+            part = readout.removeprefix("later_").replace("_", " ")
+            verb = "leave" if part.endswith("s") else "leaves"
+            reason = f"the first steps carry what has not yet come through all layers: the later {part} {verb} them out"
+            yield Candidate(reason, {"simulator.readout": readout})
 
 
 def _smaller_offsets(s: Situation, factor: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any
 
 from snnpipe.base.errors import UserError
-from snnpipe.diagnosis.calibrated import later_half, more_spikes, more_steps
+from snnpipe.diagnosis.calibrated import later_steps, more_spikes, more_steps
 from snnpipe.diagnosis.measures import rate_limit, rectifies_each_step
 from snnpipe.diagnosis.situation import (
     SCALES,
@@ -47,7 +47,7 @@ def candidates(situation: Situation) -> Iterator[Candidate]:
     yield from refiltered(situation)
     yield from lengthened(situation)
     yield from averaged_readout(situation)
-    yield from later_half(situation)
+    yield from later_steps(situation)
     yield from _input(situation)
     yield from _averaging(situation)
 

@@ -17,6 +17,10 @@ Batch = tuple[range, NDArray[np.float32]]
 """Numbers and values of some samples."""
 
 
+Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Samples and their labels."""
+
+
 def in_batches(samples: NDArray[np.float32], size: int) -> Iterator[Batch]:
     """Yield samples, at most ``size`` at a time."""
     for first in range(0, len(samples), size):
@@ -48,3 +52,15 @@ def logits_of(model: Any, samples: NDArray[np.float32], size: int) -> NDArray[np
     """Return a model's logits, shape ``(b, c)``, computed for ``size`` samples at a time."""
     parts = [np.asarray(model.predict_on_batch(batch), np.float64) for _, batch in in_batches(samples, size)]
     return np.concatenate(parts)
+
+
+def first_of(stream: Any, wanted: int) -> Labelled:
+    """Return the first ``wanted`` samples of a stream of batches, and their labels."""
+    samples, labels, n = [], [], 0
+    for of_batch, their_labels, *_ in stream.as_numpy_iterator():
+        samples.append(of_batch[: wanted - n])
+        labels.append(their_labels[: wanted - n])
+        n += len(samples[-1])
+        if n >= wanted:
+            break
+    return np.concatenate(samples), np.concatenate(labels)

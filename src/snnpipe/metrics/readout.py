@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.settings.domains import Readout
+from snnpipe.settings.domains import LEFT_OUT, Readout
 from snnpipe.values.simulation import SimulationChunk
 
 
@@ -21,7 +21,8 @@ class ReadoutState:
     ----------
     readout
         ``last``: the output itself; ``mean``: its mean over the last ``steps`` steps (fewer at the start);
-        ``later_half``: its mean over the later half of all steps so far (the last three of five); ``spike_count``: the
+        ``later_half``: its mean over the later half of all steps so far (the last three of five);
+        ``later_three_quarters``: over the later three quarters (the last four of five); ``spike_count``: the
         output neurons' spikes since the first step. ``auto``, if no calibration has chosen, is ``mean``.
     steps
         Number of steps that ``mean`` averages over; None for all steps so far.
@@ -35,7 +36,7 @@ class ReadoutState:
         """Return the scores after each step of a chunk, shape ``(b, t, c)``. Chunks must come in order."""
         if self.readout == "last":
             return chunk.outputs_btc.astype(np.float64)
-        if self.readout == "later_half" or (self.readout in ("mean", "auto") and self.steps is None):
+        if self.readout in LEFT_OUT or (self.readout in ("mean", "auto") and self.steps is None):
             return self._means(chunk.outputs_btc.astype(np.float64))
         if self.readout in ("mean", "auto"):
             return self._window_means(chunk.outputs_btc.astype(np.float64))
@@ -47,13 +48,13 @@ class ReadoutState:
         return counts
 
     def _means(self, outputs_btc: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the outputs' means since the first step, or over the later half of the steps so far."""
+        """Return the outputs' means since the first step, or without a share of the steps so far."""
         before = self._past[-1] if self._past else np.zeros_like(outputs_btc[:, 0])
         sums = [*self._past, *np.moveaxis(before[:, None] + np.cumsum(outputs_btc, axis=1), 1, 0)]
         means = np.empty_like(outputs_btc)
         for t in range(outputs_btc.shape[1]):
             end = len(self._past) + t + 1
-            begin = end // 2 if self.readout == "later_half" else 0
+            begin = int(LEFT_OUT.get(self.readout, 0) * end)
             means[:, t] = (sums[end - 1] - (sums[begin - 1] if begin else 0.0)) / (end - begin)
         self._past = sums
         return means

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from snnpipe.conversion.bias_offsets import moved
 from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.native import NativeNetwork
-from snnpipe.metrics.batches import in_batches, logits_of
+from snnpipe.metrics.batches import Labelled, first_of, in_batches, logits_of
 from snnpipe.neurons.table import equation_of
 from snnpipe.protocols import Converter, Simulator
 from snnpipe.run.bias_correction import Activity, activity_of, bias_offsets
 from snnpipe.run.log import RunLog
-from snnpipe.run.spikes_search import best, search
+from snnpipe.run.spikes_search import NO_IDEA, best, search
 from snnpipe.run.trials import Judges, Trial, respond
 from snnpipe.settings.describe import flatten
-from snnpipe.settings.domains import Readout
+from snnpipe.settings.domains import LEFT_OUT, Readout
 from snnpipe.values.calibration import CalibrationOutcome, Candidate
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import SignalEncoder
@@ -31,14 +31,12 @@ if TYPE_CHECKING:
 _COMPARED = 100
 """Number of samples on which ways of scaling are compared, and trials are made. Biases are corrected on as many."""
 
-_BEGIN = 1.0
-"""Spikes per step of the first trial, if the settings give no number."""
+_BEGIN, _DOUBLINGS = 1.0, 4
+"""Spikes per step of the first trial, if the settings give no number, and how often they are doubled in search of an
+error that says something."""
 
-_CLEARLY = 0.8
-"""Share of the mean's error that the later half may have to be taken: errors on so few samples are estimates."""
-
-Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
-"""Samples and their labels."""
+_CLEARLY = 0.9
+"""Share of the mean's error that a later part of the steps may have to be read out."""
 
 
 def needs_calibration(converter: Any) -> bool:
@@ -120,18 +118,17 @@ class Calibrator:
     def calibrated(self) -> tuple[Converter, CalibrationOutcome]:
         """Return the converter with its scales, and how they were determined."""
         settings = self.converter.calibration
-        begin = _BEGIN if settings.spikes_per_step == "auto" else settings.spikes_per_step
+        begin = self._begin() if settings.spikes_per_step == "auto" else settings.spikes_per_step
         judges = self._few if settings.max_drop is None else self._many
         way, trial, candidates = self._way(begin)
         trials: Sequence[Trial] = ()
         if searched := settings.spikes_per_step == "auto" or settings.max_drop is not None:
-            first = trial if trial is not None and judges is self._few else self._trial(way, begin, judges)
-            trials = self._searched(way, first, judges)
+            trials = self._searched(way, self._trial(way, begin, judges), judges)
             trial = best(trials, settings)
         if self._chooses_readout:
-            way, trial, compared = self._later_half(way, trial or self._trial(way, begin, judges), judges)
+            way, trial, compared = self._readout(way, trial or self._trial(way, begin, judges), judges)
             candidates = (*candidates, *compared)
-            if searched and way.readout == "later_half":
+            if searched and way.readout != "mean":
                 trials = self._searched(way, trial, judges)
                 trial = best(trials, settings)
         spikes = trial.tried.spikes_per_step if trial is not None else begin
@@ -162,11 +159,24 @@ class Calibrator:
 
     # ------------------------------------------------------------------ which layers and channels get how much
 
+    def _begin(self) -> float:
+        """Return the spikes per step at which ways are compared: enough of them to come through the network."""
+        even = dict.fromkeys(self._levels.layer, 1.0)
+        way = _Way(self.converter.calibration.channels is True, even, False, self._first_readout)
+        for spikes in _BEGIN * 2.0 ** np.arange(_DOUBLINGS + 1):
+            if self._trial(way, float(spikes), self._few).tried.error <= NO_IDEA:
+                return float(spikes)
+        return _BEGIN
+
+    @property
+    def _first_readout(self) -> Readout:
+        return "mean" if self.simulator.readout == "auto" else self.simulator.readout
+
     def _way(self, begin: float) -> tuple[_Way, Trial | None, Sequence[Candidate]]:
         """Return the way that needs the fewest SynOps for the same error, its trial if it was tried, and what was."""
         settings, even = self.converter.calibration, dict.fromkeys(self._levels.layer, 1.0)
         corrected = settings.bias_correction is True and bool(self._correctable)
-        readout: Readout = "mean" if self.simulator.readout == "auto" else self.simulator.readout
+        readout = self._first_readout
         of_channels = [False, True] if settings.channels == "auto" else [settings.channels]
         compared: list[_Compared] = []
         if settings.balance is not False or len(of_channels) > 1:
@@ -205,12 +215,18 @@ class Calibrator:
     def _chooses_readout(self) -> bool:
         return self.simulator.readout == "auto" and self.simulator.readout_steps is None
 
-    def _later_half(self, way: _Way, mean: Trial, judges: Judges) -> tuple[_Way, Trial, Sequence[Candidate]]:
-        """Return the way with the later half if that has clearly less error for as many spikes, its trial, and both."""
-        other = replace(way, readout="later_half")
-        later = self._trial(other, mean.tried.spikes_per_step, judges)
-        compared = (_Compared(way, mean), _Compared(other, later))
-        chosen = compared[later.tried.error <= _CLEARLY * mean.tried.error]
+    def _readout(self, way: _Way, mean: Trial, judges: Judges) -> tuple[_Way, Trial, Sequence[Candidate]]:
+        """Return the way with the read-out that has the least error for as many spikes, its trial, and all of them.
+
+        A later part of the steps must be clearly better than all of them.
+        """
+        compared = [_Compared(way, mean)]
+        for readout in LEFT_OUT:
+            other = replace(way, readout=readout)
+            compared.append(_Compared(other, self._trial(other, mean.tried.spikes_per_step, judges)))
+        chosen = min(compared, key=lambda one: one.trial.tried.error)
+        if chosen.trial.tried.error > _CLEARLY * mean.tried.error:
+            chosen = compared[0]
         return chosen.way, chosen.trial, tuple(one.candidate for one in compared)
 
     # ------------------------------------------------------------------ networks
@@ -272,11 +288,18 @@ class Calibrator:
         return logits_of(self.model, samples, self.simulator.batch_size)
 
     def _trial(self, way: _Way, spikes: float, judges: Judges) -> Trial:
-        network = self._network(way, spikes)
-        offsets = self._offsets(way, network)
-        with moved(network, {name: np.array(own) for name, own in offsets.items()}):
-            response = respond(network, self._simulator(way), self.encoder, judges.samples)
-        return response.trial(network, judges, spikes, offsets)
+        key = (way.channels, *way.factors.items(), way.bias_correction, way.readout, spikes, judges is self._few)
+        if key not in self._trials:
+            network = self._network(way, spikes)
+            offsets = self._offsets(way, network)
+            with moved(network, {name: np.array(own) for name, own in offsets.items()}):
+                response = respond(network, self._simulator(way), self.encoder, judges.samples)
+            self._trials[key] = response.trial(network, judges, spikes, offsets)
+        return self._trials[key]
+
+    @cached_property
+    def _trials(self) -> dict[tuple[Any, ...], Trial]:
+        return {}
 
     def _simulator(self, way: _Way) -> Simulator:
         return self.simulator.with_settings(readout=way.readout)
@@ -349,11 +372,11 @@ def calibrated(
         return {"conversion": converter, "simulator": simulator}
     log.begin("calibrate", converter.calibration.images)
     encoder, data, wanted = parts["encoder"].seeded(seed), parts["data"], converter.calibration.images
-    validation = (lambda: _first(data.validation_dataset(), wanted)) if data.spec.n_validation else None
+    validation = (lambda: first_of(data.validation_dataset(), wanted)) if data.spec.n_validation else None
     calibrator = Calibrator(
         converter,
         model,
-        *_first(data.calibration_dataset(), wanted),
+        *first_of(data.calibration_dataset(), wanted),
         simulator,
         encoder,
         seed,
@@ -367,15 +390,3 @@ def calibrated(
     log.state.plan = replace(with_scales.explain(model), notes=notes)
     log.state.settings = simulator.with_settings(readout=outcome.readout)
     return {"conversion": with_scales, "simulator": log.state.settings}
-
-
-def _first(stream: Any, wanted: int) -> Labelled:
-    """Return the first samples of a stream of batches, and their labels."""
-    samples, labels, n = [], [], 0
-    for of_batch, their_labels, *_ in stream.as_numpy_iterator():
-        samples.append(of_batch[: wanted - n])
-        labels.append(their_labels[: wanted - n])
-        n += len(samples[-1])
-        if n >= wanted:
-            break
-    return np.concatenate(samples), np.concatenate(labels)

@@ -76,7 +76,7 @@ def require_spikes(plan: ConversionPlan, simulator: Simulator) -> None:
     if simulator.readout == "spike_count" and not plan.spiking_output:
         raise ConfigError(
             "simulator.readout: got 'spike_count', but the output of this network is linear and does not spike: "
-            "take 'last', 'mean' or 'later_half'"
+            "take 'last', 'mean', 'later_three_quarters' or 'later_half'"
         )
 
 

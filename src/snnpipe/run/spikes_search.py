@@ -10,13 +10,13 @@ _FACTOR = 2.0
 _LOWEST, _HIGHEST = 1 / 16, 16.0
 """Range of spikes per step that the search tries, as multiples of its first value."""
 
-_HALVINGS = 2
-"""Number of halvings at the end: the result is at most 2^(1/4) times the fewest spikes that are enough."""
+_HALVINGS = 3
+"""Number of halvings at the end: the result is at most 2^(1/8) times the fewest spikes that are enough."""
 
 _LEAST_GAIN = 0.9
 """A trial with more spikes is worth it if its error is at most this share of the error before."""
 
-_NO_IDEA = 0.5
+NO_IDEA = 0.5
 """Error from which on it says nothing yet: in a deep network with few spikes, nothing comes through."""
 
 
@@ -59,7 +59,7 @@ def search(
 
 
 def _gains_nothing(before: float, after: float) -> bool:
-    return before < _NO_IDEA and after > _LEAST_GAIN * before
+    return before < NO_IDEA and after > _LEAST_GAIN * before
 
 
 def _between(trial: Callable[[float], Trial], low: float, high: float, settings: Calibration) -> Iterator[Trial]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from snnpipe.metrics.batches import in_batches, read_out
 from snnpipe.metrics.readout import classes
 from snnpipe.protocols import Simulator
+from snnpipe.settings.domains import LEFT_OUT
 from snnpipe.values.calibration import Tried
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import SignalEncoder
@@ -161,7 +162,7 @@ def _first_averaged(simulator: Simulator) -> int:
     n = simulator.n_steps
     if simulator.readout in ("auto", "mean") and simulator.readout_steps is not None:
         return max(n - simulator.readout_steps, 0)
-    return n // 2 if simulator.readout in ("later_half", "last") else 0
+    return int(LEFT_OUT.get(simulator.readout, 1 / 2 if simulator.readout == "last" else 0) * n)
 
 
 def _shared(simulator: Any, begin: int) -> Mapping[str, Any]:

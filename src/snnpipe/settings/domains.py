@@ -136,7 +136,10 @@ LayerSynapses = TypeAliasType(
     ],
 )
 Neuron = TypeAliasType("Neuron", Annotated[Any, AfterValidator(_is_neuron_type)] | None)
-Readout = Literal["auto", "last", "mean", "later_half", "spike_count"]
+Readout = Literal["auto", "last", "mean", "later_three_quarters", "later_half", "spike_count"]
+
+LEFT_OUT: dict[Readout, float] = {"later_three_quarters": 1 / 4, "later_half": 1 / 2}
+"""Share of the steps so far that a mean leaves out at the beginning, by read-out."""
 Precision = Literal["float32", "float64"]
 MaxPooling = Literal["sums", "gated", "average"]
 PoolingOverTime = Literal["sums", "gated"]

@@ -326,7 +326,7 @@ def _require_readout(network: SpikingNetwork, readout: str) -> None:
     if readout == "spike_count" and network.output_layer is None:
         raise ConfigError(
             "readout: got 'spike_count', but the output of this network is linear and does not spike: take 'last', "
-            "'mean' or 'later_half'"
+            "'mean', 'later_three_quarters' or 'later_half'"
         )
 
 

@@ -70,10 +70,10 @@ class SimulationSettings:
         Number of test samples to simulate, from the first on; None for all of them.
     readout
         How the output over time becomes a class: from the ``last`` step, from the ``mean`` over the last
-        ``readout_steps``, from the mean over the ``later_half`` of the steps so far, or from the ``spike_count`` of the
-        output neurons since the first step. ``auto`` is the ``mean``, or the ``later_half`` if that has clearly less
-        error on the samples that scales are taken from; without scales from data, or with ``readout_steps``, the
-        ``mean``.
+        ``readout_steps``, from the mean over the ``later_half`` or the ``later_three_quarters`` of the steps so far,
+        or from the ``spike_count`` of the output neurons since the first step. ``auto`` is the ``mean``, or one of the
+        later parts if that has clearly less error on the samples that scales are taken from; without scales from data,
+        or with ``readout_steps``, the ``mean``.
     readout_steps
         Number of steps that ``mean`` averages over; None for all so far.
     verify_images
