@@ -23,8 +23,8 @@ _SAMPLE_STEPS = 50  # of an input that changes
 
 # Nanoseconds on one core, fitted to docs/benchmarks.md. Only their ratios matter.
 _EVENT_UPDATE = 0.3  # per neuron and step
-_EVENT_SPIKE = 7.0
-_EVENT_ADD = 0.035  # per weight that a spike adds
+_EVENT_SPIKE = 10.0
+_EVENT_ADD = 0.03  # per weight that a spike adds
 _CLOCK_UPDATE = 0.9
 _CLOCK_MAC = 0.014
 _CLOCK_STEP = 180_000.0  # TensorFlow's own cost of a step, shared by the images of a part
