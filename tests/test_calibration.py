@@ -337,11 +337,18 @@ def test_a_run_records_where_its_scales_come_from(command):
     [
         (0.5, 143, 1, "(0.5 allowed, 1 number tried); a single one is 0.7 points, so that this allows no loss"),
         (0.5, 200, 2, "(0.5 allowed, 2 numbers tried)"),
+        (
+            -1.0,
+            200,
+            1,
+            "(-1 allowed, 1 number tried): no other number changes a scale; take more steps (simulator.n_steps)",
+        ),
+        (-1.0, 200, 2, "(-1 allowed, 2 numbers tried): none came nearer; take more steps (simulator.n_steps)"),
         (0.0, 143, 2, "(0 allowed, 2 numbers tried)"),
         (None, 100, 2, "(10 % allowed, 2 numbers tried)"),
     ],
 )
-def test_a_promise_of_less_than_one_sample_says_so(max_drop, samples, tried, says):
+def test_what_a_search_could_not_promise_is_said(max_drop, samples, tried, says):
     trials = tuple(Tried(spikes, 10.0, 0.9, 0.0, 0.05) for spikes in (1.0, 2.0)[:tried])
     outcome = CalibrationOutcome(
         samples=samples,

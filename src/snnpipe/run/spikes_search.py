@@ -10,8 +10,8 @@ _FACTOR = 2.0
 _LOWEST, _HIGHEST = 1 / 16, 16.0
 """Range of spikes per step that the search tries, as multiples of its first value."""
 
-_HALVINGS = 3
-"""Number of halvings at the end: the result is at most 2^(1/8) times the fewest spikes that are enough."""
+_HALVINGS = 2
+"""Number of halvings at the end: the result is at most 2^(1/4) times the fewest spikes that are enough."""
 
 _LEAST_GAIN = 0.9
 """A trial with more spikes is worth it if its error is at most this share of the error before."""

@@ -160,10 +160,11 @@ class CalibrationOutcome:
             enough, allowed = chosen.drop <= self.max_drop, f"{self.max_drop:g}"
         numbers = "1 number" if len(self.tried) == 1 else f"{len(self.tried)} numbers"
         text += f" ({allowed} allowed, {numbers} tried)"
-        if self.max_drop and self.max_drop < (of_one := 100 / self.judged_samples):
+        if self.max_drop is not None and 0 < self.max_drop < (of_one := 100 / self.judged_samples):
             text += f"; a single one is {of_one:.2g} points, so that this allows no loss"
         if not enough:
-            text += ": none came nearer; take more steps (simulator.n_steps)"
+            why = "none came nearer" if len(self.tried) > 1 else "no other number changes a scale"
+            text += f": {why}; take more steps (simulator.n_steps)"
         return (Remark("calibration", text),)
 
     def plain(self) -> dict[str, Any]:
