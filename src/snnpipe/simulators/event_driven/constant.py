@@ -98,9 +98,9 @@ _PACKED_BELOW = 0.25
 def constant_layer(p, w, layer, base, n_steps):
     """Run a layer with a constant current. Where few neurons can spike, only those are updated."""
     first, size, threshold = p.first[layer], p.size[layer], p.threshold[layer]
-    able = 0
+    able = 0  # by the current alone: the order of the events must not depend on where a chunk begins
     for i in range(size):
-        able += (base[i] > threshold) | (w.voltage[first + i] >= 1)
+        able += base[i] > threshold
     if able >= _PACKED_BELOW * size:
         v, refractory = w.voltage[first : first + size], w.refractory[first : first + size]
         _constant_steps(p, w, layer, base[:size], v, refractory, n_steps)

@@ -92,6 +92,14 @@ def _add_three_rows(currents, origin, row_at, row_weight, n, r, count, row, firs
 
 
 @compiled
+def _apart(row_at, row_length, r):
+    """Whether three rows from ``r`` on are equally long, and none reaches another, with the rest of its last vector."""
+    n = (row_length[r] + LANES - 1) // LANES * LANES
+    alike = row_length[r] == row_length[r + 1] and row_length[r] == row_length[r + 2]
+    return alike and row_at[r + 1] - row_at[r] >= n and row_at[r + 2] - row_at[r + 1] >= n
+
+
+@compiled
 def scatter(
     neuron, count, start, weight_at, classes, one_class, rows, row_at, row_weight, row_length, weights, currents, row
 ):
@@ -112,7 +120,7 @@ def scatter(
                 at, weight = np.uint64(start[i] + row_at[r]), np.uint64(weight_at[i] + row_weight[r])
                 currents[at] += count[e] * weights[weight]
         return
-    three = _THREE == 3 and one_class >= 0 and behind - r == 3 and n == row_length[r + 1] and n == row_length[r + 2]
+    three = _THREE == 3 and one_class >= 0 and behind - r == 3 and _apart(row_at, row_length, r)
     while e < end:
         i = np.uint32(neuron[e])
         origin, first = np.int64(start[i]), e

@@ -1,0 +1,101 @@
+"""The compiled functions of the event-driven kernel that add rows of weights and list spikes, against NumPy."""
+
+import numpy as np
+import pytest
+
+from snnpipe.simulators.event_driven import compiled
+from snnpipe.simulators.event_driven.kernel import run_images
+from snnpipe.simulators.event_driven.scatter import inputs, scatter
+from snnpipe.simulators.event_driven.spiking import collect
+from snnpipe.simulators.event_driven.vectors import LANES
+
+RNG = np.random.default_rng(0)
+
+
+def table(lengths_of_classes, n_sources, room, apart):
+    """Return a connection whose sources have classes of rows, as the arrays that `scatter` takes.
+
+    The rows of a class are at drawn places, where they may overlap, or one behind the other.
+    """
+    rows = np.cumsum([0, *map(len, lengths_of_classes)])
+    lengths = np.concatenate(lengths_of_classes).astype(np.int32)
+    per_source = int(lengths.sum())
+    classes = RNG.integers(0, len(lengths_of_classes), n_sources).astype(np.int32)
+    return {
+        "start": RNG.choice([-1, 0, 3, 40], n_sources).astype(np.int32),
+        "weight_at": (np.arange(n_sources) * per_source).astype(np.int32),
+        "classes": classes if len(lengths_of_classes) > 1 else np.zeros(n_sources, np.int32),
+        "one_class": -1 if len(lengths_of_classes) > 1 else 0,
+        "rows": rows,
+        "row_at": (np.arange(len(lengths)) * room if apart else RNG.integers(0, 60, len(lengths))).astype(np.int32),
+        "row_weight": (np.cumsum(lengths) - lengths).astype(np.int32),
+        "row_length": lengths,
+        "weights": np.concatenate([RNG.normal(size=n_sources * per_source), np.zeros(LANES)]),
+    }
+
+
+CLASSES = {
+    "three rows": [[n] * 3 for n in [50]],
+    "three long rows": [[7 * LANES + 5] * 3],
+    "three short rows": [[3] * 3],
+    "a dense layer": [[21 * LANES]],
+    "a shortcut": [[1]],
+    "rows of all lengths": [[1, 2, LANES - 1, LANES, LANES + 1, 3 * LANES, 6 * LANES, 13 * LANES + 7]],
+    "several classes": [[5], [2 * LANES, 4], [LANES] * 3, []],
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("name", CLASSES)
+def test_each_event_adds_its_rows_and_nothing_else(name, apart, precision):
+    n_sources, longest = 30, max((n for of_class in CLASSES[name] for n in of_class), default=1)
+    made = table(CLASSES[name], n_sources, longest + LANES, apart)
+    neuron = np.sort(RNG.choice(n_sources, 25)).astype(np.int32)
+    count = RNG.integers(-2, 4, len(neuron)).astype(precision)
+    currents = RNG.normal(size=int(made["row_at"].max()) + 40 + longest + LANES).astype(precision)
+    made["weights"] = made["weights"].astype(precision)
+    expected = currents.astype(np.float64)
+    for i, k in zip(neuron, count, strict=True):
+        own = made["classes"][i]
+        for r in range(made["rows"][own], made["rows"][own + 1]) if made["start"][i] >= 0 else ():
+            at, weight = made["start"][i] + made["row_at"][r], made["weight_at"][i] + made["row_weight"][r]
+            expected[at : at + made["row_length"][r]] += k * made["weights"][weight : weight + made["row_length"][r]]
+    scatter(neuron, count, **made, currents=currents, row=np.empty(n_sources, np.int32))
+    tolerance = 1e-5 if precision == "float32" else 1e-13
+    np.testing.assert_allclose(currents, expected, rtol=tolerance, atol=tolerance * 10)
+
+
+@pytest.mark.parametrize("n_events", [0, 3, 60])
+def test_spikes_are_added_up_at_their_inputs(n_events):
+    """With few spikes, an input is listed once for each of them; with many, once, with their sum."""
+    input_of = np.append(np.repeat(np.arange(21), 4), [-1, -1]).astype(np.int32)
+    neuron = np.sort(RNG.choice(len(input_of), n_events, replace=False)).astype(np.int32)
+    count = RNG.integers(1, 4, n_events).astype(np.float32)
+    sums, words = np.zeros(21, np.float32), np.zeros(3, np.uint64)
+    arrived, of_arrived = np.empty(100, np.int32), np.empty(100, np.float32)
+    n = inputs(neuron, count, input_of, 21, sums, words.view(np.uint8), words, arrived, of_arrived)
+    expected = np.bincount(input_of[neuron] + 1, count, 22)[1:]
+    assert np.array_equal(np.bincount(arrived[:n], of_arrived[:n], 21), expected)
+    assert (len(set(arrived[:n])) == n and np.all(np.diff(arrived[:n]) > 0)) or n_events == 3
+    assert not sums.any() and not words.any(), "they are 0 for the next connection"
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("most", [np.inf, 1, 3])
+def test_both_ways_list_the_same_spikes(many, most):
+    voltage = RNG.uniform(0, 5, 43)
+    spiked = RNG.random(43) < 0.4
+    left = np.where(spiked, voltage, 0)  # what is left after the first spike
+    words = np.zeros(6, np.uint64)
+    words.view(np.uint8)[:43] = spiked
+    neuron, count = np.full(60, -1, np.int32), np.zeros(60)
+    m = collect(words, left, np.float64(most), 100, neuron, count, 5, many)
+    assert neuron[5:m].tolist() == (100 + np.flatnonzero(spiked)).tolist() and np.all(neuron[:5] == -1)
+    spikes = 1 + np.minimum(np.floor(voltage[spiked]), most - 1)
+    assert count[5:m].tolist() == spikes.tolist()
+    np.testing.assert_allclose(left[spiked], voltage[spiked] - (spikes - 1), atol=1e-12)
+
+
+def test_the_cache_is_valid_for_the_sources_of_all_functions():
+    assert run_images._cache._cache_file._source_stamp == compiled.SOURCES
