@@ -2,12 +2,18 @@
 
 import numpy as np
 import pytest
+import tf_keras as keras
+from tf_keras import layers
 
+from snnpipe import ClockDrivenSimulator, EventDrivenSimulator, NengoDLConverter
+from snnpipe.encoders import ConstantEncoder
+from snnpipe.frameworks.compat import start_afresh
 from snnpipe.simulators.event_driven import compiled
 from snnpipe.simulators.event_driven.kernel import run_images
 from snnpipe.simulators.event_driven.scatter import inputs, scatter
 from snnpipe.simulators.event_driven.spiking import collect
 from snnpipe.simulators.event_driven.vectors import LANES
+from snnpipe.values.simulation import Stimulus
 
 RNG = np.random.default_rng(0)
 
@@ -95,6 +101,26 @@ def test_both_ways_list_the_same_spikes(many, most):
     spikes = 1 + np.minimum(np.floor(voltage[spiked]), most - 1)
     assert count[5:m].tolist() == spikes.tolist()
     np.testing.assert_allclose(left[spiked], voltage[spiked] - (spikes - 1), atol=1e-12)
+
+
+def test_pooled_spikes_reach_a_dense_layer_that_is_added_to_a_convolution():
+    """The dense layer's rows are cut into the lines of the sum, and the spikes of a window still share an input."""
+    start_afresh(0)
+    inputs_ = layers.Input((4, 4, 2))
+    spikes = layers.Conv2D(3, 3, padding="same", activation="relu")(inputs_)
+    dense = layers.Dense(12)(layers.Flatten()(layers.AveragePooling2D()(spikes)))
+    total = layers.Add()([layers.Conv2D(3, 2, strides=2)(spikes), layers.Reshape((2, 2, 3))(dense)])
+    model = keras.Model(inputs_, layers.Dense(2)(layers.Flatten()(layers.ReLU(name="sum")(total))))
+    samples = RNG.normal(size=(5, 4, 4, 2)).astype(np.float32)
+    net = NengoDLConverter(scale_firing_rates=1500.0).convert(model, 0)
+    counts, outputs = [], []
+    for kind in (EventDrivenSimulator, ClockDrivenSimulator):
+        with kind(n_steps=12, precision="float64").open(net) as opened:
+            (chunk,) = opened.run(Stimulus(samples, range(5), ConstantEncoder()))
+        counts.append(chunk.layers["sum"].counts_bn)
+        outputs.append(chunk.outputs_btc)
+    assert counts[0].sum() > 50 and np.array_equal(*counts)
+    np.testing.assert_allclose(*outputs, atol=1e-12)
 
 
 def test_the_cache_is_valid_for_the_sources_of_all_functions():

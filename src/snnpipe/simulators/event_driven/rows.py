@@ -272,7 +272,7 @@ def on_grid(flat: Rows, grid: Place) -> Rows:
             np.divmod(flat.start[here, 3] // line, grid[1]),
             flat.start[here, 3] % line,
         )
-        return Rows(start, flat.weight_at, flat.classes, flat.rows, flat.weights, absolute=True)
+        return replace(flat, start=start)
 
     def cut(row: tuple[Place, int, int]) -> list[tuple[Place, int, int]]:
         (_, _, _, at), w, length = row
@@ -285,4 +285,4 @@ def on_grid(flat: Rows, grid: Place) -> Rows:
         return pieces
 
     rows = [[piece for row in of_class for piece in cut(row)] for of_class in flat.rows]
-    return Rows(flat.start, flat.weight_at, flat.classes, rows, flat.weights, absolute=True)
+    return replace(flat, rows=rows)
