@@ -10,6 +10,7 @@ import numpy as np
 
 from snnpipe import ClockDrivenSimulator, ConstantEncoder, EventDrivenSimulator
 from snnpipe.frameworks.compat import import_tensorflow
+from snnpipe.simulators.event_driven import constant
 from snnpipe.simulators.event_driven import kernel as event_kernel
 from snnpipe.simulators.event_driven.simulator import _workspace
 from snnpipe.values.simulation import Stimulus
@@ -24,7 +25,7 @@ def _run(p, w, base_bn, n_layers, n_steps, scatter, output_tc):
         for layer in range(n_layers):
             base = base_bn[b] if p.base_from_image[layer] else p.base[p.base_at[layer] :]
             if layer == 0:
-                event_kernel._direct(p, w, layer, base, 0, n_steps)
+                constant.spike_times(p, w, layer, base, 0, n_steps)
                 if not scatter:
                     w.events[layer] = 0
             else:

@@ -32,7 +32,7 @@ _OF_HALF_PRECISION = 2e-2
 """Largest error if the model computes in 16 bits."""
 
 _FINE = 2**20
-"""Number of steps of a quantised rectifier that cannot be told from none here."""
+"""Number of steps of a quantised rectifier that is as good as continuous here."""
 
 
 def require_same_rates(

@@ -279,10 +279,11 @@ def run_images(
 
 
 def is_compiled() -> bool:
-    """Whether the kernel has been compiled, in this process or in the cache since its source last changed."""
+    """Whether the kernel has been compiled, in this process or in the cache since its sources last changed."""
     kernel: Any = run_images
     if kernel.signatures:
         return True
     source = Path(__file__)
+    changed = max(path.stat().st_mtime for path in source.parent.glob("*.py"))
     indices = Path(kernel.stats.cache_path or "/nowhere").glob(f"{source.stem}.{kernel.__name__}-*.nbi")
-    return any(index.stat().st_mtime >= source.stat().st_mtime for index in indices)
+    return any(index.stat().st_mtime >= changed for index in indices)

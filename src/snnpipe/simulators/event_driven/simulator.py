@@ -229,7 +229,7 @@ def _times(values: NDArray[Any], factor: float) -> NDArray[Any]:
 
 def _workspace(program: Program, block: int) -> Workspace:
     dtype = program.weights.dtype
-    sizes = np.where(program.kind == OUTPUT, 0, program.size) * block + 8  # `_collect` overwrites up to 7 more
+    sizes = np.where(program.kind == OUTPUT, 0, program.size) * block + 8  # `collect` overwrites up to 7 more
     widest = int(program.size.max(initial=1))
     line = (widest + 7) // 8 * 8
     words = np.zeros(line // 8, np.uint64)

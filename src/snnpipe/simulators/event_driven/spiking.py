@@ -19,7 +19,7 @@ FUNCTIONS = {
 
 @compiled
 def _integrate(v, current, base, decay, flags):
-    """Spiking rectified linear neurons: v += max(J, 0), and v -= 1 for a spike. `_collect` takes further spikes."""
+    """Spiking rectified linear neurons: v += max(J, 0), and v -= 1 for a spike. `collect` takes further spikes."""
     zero, one = v.dtype.type(0), v.dtype.type(1)
     for i in range(v.shape[0]):
         now = current[i]

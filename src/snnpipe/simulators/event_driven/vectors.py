@@ -1,4 +1,4 @@
-"""Sums of products of whole vectors, which stay in the CPU's registers, as instructions that Numba cannot be told."""
+"""LLVM's instructions for whole vectors, which Numba has no words for: sums of products stay in the CPU's registers."""
 
 from collections.abc import Callable
 from typing import Any, cast
