@@ -15,7 +15,7 @@ from tf_keras import layers
 import snnpipe
 from snnpipe import Calibration, EventDrivenSimulator, IntegrateAndFire, NengoDLConverter
 from snnpipe.base.errors import ConfigError
-from snnpipe.conversion.calibration import levels_of
+from snnpipe.conversion.calibration import Limits, levels_of
 from snnpipe.conversion.equalise import Channels
 from snnpipe.conversion.fidelity import require_same_rates
 from snnpipe.conversion.rewrite import prepare, rewrite
@@ -177,21 +177,33 @@ def trial(errors):
     return lambda spikes: Trial(Tried(spikes, spikes, 0.5, 0.0, errors(spikes)), {})
 
 
-def tried(errors, first=1.0, **limits):
+def tried(errors, first=1.0, max_error=0.1):
     make = trial(errors)
-    return [one.tried.spikes_per_step for one in search(make, lambda *_: False, make(first), Calibration(**limits))]
+    return [one.tried.spikes_per_step for one in search(make, lambda *_: False, make(first), Limits(max_error))]
 
 
 def test_spikes_are_doubled_while_few_give_no_idea():
     """In a deep network with few spikes a step, nothing comes through, and twice the spikes are no better."""
-    assert tried(lambda n: 1.0 if n < 4 else 0.2 / n) == pytest.approx([1, 2, 4, 2 * 2**0.5, 2 * 2**0.75])
+    assert tried(lambda n: 1.0 if n < 4 else 0.2 / n) == pytest.approx([1, 2, 4, 2**1.5, 2**1.75, 2**1.875])
     assert tried(lambda n: 1.0) == [1, 2, 4, 8, 16]
+
+
+def test_an_interval_is_halved_once_more_where_the_error_leaves_room():
+    """The error is c / n: after two halvings it is c, which is 0.86 or 0.95 of the limit."""
+    assert tried(lambda n: 0.086 / n) == pytest.approx([1, 1 / 2, 2**-0.5, 2**-0.25, 2**-0.125])
+    assert tried(lambda n: 0.095 / n) == pytest.approx([1, 1 / 2, 2**-0.5, 2**-0.25])
+
+
+def test_more_steps_allow_less_error():
+    limits = [Calibration().limits(n).max_error for n in (1, 8, 64)]
+    assert limits == pytest.approx([0.2, 0.1, 0.05])
+    assert Calibration(max_error=0.3, max_drop=1.0).limits(64) == Limits(0.3, 1.0)
 
 
 def test_spikes_are_not_doubled_where_the_error_is_not_theirs():
     """An error that more spikes do not make smaller comes from the first steps, or from a limit."""
     assert tried(lambda n: 0.3 + 0.1 / n) == [1, 2, 4]
-    least = best([trial(lambda n: 0.3 + 0.1 / n)(n) for n in (1.0, 2.0, 4.0)], Calibration())
+    least = best([trial(lambda n: 0.3 + 0.1 / n)(n) for n in (1.0, 2.0, 4.0)], Limits(0.1))
     assert least.tried.spikes_per_step == 2
 
 

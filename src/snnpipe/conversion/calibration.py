@@ -31,6 +31,13 @@ SpikesPerStep = TypeAliasType(
     Annotated[PositiveFloat | Literal["auto"], Field(description="a number of spikes above 0, or auto")],
 )
 
+MaxError = TypeAliasType(
+    "MaxError", Annotated[PositiveFloat | Literal["auto"], Field(description="a share above 0, or auto")]
+)
+
+_ERROR_OF_8_STEPS = 0.1
+"""Share of the logits' size that class scores may be off by after eight steps."""
+
 _FRACTION_BITS = 8
 _BITS = 23 - _FRACTION_BITS
 _LOWEST, _HIGHEST = 2.0**-30, 2.0**30
@@ -56,7 +63,8 @@ class Calibration:
     max_error
         Highest error of the class scores after ``n_steps`` on some calibration samples: root mean square difference
         from the model's logits, as a share of their root mean square; what all classes share does not count. It counts
-        for ``spikes_per_step=auto`` without ``max_drop``.
+        for ``spikes_per_step=auto`` without ``max_drop``. ``auto`` is 0.2 over the cubic root of ``n_steps``: 0.1 for
+        8 steps, and less for more of them.
     channels
         Whether each channel has its own scale: weights into a channel are divided by a factor, and weights out of it
         are multiplied by the same factor, which does not change the function of a ReLU network (Nagel et al. 2019,
@@ -78,7 +86,7 @@ class Calibration:
     images: PositiveInt = 1000
     percentile: Percentile = 99.9
     spikes_per_step: SpikesPerStep = "auto"
-    max_error: PositiveFloat = 0.1
+    max_error: MaxError = "auto"
     channels: bool | Literal["auto"] = "auto"
     balance: bool | Literal["auto"] = "auto"
     bias_correction: bool | Literal["auto"] = "auto"
@@ -86,6 +94,19 @@ class Calibration:
 
     def __post_init__(self) -> None:
         check_fields(self, "conversion.calibration")
+
+    def limits(self, n_steps: int) -> "Limits":
+        """Return the limits of the search for a number of steps."""
+        error = _ERROR_OF_8_STEPS * (8 / n_steps) ** (1 / 3) if self.max_error == "auto" else self.max_error
+        return Limits(error, self.max_drop)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of the search for the fewest spikes; ``max_error`` counts if ``max_drop`` is None."""
+
+    max_error: float
+    max_drop: float | None = None
 
 
 def _is_calibration(value: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.conversion.bias_offsets import moved
+from snnpipe.conversion.calibration import Limits
 from snnpipe.data.digests import row_digests
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.batches import Labelled, first_of, in_batches, logits_of
@@ -117,20 +118,20 @@ class Calibrator:
 
     def calibrated(self) -> tuple[Converter, CalibrationOutcome]:
         """Return the converter with its scales, and how they were determined."""
-        settings = self.converter.calibration
+        settings, limits = self.converter.calibration, self._limits
         begin = self._begin() if settings.spikes_per_step == "auto" else settings.spikes_per_step
         judges = self._few if settings.max_drop is None else self._many
         way, trial, candidates = self._way(begin)
         trials: Sequence[Trial] = ()
         if searched := settings.spikes_per_step == "auto" or settings.max_drop is not None:
             trials = self._searched(way, self._trial(way, begin, judges), judges)
-            trial = best(trials, settings)
+            trial = best(trials, limits)
         if self._chooses_readout:
             way, trial, compared = self._readout(way, trial or self._trial(way, begin, judges), judges)
             candidates = (*candidates, *compared)
             if searched and way.readout != "mean":
                 trials = self._searched(way, trial, judges)
-                trial = best(trials, settings)
+                trial = best(trials, limits)
         spikes = trial.tried.spikes_per_step if trial is not None else begin
         chosen = self._converter(way, spikes)
         if way.bias_correction:
@@ -150,7 +151,7 @@ class Calibrator:
             bias_offsets=chosen.bias_offsets,
             uncorrected=self._uncorrected if settings.bias_correction is True or way.bias_correction else (),
             candidates=candidates,
-            max_error=settings.max_error,
+            max_error=limits.max_error,
             max_drop=settings.max_drop,
             tried=tuple(trial.tried for trial in trials),
             judged=f"{len(judges.samples):,} {judges.split} {self.sample_word}s" if trials else "",
@@ -207,9 +208,14 @@ class Calibrator:
                 lambda spikes: self._trial(way, spikes, judges),
                 lambda one, other: self._converter(way, one) == self._converter(way, other),
                 first,
-                self.converter.calibration,
+                self._limits,
             )
         )
+
+    @property
+    def _limits(self) -> Limits:
+        limits: Limits = self.converter.calibration.limits(self.simulator.n_steps)
+        return limits
 
     @property
     def _chooses_readout(self) -> bool:

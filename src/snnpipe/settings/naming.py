@@ -24,7 +24,7 @@ _CALIBRATION = {
     "images": 1000,
     "percentile": 99.9,
     "spikes_per_step": "auto",
-    "max_error": 0.1,
+    "max_error": "auto",
     "channels": "auto",
     "balance": "auto",
     "bias_correction": "auto",

@@ -154,7 +154,7 @@ class CalibrationOutcome:
         if self.max_drop is None:
             within = f"within {100 * chosen.error:.3g} % of the model's on {self.judged}"
             text += f"give class scores ({self.readout}) {within}"
-            enough, allowed = chosen.error <= self.max_error, f"{100 * self.max_error:g} %"
+            enough, allowed = chosen.error <= self.max_error, f"{100 * self.max_error:.3g} %"
         else:
             text += f"lose {chosen.drop:+.2f} points on {self.judged}"
             enough, allowed = chosen.drop <= self.max_drop, f"{self.max_drop:g}"
