@@ -273,14 +273,19 @@ def test_auto_takes_what_is_cheaper_or_possible_and_says_why(settings, used):
 
 
 def test_auto_takes_the_clock_where_spikes_are_many():
-    # a large layer in which nearly every neuron spikes at every step
-    net = network(scale=2e4, architecture=Mlp(units=[600, 600, 600]))
+    # convolutions in which nearly every active neuron spikes at every step
+    net = network(scale=2e4, architecture=Cnn2d(filters=[16, 32], dense=32))
     images = np.repeat(IMAGES, 64, axis=0)
     stimulus = Stimulus(images, range(len(images)), ConstantEncoder())
     with AutoSimulator(n_steps=10).open(net) as simulator:
         list(simulator.run(stimulus))
         assert simulator.used.startswith("clock_driven (auto: ")
         assert "spikes a step per 100 neurons" in simulator.used
+    with AutoSimulator(n_steps=10, max_images=100).open(net) as simulator:
+        list(simulator.run(stimulus))
+        assert simulator.used.startswith("event_driven (auto: "), (
+            "compiling would take longer than following the spikes"
+        )
 
 
 def test_auto_falls_back_to_nengo_dl():

@@ -63,6 +63,7 @@ class Sample:
     ) -> NDArray[np.bool_]:
         """Return whether a network classifies each image correctly after the last step, shape ``(b,)``."""
         predicted = []
+        simulator = simulator.with_settings(max_images=len(self.labels))
         with _opened(simulator, network, encoder.constant) as opened:
             for i, (readout, chunks) in enumerate(read_out(opened, simulator, encoder, self.batches)):
                 for chunk in chunks:
