@@ -36,9 +36,10 @@ class AutoSimulator(FastSimulator):
     """Take the event-driven simulator if spikes are few, and the clock-driven one if they are many.
 
     The event-driven simulator runs the first images. Their spikes and the network's size give an estimate of the cost
-    of both simulators. With few images (``max_images``), compiling the clock-driven one counts too. The choice depends on
-    the network, the images, the settings and the presence of a GPU, and never on a clock. The clock-driven simulator runs networks that the event-driven one cannot, and NengoDL runs networks
-    that neither can. The other parameters are those of `SimulationSettings`.
+    of both simulators. With few images (``max_images``), compiling the clock-driven one counts too. The choice depends
+    on the network, the images, the settings and the presence of a GPU, and never on a clock. The clock-driven simulator
+    runs networks that the event-driven one cannot, and NengoDL runs networks that neither can. The other parameters are
+    those of `SimulationSettings`.
 
     Parameters
     ----------
