@@ -92,10 +92,12 @@ def test_rate_neurons_give_it_from_the_first_step(simulator, maxima, how):
     np.testing.assert_allclose(rates, np.repeat(logits[:, None], N_STEPS, axis=1), rtol=1e-4, atol=1e-5)
 
 
-def test_merged_steps_give_the_same(maxima):
-    one = outputs(ClockDrivenSimulator, maxima)
-    merged = outputs(lambda **more: ClockDrivenSimulator(merge_steps=5, **more), maxima)
-    np.testing.assert_allclose(merged, one, rtol=1e-10, atol=1e-12)
+@pytest.mark.parametrize("how", ["sums", "gated"])
+@pytest.mark.parametrize("settings", [{"merge_steps": 5}, {"xla": True}])
+def test_merged_steps_and_xla_give_the_same(maxima, settings, how):
+    one = outputs(ClockDrivenSimulator, maxima, max_pooling=how)
+    other = outputs(lambda **more: ClockDrivenSimulator(**settings, **more), maxima, max_pooling=how)
+    np.testing.assert_allclose(other, one, rtol=1e-10, atol=1e-12)
 
 
 def test_events_refuse_an_alpha_synapse_in_front_of_it(maxima):

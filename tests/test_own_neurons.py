@@ -236,6 +236,22 @@ def test_a_state_that_becomes_no_number_later_ends_the_run(example):
         simulate(net, ClockDrivenSimulator(n_steps=20))
 
 
+def test_a_step_that_xla_cannot_compile_is_told(example):
+    tf = import_tensorflow()
+
+    def step(drive, state, seeds):
+        return tf.zeros_like(drive) * tf.strings.to_number(tf.strings.as_string(drive), drive.dtype), state
+
+    register_neuron(Unknown, of_the_step(step, most_spikes=lambda neuron, dt: 1))
+    stimulus = Stimulus(IMAGES, range(4), ConstantEncoder())
+    with (
+        ClockDrivenSimulator(n_steps=5, xla=True).open(network(Unknown())) as simulator,
+        pytest.raises(SimulationError, match=r"simulator\.xla=true: XLA cannot .*take simulator\.xla=false") as refused,
+    ):
+        list(simulator.run(stimulus))
+    assert "AsString" in str(refused.value), str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

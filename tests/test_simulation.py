@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nengo
@@ -359,6 +360,28 @@ def test_several_steps_merged_into_the_batch_change_no_spike():
     for name in one[1]:
         assert np.array_equal(one[1][name], merged[1][name])
     np.testing.assert_allclose(one[0], merged[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("neuron", ["SpikingRectifiedLinear", "LIF", "rate"])
+def test_xla_changes_no_spike(neuron):
+    """Chunks of 8, 8 and 4 steps are programs of their own; batches with records run without XLA."""
+    stimulus = Stimulus(IMAGES, range(4), ConstantEncoder())
+    found = []
+    for xla in (False, True):
+        settings = {"n_steps": 20, "chunk_steps": 8, "precision": "float64", "xla": xla}
+        with ClockDrivenSimulator(**settings).open(network(neuron, synapse=nengo.Alpha(0.005))) as simulator:
+            found.append([*simulator.run(stimulus), *simulator.run(replace(stimulus, record=(1,)))])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other.outputs_btc, one.outputs_btc, rtol=1e-12, atol=1e-12)
+        for name, activity in one.layers.items():
+            np.testing.assert_allclose(other.layers[name].counts_bn, activity.counts_bn, rtol=1e-12)
+        assert one.layers["conv2d"].counts_bn.sum() > 0
+
+
+@pytest.mark.parametrize("neuron", ["PoissonSpiking", "StochasticSpiking"])
+def test_xla_refuses_neurons_that_draw_their_spikes(neuron):
+    with pytest.raises(SimulationError, match=f"'conv2d' has neurons of type {neuron}.*simulator.xla=false"):
+        ClockDrivenSimulator(xla=True).open(network(neuron))
 
 
 @pytest.mark.long  # 10 s: a process that imports TensorFlow

@@ -80,6 +80,8 @@ class Loop:
         Seconds per step.
     precision
         Precision of all numbers.
+    xla
+        Whether XLA compiles the loop. It needs fixed shapes, which records of spikes do not have.
 
     Raises
     ------
@@ -87,10 +89,11 @@ class Loop:
         If the network has neurons or synapses that only NengoDL can run.
     """
 
-    def __init__(self, network: SpikingNetwork, dt: float, precision: Precision):
+    def __init__(self, network: SpikingNetwork, dt: float, precision: Precision, xla: bool = False):
         self._tf = import_tensorflow()
         self._network = network
         self._precision = precision
+        self._xla = xla
         equations = {layer.name: equation(layer, dt) for layer in network.layers}
         filters = {layer.name: _filter(layer, dt) for layer in network.layers}
         graph = self.graph = build_graph(
@@ -106,7 +109,7 @@ class Loop:
         self._moving = [op for op in graph.ops if graph.from_neurons[op.output] and op not in behind]
         taken = {t for op in self._moving for t in op.inputs}
         self._still = sorted(t for t in taken | {graph.output} if not graph.from_neurons[t])
-        self._functions: dict[tuple[int, bool], Any] = {}
+        self._functions: dict[tuple[int, bool, int | None], Any] = {}
 
     def forget(self) -> None:
         """Release the compiled functions."""
@@ -151,17 +154,22 @@ class Loop:
         ]
         return States(layers, [zeros(op.input) for op in self.graph.ops if isinstance(op, PoolingOp)])
 
-    def function(self, k: int, record: bool) -> Any:
-        """Return the compiled loop for blocks of k steps, with or without recording spikes."""
-        if (k, record) not in self._functions:
+    def function(self, k: int, record: bool, blocks: int) -> Any:
+        """Return the compiled loop for blocks of k steps, with or without recording spikes.
+
+        XLA compiles it for this number of blocks alone.
+        """
+        fixed = blocks if self._xla and not record else None
+        if (k, record, fixed) not in self._functions:
             tf = self._tf
 
-            @tf.function(reduce_retracing=True)
+            @tf.function(reduce_retracing=True, jit_compile=None if fixed is None else True)
             def advance(first: Any, blocks: Any, still: Any, signal: Any, states: Any, ids: Any, rows: Any) -> Any:
-                return self._loop(k, first, blocks, still, signal, states, ids, rows if record else None)
+                n = blocks if fixed is None else fixed
+                return self._loop(k, first, n, still, signal, states, ids, rows if record else None)
 
-            self._functions[k, record] = advance
-        return self._functions[k, record]
+            self._functions[k, record, fixed] = advance
+        return self._functions[k, record, fixed]
 
     def _loop(self, k: int, first: Any, blocks: Any, still: Any, signal: Any, states: Any, ids: Any, rows: Any) -> Any:
         """Return the states after ``blocks`` blocks of k steps, the outputs and output spikes of each step, and events.

@@ -5,7 +5,7 @@ axis: ``(k * b, ...)``.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tensorflow
-from snnpipe.neurons.table import name_of, registered
+from snnpipe.neurons.table import name_of, neuron_model, registered
 from snnpipe.settings.domains import PositiveInt
 from snnpipe.simulators.base import FastSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
@@ -37,9 +37,15 @@ class ClockDrivenSimulator(FastSimulator):
     merge_steps
         Number of consecutive steps that a layer computes as one batch before the next layer runs. 1 is fastest on a
         CPU; more steps need more memory and may fill a GPU better. Apart from rounding, spikes do not depend on it.
+    xla
+        Whether XLA compiles the steps into one program, which fuses the updates of the neurons. It is made for GPUs;
+        compiling takes seconds for each number of steps in a chunk and each number of images. Batches whose spikes are
+        recorded run without it. Apart from rounding, spikes do not depend on it; neurons that draw their spikes are
+        refused, because XLA draws other ones.
     """
 
     merge_steps: PositiveInt = 1
+    xla: bool = False
 
     def open(self, network: SpikingNetwork, constant_input: bool = True) -> "OpenClockDriven":
         """Compile the network.
@@ -47,7 +53,8 @@ class ClockDrivenSimulator(FastSimulator):
         Raises
         ------
         SimulationError
-            If the network has neurons or synapses that only NengoDL can run, or cannot be read as layers.
+            If the network has neurons or synapses that only NengoDL can run, or cannot be read as layers; with ``xla``,
+            if neurons draw their spikes.
         """
         return OpenClockDriven(network, self)
 
@@ -59,12 +66,14 @@ class OpenClockDriven:
 
     def __init__(self, network: SpikingNetwork, settings: ClockDrivenSimulator):
         require_layers(network, "clock_driven")
+        if settings.xla:
+            _require_no_draws(network)
         self._settings = settings
         self._tf = import_tensorflow()
         self._gpus = _gpus(self._tf)
         self._strategy = self._tf.distribute.MirroredStrategy(self._gpus) if len(self._gpus) > 1 else None
         with self._strategy.scope() if self._strategy else nullcontext():
-            self._loop = Loop(network, settings.dt, settings.precision)
+            self._loop = Loop(network, settings.dt, settings.precision, settings.xla)
         self._output_filter = output_filter(network, settings.dt)
 
     def __enter__(self) -> Self:
@@ -103,7 +112,9 @@ class OpenClockDriven:
                     )
                     for i in range(len(parts))
                 ]
-                results = self._on_devices(self._loop.function(k, bool(stimulus.record)), arguments)
+                function = self._loop.function(k, bool(stimulus.record), blocks)
+                with self._explained():
+                    results = self._on_devices(function, arguments)
                 states = [result[0] for result in results]
                 for of_part, result in zip(recorded, results, strict=True):
                     of_part.append(result[1:])
@@ -122,6 +133,20 @@ class OpenClockDriven:
             neurons = sum(layer.op.layer.size for layer in self._loop.layers)
             n = min(-(-images * neurons // TILE_NEURONS), max(1, images // 2))
         return [rows for rows in np.array_split(np.arange(images), n) if len(rows)]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what XLA cannot compile into a `SimulationError`."""
+        errors = self._tf.errors
+        try:
+            yield
+        except (errors.InvalidArgumentError, errors.UnimplementedError) as error:
+            if not self._settings.xla:
+                raise
+            line = next((line.strip() for line in str(error).splitlines() if "supported" in line), str(error))
+            raise SimulationError(
+                f"simulator.xla=true: XLA cannot compile this network ({line[:200]}): take simulator.xla=false"
+            ) from error
 
     def _on_devices(self, function: Any, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Call a function for each part: for one part after the other, or for each part on its own GPU."""
@@ -210,6 +235,15 @@ def _blocks(n_steps: int, k: int) -> Iterator[tuple[int, int, int]]:
         yield 0, k, whole
     if rest:
         yield whole * k, 1, rest
+
+
+def _require_no_draws(network: SpikingNetwork) -> None:
+    for layer in network.layers:
+        if neuron_model(layer.neuron_type).random:
+            raise SimulationError(
+                f"layer {layer.name!r} has neurons of type {name_of(layer.neuron_type)}, which draw their spikes, and "
+                "XLA draws other ones: take simulator.xla=false"
+            )
 
 
 def _events(stimulus: Stimulus, first: int, parts: Sequence[tuple[Any, Any]]) -> SpikeEvents:
