@@ -17,13 +17,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-from conversion import SPIKES, run
 
 FIGURES = Path(__file__).parent.parent / "mlruns" / "benchmarks" / "conversion_peers.json"
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "conversion_peers.png"
 STEPS = (4, 8, 16, 32)
 IMAGES = {"plain": 1000, "bn": 1000, "resnet20": 500}
-OURS = (0.7, 1, 1.4, 2, 2.8, 4)
+OURS = {"plain": (0.7, 1.0, 1.4, 2.0, 2.8), "bn": (0.7, 1.0, 1.4, 2.0, 2.8), "resnet20": (1.4, 2.0, 2.8, 4.0)}
+"""Spikes per step that snnpipe is given."""
 READOUTS = ("mean", "later_half")
 """Read-outs that SpikingJelly's outputs get; snnpipe chooses its own from the calibration images."""
 RECIPES = ("99.9 % of a channel", "99 % of a channel", "local threshold balancing")
@@ -34,16 +34,23 @@ _BATCH = 50
 # ---------------------------------------------------------------------- snnpipe
 
 
-def with_snnpipe(models, network, spikes):
+def with_snnpipe(models, network, spikes, calibration, test, labels):
     """Return accuracy and spikes per image at each of `STEPS`, for a number of spikes per step."""
-    points = []
+    import snnpipe
+
+    images, points = IMAGES[network], []
+    converter = snnpipe.NengoDLConverter(
+        neuron=snnpipe.IntegrateAndFire(),
+        scale_firing_rates="auto",
+        synapse=None,
+        calibration=snnpipe.Calibration(spikes_per_step=spikes),
+    )
+    last = [np.ascontiguousarray(np.moveaxis(x, 1, -1)) for x in (calibration, test[:images])]
     for n in STEPS:
-        overrides = [f"{SPIKES}={spikes}", f"simulator.n_steps={n}", f"simulator.max_images={IMAGES[network]}"]
-        found = run(models, network, overrides)
-        metrics = found["metrics"]
-        points.append(
-            [found["calibration"]["readout"], n, metrics["snn/test_accuracy"], metrics["snn/spikes_per_image"]]
-        )
+        model = str(models / f"cifar10_{network}.keras")
+        spiking = snnpipe.convert(model, calibration=last[0], n_steps=n, converter=converter)
+        found = spiking.evaluate(last[1], labels[:images])
+        points.append([spiking.calibration.readout, n, found.accuracy, found.spikes])
     return {"points": points}
 
 
@@ -239,8 +246,8 @@ def measure(models):
     for network in IMAGES:
         for recipe in RECIPES:
             keep(network, f"SpikingJelly, {recipe}", with_spikingjelly, recipe, *taken)
-        for spikes in OURS:
-            keep(network, f"snnpipe, {spikes:g} spikes per step", with_snnpipe, spikes)
+        for spikes in OURS[network]:
+            keep(network, f"snnpipe, {spikes:g} spikes per step", with_snnpipe, spikes, *taken)
 
 
 def points_of(own, tool, step):
