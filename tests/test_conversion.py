@@ -245,6 +245,14 @@ def test_a_layer_that_is_applied_twice_is_named():
     assert [layer.name for layer in plan.unsupported] == ["twice"]
 
 
+@pytest.mark.parametrize("neuron", ["lif", nengo.LIF, {"dense": "lif"}])
+def test_what_is_no_neuron_is_told_what_one_looks_like(neuron):
+    with pytest.raises(
+        ConfigError, match=r"conversion\.neuron: got .*: should be a Nengo neuron type, such as nengo\.LIF"
+    ):
+        NengoDLConverter(neuron=neuron, scale_firing_rates=1.0)
+
+
 def test_models_without_a_static_graph_are_refused():
     class Own(keras.Model):
         def call(self, x):

@@ -119,8 +119,8 @@ def _is_filter(value: Any) -> Any:
 
 
 def _is_neuron_type(value: Any) -> Any:
-    if not hasattr(value, "gain_bias"):
-        raise PydanticCustomError("neuron_type", "should be a Nengo neuron type")
+    if not hasattr(value, "gain_bias") or isinstance(value, type):
+        raise PydanticCustomError("neuron_type", "should be a Nengo neuron type, such as nengo.LIF()")
     return value
 
 
