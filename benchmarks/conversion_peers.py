@@ -13,6 +13,7 @@ little with each batch. It gets `_BALANCING` batches, after which the thresholds
 """
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 
@@ -196,6 +197,8 @@ def draw(figures):
 
 
 def main():
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401  before TensorFlow: the other way round, its own LLVM ends the process
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path)
     parser.add_argument("--report", action="store_true")
