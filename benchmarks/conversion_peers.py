@@ -18,7 +18,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from torch_networks import in_torch, reordered
+from torch_networks import in_torch
 
 FIGURES = Path(__file__).parent.parent / "mlruns" / "benchmarks" / "conversion_peers.json"
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "conversion_peers.png"
@@ -68,7 +68,7 @@ def with_spikingjelly(models, network, recipe, calibration, test, labels):
 
     model, images = ModelFile(str(models / f"cifar10_{network}.keras")).build(None), IMAGES[network]
     expected = model.predict_on_batch(np.moveaxis(test[:_BATCH], 1, -1))
-    ann = in_torch(reordered(model))
+    ann = in_torch(model)
     with torch.no_grad():
         off = float(np.abs(ann(torch.tensor(test[:_BATCH])).numpy() - expected).max())
     if off > 1e-3 * np.abs(expected).max():

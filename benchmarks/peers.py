@@ -79,6 +79,86 @@ def set_threads(n: int) -> None:
     torch.set_num_threads(n)
 
 
+def available_for(model: Any, thresholds: dict[str, float]) -> dict[str, Callable[[int], Simulate]]:
+    """Return those of the libraries that can be imported, each as a function from a number of steps to a network.
+
+    Parameters
+    ----------
+    model
+        A Keras model of convolutions, dense layers, normalisation, sums, average pooling and ReLUs. What follows an
+        input must be one linear layer.
+    thresholds
+        Activation that becomes one spike per step, by the name of the layer with the ReLU.
+    """
+    return {name: functools.partial(_whole, make.args[0], model, thresholds) for name, make in available().items()}
+
+
+def _whole(cells: Cells, model: Any, thresholds: dict[str, float], n_steps: int) -> Simulate:
+    """Build a network of signed neurons without filters, whose output is the mean of the logits."""
+    import torch
+    from torch_networks import in_torch
+
+    fire, _ = cells(0.5)
+    made = []
+
+    class Neurons(torch.nn.Module):
+        def __init__(self, threshold: float):
+            super().__init__()
+            self.threshold, self.voltage = threshold, None
+
+        def forward(self, current: Any) -> Any:
+            voltage = torch.full_like(current, 0.5) if self.voltage is None else self.voltage
+            spikes, self.voltage = fire(current / self.threshold, voltage)
+            return spikes * self.threshold
+
+    def neurons(name: str) -> Any:
+        made.append(Neurons(thresholds[name]))
+        return made[-1]
+
+    network = in_torch(model, neurons).to(memory_format=torch.channels_last)
+
+    def step(current: Any, voltages: Sequence[Any]) -> tuple[Any, list[Any]]:
+        for own, voltage in zip(made, voltages, strict=True):
+            own.voltage = voltage
+        logits, after = network.onwards(current), [own.voltage for own in made]
+        for own in made:
+            own.voltage = None
+        return logits, after
+
+    compiled = _compile(step)
+
+    def run(batch: Any) -> Any:
+        current = network.current(batch)
+        for own in made:
+            own.voltage = None
+        network.onwards(current[:1])
+        voltages = [torch.full_like(own.voltage, 0.5).repeat(len(batch), *[1] * (own.voltage.ndim - 1)) for own in made]
+        voltages = [_last(voltage) for voltage in voltages]
+        total = 0.0
+        for _ in range(n_steps):
+            logits, voltages = compiled(current, voltages)
+            total = total + logits
+        return total
+
+    return functools.partial(_in_batches, run)
+
+
+def _last(values: Any) -> Any:
+    import torch
+
+    return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
+
+
+def floor_for(model: Any, n_steps: int) -> Simulate:
+    """Return ``n_steps`` passes of a Keras model's network with ReLUs, compiled by PyTorch."""
+    import torch
+    from torch_networks import in_torch
+
+    network = in_torch(model).to(memory_format=torch.channels_last)
+    forward = _compile(network.forward)
+    return lambda images: _in_batches(lambda batch: [forward(batch) for _ in range(n_steps)][-1], images)
+
+
 def dense_floor(weights: Weights, *, n_steps: int) -> Simulate:
     """Return ``n_steps`` passes of the network with ReLUs: what its matrix products cost at every step, and no neurons.
 

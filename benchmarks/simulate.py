@@ -3,9 +3,11 @@
     python benchmarks/simulate.py                  # everything, an hour and a half on two cores, most of it NengoDL's
     python benchmarks/simulate.py main density     # some sections; the others keep their last figures
 
-It wants MNIST and CIFAR-10 prepared (TFDS_DATA_DIR), and an idle machine. Each section runs in a process of its
-own that is held to its cores; within a section the subjects take turns, and a figure is the median of its rounds.
-The two networks are trained once and kept in mlruns/benchmarks/, like the figures of each section.
+It wants MNIST and CIFAR-10 prepared (TFDS_DATA_DIR), trained networks for CIFAR-10 in the folder that
+SNNPIPE_BENCHMARK_MODELS names (for the sections bn_8, bn_16 and resnet20_16), and an idle machine. Each section runs
+in a process of its own that is held to its cores; within a section the subjects take turns, and a figure is the median
+of its rounds. The two networks of the recipes are trained once and kept in mlruns/benchmarks/, like the figures of each
+section.
 """
 
 import argparse
@@ -29,11 +31,15 @@ DT, SYNAPSE = 0.001, 0.005
 RECIPES = {"mnist": 25.0, "cifar10": 20.0}
 EPOCHS = {"mnist": 2, "cifar10": 3}
 OURS = ("clock_driven", "event_driven")
-PEERS = ("SpikingJelly", "snnTorch", "Norse", "sinabs")
+FASTEST = ("snnTorch", "sinabs")
+"""The libraries that were fastest on the recipes."""
 SECTIONS = {
     "main": 1,
     "main_2_cores": 2,
     "cifar10": 1,
+    "bn_8": 1,
+    "bn_16": 1,
+    "resnet20_16": 1,
     "density": 1,
     "duration": 1,
     "batch": 1,
@@ -45,6 +51,8 @@ SECTIONS = {
     "runs_nengo_dl": 2,
 }
 """Section and the cores it may use."""
+MODELS = "SNNPIPE_BENCHMARK_MODELS"
+"""Variable of the environment with the folder of cifar10_bn.keras and cifar10_resnet20.keras."""
 
 # ---------------------------------------------------------------------- what is measured
 
@@ -73,7 +81,7 @@ def recipe(name, images, scale=None):
     return converter.convert(model, seed=0), found
 
 
-def ours(name, network, n_steps, batch, precision="float32"):
+def ours(name, network, n_steps, batch, precision="float32", readout="last"):
     """Return a function from images to logits: one of snnpipe's simulators, as the trainer uses it."""
     import snnpipe
     from snnpipe.values.simulation import Stimulus
@@ -87,7 +95,8 @@ def ours(name, network, n_steps, batch, precision="float32"):
 
     def simulate(images):
         chunks = list(opened.run(Stimulus(images, range(len(images)), snnpipe.ConstantEncoder())))
-        return chunks[-1].outputs_btc[:, -1]
+        outputs = np.concatenate([chunk.outputs_btc for chunk in chunks], axis=1)
+        return outputs[:, -1] if readout == "last" else outputs.mean(axis=1)
 
     simulate.run = opened.run
     return simulate
@@ -122,8 +131,8 @@ def floor(network, n_steps):
     return simulate
 
 
-def peers(network, scale, n_steps):
-    """Return the other libraries that are installed, as functions from images to logits."""
+def peers(network, scale, n_steps, only=()):
+    """Return the other libraries that are installed, as functions from images to logits; those of ``only`` if given."""
     import peers as module
 
     model = network.keras_model
@@ -137,8 +146,9 @@ def peers(network, scale, n_steps):
         voltages=tuple(layer.initial_state["voltage"].astype(np.float32) for layer in network.layers),
     )
     settings = {"scale": scale, "synapse": SYNAPSE, "dt": DT, "n_steps": n_steps}
-    made = {name: make(weights, **settings) for name, make in module.available().items()}
-    return made | ({"PyTorch floor": module.dense_floor(weights, n_steps=n_steps)} if made else {})
+    makers = module.available()
+    made = {name: make(weights, **settings) for name, make in makers.items() if not only or name in only}
+    return made | ({"PyTorch floor": module.dense_floor(weights, n_steps=n_steps)} if made and not only else {})
 
 
 def turns(subjects, images, rounds, slow=()):
@@ -197,6 +207,41 @@ def main_table(name="mnist", n_images=200, n_steps=60, rounds=5):
     }
 
 
+def whole_network(name, n_steps, n_images=100, rounds=3):
+    """A trained network with scales from data, and signed neurons without filters: what low latency looks like."""
+    import peers as module
+
+    import snnpipe
+
+    data = snnpipe.TfdsDataModule("cifar10", batch_size=1000, scaling="standardised")
+    data.setup()
+    calibration, *_ = next(iter(data.train_dataset().as_numpy_iterator()))
+    images, *_ = next(iter(data.test_dataset(n_images).as_numpy_iterator()))
+    path = Path(os.environ[MODELS]) / f"cifar10_{name}.keras"
+    spiking = snnpipe.convert(str(path), calibration=calibration, n_steps=n_steps)
+    network, readout = spiking.network, spiking.calibration.readout
+    events = ours("event_driven", network, n_steps, n_images, readout="mean")
+    subjects = {
+        "event_driven": events,
+        "clock_driven": ours("clock_driven", network, n_steps, n_images, readout="mean"),
+        "Keras floor": floor(network, n_steps),
+    }
+    module.set_threads(len(os.sched_getaffinity(0)))
+    thresholds = {layer: 1 / (scale * DT) for layer, scale in spiking.calibration.scales.items()}
+    libraries = module.available_for(network.keras_model, thresholds)
+    subjects |= {library: make(n_steps) for library, make in libraries.items()}
+    if libraries:
+        subjects["PyTorch floor"] = module.floor_for(network.keras_model, n_steps)
+    return {
+        "images": n_images,
+        "n_steps": n_steps,
+        "spikes_per_step": spiking.calibration.spikes_per_step,
+        "readout": readout,
+        "density": density(network, events, images, n_steps),
+        "subjects": turns(subjects, images, rounds),
+    }
+
+
 def by_density(n_images=40, n_steps=60, rounds=3):
     rows = []
     for scale in (5, 10, 25, 50, 100, 200, 400, 800):
@@ -204,6 +249,7 @@ def by_density(n_images=40, n_steps=60, rounds=3):
         subjects = {name: ours(name, network, n_steps, n_images) for name in OURS}
         share = density(network, subjects["event_driven"], images, n_steps)
         subjects["Keras floor"] = floor(network, n_steps)
+        subjects |= peers(network, float(scale), n_steps, FASTEST)
         rows.append({"scale": scale, "density": share, "subjects": turns(subjects, images, rounds)})
     return {"images": n_images, "n_steps": n_steps, "rows": rows}
 
@@ -220,13 +266,15 @@ def by_duration(n_images=40, rounds=3):
     return {"images": n_images, "rows": rows}
 
 
-def by_batch(n_steps=60, rounds=5):
+def by_batch(n_steps=16, rounds=9):
     rows = []
     for batch in (1, 10, 50, 200):
         network, images = recipe("mnist", batch)
         subjects = {name: ours(name, network, n_steps, batch) for name in OURS}
         subjects["Keras floor"] = floor(network, n_steps)
         subjects["NengoDL"] = nengo_dl(network, n_steps, batch)
+        if batch in (1, 50):
+            subjects |= peers(network, RECIPES["mnist"], n_steps, FASTEST)
         rows.append({"batch": batch, "subjects": turns(subjects, images, rounds, slow=("NengoDL",))})
     return {"n_steps": n_steps, "rows": rows}
 
@@ -361,6 +409,9 @@ RUN = {
     "main": main_table,
     "main_2_cores": lambda: main_table(rounds=3),
     "cifar10": lambda: main_table("cifar10", 100, 60, rounds=3),
+    "bn_8": lambda: whole_network("bn", 8),
+    "bn_16": lambda: whole_network("bn", 16),
+    "resnet20_16": lambda: whole_network("resnet20", 16, n_images=50),
     "density": by_density,
     "duration": by_duration,
     "batch": by_batch,

@@ -3,7 +3,14 @@
 import json
 from pathlib import Path
 
-COLOURS = {"NengoDL": "#882255", "clock_driven": "#0077bb", "event_driven": "#ee7733", "Keras floor": "#777777"}
+COLOURS = {
+    "NengoDL": "#882255",
+    "clock_driven": "#0077bb",
+    "event_driven": "#ee7733",
+    "snnTorch": "#009988",
+    "sinabs": "#aa4499",
+    "Keras floor": "#777777",
+}
 
 
 def write(store, docs):
@@ -17,6 +24,13 @@ def write(store, docs):
     ):
         if name in found:
             lines += _table(title, found[name], by)
+    for name, title in (
+        ("bn_8", "CIFAR-10 with normalisation, 8 steps, scales from data"),
+        ("bn_16", "CIFAR-10 with normalisation, 16 steps, scales from data"),
+        ("resnet20_16", "ResNet-20, 16 steps, scales from data"),
+    ):
+        if name in found:
+            lines += _whole(title, found[name])
     if "density" in found:
         _plot(docs / "images" / "cost_by_density.png", found["density"]["found"], "density")
         lines += _sweep("Density of spikes", found["density"], "density", "images/cost_by_density.png")
@@ -68,6 +82,32 @@ def _table(title, section, by):
                 f"{own[by] / floor:.2f}",
                 "-" if "floor" in name else f"{100 * own['agreement']:.1f} %",
                 own["rounds"],
+            )
+        )
+    return [*lines, ""]
+
+
+def _whole(title, section):
+    found, subjects = section["found"], section["found"]["subjects"]
+    floor, events = subjects["Keras floor"]["cpu"], subjects["event_driven"]["cpu"]
+    lines = [
+        f"## {title}",
+        "",
+        f"Signed neurons without filters, {found['images']} images, {100 * found['density']:.2g} spikes in a step per "
+        f"100 neurons ({found['spikes_per_step']:.3g} spikes a step of the strongest activations), one core. CPU "
+        f"milliseconds an image, medians. {_about(section)}",
+        "",
+        _row("", "CPU ms", "this / event_driven", "this / Keras floor", "classes as event_driven's"),
+        _row(*["---"] * 5),
+    ]
+    for name, own in subjects.items():
+        lines.append(
+            _row(
+                name,
+                f"{1000 * own['cpu'] / found['images']:.2f}",
+                f"{own['cpu'] / events:.2f}",
+                f"{own['cpu'] / floor:.2f}",
+                "-" if "floor" in name else f"{100 * own['agreement']:.1f} %",
             )
         )
     return [*lines, ""]
