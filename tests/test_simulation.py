@@ -362,6 +362,19 @@ def test_several_steps_merged_into_the_batch_change_no_spike():
     np.testing.assert_allclose(one[0], merged[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("neuron", ["SpikingRectifiedLinear", "PoissonSpiking", "rate"])
+def test_few_images_run_without_compiling_and_spike_alike(neuron):
+    net = network(neuron, synapse=nengo.Alpha(0.005))
+    compiled, at_once = (
+        simulate(net, kind=ClockDrivenSimulator, chunk_steps=8, precision="float64", max_images=n) for n in (None, 4)
+    )
+    np.testing.assert_allclose(at_once[0], compiled[0], rtol=1e-12, atol=1e-12)
+    for name, counts in compiled[1].items():
+        np.testing.assert_allclose(at_once[1][name], counts, rtol=1e-12)
+        assert np.array_equal(at_once[2][name], compiled[2][name])
+    assert compiled[1]["conv2d"].sum() > 0
+
+
 @pytest.mark.parametrize("neuron", ["SpikingRectifiedLinear", "LIF", "rate"])
 def test_xla_changes_no_spike(neuron):
     """Chunks of 8, 8 and 4 steps are programs of their own; batches with records run without XLA."""

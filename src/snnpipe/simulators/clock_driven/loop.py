@@ -171,6 +171,14 @@ class Loop:
             self._functions[k, record, fixed] = advance
         return self._functions[k, record, fixed]
 
+    def uncompiled(self, k: int, record: bool) -> Any:
+        """Return the loop for blocks of k steps as a function that runs one operation of TensorFlow after the other."""
+
+        def advance(first: Any, blocks: Any, still: Any, signal: Any, states: Any, ids: Any, rows: Any) -> Any:
+            return self._loop(k, first, blocks, still, signal, states, ids, rows if record else None)
+
+        return advance
+
     def _loop(self, k: int, first: Any, blocks: Any, still: Any, signal: Any, states: Any, ids: Any, rows: Any) -> Any:
         """Return the states after ``blocks`` blocks of k steps, the outputs and output spikes of each step, and events.
 

@@ -27,6 +27,9 @@ from snnpipe.values.simulation import LayerActivity, SimulationChunk, SpikeEvent
 TILE_NEURONS = 600_000
 """Number of neurons that are simulated together on a CPU: the data of one step fits the second-level cache."""
 
+_FEW_UPDATES = 400
+"""Number of updates of a layer that take less time one by one than compiling: about half a second."""
+
 
 @dataclass(frozen=True)
 class ClockDrivenSimulator(FastSimulator):
@@ -112,7 +115,7 @@ class OpenClockDriven:
                     )
                     for i in range(len(parts))
                 ]
-                function = self._loop.function(k, bool(stimulus.record), blocks)
+                function = self._function(k, blocks, stimulus, len(parts))
                 with self._explained():
                     results = self._on_devices(function, arguments)
                 states = [result[0] for result in results]
@@ -125,6 +128,15 @@ class OpenClockDriven:
                 ]
             )
             states = [of_part.counted(tf) for of_part in states]
+
+    def _function(self, k: int, blocks: int, stimulus: Stimulus, parts: int) -> Any:
+        """Return the loop; compiled, unless these are all images and compiling would take longer than running them."""
+        settings, record = self._settings, bool(stimulus.record)
+        all_images = settings.max_images is not None and settings.max_images <= len(stimulus)
+        few = settings.n_steps * parts * len(self._loop.layers) <= _FEW_UPDATES
+        if all_images and few and not settings.xla and self._strategy is None:
+            return self._loop.uncompiled(k, record)
+        return self._loop.function(k, record, blocks)
 
     def _rows(self, images: int) -> list[NDArray[np.int64]]:
         """Return the rows of a batch's parts: one part per GPU; on a CPU, parts whose state fits the cache."""
