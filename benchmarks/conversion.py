@@ -61,6 +61,9 @@ ABLATION = {
 }
 """Changes from the settings of a published recipe to the defaults, by name, as overrides of the defaults."""
 
+PUBLISHED = (380, 59.67, "the published recipe, 30 steps (its own network: 71.0 % as an ANN)")
+"""Thousands of spikes per image, and accuracy (%), of ``experiment=cifar10_keras`` (docs/recipes.md)."""
+
 
 def metrics_in(path):
     """Return the metrics of a run that do not belong to a step."""
@@ -159,6 +162,7 @@ def draw(ablation):
                 linewidth=2.5 if strong else 1,
                 label=name.partition(":")[0],
             )
+        axes.plot(*PUBLISHED[:2], "*", color="black", markersize=10, label=PUBLISHED[2])
         ann = points[str(STEPS[0])]
         axes.axhline(100 * (ann[0] + ann[1]), color="black", linestyle="--", linewidth=1, label="ANN")
         axes.set(xlabel="spikes per image (thousands)", title=f"cifar10_{network}", xscale="log")
