@@ -45,7 +45,7 @@ DRAWN = ["neuron.initial_voltage=null"]
 FIXED = ["conversion.scale_firing_rates=20"]
 FILTERED = ["conversion.synapse=0.005", "simulator.readout=last"]
 # A bias correction is for one number of steps, and all numbers are of one simulation here.
-LAYERS = [f"conversion.calibration.{key}=false" for key in ("channels", "balance", "bias_correction")]
+LAYERS = [f"conversion.calibration.{key}=false" for key in ("channels", "balance", "bias_correction", "drawn_voltages")]
 AUTO = [f"{SPIKES}=2", *LAYERS, "simulator.readout=mean"]
 ABLATION = {
     "as published: Nengo's neuron, drawn voltages, scale 20, filter of 5 ms and last step": [*NENGO, *FIXED, *FILTERED],

@@ -182,6 +182,62 @@ def tried(errors, first=1.0, max_error=0.1):
     return [one.tried.spikes_per_step for one in search(make, lambda *_: False, make(first), Limits(max_error))]
 
 
+# ---------------------------------------------------------------------- first voltages
+
+
+def wide(activation):
+    """A layer of 2,000 neurons with the same activation, and its sum as logits of two classes."""
+    start_afresh(0)
+    inputs = layers.Input((1,))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Dense(2000, activation="relu", name="wide")(inputs)))
+    first, _, last, _ = model.get_weights()
+    model.set_weights([0 * first, np.full(2000, activation), np.abs(last) * [1, -1], np.zeros(2)])
+    return model
+
+
+@pytest.mark.parametrize(("drawn", "expected"), [(False, 0.0), (True, 0.4)])
+def test_weak_activations_are_rounded_to_0_or_on_average_right(drawn, expected):
+    """0.05 spikes a step are 0.4 in 8 steps: with 0.5 for all nobody spikes, with drawn voltages two in five do."""
+    converter = NengoDLConverter(neuron=IntegrateAndFire(), scale_firing_rates=50.0, synapse=None)
+    if drawn:
+        converter = replace(converter, initial_voltage="drawn")
+    network = converter.convert(wide(1.0), 0)
+    _, counts = simulated(network, np.zeros((1, 1), np.float32))
+    assert counts["wide"].mean() == pytest.approx(expected, abs=4 * (0.4 * 0.6 / 2000) ** 0.5)
+
+
+def test_drawn_voltages_are_taken_where_they_need_fewer_spikes_and_can_be_given_back():
+    settings = {"bias_correction": False, "channels": False, "balance": False, "spikes_per_step": 0.5}
+    found = {}
+    for drawn in (False, True, "auto"):
+        own = Calibration(drawn_voltages=drawn, **settings)
+        spiking = snnpipe.convert(MODEL, SAMPLES, n_steps=4, readout="mean", converter=replace(AUTO, calibration=own))
+        found[drawn] = spiking.calibration, spiking.run(SAMPLES[:5]).outputs
+    outcome, _ = found["auto"]
+    tried = {one.drawn_voltages: one for one in outcome.candidates}
+    assert set(tried) == {False, True}
+    cheaper = min(tried.values(), key=lambda one: one.error * one.synops).drawn_voltages
+    assert outcome.drawn_voltages == outcome.params()["drawn_voltages"] == cheaper
+    assert np.array_equal(found["auto"][1], found[cheaper][1]) and not np.array_equal(found[False][1], found[True][1])
+    given = replace(AUTO, scale_firing_rates=dict(found[True][0].scales), initial_voltage="drawn")
+    again = snnpipe.convert(MODEL, SAMPLES, n_steps=4, readout="mean", converter=given)
+    assert np.array_equal(again.run(SAMPLES[:5]).outputs, found[True][1])
+
+
+def test_voltages_that_are_given_or_trained_for_are_not_drawn():
+    assert sorted(AUTO.drawable(MODEL)) == sorted(NEURONS)
+    assert replace(AUTO, initial_voltage=0.5).drawable(MODEL) == []
+    assert replace(AUTO, neuron=IntegrateAndFire(initial_voltage=0)).drawable(MODEL) == []
+    assert replace(AUTO, neuron=nengo.LIF()).drawable(MODEL) == []
+    start_afresh(0)
+    inputs = layers.Input((3,))
+    quantised = keras.Model(inputs, layers.Dense(2)(snnpipe.QuantisedReLU(4)(layers.Dense(5)(inputs))))
+    assert AUTO.drawable(quantised) == []
+
+
+# ---------------------------------------------------------------------- the search
+
+
 def test_spikes_are_doubled_while_few_give_no_idea():
     """In a deep network with few spikes a step, nothing comes through, and twice the spikes are no better."""
     assert tried(lambda n: 1.0 if n < 4 else 0.2 / n) == pytest.approx([1, 2, 4, 2**1.5, 2**1.75, 2**1.875])
@@ -251,6 +307,17 @@ def test_each_channel_gets_the_level_of_its_layer():
     levels = levels_of(changed, {name: Rectifier() for name in ("inner", "side")}, SAMPLES, 99.9)
     for of_layer in levels.channels_c.values():
         np.testing.assert_allclose(of_layer / of_layer.max(), 1, rtol=0.02)
+
+
+def test_a_channel_without_an_activation_keeps_its_scale():
+    model = keras.models.clone_model(MODEL)
+    model.set_weights(MODEL.get_weights())
+    kernel, bias = model.get_layer("inner").get_weights()
+    bias[1] = -1e3
+    model.get_layer("inner").set_weights([kernel, bias])
+    levels = AUTO.levels(model, SAMPLES)
+    assert levels.channels_c["inner"][1] == 0 and levels.factors_c["inner"][1] == 1
+    assert np.all(levels.factors_c["inner"] > 0.01)
 
 
 def test_what_a_calibration_gave_can_be_given_back():

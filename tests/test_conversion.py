@@ -11,6 +11,7 @@ from snnpipe.base.errors import ConfigError, ConversionError, ModelError
 from snnpipe.conversion.synapses import fan_out, macs
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.compat import start_afresh
+from snnpipe.models.adapt import adapt
 from snnpipe.testing import SPEC, check_converter
 from snnpipe.values.simulation import Stimulus
 
@@ -243,6 +244,16 @@ def test_a_layer_that_is_applied_twice_is_named():
         build(layers.Flatten(), twice, twice)
     )
     assert [layer.name for layer in plan.unsupported] == ["twice"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused_with_their_layer(value):
+    model = build(layers.Flatten(), layers.Dense(4, activation="relu", name="broken"), layers.Dense(3))
+    kernel, bias = model.get_layer("broken").get_weights()
+    kernel[0, :2] = value
+    model.get_layer("broken").set_weights([kernel, bias])
+    with pytest.raises(ModelError, match=r"layer 'broken' has weights that are infinite or no numbers \(2 of "):
+        adapt(model, SPEC)
 
 
 @pytest.mark.parametrize("neuron", ["lif", nengo.LIF, {"dense": "lif"}])

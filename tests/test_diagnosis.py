@@ -44,10 +44,10 @@ from snnpipe.values.simulation import LayerActivity, SpikeEvents, Stimulus
 # ---------------------------------------------------------------------- by hand (docs/metrics.md)
 
 
-def measured(neuron, counts_tbn, activation_bn, synapse=None, scale=100.0):
+def measured(neuron, counts_tbn, activation_bn, synapse=None, scale=100.0, factors_c=None):
     """Figures of a layer of one batch, from its spikes at each step of 1 ms."""
     counts = np.asarray(counts_tbn, np.float32)
-    layer = NeuronLayer("layer", counts.shape[2:], None, neuron, scale, synapse, None)
+    layer = NeuronLayer("layer", counts.shape[2:], None, neuron, scale, synapse, None, channel_factors_c=factors_c)
     meter = LayerMeter(layer, len(counts), dt=0.001, images=counts.shape[1])
     meter.begin(counts.shape[1], np.asarray(activation_bn, np.float32))
     for counts_bn in counts:
@@ -68,6 +68,17 @@ def test_figures_of_a_layer_without_a_filter():
     assert found.correlation == pytest.approx(2.8125 / np.sqrt(3.1875 * 4.6875), abs=1e-6)
     assert (found.active_spikes, found.sparsity, found.under_activated) == (1, 0.75, 0.5)
     assert sorted(zip(found.ann.tolist(), found.snn.tolist(), strict=True)) == [(0, 0), (0, 0), (3, 0), (4, 5)]
+
+
+def test_figures_of_a_layer_with_scales_of_channels_are_in_the_units_of_the_model():
+    """The second channel is 100 times as weak in the model: what is wrong in it hardly counts."""
+    counts = [[[1, 1], [0, 1]], [[0, 0], [0, 0]], [[1, 1], [0, 1]], [[0, 0], [0, 0]]]
+    found = measured(RELU, counts, [[4, 1], [3, 1]], factors_c=np.array([1, 0.01]))
+    off = np.array([5 - 4, 0.05 - 0.01, 0 - 3, 0.05 - 0.01])
+    there = np.array([4, 0.01, 3, 0.01])
+    assert found.error == pytest.approx(np.sqrt(off @ off / (there @ there)), abs=1e-6)
+    assert found.correlation == pytest.approx(np.corrcoef(there, there + off)[0, 1], abs=1e-6)
+    assert found.under_activated == 0.5, "the second channel is not active beside the first"
 
 
 def test_the_filtered_rate_is_what_the_next_layer_receives():

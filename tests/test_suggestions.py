@@ -236,7 +236,7 @@ def test_scales_from_data_stay_so():
     mean = replace(s, settings=replace(s.settings, readout="mean"))
     kept = unchanged(s)
     rest = "conversion.calibration.channels=false conversion.calibration.balance=true"
-    rest += " conversion.calibration.bias_correction=false"
+    rest += " conversion.calibration.bias_correction=false conversion.calibration.drawn_voltages=false"
     assert kept.override == f"conversion.calibration.spikes_per_step=1 {rest}" and not kept.changes
     assert overrides(candidate.after(kept) for candidate in rescaled(s)) == [
         f"conversion.calibration.spikes_per_step={spikes} {rest}" for spikes in (2, 4)

@@ -14,6 +14,7 @@ import pytest
 from multiruns import FAST, SLOW_JOBS, runs_of, table_of, wait_for
 from omegaconf import OmegaConf
 
+from snnpipe.sweeps.durations import merge_durations
 from snnpipe.sweeps.repeats import drop_repeats
 from snnpipe.sweeps.table import job_answers, sweep_table
 from snnpipe.values.run import SweepJob
@@ -387,3 +388,35 @@ def test_a_repeated_job_is_dropped_and_a_line_says_so(command, tmp_path):
     assert [line.split()[0] for line in table_of(result.out)] == ["3", "5"]
     assert len(list((tmp_path / "work").glob("mlruns/outputs/*"))) == 1
     assert not (tmp_path / "work" / "mlruns" / "mlflow.db").exists()
+
+
+FIXED = {"channels": False, "balance": False, "drawn_voltages": False, "bias_correction": False, "max_drop": None}
+
+
+@pytest.mark.parametrize(
+    ("scales", "calibration", "readout", "words", "merged"),
+    [
+        (20.0, {}, "auto", [], True),
+        ("auto", {"spikes_per_step": 2.0, **FIXED}, "mean", [], True),
+        ("auto", {"spikes_per_step": "auto", **FIXED}, "mean", [], False),
+        ("auto", {"spikes_per_step": 2.0, **FIXED, "channels": "auto"}, "mean", [], False),
+        ("auto", {"spikes_per_step": 2.0, **FIXED, "bias_correction": True}, "mean", [], False),
+        ("auto", {"spikes_per_step": 2.0, **FIXED, "max_drop": 1.0}, "mean", [], False),
+        ("auto", {"spikes_per_step": 2.0, **FIXED}, "auto", [], False),
+        ("auto", {"spikes_per_step": "auto", **FIXED}, "mean", ["conversion.calibration.spikes_per_step=1,2"], True),
+        ("auto", {"spikes_per_step": 2.0, **FIXED}, "mean", ["conversion.calibration.channels=true,auto"], False),
+        (20.0, {"spikes_per_step": "auto"}, "mean", ["conversion.scale_firing_rates=20,auto"], False),
+        (20.0, {}, "mean", ["conversion=nengo_dl,mine"], False),
+    ],
+)
+def test_durations_share_a_simulation_only_if_no_calibration_is_made_for_one(
+    scales, calibration, readout, words, merged
+):
+    hydra = {
+        "sweeper": {"_target_": "hydra._internal.BasicSweeper", "params": None},
+        "overrides": {"task": ["simulator.n_steps=4,16", *words], "hydra": []},
+    }
+    conversion = {"scale_firing_rates": scales, "calibration": calibration}
+    config = OmegaConf.create({"hydra": hydra, "conversion": conversion, "simulator": {"readout": readout}})
+    merge_durations(config)
+    assert config.hydra.overrides.hydra == (["sweep.durations=[4]"] if merged else [])

@@ -77,6 +77,11 @@ class Calibration:
         Whether the mean error of each channel's output is added to the channel's current, layer by layer (Li et al.
         2021, arXiv:2106.06984). The errors are those of some calibration samples after ``n_steps``. ``auto`` tries both
         on other calibration samples.
+    drawn_voltages
+        Whether the voltages of `snnpipe.IntegrateAndFire` are drawn from U(0, 1) before the first step, one for each
+        neuron, in place of 0.5 for all. Then a neuron's number of spikes is rounded up or down at random, and the
+        errors of many neurons cancel out; at 0.5, an activation below half a spike in all steps never sends one.
+        Neurons of a `snnpipe.QuantisedReLU` keep 0.5, which they are trained for. ``auto`` tries both.
     max_drop
         Highest loss of accuracy, in percentage points, on validation samples (at most ``images`` of them) after
         ``n_steps``. The fewest spikes per step that keep to this limit are searched for, from ``spikes_per_step`` on.
@@ -90,6 +95,7 @@ class Calibration:
     channels: bool | Literal["auto"] = "auto"
     balance: bool | Literal["auto"] = "auto"
     bias_correction: bool | Literal["auto"] = "auto"
+    drawn_voltages: bool | Literal["auto"] = "auto"
     max_drop: NonNegativeFloat | None = None
 
     def __post_init__(self) -> None:
@@ -252,8 +258,10 @@ def levels_of(
 
 
 def _relative(level: float, levels_c: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the levels of a layer's channels, divided by the layer's level. Very weak channels are raised."""
+    """Return the levels of a layer's channels, divided by the layer's level.
+
+    Very weak channels are raised. Channels without an activation have 1: nothing is known of their strength.
+    """
     level = level or 1.0
     least = _LEAST_OF_LAYER * max(levels_c.max(initial=0), level)
-    relative_c: NDArray[np.float64] = np.maximum(levels_c, least) / level
-    return relative_c
+    return np.where(levels_c > 0, np.maximum(levels_c, least) / level, 1.0)

@@ -212,6 +212,19 @@ class NengoDLConverter:
         rewritten = rewrite(graph, self.max_pooling, biases=True)
         return bias_offsets.channels(prepare(graph, rewritten), _neuron_names(rewritten))
 
+    def drawable(self, model: "tf_keras.Model") -> list[str]:
+        """Return the names of the layers whose neurons begin at 0.5 by default, which may be drawn instead."""
+        graph = _keras(model)
+        names = _neuron_names(rewrite(graph, self.max_pooling))
+        if self.initial_voltage is not None:
+            return []
+        rectifiers = {name: _rectifier(graph, name) for name in names}
+        return [
+            name
+            for name, own in rectifiers.items()
+            if not own.levels and getattr(self._neurons(name, names, own, 1.0)[0], "initial_voltage", None) == 0.5
+        ]
+
     def calibrated(
         self,
         levels: Levels,

@@ -71,6 +71,7 @@ def _settings(calibration: CalibrationOutcome, spikes_per_step: float) -> dict[s
         "channels": str(calibration.channels).lower(),
         "balance": str(calibration.balance).lower(),
         "bias_correction": str(calibration.bias_correction).lower(),
+        "drawn_voltages": str(calibration.drawn_voltages).lower(),
         **({} if calibration.max_drop is None else {"max_drop": "null"}),
     }
     return {SCALES: " ".join(f"conversion.calibration.{name}={value}" for name, value in settings.items())}

@@ -93,6 +93,8 @@ class LayerMeter:
     def __init__(self, layer: NeuronLayer, n_steps: int, dt: float, images: int):
         self._layer, self._n_steps, self._dt = layer, n_steps, dt
         self._unit = layer.spike_unit(dt)
+        factors_c = 1.0 if layer.channel_factors_c is None else layer.channel_factors_c
+        self._factors_n = np.broadcast_to(factors_c, layer.shape).ravel().astype(np.float32)
         self._filter = layer.synapse.discrete(dt, f"layer {layer.name!r}")
         # filters are linear: the last rate is a weighted sum of all steps' spikes, the mean rate filters their sums
         impulse = np.zeros(n_steps)
@@ -109,7 +111,11 @@ class LayerMeter:
         self._drawn: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
 
     def begin(self, images: int, activation_bn: NDArray[np.float32] | None) -> None:
-        """Begin a batch. ``activation_bn`` holds the ANN's activations; it is None if they are not known."""
+        """Begin a batch.
+
+        ``activation_bn`` holds the ANN's activations as the converted layer has them; it is None if they are not known.
+        The figures are in the model's units: each channel is multiplied by its factor.
+        """
         self._step = 0
         self._activation = activation_bn
         self._counts = np.zeros((images, self._layer.size), np.float32)
@@ -137,12 +143,13 @@ class LayerMeter:
         if a is None:
             self._known = False
             return
-        size = np.sqrt(np.mean(np.square(a), axis=1, keepdims=True))
-        active = np.asarray(a > ACTIVE * size)
+        of_model, of_rate = a * self._factors_n, y * self._factors_n
+        size = np.sqrt(np.mean(np.square(of_model), axis=1, keepdims=True))
+        active = np.asarray(of_model > ACTIVE * size)
         self._active += float(active.sum())
         self._active_spikes += float(counts[active].sum(dtype=np.float64))
         self._under_activated += float(np.sum(counts[active] == 0))
-        u, v = a.ravel().astype(np.float64), y.ravel().astype(np.float64)
+        u, v = of_model.ravel().astype(np.float64), of_rate.ravel().astype(np.float64)
         self._sums += (u.sum(), v.sum(), u @ u, v @ v, u @ v)
         self._off += float((v - u) @ (v - u))
         chosen = self._rng.choice(a.size, min(a.size, self._points_of_image * len(a)), replace=False)

@@ -92,6 +92,7 @@ def adapt(model: "tf_keras.Model | NativeNetwork", spec: DataSpec) -> Adapted:
         graph = model = Copier(softmax).copy(graph, wanted, front.layers if front else lambda x: x)
     _check_output(graph, spec)
     check_weight_names(model)
+    _check_weights(graph)
     _check_logits(graph, spec)
     return Adapted(model, tuple(notes))
 
@@ -185,6 +186,17 @@ def _is_softmax(node: Any) -> bool:
     return any(given.shape == x.shape and np.allclose(given, own, atol=1e-5) for own in (softmax, np.log(softmax)))
 
 
+def _check_weights(model: "tf_keras.Model") -> None:
+    for layer in model.layers:
+        for values in layer.get_weights():
+            wrong = int(np.size(values) - np.sum(np.isfinite(values)))
+            if wrong:
+                raise ModelError(
+                    f"model: layer {layer.name!r} has weights that are infinite or no numbers ({wrong:,} of "
+                    f"{np.size(values):,}): its training has failed: give weights of an earlier epoch, or train it anew"
+                )
+
+
 def _check_logits(model: "tf_keras.Model", spec: DataSpec) -> None:
     """Refuse a model whose outputs are probabilities, and warn about a model whose outputs are sigmoids."""
     samples = np.random.default_rng(0).uniform(-1, 1, (16, *spec.input_shape)).astype(np.float32)
@@ -227,7 +239,10 @@ def _front(given: tuple[int | None, ...], spec: DataSpec) -> _Front | None:
             return _Front(
                 layers.Reshape(given, name=f"reshape_{words}"), f"{words} of shape {wanted} are given the shape {given}"
             )
+    of = "" if spec.name == words else f" of {spec.name}"
+    moved = sorted(fixed) == sorted(wanted) and len(wanted) > 1
+    how = "numpy.moveaxis brings the axes into its order" if moved else f"one {spec.sample_word} has that shape"
     raise ModelError(
-        f"model: it takes an input of shape {given}, and the {words} of {spec.name} have the shape {wanted}: build "
-        f"it with Input({wanted}), which is spec.input_shape"
+        f"model: it takes an input of shape {given}, and the {words}{of} have the shape {wanted}: build it with "
+        f"Input({wanted}), which is spec.input_shape, or give a trained one {words} of shape {given} ({how})"
     )

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 
 def with_initial_voltage(
-    neuron: "nengo.neurons.NeuronType", voltage: float | None, key: str
+    neuron: "nengo.neurons.NeuronType", voltage: float | Literal["drawn"] | None, key: str
 ) -> "nengo.neurons.NeuronType":
-    """Return a copy of the neurons with the same initial voltage for all, or the neurons themselves for None.
+    """Return a copy of the neurons with other initial voltages, or the neurons themselves for None.
 
     Parameters
     ----------
     neuron
         Nengo's neuron type.
     voltage
-        Initial voltage in units of the threshold, so that 1 is a spike.
+        Initial voltage of all neurons in units of the threshold, so that 1 is a spike; ``drawn`` for a voltage of its
+        own for each neuron, from U(0, 1).
     key
         Key of the setting in the configuration, for the error message.
 
@@ -32,7 +33,7 @@ def with_initial_voltage(
     ConfigError
         If the neurons have no voltage.
     """
-    from nengo.dists import Choice
+    from nengo.dists import Choice, Uniform
 
     if voltage is None:
         return neuron
@@ -40,10 +41,11 @@ def with_initial_voltage(
         raise ConfigError(f"{key}: got {voltage}, but {type(neuron).__name__} neurons have no voltage: take null")
     changed = copy.copy(neuron)
     # Nengo's neuron types are frozen; this is how NengoDL itself changes a parameter of a copy
-    initial = {**(neuron.initial_state or {}), "voltage": Choice([float(voltage)])}
-    type(changed).initial_state.data[changed] = initial
+    value = None if voltage == "drawn" else float(voltage)
+    drawn_or_given = Uniform(0, 1) if value is None else Choice([value])
+    type(changed).initial_state.data[changed] = {**(neuron.initial_state or {}), "voltage": drawn_or_given}
     if hasattr(neuron, "initial_voltage"):
-        type(changed).initial_voltage.data[changed] = float(voltage)
+        type(changed).initial_voltage.data[changed] = value
     return changed
 
 

@@ -20,6 +20,7 @@ from snnpipe.run.bias_correction import Activity, activity_of, bias_offsets
 from snnpipe.run.log import RunLog
 from snnpipe.run.spikes_search import NO_IDEA, best, search
 from snnpipe.run.trials import Judges, Trial, respond
+from snnpipe.run.ways import Choices, Compared, Way, best_way
 from snnpipe.settings.describe import flatten
 from snnpipe.settings.domains import LEFT_OUT, Readout
 from snnpipe.values.calibration import CalibrationOutcome, Candidate
@@ -43,46 +44,6 @@ _CLEARLY = 0.9
 def needs_calibration(converter: Any) -> bool:
     """Whether a converter takes its scales from data."""
     return bool(getattr(converter, "needs_calibration", False))
-
-
-@dataclass(frozen=True)
-class _Way:
-    """A way to scale.
-
-    Attributes
-    ----------
-    channels
-        Whether channels have scales of their own.
-    factors
-        Factor on each layer's spikes per step.
-    bias_correction
-        Whether biases make up for mean errors.
-    readout
-        Read-out that turns the output into class scores.
-    """
-
-    channels: bool
-    factors: Mapping[str, float]
-    bias_correction: bool
-    readout: Readout
-
-    @property
-    def balance(self) -> bool:
-        return len(set(self.factors.values())) > 1
-
-
-@dataclass(frozen=True, eq=False)
-class _Compared:
-    """A way that was tried on a few samples."""
-
-    way: _Way
-    trial: Trial
-
-    @property
-    def candidate(self) -> Candidate:
-        way, tried = self.way, self.trial.tried
-        synops = sum(self.trial.costs.values())
-        return Candidate(way.channels, way.balance, way.bias_correction, way.readout, tried.error, tried.spikes, synops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +105,7 @@ class Calibrator:
             balance=way.balance,
             bias_correction=way.bias_correction,
             readout=way.readout,
+            drawn_voltages=way.drawn,
             spikes_per_step=spikes,
             spikes_of_layers={name: spikes * factor for name, factor in way.factors.items()},
             scales=dict(chosen.scale_firing_rates),
@@ -162,8 +124,8 @@ class Calibrator:
 
     def _begin(self) -> float:
         """Return the spikes per step at which ways are compared: enough of them to come through the network."""
-        even = dict.fromkeys(self._levels.layer, 1.0)
-        way = _Way(self.converter.calibration.channels is True, even, False, self._first_readout)
+        channels = self.converter.calibration.channels is True
+        way = Way(channels, self._even, False, self._first_readout, self._of_voltages[-1])
         for spikes in _BEGIN * 2.0 ** np.arange(_DOUBLINGS + 1):
             if self._trial(way, float(spikes), self._few).tried.error <= NO_IDEA:
                 return float(spikes)
@@ -173,36 +135,46 @@ class Calibrator:
     def _first_readout(self) -> Readout:
         return "mean" if self.simulator.readout == "auto" else self.simulator.readout
 
-    def _way(self, begin: float) -> tuple[_Way, Trial | None, Sequence[Candidate]]:
+    def _way(self, begin: float) -> tuple[Way, Trial | None, Sequence[Candidate]]:
         """Return the way that needs the fewest SynOps for the same error, its trial if it was tried, and what was."""
-        settings, even = self.converter.calibration, dict.fromkeys(self._levels.layer, 1.0)
+        settings = self.converter.calibration
         corrected = settings.bias_correction is True and bool(self._correctable)
-        readout = self._first_readout
-        of_channels = [False, True] if settings.channels == "auto" else [settings.channels]
-        compared: list[_Compared] = []
-        if settings.balance is not False or len(of_channels) > 1:
-            for channels in of_channels:
-                compared.append(self._compared(_Way(channels, even, corrected, readout), begin))
-                even_trial = compared[-1].trial
-                if settings.balance is not False and len(even_trial.costs) > 1:
-                    compared.append(self._compared(_Way(channels, even_trial.balanced, corrected, readout), begin))
-        elif settings.bias_correction != "auto" or not self._correctable:
-            return _Way(of_channels[0], even, corrected, readout), None, ()
-        else:
-            compared.append(self._compared(_Way(of_channels[0], even, corrected, readout), begin))
-        wanted = [one for one in compared if one.way.balance or settings.balance is not True] or compared
-        chosen = _cheapest(wanted)
-        if settings.bias_correction == "auto" and self._correctable:
-            compared.append(self._compared(replace(chosen.way, bias_correction=True), begin))
-            chosen = _cheapest([chosen, compared[-1]])
-        return chosen.way, chosen.trial, tuple(one.candidate for one in compared)
+        first = Way(self._of_channels[0], self._even, corrected, self._first_readout, self._of_voltages[0])
+        choices = Choices(
+            self._of_channels,
+            self._of_voltages,
+            settings.balance,
+            settings.bias_correction == "auto" and bool(self._correctable),
+        )
+        chosen, compared = best_way(first, choices, lambda way: Compared(way, self._trial(way, begin, self._few)))
+        candidates = tuple(one.candidate for one in compared)
+        return (first, None, candidates) if chosen is None else (chosen.way, chosen.trial, candidates)
 
-    def _compared(self, way: _Way, spikes: float) -> _Compared:
-        return _Compared(way, self._trial(way, spikes, self._few))
+    @property
+    def _of_channels(self) -> list[bool]:
+        wanted = self.converter.calibration.channels
+        return [False, True] if wanted == "auto" else [wanted]
+
+    @cached_property
+    def _of_voltages(self) -> list[bool]:
+        """Whether voltages are drawn: what may be tried."""
+        wanted = self.converter.calibration.drawn_voltages
+        if wanted is False or not self._drawable:
+            return [False]
+        return [False, True] if wanted == "auto" else [True]
+
+    @cached_property
+    def _drawable(self) -> dict[str, str]:
+        """The setting of the layers of neurons whose voltages may be drawn."""
+        return dict.fromkeys(self.converter.drawable(self.model), "drawn")
+
+    @property
+    def _even(self) -> dict[str, float]:
+        return dict.fromkeys(self._levels.layer, 1.0)
 
     # ------------------------------------------------------------------ how many spikes, and which read-out
 
-    def _searched(self, way: _Way, first: Trial, judges: Judges) -> Sequence[Trial]:
+    def _searched(self, way: Way, first: Trial, judges: Judges) -> Sequence[Trial]:
         return list(
             search(
                 lambda spikes: self._trial(way, spikes, judges),
@@ -221,15 +193,15 @@ class Calibrator:
     def _chooses_readout(self) -> bool:
         return self.simulator.readout == "auto" and self.simulator.readout_steps is None
 
-    def _readout(self, way: _Way, mean: Trial, judges: Judges) -> tuple[_Way, Trial, Sequence[Candidate]]:
+    def _readout(self, way: Way, mean: Trial, judges: Judges) -> tuple[Way, Trial, Sequence[Candidate]]:
         """Return the way with the read-out that has the least error for as many spikes, its trial, and all of them.
 
         A later part of the steps must be clearly better than all of them.
         """
-        compared = [_Compared(way, mean)]
+        compared = [Compared(way, mean)]
         for readout in LEFT_OUT:
             other = replace(way, readout=readout)
-            compared.append(_Compared(other, self._trial(other, mean.tried.spikes_per_step, judges)))
+            compared.append(Compared(other, self._trial(other, mean.tried.spikes_per_step, judges)))
         chosen = min(compared, key=lambda one: one.trial.tried.error)
         if chosen.trial.tried.error > _CLEARLY * mean.tried.error:
             chosen = compared[0]
@@ -237,20 +209,22 @@ class Calibrator:
 
     # ------------------------------------------------------------------ networks
 
-    def _converter(self, way: _Way, spikes: float) -> Any:
+    def _converter(self, way: Way, spikes: float) -> Any:
         """Return the converter with certain scales, without offsets of biases."""
         of_layers = {name: spikes * factor for name, factor in way.factors.items()}
-        return self.converter.calibrated(self._levels, self.simulator.dt, way.channels, of_layers)
+        converter = replace(self.converter, initial_voltage=self._drawable) if way.drawn else self.converter
+        return converter.calibrated(self._levels, self.simulator.dt, way.channels, of_layers)
 
-    def _network(self, way: _Way, spikes: float) -> SpikingNetwork:
-        """Return the network with certain scales. Only one with and one without scales of channels is built."""
+    def _network(self, way: Way, spikes: float) -> SpikingNetwork:
+        """Return the network with certain scales. One is built for each choice of scales of channels and voltages."""
         converter = self._converter(way, spikes)
         if self._correctable:
             converter = replace(converter, bias_offsets={name: [0.0] * n for name, n in self._correctable.items()})
-        built = self._built.get(way.channels)
+        key = (way.channels, way.drawn)
+        built = self._built.get(key)
         if built is None or any(equation_of(layer.neuron_type, self.simulator.dt) is None for layer in built.layers):
-            self._built[way.channels] = converter.convert(self.model, self.seed)
-            return self._built[way.channels]
+            self._built[key] = converter.convert(self.model, self.seed)
+            return self._built[key]
         rescaled: SpikingNetwork = converter.rescaled(built)
         return rescaled
 
@@ -266,7 +240,7 @@ class Calibrator:
         return [name for name in self._levels.layer if name not in self._correctable]
 
     @cached_property
-    def _built(self) -> dict[bool, SpikingNetwork]:
+    def _built(self) -> dict[tuple[bool, bool], SpikingNetwork]:
         return {}
 
     # ------------------------------------------------------------------ samples
@@ -293,8 +267,9 @@ class Calibrator:
     def _logits(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
         return logits_of(self.model, samples, self.simulator.batch_size)
 
-    def _trial(self, way: _Way, spikes: float, judges: Judges) -> Trial:
-        key = (way.channels, *way.factors.items(), way.bias_correction, way.readout, spikes, judges is self._few)
+    def _trial(self, way: Way, spikes: float, judges: Judges) -> Trial:
+        factors = tuple(way.factors.items())
+        key = (way.channels, factors, way.bias_correction, way.readout, way.drawn, spikes, judges is self._few)
         if key not in self._trials:
             network = self._network(way, spikes)
             offsets = self._offsets(way, network)
@@ -307,10 +282,10 @@ class Calibrator:
     def _trials(self) -> dict[tuple[Any, ...], Trial]:
         return {}
 
-    def _simulator(self, way: _Way) -> Simulator:
+    def _simulator(self, way: Way) -> Simulator:
         return self.simulator.with_settings(readout=way.readout)
 
-    def _offsets(self, way: _Way, network: SpikingNetwork) -> dict[str, list[float]]:
+    def _offsets(self, way: Way, network: SpikingNetwork) -> dict[str, list[float]]:
         """Return the offsets of the biases of a network; none for a way without correction."""
         if not way.bias_correction:
             return {}
@@ -328,10 +303,6 @@ class Calibrator:
     @cached_property
     def _activities(self) -> dict[bool, Activity]:
         return {}
-
-
-def _cheapest(compared: Sequence[_Compared]) -> _Compared:
-    return min(compared, key=lambda one: one.candidate.cost)
 
 
 def for_a_check(converter: Any, model: "tf_keras.Model", samples: NDArray[np.float32], dt: float) -> Converter:

@@ -90,8 +90,8 @@ Offsets = TypeAliasType(
 LayerVoltage = TypeAliasType(
     "LayerVoltage",
     Annotated[
-        Number | dict[str, Number] | None,
-        Field(description="a number (1 is a spike), null, or one number per layer by name or pattern"),
+        Number | Literal["drawn"] | dict[str, Number | Literal["drawn"]] | None,
+        Field(description="a number (1 is a spike), drawn, null, or one of these per layer by name or pattern"),
     ],
 )
 Sizes = TypeAliasType(

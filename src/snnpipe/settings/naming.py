@@ -28,6 +28,7 @@ _CALIBRATION = {
     "channels": "auto",
     "balance": "auto",
     "bias_correction": "auto",
+    "drawn_voltages": "auto",
     "max_drop": None,
 }
 """Ordinary values of a calibration, in the same sense."""

@@ -9,6 +9,13 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 KEY = "simulator.n_steps"
+_CHOSEN = (
+    *(f"conversion.calibration.{name}" for name in ("spikes_per_step", "channels", "balance", "drawn_voltages")),
+    "simulator.readout",
+)
+"""Keys whose ``auto`` is chosen by simulations, if scales come from data."""
+_WITHOUT = {"conversion.calibration.bias_correction": "false", "conversion.calibration.max_drop": "null"}
+"""Keys with simulations for all values but one."""
 
 
 def task_overrides(hydra: DictConfig) -> list[str]:
@@ -21,8 +28,9 @@ def merge_durations(config: DictConfig) -> None:
     """Remove ``simulator.n_steps`` from the keys of a grid, so that each job answers for all of its values.
 
     A step does not depend on later steps, so the longest simulation contains all shorter ones. A grid stays as it is if
-    another key takes its value from ``simulator.n_steps``. It also stays as it is if a value is no duration: the check
-    of the configuration then reports the mistake.
+    another key takes its value from ``simulator.n_steps``, or if a calibration may: what it finds by simulating its
+    samples is for one number of steps. It also stays as it is if a value is no duration: the check of the configuration
+    then reports the mistake.
 
     Parameters
     ----------
@@ -37,10 +45,30 @@ def merge_durations(config: DictConfig) -> None:
     overrides = OverridesParser.create().parse_overrides(words)
     swept = [override for override in overrides if override.key_or_group == KEY]
     durations = _durations(swept[-1]) if swept else []
-    if len(durations) > 1:
+    if len(durations) > 1 and not _calibrates_for_steps(config, overrides):
         kept = [word for word in task_overrides(config.hydra) if word.lstrip("+").partition("=")[0] != KEY]
         config.hydra.overrides.task = [*kept, f"{KEY}={durations[-1]}"]
         config.hydra.overrides.hydra.append(f"sweep.durations={durations[:-1]}")
+
+
+def _calibrates_for_steps(config: DictConfig, overrides: Sequence[Override]) -> bool:
+    """Whether a job may take settings from samples that it simulates for its number of steps."""
+    swept = {o.key_or_group.lstrip("+"): o for o in overrides if o.is_sweep_override()}
+
+    def possible(key: str) -> set[str]:
+        if key not in swept:
+            value = OmegaConf.select(config, key)
+            return {"null" if value is None else str(value).lower()}
+        listed = swept[key].is_discrete_sweep()
+        return {value.lower() for value in swept[key].sweep_string_iterator()} if listed else {"a number"}
+
+    if "conversion" in swept:
+        return True
+    if "auto" not in possible("conversion.scale_firing_rates"):
+        return False
+    return any("auto" in possible(key) for key in _CHOSEN) or any(
+        possible(key) != {without} for key, without in _WITHOUT.items()
+    )
 
 
 def what_varies(config: DictConfig) -> tuple[list[str], int | None]:

@@ -26,6 +26,8 @@ class Candidate:
         Error of the class scores at the end, as in `Tried`.
     spikes, synops
         Spikes and synaptic operations per sample. If operations cannot be counted, spikes stand for them.
+    drawn_voltages
+        Whether each neuron's first voltage is drawn.
     """
 
     channels: bool
@@ -35,6 +37,7 @@ class Candidate:
     error: float
     spikes: float
     synops: float
+    drawn_voltages: bool = False
 
     @property
     def cost(self) -> float:
@@ -79,7 +82,7 @@ class CalibrationOutcome:
         Number of calibration samples.
     digest
         Digest of these samples, in hexadecimal.
-    channels, balance, bias_correction, readout
+    channels, balance, bias_correction, readout, drawn_voltages
         The way that was chosen, as in `Candidate`.
     spikes_per_step
         Spikes per step of a layer's strongest activation, before the factors of layers.
@@ -109,6 +112,7 @@ class CalibrationOutcome:
     balance: bool
     bias_correction: bool = False
     readout: Readout = "mean"
+    drawn_voltages: bool = False
     spikes_per_step: float
     spikes_of_layers: Mapping[str, float]
     scales: Mapping[str, float]
@@ -130,6 +134,7 @@ class CalibrationOutcome:
             "balance": self.balance,
             "bias_correction": self.bias_correction,
             "readout": self.readout,
+            "drawn_voltages": self.drawn_voltages,
             "spikes_per_step": self.spikes_per_step,
             "scale_firing_rates": dict(self.scales),
         }
@@ -153,7 +158,8 @@ class CalibrationOutcome:
         text = f"{chosen.spikes_per_step:.3g} spikes a step of the strongest activations "
         if self.max_drop is None:
             within = f"within {100 * chosen.error:.3g} % of the model's on {self.judged}"
-            text += f"give class scores ({self.readout}) {within}"
+            how = f"{self.readout}, drawn voltages" if self.drawn_voltages else self.readout
+            text += f"give class scores ({how}) {within}"
             enough, allowed = chosen.error <= self.max_error, f"{100 * self.max_error:.3g} %"
         else:
             text += f"lose {chosen.drop:+.2f} points on {self.judged}"
