@@ -54,7 +54,7 @@ ABLATION = {
     "scale from data alone": [*NENGO, *AUTO, *FILTERED],
     "mean of all steps without a filter alone": [*NENGO, *FIXED],
     "all but the signed neuron": [*NENGO, "conversion.initial_voltage=0.5", *AUTO],
-    "all but voltages of 0.5": [*DRAWN, *AUTO],
+    "all but voltages of 0.5: drawn": [*DRAWN, *AUTO],
     "all but the scale": [*FIXED],
     "all but the read-out": [*AUTO, *FILTERED],
     "all": AUTO,
@@ -150,7 +150,7 @@ def draw(ablation):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
     for axes, network in zip(figure.subplots(1, 2, sharey=True), ("plain", "bn"), strict=True):
         for name in ABLATION:
             points = ablation[f"{network}: {name}"]
@@ -160,15 +160,17 @@ def draw(ablation):
                 [100 * points[str(n)][0] for n in STEPS],
                 "o-" if strong else "o:",
                 linewidth=2.5 if strong else 1,
-                label=name.partition(":")[0],
+                label=name if name.endswith("drawn") else name.partition(":")[0],
             )
         axes.plot(*PUBLISHED[:2], "*", color="black", markersize=10, label=PUBLISHED[2])
         ann = points[str(STEPS[0])]
         axes.axhline(100 * (ann[0] + ann[1]), color="black", linestyle="--", linewidth=1, label="ANN")
-        axes.set(xlabel="spikes per image (thousands)", title=f"cifar10_{network}", xscale="log")
+        title = f"cifar10_{network}: {', '.join(map(str, STEPS))} steps"
+        axes.set(xlabel="spikes per image (thousands)", title=title, xscale="log", xlim=(1, 600))
+        axes.xaxis.set_major_formatter("{x:g}")
     figure.axes[0].set_ylabel("accuracy (%)")
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right", frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=2)
     PICTURE.parent.mkdir(exist_ok=True)
     FigureCanvasAgg(figure).print_figure(PICTURE, dpi=120)
 
