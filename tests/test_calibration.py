@@ -233,6 +233,9 @@ def test_voltages_that_are_given_or_trained_for_are_not_drawn():
     inputs = layers.Input((3,))
     quantised = keras.Model(inputs, layers.Dense(2)(snnpipe.QuantisedReLU(4)(layers.Dense(5)(inputs))))
     assert AUTO.drawable(quantised) == []
+    given = replace(AUTO, neuron=nengo.LIF(), calibration=Calibration(drawn_voltages=True))
+    with pytest.raises(ConfigError, match=r"drawn_voltages: got True, but no layer .*take auto"):
+        snnpipe.convert(MODEL, SAMPLES, n_steps=2, converter=given)
 
 
 # ---------------------------------------------------------------------- the search

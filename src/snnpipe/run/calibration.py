@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import ConfigError
 from snnpipe.conversion.bias_offsets import moved
 from snnpipe.conversion.calibration import Limits
 from snnpipe.data.digests import row_digests
@@ -159,6 +160,11 @@ class Calibrator:
     def _of_voltages(self) -> list[bool]:
         """Whether voltages are drawn: what may be tried."""
         wanted = self.converter.calibration.drawn_voltages
+        if wanted is True and not self._drawable:
+            raise ConfigError(
+                "conversion.calibration.drawn_voltages: got True, but no layer has neurons that begin at 0.5 "
+                "(neuron=integrate_and_fire): take auto, or conversion.initial_voltage=drawn"
+            )
         if wanted is False or not self._drawable:
             return [False]
         return [False, True] if wanted == "auto" else [True]
