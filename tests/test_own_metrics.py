@@ -300,7 +300,7 @@ def test_specs_are_recorded_as_tags():
 @pytest.mark.slow
 def test_jobs_without_a_store_keep_their_specs(command, tmp_path):
     own_metric = "+metrics.own._target_=metric_plugins.Counting"
-    result = command("-m", *FAST, "logger=csv", "simulator.n_steps=4,8", own_metric)
+    result = command("-m", *FAST, "logger=csv", "conversion.scale_firing_rates=50", "simulator.n_steps=4,8", own_metric)
     assert result.code == 0, result.err
     (folder,) = (tmp_path / "work" / "mlruns" / "multirun").iterdir()
     jobs = kept_jobs(folder)

@@ -75,6 +75,7 @@ def test_a_duration_that_cannot_be_is_a_failed_job_of_its_own(command, tmp_path)
         "training.epochs=0",
         "simulator.readout=mean",
         "simulator.readout_steps=5",
+        "conversion.scale_firing_rates=50",
         "simulator.n_steps=2,8,10",
     )
     result = command(*words, "logger=csv")
@@ -106,7 +107,9 @@ def test_a_duration_that_cannot_be_logged_is_a_failed_job_of_its_own(command, tm
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     store = "logger.mlflow._target_=fragile_store.Fragile"
-    result = command("-m", *FAST, "training.epochs=0", store, "simulator.n_steps=2,4,10")
+    result = command(
+        "-m", *FAST, "training.epochs=0", store, "conversion.scale_firing_rates=50", "simulator.n_steps=2,4,10"
+    )
     assert result.code == 1
     assert "the store is on fire" in result.err and "1 of 3 jobs did not finish" in result.err
     _, children = runs_of(tmp_path / "work")

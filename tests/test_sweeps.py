@@ -381,7 +381,8 @@ def test_what_a_sweep_file_lists_twice_is_left_once():
 
 @pytest.mark.slow
 def test_a_repeated_job_is_dropped_and_a_line_says_so(command, tmp_path):
-    result = command("-m", *FAST, "logger=csv", "seed=1,1", "simulator.n_steps=5,5,3", "training.epochs=0")
+    words = ("logger=csv", "conversion.scale_firing_rates=50", "training.epochs=0")
+    result = command("-m", *FAST, *words, "seed=1,1", "simulator.n_steps=5,5,3")
     assert result.code == 0, result.err
     (line,) = [line for line in result.err.splitlines() if "repeated" in line]
     assert line == "snnpipe: repeated jobs are dropped: seed=1,1 lists 1 twice, simulator.n_steps=5,5,3 lists 5 twice"
