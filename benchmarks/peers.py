@@ -127,13 +127,15 @@ def _whole(cells: Cells, model: Any, thresholds: dict[str, float], n_steps: int)
 
     compiled = _compile(step)
 
+    @functools.cache
+    def first_voltages(n: int, shape: tuple[int, ...]) -> list[Any]:
+        """Return the voltages before the first step, whose shapes are those of a pass through the network."""
+        _, after = step(torch.zeros(1, *shape), [None] * len(made))
+        return [_last(torch.full((n, *voltage.shape[1:]), 0.5)) for voltage in after]
+
     def run(batch: Any) -> Any:
         current = network.current(batch)
-        for own in made:
-            own.voltage = None
-        network.onwards(current[:1])
-        voltages = [torch.full_like(own.voltage, 0.5).repeat(len(batch), *[1] * (own.voltage.ndim - 1)) for own in made]
-        voltages = [_last(voltage) for voltage in voltages]
+        voltages = first_voltages(len(current), tuple(current.shape[1:]))
         total = 0.0
         for _ in range(n_steps):
             logits, voltages = compiled(current, voltages)

@@ -214,10 +214,10 @@ class NengoDLConverter:
 
     def drawable(self, model: "tf_keras.Model") -> list[str]:
         """Return the names of the layers whose neurons begin at 0.5 by default, which may be drawn instead."""
-        graph = _keras(model)
-        names = _neuron_names(rewrite(graph, self.max_pooling))
         if self.initial_voltage is not None:
             return []
+        graph = _keras(model)
+        names = _neuron_names(rewrite(graph, self.max_pooling))
         rectifiers = {name: _rectifier(graph, name) for name in names}
         return [
             name

@@ -93,8 +93,6 @@ class LayerMeter:
     def __init__(self, layer: NeuronLayer, n_steps: int, dt: float, images: int):
         self._layer, self._n_steps, self._dt = layer, n_steps, dt
         self._unit = layer.spike_unit(dt)
-        factors_c = 1.0 if layer.channel_factors_c is None else layer.channel_factors_c
-        self._factors_n = np.broadcast_to(factors_c, layer.shape).ravel().astype(np.float32)
         self._filter = layer.synapse.discrete(dt, f"layer {layer.name!r}")
         # filters are linear: the last rate is a weighted sum of all steps' spikes, the mean rate filters their sums
         impulse = np.zeros(n_steps)
@@ -143,7 +141,7 @@ class LayerMeter:
         if a is None:
             self._known = False
             return
-        of_model, of_rate = a * self._factors_n, y * self._factors_n
+        of_model, of_rate = self._layer.unscaled(a), self._layer.unscaled(y)
         size = np.sqrt(np.mean(np.square(of_model), axis=1, keepdims=True))
         active = np.asarray(of_model > ACTIVE * size)
         self._active += float(active.sum())

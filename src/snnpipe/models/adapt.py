@@ -193,7 +193,7 @@ def _check_weights(model: "tf_keras.Model") -> None:
             if wrong:
                 raise ModelError(
                     f"model: layer {layer.name!r} has weights that are infinite or no numbers ({wrong:,} of "
-                    f"{np.size(values):,}): its training has failed: give weights of an earlier epoch, or train it anew"
+                    f"{np.size(values):,}): give weights of an earlier epoch, or train it anew"
                 )
 
 

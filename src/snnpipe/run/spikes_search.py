@@ -53,7 +53,8 @@ def search(
         after = trial(spikes)
         yield after
         if is_enough(after.tried, limits) != enough:
-            yield from _between(trial, *((after, before) if enough else (before, after)), limits)
+            low, high = (after, before) if enough else (before, after)
+            yield from _between(trial, low, high, limits)
             return
         if limits.max_drop is None and not enough and _gains_nothing(before.tried.error, after.tried.error):
             return

@@ -128,7 +128,7 @@ def respond(
     from snnpipe.simulators.auto import AutoSimulator
 
     begin = _first_averaged(simulator)
-    auto: Any = AutoSimulator(**{**_shared(simulator, begin), "max_images": len(samples)})
+    auto: Any = AutoSimulator(**_shared(simulator, begin, len(samples)))
     scores = []
     counts = {layer.name: np.zeros(layer.size) for layer in network.layers}
     sent = {layer.name: np.zeros(layer.size) for layer in network.layers}
@@ -165,7 +165,7 @@ def _first_averaged(simulator: Simulator) -> int:
     return int(LEFT_OUT.get(simulator.readout, 1 / 2 if simulator.readout == "last" else 0) * n)
 
 
-def _shared(simulator: Any, begin: int) -> Mapping[str, Any]:
+def _shared(simulator: Any, begin: int, n: int) -> Mapping[str, Any]:
     """Return the settings of a simulator with chunks that do not contain both the step ``begin`` and the one before."""
     chunk_steps = gcd(begin, simulator.chunk_steps or 0) or None
-    return {**simulator.shared, "verify_images": 0, "chunk_steps": chunk_steps}
+    return {**simulator.shared, "verify_images": 0, "max_images": n, "chunk_steps": chunk_steps}

@@ -9,12 +9,10 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 KEY = "simulator.n_steps"
-_CHOSEN = (
-    *(f"conversion.calibration.{name}" for name in ("spikes_per_step", "channels", "balance", "drawn_voltages")),
-    "simulator.readout",
-)
-"""Keys whose ``auto`` is chosen by simulations, if scales come from data."""
-_WITHOUT = {"conversion.calibration.bias_correction": "false", "conversion.calibration.max_drop": "null"}
+_CALIBRATION = "conversion.calibration"
+_LIMIT = f"{_CALIBRATION}.max_error"
+"""The one key of a calibration whose ``auto`` is not chosen by simulations."""
+_WITHOUT = {f"{_CALIBRATION}.bias_correction": "false", f"{_CALIBRATION}.max_drop": "null"}
 """Keys with simulations for all values but one."""
 
 
@@ -66,7 +64,9 @@ def _calibrates_for_steps(config: DictConfig, overrides: Sequence[Override]) -> 
         return True
     if "auto" not in possible("conversion.scale_firing_rates"):
         return False
-    return any("auto" in possible(key) for key in _CHOSEN) or any(
+    keys = [f"{_CALIBRATION}.{name}" for name in OmegaConf.select(config, _CALIBRATION) or ()]
+    chosen = [key for key in (*keys, "simulator.readout") if key != _LIMIT]
+    return any("auto" in possible(key) for key in chosen) or any(
         possible(key) != {without} for key, without in _WITHOUT.items()
     )
 

@@ -143,8 +143,13 @@ class NeuronLayer:
         """Return activations of the model's layer, shape ``(b, n)``, as the converted layer has them."""
         if self.channel_factors_c is None:
             return activations_bn
-        factors_n = np.broadcast_to(self.channel_factors_c, self.shape).ravel()
-        return (activations_bn / factors_n).astype(activations_bn.dtype)
+        return (activations_bn / self._factors_n).astype(activations_bn.dtype)
+
+    def unscaled(self, values_bn: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return values of the converted layer, shape ``(b, n)``, as the model's layer has them."""
+        if self.channel_factors_c is None:
+            return values_bn
+        return (values_bn * self._factors_n).astype(values_bn.dtype)
 
     def as_scaled_c(self, values_c: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a number per channel of the model's layer, in the unit of the converted layer."""
@@ -153,6 +158,11 @@ class NeuronLayer:
     def unscaled_c(self, values_c: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a number per channel of the converted layer, in the unit of the model's layer."""
         return values_c if self.channel_factors_c is None else values_c * self.channel_factors_c
+
+    @property
+    def _factors_n(self) -> NDArray[np.float64]:
+        assert self.channel_factors_c is not None
+        return np.broadcast_to(self.channel_factors_c, self.shape).ravel()
 
     @property
     def spiking(self) -> bool:

@@ -161,21 +161,20 @@ class Loop:
         """
         fixed = blocks if self._xla and not record else None
         if (k, record, fixed) not in self._functions:
-            tf = self._tf
-
-            @tf.function(reduce_retracing=True, jit_compile=None if fixed is None else True)
-            def advance(first: Any, blocks: Any, still: Any, signal: Any, states: Any, ids: Any, rows: Any) -> Any:
-                n = blocks if fixed is None else fixed
-                return self._loop(k, first, n, still, signal, states, ids, rows if record else None)
-
-            self._functions[k, record, fixed] = advance
+            self._functions[k, record, fixed] = self._tf.function(
+                self.uncompiled(k, record, fixed), reduce_retracing=True, jit_compile=None if fixed is None else True
+            )
         return self._functions[k, record, fixed]
 
-    def uncompiled(self, k: int, record: bool) -> Any:
-        """Return the loop for blocks of k steps as a function that runs one operation of TensorFlow after the other."""
+    def uncompiled(self, k: int, record: bool, fixed: int | None = None) -> Any:
+        """Return the loop as a function that runs one operation of TensorFlow after the other.
+
+        ``fixed`` is a number of blocks in place of the one that the function gets.
+        """
 
         def advance(first: Any, blocks: Any, still: Any, signal: Any, states: Any, ids: Any, rows: Any) -> Any:
-            return self._loop(k, first, blocks, still, signal, states, ids, rows if record else None)
+            n = blocks if fixed is None else fixed
+            return self._loop(k, first, n, still, signal, states, ids, rows if record else None)
 
         return advance
 

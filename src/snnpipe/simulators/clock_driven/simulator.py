@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tensorflow
-from snnpipe.neurons.table import name_of, neuron_model, registered
+from snnpipe.neurons.table import name_of, registered
 from snnpipe.settings.domains import PositiveInt
 from snnpipe.simulators.base import FastSimulator, filtered, output_filter, require_layers
 from snnpipe.simulators.chunks import chunks
@@ -251,7 +251,7 @@ def _blocks(n_steps: int, k: int) -> Iterator[tuple[int, int, int]]:
 
 def _require_no_draws(network: SpikingNetwork) -> None:
     for layer in network.layers:
-        if neuron_model(layer.neuron_type).random:
+        if layer.random:
             raise SimulationError(
                 f"layer {layer.name!r} has neurons of type {name_of(layer.neuron_type)}, which draw their spikes, and "
                 "XLA draws other ones: take simulator.xla=false"
