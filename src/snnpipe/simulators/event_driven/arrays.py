@@ -12,6 +12,7 @@ from snnpipe.neurons.table import neuron_model
 from snnpipe.settings.domains import Precision
 from snnpipe.simulators.event_driven.compiled import aligned
 from snnpipe.simulators.event_driven.connections import Incoming, refused
+from snnpipe.simulators.event_driven.constant import DIRECT_FROM
 from snnpipe.simulators.event_driven.layout import GATED, INPUT, OUTPUT, SUMS, Program
 from snnpipe.simulators.event_driven.rows import NOWHERE
 from snnpipe.simulators.event_driven.spiking import FUNCTIONS
@@ -23,9 +24,10 @@ from snnpipe.values.network import NeuronLayer
 class Arrays:
     """The arrays of a program, while they are collected."""
 
-    def __init__(self, precision: Precision, dt: float):
+    def __init__(self, precision: Precision, dt: float, n_steps: int):
         self._precision = precision
         self._dt = dt
+        self._n_steps = n_steps
         self.pooling: dict[int, sparse.csr_array] = {}
         self.neurons: list[NeuronLayer | None] = []
         self.connected: list[tuple[int, int, float]] = []
@@ -136,7 +138,7 @@ class Arrays:
         if neurons is not None:
             state = neurons.initial_state
             below = np.all(state["voltage"].astype(self._precision) < 1)
-            direct = rule is not None and rule.direct and most == inf and bool(below)
+            direct = rule is not None and rule.direct and most == inf and bool(below) and self._n_steps >= DIRECT_FROM
             lists["voltage"].append(state["voltage"])
             lists["refractory"].append(state.get("refractory_time", np.zeros(size)))
             self._n_neurons += size

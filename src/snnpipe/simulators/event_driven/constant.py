@@ -7,8 +7,12 @@ import numpy as np
 from snnpipe.simulators.event_driven.compiled import compiled, of_sources
 from snnpipe.simulators.event_driven.spiking import MANY, collect, update
 
-DIRECT_BELOW = 0.1
-"""Mean spikes per neuron and step under a constant current, below which spike times are computed directly."""
+DIRECT_FROM = 40
+"""Steps of a run from which on spike times under a constant current may be computed directly. A few steps of all
+neurons take less than one division."""
+
+DIRECT_BELOW = 0.04
+"""Mean spikes per neuron and step under a constant current, below which they are."""
 
 
 @compiled

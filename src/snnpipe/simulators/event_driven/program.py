@@ -50,7 +50,7 @@ class Compiled:
     adds_per_spike: Mapping[str | None, float]
 
 
-def compile_program(graph: Graph, constant: bool, precision: Precision, dt: float) -> Compiled:
+def compile_program(graph: Graph, constant: bool, precision: Precision, dt: float, n_steps: int) -> Compiled:
     """Return the program of a graph.
 
     Parameters
@@ -63,23 +63,25 @@ def compile_program(graph: Graph, constant: bool, precision: Precision, dt: floa
         Precision of all numbers.
     dt
         Seconds per step.
+    n_steps
+        Number of steps of a run.
 
     Raises
     ------
     SimulationError
         If the graph has a layer, neuron type or synapse that the kernel cannot run. The message names it.
     """
-    return _Compiler(graph, constant, precision, dt).compile()
+    return _Compiler(graph, constant, precision, dt, n_steps).compile()
 
 
 class _Compiler:
-    def __init__(self, graph: Graph, constant: bool, precision: Precision, dt: float):
+    def __init__(self, graph: Graph, constant: bool, precision: Precision, dt: float, n_steps: int):
         self._graph = graph
         self._constant = constant
         self._precision = precision
         self._dt = dt
         self._connections = Connections(graph, dt)
-        self._out = Arrays(precision, dt)
+        self._out = Arrays(precision, dt, n_steps)
 
     def compile(self) -> Compiled:
         graph, out = self._graph, self._out

@@ -21,6 +21,7 @@ from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.event_driven.compiled import aligned
 from snnpipe.simulators.event_driven.kernel import is_compiled, run_images
 from snnpipe.simulators.event_driven.layout import INPUT, OUTPUT, SUMS, Program, Workspace
+from snnpipe.simulators.event_driven.memory import Reused
 from snnpipe.simulators.event_driven.program import Compiled, compile_program
 from snnpipe.simulators.graph import build_graph
 from snnpipe.values.network import SpikingNetwork
@@ -72,6 +73,7 @@ class OpenEventDriven:
         )
         self._compiled: dict[bool, Compiled] = {}
         self._spare: dict[bool, list[Workspace]] = {True: [], False: []}
+        self._counts = Reused(np.float32)
         self._threads = settings.threads or cores()
         self._output_filter = output_filter(network, settings.dt)
         self._program(constant_input)
@@ -84,6 +86,7 @@ class OpenEventDriven:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._counts.clear()
         for workspaces in self._spare.values():
             workspaces.clear()
 
@@ -112,7 +115,7 @@ class OpenEventDriven:
     def _program(self, constant: bool) -> Compiled:
         if constant not in self._compiled:
             self._compiled[constant] = compile_program(
-                self._graph, constant, self._settings.precision, self._settings.dt
+                self._graph, constant, self._settings.precision, self._settings.dt, self._settings.n_steps
             )
         return self._compiled[constant]
 
@@ -147,7 +150,7 @@ class OpenEventDriven:
         n_classes = int(program.size[-1])
         output_btc = np.zeros((b, n_steps, n_classes), precision)
         spikes_btc = np.zeros((b, n_steps, n_classes if compiled.output_layer >= 0 else 0), np.float32)
-        counts_bn = np.zeros((b, program.voltage.size), np.float32)
+        counts_bn = self._counts.zeros(b, program.voltage.size)
         signal_btn = np.zeros((b, n_steps, 0), precision)
         if not stimulus.encoder.constant:
             signal_btn = np.ascontiguousarray(stimulus.steps(first, n_steps), precision)
