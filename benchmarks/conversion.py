@@ -34,9 +34,6 @@ TABLE = {
     "bn, 16 steps": ("bn", ["simulator.n_steps=16"]),
     "resnet20, 8 steps": ("resnet20", ["simulator.n_steps=8"]),
     "resnet20, 16 steps": ("resnet20", ["simulator.n_steps=16"]),
-    "plain, 8 steps, max_error 0.07": ("plain", ["simulator.n_steps=8", f"{LIMIT}=0.07"]),
-    "bn, 8 steps, max_error 0.07": ("bn", ["simulator.n_steps=8", f"{LIMIT}=0.07"]),
-    "bn, 16 steps, max_error 0.07": ("bn", ["simulator.n_steps=16", f"{LIMIT}=0.07"]),
     "resnet20, 8 steps, max_error 0.13": ("resnet20", ["simulator.n_steps=8", f"{LIMIT}=0.13"]),
     "resnet20, 16 steps, max_error 0.05": ("resnet20", ["simulator.n_steps=16", f"{LIMIT}=0.05"]),
 }

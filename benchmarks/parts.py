@@ -12,19 +12,25 @@ from snnpipe import ClockDrivenSimulator, ConstantEncoder, EventDrivenSimulator
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.simulators.event_driven import constant
 from snnpipe.simulators.event_driven import kernel as event_kernel
+from snnpipe.simulators.event_driven.layout import SHOWN
 from snnpipe.simulators.event_driven.simulator import _workspace
 from snnpipe.values.simulation import Stimulus
 
 
 @numba.njit(nogil=True)
-def _run(p, w, base_bn, n_layers, n_steps, scatter, output_tc):
-    """Run the first layers of each image; without ``scatter``, nothing reaches a layer but its bias."""
-    for b in range(base_bn.shape[0]):
+def _run(p, w, image_bn, n_parts, n_steps, scatter, output_tc):
+    """Run the currents of each image, and the first layers; without ``scatter``, nothing reaches them but their bias.
+
+    The program begins with the image and its currents, which are one part.
+    """
+    for b in range(image_bn.shape[0]):
         w.voltage[:] = p.voltage
         w.currents[:] = 0
-        for layer in range(n_layers):
-            base = base_bn[b] if p.base_from_image[layer] else p.base[p.base_at[layer] :]
-            if layer == 0:
+        if n_parts:
+            event_kernel.show(p, w, image_bn[b : b + 1])
+        for layer in range(2, n_parts + 1):
+            base = w.shown[0] if p.base_from[layer] == SHOWN else p.base[p.base_at[layer] :]
+            if layer == 2:
                 constant.spike_times(p, w, layer, base, 0, n_steps)
                 if not scatter:
                     w.events[layer] = 0
@@ -52,21 +58,21 @@ def event_driven(network, images, n_steps, rounds=9):
     total = _best(lambda: list(opened.run(stimulus)), rounds)
     compiled = opened._program(True)
     p, w = compiled.program, _workspace(compiled.program, n_steps)
-    base = opened._base(compiled, stimulus)
+    shown = opened._images(stimulus)
     output = np.zeros((n_steps, int(p.size[-1])), np.float32)
     names = [*(layer.name for layer in network.layers), "output"]
 
     def until(scatter):
         return np.array(
-            [_best(lambda n=n: _run(p, w, base, n, n_steps, scatter, output), rounds) for n in range(len(names) + 1)]
+            [_best(lambda n=n: _run(p, w, shown, n, n_steps, scatter, output), rounds) for n in range(len(names) + 2)]
         )
 
     with_events, without = np.diff(until(True)), np.diff(until(False))
     found = {
-        "currents of the images (TensorFlow)": _best(lambda: opened._base(compiled, stimulus), rounds),
-        f"{names[0]}: spike times": with_events[0],
+        "currents of the images": with_events[0],
+        f"{names[0]}: spike times": with_events[1],
     }
-    for name, both, alone in zip(names[1:], with_events[1:], without[1:], strict=True):
+    for name, both, alone in zip(names[1:], with_events[2:], without[2:], strict=True):
         found[f"{name}: adding rows of weights"] = max(both - alone, 0.0)
         found[f"{name}: neurons" if name != "output" else "output: reading it"] = max(alone, 0.0)
     found["counting spikes, handing over"] = max(total - sum(found.values()), 0.0)

@@ -5,6 +5,7 @@ Axes: b = sample, s = position within a channel, c = channel.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -35,8 +36,8 @@ MaxError = TypeAliasType(
     "MaxError", Annotated[PositiveFloat | Literal["auto"], Field(description="a share above 0, or auto")]
 )
 
-_ERROR_OF_8_STEPS = 0.1
-"""Share of the logits' size that class scores may be off by after eight steps."""
+_ERROR_OF_ONE_STEP = 0.25
+"""Share of the logits' size that class scores may be off by after one step."""
 
 _FRACTION_BITS = 8
 _BITS = 23 - _FRACTION_BITS
@@ -63,8 +64,8 @@ class Calibration:
     max_error
         Highest error of the class scores after ``n_steps`` on some calibration samples: root mean square difference
         from the model's logits, as a share of their root mean square; what all classes share does not count. It counts
-        for ``spikes_per_step=auto`` without ``max_drop``. ``auto`` is 0.2 over the cubic root of ``n_steps``: 0.1 for
-        8 steps, and less for more of them.
+        for ``spikes_per_step=auto`` without ``max_drop``. ``auto`` is 0.25 over the square root of ``n_steps``:
+        0.088 for 8 steps, and less for more of them.
     channels
         Whether each channel has its own scale: weights into a channel are divided by a factor, and weights out of it
         are multiplied by the same factor, which does not change the function of a ReLU network (Nagel et al. 2019,
@@ -103,7 +104,7 @@ class Calibration:
 
     def limits(self, n_steps: int) -> "Limits":
         """Return the limits of the search for a number of steps."""
-        error = _ERROR_OF_8_STEPS * (8 / n_steps) ** (1 / 3) if self.max_error == "auto" else self.max_error
+        error = _ERROR_OF_ONE_STEP / sqrt(n_steps) if self.max_error == "auto" else self.max_error
         return Limits(error, self.max_drop)
 
 

@@ -13,7 +13,18 @@ from snnpipe.settings.domains import Precision
 from snnpipe.simulators.event_driven.compiled import aligned
 from snnpipe.simulators.event_driven.connections import Incoming, refused
 from snnpipe.simulators.event_driven.constant import DIRECT_FROM
-from snnpipe.simulators.event_driven.layout import GATED, INPUT, OUTPUT, SUMS, Program
+from snnpipe.simulators.event_driven.layout import (
+    FIXED,
+    GATED,
+    IMAGE,
+    INPUT,
+    OUTPUT,
+    SHOWN,
+    STILL,
+    SUMS,
+    Base,
+    Program,
+)
 from snnpipe.simulators.event_driven.rows import NOWHERE
 from snnpipe.simulators.event_driven.spiking import FUNCTIONS
 from snnpipe.simulators.event_driven.vectors import LANES
@@ -35,27 +46,35 @@ class Arrays:
         for name in ("buffers", "lines_at", "buffer_at", "connections", "rows"):
             self._lists[name].append(0)
         self._n_cells = 0
-        self._n_neurons = self._n_currents = self._n_weights = self._n_tables = self._n_base = 0
+        self._n_neurons = self._n_currents = self._n_weights = self._n_tables = self._n_base = self._n_shown = 0
         self._first_starts: dict[int, NDArray[np.int64]] = {}
 
-    def input(self, size: int) -> int:
-        """Add a changing input and return its number."""
-        return self._layer(INPUT, None, size, 0, 0, 1, size, None)
+    def input(self, size: int, constant: bool) -> int:
+        """Add an input and return its number."""
+        return self._layer(IMAGE if constant else INPUT, None, size, Base(FIXED, 0), 0, 1, size, None)
+
+    def still(self, size: int, incoming: list[Incoming], base: NDArray[np.float64]) -> Base:
+        """Add currents that a constant image causes, and return their place."""
+        self.layer(size, incoming, base, still=True)
+        return Base(SHOWN, self._n_shown - size)
 
     def layer(
         self,
         size: int,
         incoming: list[Incoming],
-        base: "NDArray[np.float64] | int",
+        base: "NDArray[np.float64] | Base",
         neurons: NeuronLayer | None = None,
         rule: EventRule | None = None,
         pooling: PoolingOp | None = None,
+        still: bool = False,
     ) -> int:
         """Add a layer and the connections into it, and return its number.
 
-        A layer without a rule is max pooling if there is one, and otherwise the output.
+        A layer without a rule is max pooling if there is one, currents of a constant image, or else the output.
         """
-        if pooling is not None:
+        if still:
+            kind = STILL
+        elif pooling is not None:
             kind = GATED if pooling.gated else SUMS
             self.pooling[len(self.neurons)] = pooling.windows
         else:
@@ -104,7 +123,7 @@ class Arrays:
         kind: int,
         rule: EventRule | None,
         size: int,
-        base: "NDArray[np.float64] | int",
+        base: "NDArray[np.float64] | Base",
         reached: bool | int,
         n_lines: int,
         length: int,
@@ -119,18 +138,21 @@ class Arrays:
         lists["size"].append(size)
         lists["n_lines"].append(n_lines)
         lists["line_length"].append(length)
-        lists["base_from_image"].append(isinstance(base, int) and kind != INPUT)
         stride = length
-        if isinstance(base, int):
-            lists["base_at"].append(base)
+        if isinstance(base, Base):
+            source, at = base
         else:
+            source, at = FIXED, self._n_base
             own, lines = base, base.reshape(n_lines, length)
             if reached and np.all(lines == lines[0]):
                 own, stride = lines[0], 0
-            lists["base_at"].append(self._n_base)
             lists["base"].append(own)
             self._n_base += own.size
+        lists["base_from"].append(source)
+        lists["base_at"].append(at)
         lists["base_stride"].append(stride)
+        lists["shown_at"].append(self._n_shown)
+        self._n_shown += size if kind == STILL else 0
         lists["first"].append(self._n_neurons)
         neuron = None if neurons is None else neurons.neuron_type
         most = inf if neuron is None else neuron_model(neuron).most_spikes(neuron, self._dt)
@@ -142,6 +164,17 @@ class Arrays:
             lists["voltage"].append(state["voltage"])
             lists["refractory"].append(state.get("refractory_time", np.zeros(size)))
             self._n_neurons += size
+        self._windows(number, size)
+        lists["most_spikes"].append(most)
+        lists["direct"].append(direct)
+        self.neurons.append(neurons)
+        if kind in (INPUT, IMAGE):
+            lists["buffers"].append(0)
+            lists["connections"].append(0)
+        return number
+
+    def _windows(self, number: int, size: int) -> None:
+        lists = self._lists
         windows = self.pooling.get(number)
         lists["windows"].append(sum(map(len, lists["cells_at"])))
         lists["cells"].append(sum(map(len, lists["windows_at"])))
@@ -155,13 +188,6 @@ class Arrays:
             lists["voltage"].append(np.zeros(size))
             lists["refractory"].append(np.zeros(size))
             self._n_neurons += size
-        lists["most_spikes"].append(most)
-        lists["direct"].append(direct)
-        self.neurons.append(neurons)
-        if kind == INPUT:
-            lists["buffers"].append(0)
-            lists["connections"].append(0)
-        return number
 
     def _connection(
         self, target: int, connection: Incoming, buffer: int, origin: int, strides: NDArray[np.int64]
@@ -213,7 +239,7 @@ class Arrays:
                 natural = np.arange(neurons.size)
                 lists["order"].append(natural if start is None else np.argsort(start, kind="stable"))
         numbers = ("order", "input_of", "start", "weight_at", "classes", "row_at", "row_weight", "row_length")
-        bools = ("base_from_image", "instant", "direct")
+        bools = ("instant", "direct")
         at = ("cells_at", "cell", "windows_at", "window")
         lists["weights"].append(np.zeros(LANES))
         joined = ("order", "input_of", "start", "weight_at", "classes", "weights", "base", "voltage", "refractory", *at)

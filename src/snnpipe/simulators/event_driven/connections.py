@@ -77,7 +77,12 @@ class Connections:
         self._producers = {op.output: op for op in graph.ops}
 
     def into(
-        self, tensor: int, factor: float, sources: Mapping[int, int], layers: Sequence[NeuronLayer | None]
+        self,
+        tensor: int,
+        factor: float,
+        sources: Mapping[int, int],
+        layers: Sequence[NeuronLayer | None],
+        most_synapses: int | None = None,
     ) -> list[Incoming]:
         """Return the connections that end in a target.
 
@@ -88,21 +93,29 @@ class Connections:
         sources
             Number in the program of each layer that gives events, by the number of its tensor.
         layers
-            Layer of neurons of each number; None for a changing input.
+            Layer of neurons of each number; None for an input.
+        most_synapses
+            Highest number of synapses of a connection that needs a matrix; None for `_MOST_SYNAPSES`.
+
+        Raises
+        ------
+        SimulationError
+            If a layer on the way cannot be run, or a connection would have too many synapses. The message names it.
         """
+        most = _MOST_SYNAPSES if most_synapses is None else most_synapses
         incoming: list[Incoming] = []
         for source, passed in self._paths(tensor, sources):
             decay, instant = self._decay(layers[sources[source]])
             path = self._path(source, passed)
             own = factor * (1 if instant else 1 - decay)
-            grid, rows = self._rows(path, own, int(np.prod(self._graph.shapes[tensor])))
+            grid, rows = self._rows(path, own, int(np.prod(self._graph.shapes[tensor])), most)
             incoming.append(Incoming(sources[source], decay, instant, grid, rows, path, own))
         flat = (1, 1, 1, int(np.prod(self._graph.shapes[tensor])))
         grid = next((i.grid for i in incoming if i.grid != flat), flat)
         for i in incoming:
             if i.grid != grid:
                 if not i.rows.absolute:  # a convolution with another geometry
-                    i.rows = self._as_matrix(i.path, i.factor)
+                    i.rows = self._as_matrix(i.path, i.factor, most)
                 i.rows, i.grid = on_grid(i.rows, grid), grid
         return incoming
 
@@ -120,9 +133,8 @@ class Connections:
         if tensor in sources:
             return [(tensor, [])]
         op = self._producers.get(tensor)
-        if op is None:  # a constant image
+        if not isinstance(op, LayerOp):  # an image, neurons or max pooling over time that are not asked for
             return []
-        assert isinstance(op, LayerOp), "neurons and max pooling over time are sources"
         ways = [
             (source, [*layers, (op, slot)])
             for slot, t in enumerate(op.inputs)
@@ -142,24 +154,24 @@ class Connections:
         op = layers[core][0]
         return _Path(before, op, tuple(layers[core + 1 :]), shapes[op.inputs[0]])
 
-    def _rows(self, path: _Path, factor: float, size: int) -> tuple[Place, Rows]:
+    def _rows(self, path: _Path, factor: float, size: int, most_synapses: int) -> tuple[Place, Rows]:
         """Return the grid of a path's positions, and its rows in the form that suits it best."""
         flat = (1, 1, 1, size)
         scale = None if path.core is None else self._behind(path)
         if path.core is None and (single := one_place(path.before)) is not None:
             return flat, single_rows(single[0], single[1] * factor)
         if scale is None:
-            return flat, self._as_matrix(path, factor)
+            return flat, self._as_matrix(path, factor, most_synapses)
         assert path.core is not None
         if path.core.kind == "Dense":
-            if path.before.shape[1] * path.core.layer.units > _MOST_SYNAPSES and one_place(path.before) is None:
+            if path.before.shape[1] * path.core.layer.units > most_synapses and one_place(path.before) is None:
                 raise refused(f"layer {path.core.layer.name!r} would have too many synapses")
             kernel = np.asarray(path.core.layer.kernel, np.float64) * (factor * scale)
             return flat, dense_rows(kernel, path.before)
         convolution = Convolution.of(path.core.layer, path.core_shape)
         rows = convolution_rows(convolution, path.before, factor * scale)
         if rows is None:
-            return flat, self._as_matrix(path, factor)
+            return flat, self._as_matrix(path, factor, most_synapses)
         z, y, x, c = convolution.output_shape
         return (z, y, x, c), rows
 
@@ -179,12 +191,12 @@ class Connections:
             scale = scale * op.factors[slot]
         return scale  # type: ignore[no-any-return]
 
-    def _as_matrix(self, path: _Path, factor: float) -> Rows:
+    def _as_matrix(self, path: _Path, factor: float, most_synapses: int) -> Rows:
         shapes = self._graph.shapes
         product = path.before
         if path.core is not None:
             for op, slot in ((path.core, 0), *path.behind):
-                if _entries(op, shapes, product) > _MOST_SYNAPSES:
+                if _entries(op, shapes, product) > most_synapses:
                     raise refused(f"layer {op.layer.name!r} stands where too many synapses have to be made of it")
                 product = matrix(op, slot, shapes) @ product
         return matrix_rows(sparse.csc_array(product * factor))

@@ -15,7 +15,7 @@ import numpy as np
 
 from snnpipe.simulators.event_driven.compiled import compiled
 from snnpipe.simulators.event_driven.constant import DIRECT_BELOW, constant_layer, drive, fill, spike_times
-from snnpipe.simulators.event_driven.layout import GATED, INPUT, OUTPUT, SUMS
+from snnpipe.simulators.event_driven.layout import FIXED, GATED, GIVEN, IMAGE, INPUT, OUTPUT, STILL, SUMS
 from snnpipe.simulators.event_driven.maxima import add_up, pool
 from snnpipe.simulators.event_driven.scatter import inputs, scatter
 from snnpipe.simulators.event_driven.spiking import MANY, collect, update
@@ -41,7 +41,7 @@ def _drop_nothing(currents):
 
 @compiled
 def _input_layer(p, w, layer, signal_tn):
-    """List the values of a changing input that are not zero."""
+    """List the values of an input that are not zero."""
     m = w.events_at[layer]
     for t in range(signal_tn.shape[0]):
         w.events[layer, t] = m
@@ -93,7 +93,9 @@ def _scatter_step(p, w, layer, t, instant):
 
 @compiled
 def _layer(p, w, layer, base, step, n_steps, output_tc):
-    """Run a layer that events reach: a layer of neurons, max pooling, or the output, whose currents are only read."""
+    """Run a layer that events reach: a layer of neurons, max pooling, or the output and currents of an image, which are
+    only read.
+    """
     kind, first, length, most = p.kind[layer], p.first[layer], p.line_length[layer], p.most_spikes[layer]
     buffers = range(p.buffers[layer], p.buffers[layer + 1])
     one_buffer = p.buffers[layer + 1] - p.buffers[layer] == 1
@@ -124,7 +126,7 @@ def _layer(p, w, layer, base, step, n_steps, output_tc):
                     for i in range(length):
                         current[i] += w.currents[where + i]
                         w.currents[where + i] *= p.decay[b]
-            if kind == OUTPUT:
+            if kind >= OUTPUT:
                 for i in range(length):
                     output_tc[t, at + i] = current[i] + base_line[i]
                     current[i] *= decay
@@ -168,6 +170,19 @@ def _layer(p, w, layer, base, step, n_steps, output_tc):
 
 
 @compiled
+def show(p, w, image_1n):
+    """Compute the currents that an image causes as long as it stays."""
+    for layer in range(p.kind.shape[0]):
+        if p.kind[layer] == IMAGE:
+            _input_layer(p, w, layer, image_1n)
+        elif p.kind[layer] == STILL:
+            begin, end = p.buffers[layer], p.buffers[layer + 1]
+            fill(w.currents[p.buffer_at[begin] : p.buffer_at[end]], 0)
+            at = p.shown_at[layer]
+            _layer(p, w, layer, p.base[p.base_at[layer] :], 1, 1, w.shown[:, at : at + p.size[layer]])
+
+
+@compiled
 def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer, output_spikes_tc, counts_n):
     """Run one image for a block of steps.
 
@@ -176,7 +191,7 @@ def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer,
     p, w
         Program, and workspace, which holds the image's state.
     image_base
-        Currents without any spike of the layers that depend on the image.
+        Given currents without any spike of layers that depend on the image.
     signal_tn
         Changing input, shape ``(t, n)``; n is 0 if the input is constant.
     step, n_steps
@@ -190,9 +205,15 @@ def advance(p, w, image_base, signal_tn, step, n_steps, output_tc, output_layer,
         kind = p.kind[layer]
         if kind == INPUT:
             _input_layer(p, w, layer, signal_tn)
+        if kind in (INPUT, IMAGE, STILL):
             continue
         at = p.base_at[layer]
-        base = image_base[at:] if p.base_from_image[layer] else p.base[at:]
+        if p.base_from[layer] == FIXED:
+            base = p.base[at:]
+        elif p.base_from[layer] == GIVEN:
+            base = image_base[at:]
+        else:
+            base = w.shown[0, at:]
         if p.connections[layer] < p.connections[layer + 1] or kind >= SUMS:
             _layer(p, w, layer, base, step, n_steps, output_tc)
         else:
@@ -220,6 +241,7 @@ def run_images(
     w,
     block,
     image_base_b,
+    image_bn,
     signal_btn,
     state_bn,
     step,
@@ -239,6 +261,8 @@ def run_images(
     ----------
     block
         Number of steps of a block.
+    image_bn
+        Images that stay; without columns if the input changes.
     state_bn
         State of each image before the steps; without rows if the run is one chunk.
     step
@@ -258,6 +282,8 @@ def run_images(
             _copy(w.voltage, state_bn[b, :n_v])
             _copy(w.refractory, state_bn[b, n_v : n_v + n_r])
             _copy(w.currents, state_bn[b, n_v + n_r :])
+        if image_bn.shape[1]:
+            show(p, w, image_bn[b : b + 1])
         for t in range(begin, begin + n_steps, block):
             n = min(block, begin + n_steps - t)
             advance(

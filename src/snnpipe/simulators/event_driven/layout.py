@@ -5,13 +5,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-INPUT, INTEGRATE, CLIPPED, SIGNED, LIF, LIF_RATE, SUMS, GATED, OUTPUT = range(9)
-"""Kinds of layers: a changing input, spiking rectified linear neurons, the same with a highest current, signed
-integrate-and-fire neurons, LIF neurons, neurons that integrate LIF rates, max pooling over time that sends the growth
-of the largest sum, the same that passes on the input with the largest sum, and the output.
+INPUT, IMAGE, INTEGRATE, CLIPPED, SIGNED, LIF, LIF_RATE, SUMS, GATED, OUTPUT, STILL = range(11)
+"""Kinds of layers: a changing input, an image that stays, spiking rectified linear neurons, the same with a highest
+current, signed integrate-and-fire neurons, LIF neurons, neurons that integrate LIF rates, max pooling over time that
+sends the growth of the largest sum, the same that passes on the input with the largest sum, the output, and currents
+that an image causes as long as it stays.
 
 The inputs of a max pooling take the place of neurons: their voltages are the sums, and the first of their refractory
 times are the largest sums of the windows."""
+
+FIXED, GIVEN, SHOWN = range(3)
+"""Where a layer's current without any spike comes from: it is in the program, it is given with each image, or a layer
+of kind STILL computes it from the image."""
+
+
+class Base(NamedTuple):
+    """Where a layer's current without any spike comes from if it depends on the image: GIVEN or SHOWN, and its place
+    there.
+    """
+
+    source: int
+    at: int
 
 
 class Program(NamedTuple):
@@ -33,9 +47,11 @@ class Program(NamedTuple):
         too; a layer is updated line by line.
     order
         Order in which the events of each layer's neurons are listed if no connection ends in the layer.
-    base_at, base_stride, base_from_image
-        Index where each layer's current without any spike begins, the stride between lines (0: all lines are alike),
-        and whether this current depends on the image.
+    base_from, base_at, base_stride
+        Where each layer's current without any spike comes from, the index where it begins there, and the stride between
+        lines (0: all lines are alike). For currents of a STILL layer, ``shown_at`` says where they go.
+    shown_at
+        Index where the currents of each STILL layer begin, among all currents that images cause.
     windows, cells
         Index of each layer's first window in ``cells_at``, and the index of its first input in ``windows_at``.
     cells_at, cell
@@ -84,9 +100,10 @@ class Program(NamedTuple):
     n_lines: NDArray[np.int64]
     line_length: NDArray[np.int64]
     order: NDArray[np.int32]
+    base_from: NDArray[np.int64]
     base_at: NDArray[np.int64]
     base_stride: NDArray[np.int64]
-    base_from_image: NDArray[np.bool_]
+    shown_at: NDArray[np.int64]
     windows: NDArray[np.int64]
     cells: NDArray[np.int64]
     cells_at: NDArray[np.int64]
@@ -133,6 +150,8 @@ class Workspace(NamedTuple):
         Index where each layer's part of the events begins.
     events
         Index where the events of each layer and each step of the block begin; one more column holds their end.
+    shown
+        Currents that the image causes as long as it stays, shape ``(1, n)``.
     flags, words
         One byte for each neuron of a line that is not 0 if the neuron spikes, and the same memory as eight-byte words.
     current, now
@@ -159,6 +178,7 @@ class Workspace(NamedTuple):
     event_count: NDArray[Any]
     events_at: NDArray[np.int64]
     events: NDArray[np.int64]
+    shown: NDArray[Any]
     flags: NDArray[np.uint8]
     words: NDArray[np.uint64]
     current: NDArray[Any]

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.base.errors import SimulationError
 from snnpipe.neurons.model import EventRule
 from snnpipe.neurons.table import name_of, neuron_model
 from snnpipe.settings.domains import Precision
 from snnpipe.simulators.event_driven.arrays import Arrays
 from snnpipe.simulators.event_driven.connections import Connections, refused
-from snnpipe.simulators.event_driven.layout import Program
+from snnpipe.simulators.event_driven.layout import GIVEN, Base, Program
 from snnpipe.simulators.graph import Graph, PoolingOp
 from snnpipe.values.network import NeuronLayer
 
@@ -35,7 +36,8 @@ class Compiled:
     layers
         Index of each layer of neurons in the program, by name, in the order of their neurons there.
     seen
-        Tensors of the graph, each with a factor, whose flattened values make up the currents that depend on the image.
+        Tensors of the graph, each with a factor, whose flattened values make up the currents that depend on the image
+        and that the kernel cannot compute.
     output_layer
         Index of the layer whose spikes are the output; -1 if there is none.
     adds_per_spike
@@ -88,8 +90,9 @@ class _Compiler:
         if (most := max(int(np.prod(shape)) for shape in graph.shapes)) > _MOST_VALUES:
             raise refused(f"a layer has {most:,} values")
         sources: dict[int, int] = {}
+        self._image = out.input(int(np.prod(graph.shapes[graph.image])), self._constant)
         if not self._constant:
-            sources[graph.image] = out.input(int(np.prod(graph.shapes[graph.image])))
+            sources[graph.image] = self._image
         seen: list[tuple[int, float]] = []
         names: dict[str, int] = {}
         still = self._still_values()
@@ -127,6 +130,8 @@ class _Compiler:
         for source, target, rows in reversed(self._out.connected):
             behind = adds_of.get(target, 0.0) if target in self._out.pooling else 0.0
             adds_of[source] = adds_of.get(source, 0.0) + rows + behind
+        if self._constant:
+            adds_of.pop(self._image, None)
         return {numbers.get(number): adds for number, adds in adds_of.items() if number not in self._out.pooling}
 
     # ------------------------------------------------------------------ currents without spikes
@@ -144,13 +149,18 @@ class _Compiler:
 
     def _base(
         self, tensor: int, factor: float, seen: list[tuple[int, float]], still: Mapping[int, NDArray[np.float64]]
-    ) -> "NDArray[np.float64] | int":
+    ) -> "NDArray[np.float64] | Base":
         """Return a target's current without spikes, or its place among the currents that depend on the image."""
         if not (self._constant and self._graph.from_image[tensor]):
             return still[tensor] * factor
-        at = sum(int(np.prod(self._graph.shapes[t])) for t, _ in seen)
-        seen.append((tensor, factor))
-        return at
+        shown = {self._graph.image: self._image}
+        try:
+            incoming = self._connections.into(tensor, factor, shown, self._out.neurons, most_synapses=0)
+        except SimulationError:  # TensorFlow computes what has no rows
+            at = sum(int(np.prod(self._graph.shapes[t])) for t, _ in seen)
+            seen.append((tensor, factor))
+            return Base(GIVEN, at)
+        return self._out.still(int(np.prod(self._graph.shapes[tensor])), incoming, still[tensor] * factor)
 
     def _rule(self, layer: NeuronLayer) -> EventRule:
         rule = neuron_model(layer.neuron_type).events(layer.neuron_type, self._dt)

@@ -20,7 +20,7 @@ from snnpipe.simulators.base import FastSimulator, equation, filtered, output_fi
 from snnpipe.simulators.chunks import chunks
 from snnpipe.simulators.event_driven.compiled import aligned
 from snnpipe.simulators.event_driven.kernel import is_compiled, run_images
-from snnpipe.simulators.event_driven.layout import INPUT, OUTPUT, SUMS, Program, Workspace
+from snnpipe.simulators.event_driven.layout import IMAGE, OUTPUT, STILL, SUMS, Program, Workspace
 from snnpipe.simulators.event_driven.memory import Reused
 from snnpipe.simulators.event_driven.program import Compiled, compile_program
 from snnpipe.simulators.graph import build_graph
@@ -101,7 +101,8 @@ class OpenEventDriven:
     def _chunks(self, stimulus: Stimulus) -> Iterator[SimulationChunk]:
         compiled = self._program(stimulus.encoder.constant)
         spans = list(chunks(self._settings, stimulus))
-        base = self._base(compiled, stimulus)
+        images = self._images(stimulus)
+        base = self._base(compiled, images, len(stimulus))
         program = compiled.program
         carried = len(spans) > 1
         n_state = program.voltage.size + program.refractory.size + int(program.buffer_at[-1])
@@ -110,7 +111,7 @@ class OpenEventDriven:
             said = "snnpipe: compiling the event-driven simulator for this machine, which is done once"
             tqdm.write(said, file=sys.stderr)
         for first, n_steps in spans:
-            yield self._chunk(compiled, stimulus, base, state_bn, first, n_steps)
+            yield self._chunk(compiled, stimulus, images, base, state_bn, first, n_steps)
 
     def _program(self, constant: bool) -> Compiled:
         if constant not in self._compiled:
@@ -119,11 +120,19 @@ class OpenEventDriven:
             )
         return self._compiled[constant]
 
-    def _base(self, compiled: Compiled, stimulus: Stimulus) -> NDArray[Any]:
-        """Return the currents of a constant input without any spike, shape ``(b, n)``."""
-        graph, b = self._graph, len(stimulus)
-        images = stimulus.still() if stimulus.encoder.constant else stimulus.images
-        images = images.astype(self._settings.precision, copy=False).reshape(b, *graph.shapes[graph.image])
+    def _images(self, stimulus: Stimulus) -> NDArray[Any]:
+        """Return the images of a constant input, shape ``(b, n)``; n is 0 for a changing one."""
+        if not stimulus.encoder.constant:
+            return _read_only(np.empty((len(stimulus), 0), self._settings.precision))
+        images = stimulus.still().reshape(len(stimulus), -1)
+        return _read_only(np.ascontiguousarray(images, self._settings.precision))
+
+    def _base(self, compiled: Compiled, images_bn: NDArray[Any], b: int) -> NDArray[Any]:
+        """Return the currents of a constant input that TensorFlow has to compute, shape ``(b, n)``."""
+        graph = self._graph
+        if not compiled.seen:
+            return _read_only(np.empty((b, 0), self._settings.precision))
+        images = images_bn.reshape(b, *graph.shapes[graph.image])
         if b == 1:  # TensorFlow's kernels for one image round differently
             images = np.repeat(images, 2, axis=0)
         known = {op.output: np.zeros((len(images), *graph.shapes[op.output]), images.dtype) for op in graph.sources}
@@ -132,14 +141,13 @@ class OpenEventDriven:
             _times(np.asarray(value).reshape(len(images), -1)[:b], factor)
             for value, (_, factor) in zip(values, compiled.seen, strict=True)
         ]
-        base = parts[0] if len(parts) == 1 else np.concatenate([np.empty((b, 0), images.dtype), *parts], axis=1)
-        base.setflags(write=False)  # as TensorFlow's arrays are: Numba compiles the kernel again for a writable one
-        return base
+        return _read_only(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
 
     def _chunk(
         self,
         compiled: Compiled,
         stimulus: Stimulus,
+        images_bn: NDArray[Any],
         base_bn: NDArray[Any],
         state_bn: NDArray[Any],
         first: int,
@@ -168,6 +176,7 @@ class OpenEventDriven:
                 workspace,
                 block,
                 base_bn,
+                images_bn,
                 signal_btn,
                 state,
                 first,
@@ -210,7 +219,7 @@ class OpenEventDriven:
         )
 
     def _block_steps(self, program: Program) -> int:
-        bytes_per_step = int(program.size.sum()) * (4 + np.dtype(self._settings.precision).itemsize)
+        bytes_per_step = int(_event_sizes(program).sum()) * (4 + np.dtype(self._settings.precision).itemsize)
         return max(1, min(_BLOCK_STEPS, self._settings.n_steps, _EVENT_BYTES // bytes_per_step))
 
 
@@ -226,18 +235,30 @@ def _finish(tasks: Sequence[Future[Any]]) -> None:
         raise
 
 
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array as TensorFlow's and users' may be: for a writable one, Numba would compile the kernel again."""
+    array = array.view()
+    array.setflags(write=False)
+    return array
+
+
 def _times(values: NDArray[Any], factor: float) -> NDArray[Any]:
     return values if factor == 1 else values * values.dtype.type(factor)
 
 
+def _event_sizes(program: Program) -> NDArray[np.int64]:
+    """Return the highest number of events of each layer in a step."""
+    return np.where(program.kind >= OUTPUT, 0, program.size)
+
+
 def _workspace(program: Program, block: int) -> Workspace:
     dtype = program.weights.dtype
-    sizes = np.where(program.kind == OUTPUT, 0, program.size) * block + 8  # `collect` overwrites up to 7 more
+    sizes = _event_sizes(program) * np.where(program.kind == IMAGE, 1, block) + 8  # `collect` overwrites up to 7 more
     widest = int(program.size.max(initial=1))
     line = (widest + 7) // 8 * 8
     words = np.zeros(line // 8, np.uint64)
     without_connections = (program.connections[1:] == program.connections[:-1]) & (program.kind < SUMS)
-    without_connections &= program.kind != INPUT
+    without_connections &= program.kind > IMAGE
     still = int(program.size[without_connections].max(initial=0))
     n_inputs = int(program.n_inputs.max(initial=0))
     sum_words = np.zeros((n_inputs + 7) // 8, np.uint64)
@@ -249,6 +270,7 @@ def _workspace(program: Program, block: int) -> Workspace:
         event_count=np.empty(int(sizes.sum()), dtype),
         events_at=np.concatenate([[0], np.cumsum(sizes)[:-1]]),
         events=np.zeros((len(sizes), block + 1), np.int64),
+        shown=np.empty((1, int(program.size[program.kind == STILL].sum())), dtype),
         flags=words.view(np.uint8),
         words=words,
         current=np.empty(line, dtype),
