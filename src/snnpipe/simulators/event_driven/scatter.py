@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from snnpipe.simulators.event_driven.compiled import WIDE, compiled
+from snnpipe.simulators.event_driven.compiled import WIDE, compiled, inlined
 from snnpipe.simulators.event_driven.vectors import LANES, NUMBERS, PLACES, TO_BITS, adding, put_eight
 
 _THREE = 3 if WIDE else 1
@@ -49,7 +49,7 @@ _add_6_of_3, _add_3_of_3, _add_2_of_3 = adding(6, _THREE), adding(3, _THREE), ad
 _add_1_of_3, _add_some_of_3 = adding(1, _THREE), adding(1, _THREE, whole=False)
 
 
-@compiled
+@inlined
 def _add_rows(currents, origin, row_at, row_weight, row_length, r, behind, count, row, first, end, weights):
     """Add the rows from ``r`` on of a group of events, whose rows all begin at ``origin``."""
     while r < behind:
@@ -71,7 +71,7 @@ def _add_rows(currents, origin, row_at, row_weight, row_length, r, behind, count
         r += 1
 
 
-@compiled
+@inlined
 def _add_three_rows(currents, origin, row_at, row_weight, n, r, count, row, first, end, weights):
     """Add three rows of the length n of a group of events, whose rows all begin at ``origin``."""
     done = 0
@@ -114,11 +114,11 @@ def scatter(
     r, behind = np.int64(rows[group]), np.int64(rows[group + np.uint32(1)])
     n = np.int64(row_length[r]) if behind > r else 0
     if one_class >= 0 and behind - r == 1 and n == 1:
+        at, weight = np.int64(row_at[r]), np.int64(row_weight[r])
         for e in range(end):
             i = np.uint32(neuron[e])
             if start[i] >= 0:
-                at, weight = np.uint64(start[i] + row_at[r]), np.uint64(weight_at[i] + row_weight[r])
-                currents[at] += count[e] * weights[weight]
+                currents[np.uint64(start[i] + at)] += count[e] * weights[np.uint64(weight_at[i] + weight)]
         return
     three = _THREE == 3 and one_class >= 0 and behind - r == 3 and _apart(row_at, row_length, r)
     while e < end:
