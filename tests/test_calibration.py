@@ -255,7 +255,7 @@ def test_an_interval_is_halved_once_more_where_the_error_leaves_room():
 
 def test_more_steps_allow_less_error():
     limits = [Calibration().limits(n).max_error for n in (1, 16, 100)]
-    assert limits == pytest.approx([0.25, 0.0625, 0.025])
+    assert limits == pytest.approx([0.22, 0.055, 0.022])
     assert Calibration(max_error=0.3, max_drop=1.0).limits(64) == Limits(0.3, 1.0)
 
 

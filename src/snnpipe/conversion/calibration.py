@@ -36,7 +36,7 @@ MaxError = TypeAliasType(
     "MaxError", Annotated[PositiveFloat | Literal["auto"], Field(description="a share above 0, or auto")]
 )
 
-_ERROR_OF_ONE_STEP = 0.25
+_ERROR_OF_ONE_STEP = 0.22
 """Share of the logits' size that class scores may be off by after one step."""
 
 _FRACTION_BITS = 8
@@ -64,8 +64,8 @@ class Calibration:
     max_error
         Highest error of the class scores after ``n_steps`` on some calibration samples: root mean square difference
         from the model's logits, as a share of their root mean square; what all classes share does not count. It counts
-        for ``spikes_per_step=auto`` without ``max_drop``. ``auto`` is 0.25 over the square root of ``n_steps``:
-        0.088 for 8 steps, and less for more of them.
+        for ``spikes_per_step=auto`` without ``max_drop``. ``auto`` is 0.22 over the square root of ``n_steps``:
+        0.078 for 8 steps, and less for more of them.
     channels
         Whether each channel has its own scale: weights into a channel are divided by a factor, and weights out of it
         are multiplied by the same factor, which does not change the function of a ReLU network (Nagel et al. 2019,
