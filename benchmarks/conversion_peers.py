@@ -24,7 +24,7 @@ FIGURES = Path(__file__).parent.parent / "mlruns" / "benchmarks" / "conversion_p
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "conversion_peers.png"
 STEPS = (4, 8, 16, 32)
 IMAGES = {"plain": 1000, "bn": 1000, "resnet20": 500}
-OURS = {"plain": (0.7, 1.0, 1.4, 2.0, 2.8), "bn": (0.7, 1.0, 1.4, 2.0, 2.8), "resnet20": (1.4, 2.0, 2.8, 4.0)}
+OURS = {"plain": (0.7, 1.0, 1.4, 2.0, 2.8), "bn": (0.7, 1.0, 1.4, 2.0, 2.8), "resnet20": (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)}
 """Spikes per step that snnpipe is given."""
 READOUTS = ("mean", "later_half")
 """Read-outs that SpikingJelly's outputs get; snnpipe chooses its own from the calibration images."""

@@ -57,7 +57,7 @@ def networks():
     """Return converters by name, with the number of steps, the length of a step in the file, and who is set by hand."""
     import nengo
 
-    from snnpipe import IntegrateAndFire, NengoDLConverter
+    from snnpipe import Calibration, IntegrateAndFire, NengoDLConverter
 
     at_0 = {"voltage": nengo.dists.Choice([0])}
     leaky = nengo.LIF(tau_rc=0.1, tau_ref=0, min_voltage=-1e30, amplitude=0.1, initial_state=at_0)
@@ -69,6 +69,12 @@ def networks():
         "IF, one spike a step": (NengoDLConverter(neuron=one), STEPS, 1.0, LIBRARIES),
         "IF, several spikes, voltage of -1 or more": (NengoDLConverter(neuron=bounded), STEPS, 1.0, ()),
         "IF, the default": (NengoDLConverter(), STEPS, 1.0, ("sinabs",)),
+        "IF, voltages of 0.5": (
+            NengoDLConverter(calibration=Calibration(drawn_voltages=False)),
+            STEPS,
+            1.0,
+            ("sinabs",),
+        ),
         "LIF": (NengoDLConverter(neuron=leaky, scale_firing_rates=4), LIF_STEPS, 1e-4, EULER),
     }
 
@@ -142,14 +148,14 @@ def with_sinabs(graph, first, dt, said):
     from sinabs.nir import from_nir
 
     network = from_nir(graph, num_timesteps=first["n_steps"])
-    shapes = list(first["shapes"])
+    voltages = list(first["voltages"])
 
     def run(images, n):
         for neuron in neurons_of(network, "IAFSqueeze"):
             if said:
                 neuron.min_v_mem = None
                 neuron.spike_fn = SingleSpike if first["max_spikes"] == 1 else neuron.spike_fn
-                neuron.v_mem = torch.full((len(images), *shapes.pop(0)), first["initial_voltage"])
+                neuron.v_mem = torch.from_numpy(np.repeat(voltages.pop(0)[None], len(images), axis=0))
         shown = images[:, None].expand(-1, n, *images.shape[1:]).reshape(-1, *images.shape[1:])
         result = network(shown)
         output = result[0] if isinstance(result, tuple) else result
@@ -176,6 +182,8 @@ READERS = dict(zip(LIBRARIES, (with_snntorch, with_norse, with_sinabs, with_spik
 
 def run_by(library, path, x, dt, n_steps, said):
     """Return the class and the number of spikes of each image; or, in words, why the library cannot run the file."""
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401  before TensorFlow, which Norse imports
     import nir
     import torch
 
@@ -201,14 +209,18 @@ def run_by(library, path, x, dt, n_steps, said):
 
 
 def _said(graph):
-    """Return what the metadata of a file say of its neurons, which are all alike, and the shapes of their layers."""
+    """Return what the metadata of a file say of its neurons, which are all alike, and the first voltages of layers."""
     nodes = [node for node in graph.nodes.values() if type(node).__name__ in ("IF", "LIF")]
     said = nodes[0].metadata
+
+    def voltages(node):
+        own = np.asarray(node.metadata.get("initial_voltage", 0.0), np.float32)
+        return np.full(node.r.shape, own) if own.size == 1 else own.reshape(node.r.shape)
+
     return {
         "leaky": type(nodes[0]).__name__ == "LIF",
         "max_spikes": said.get("max_spikes"),
-        "initial_voltage": float(said.get("initial_voltage", 0.0)),
-        "shapes": [node.r.shape for node in sorted(nodes, key=lambda node: -node.r.size)],
+        "voltages": [voltages(node) for node in sorted(nodes, key=lambda node: -node.r.size)],
     }
 
 
