@@ -34,6 +34,10 @@ TABLE = {
     "bn, 16 steps": ("bn", ["simulator.n_steps=16"]),
     "resnet20, 8 steps": ("resnet20", ["simulator.n_steps=8"]),
     "resnet20, 16 steps": ("resnet20", ["simulator.n_steps=16"]),
+    "plain, 8 steps, seed 1": ("plain", ["simulator.n_steps=8", "seed=1"]),
+    "plain, 8 steps, seed 2": ("plain", ["simulator.n_steps=8", "seed=2"]),
+    "bn, 8 steps, seed 1": ("bn", ["simulator.n_steps=8", "seed=1"]),
+    "bn, 8 steps, seed 2": ("bn", ["simulator.n_steps=8", "seed=2"]),
     "resnet20, 8 steps, max_error 0.13": ("resnet20", ["simulator.n_steps=8", f"{LIMIT}=0.13"]),
     "resnet20, 16 steps, max_error 0.05": ("resnet20", ["simulator.n_steps=16", f"{LIMIT}=0.05"]),
 }
