@@ -336,6 +336,27 @@ def test_fan_out_and_macs_by_hand():
     assert macs(model) == {"conv": (4 * 4 + 8 * 6 + 4 * 9) * 2, "dense": 8 * 5, "logits": 15}
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Masking(-1.0, name="odd"),
+        layers.Lambda(lambda x: tf.clip_by_value(x, -2.5, 2.5), name="odd"),
+        layers.Lambda(lambda x: tf.clip_by_value(x, -200, 200), name="odd"),
+    ],
+    ids=["masking", "clip", "wide clip"],
+)
+def test_a_layer_that_changes_some_inputs_only_is_no_identity(layer):
+    """An input of ordinary size passes through each of them."""
+    model = keras.Sequential([layers.Input((6, 3)), layer, layers.Flatten(), layers.Dense(5, "relu"), layers.Dense(3)])
+    with pytest.raises(ConversionError, match="odd"):
+        NengoDLConverter(scale_firing_rates=100.0).convert(model, seed=0)
+
+
+def test_masking_of_zeros_is_an_identity():
+    masked = [layers.Input((6, 3)), layers.Masking(0.0), layers.Flatten(), layers.Dense(5, "relu"), layers.Dense(3)]
+    NengoDLConverter(scale_firing_rates=100.0).convert(keras.Sequential(masked), seed=0)
+
+
 def test_positions_that_pooling_cuts_off_drive_nothing():
     image = layers.Input((5, 5, 1))
     x = layers.Conv2D(1, 1, activation="relu", name="conv")(image)

@@ -153,12 +153,28 @@ def squared():
         (lambda: one_layer(layers.Conv2D(3, 3, activation=Doubled(), name="conv")), "'conv' (Conv2D) of Keras 3 has"),
         (lambda: keras.Sequential([layers.Dense(3)]), "begin it with keras.Input(shape)"),
         (lambda: one_layer(layers.RMSNormalization(name="rms")), "'rms' (RMSNormalization) of Keras 3 has no counter"),
+        (lambda: one_layer(layers.Activation(lambda x: x * 2, name="twice")), "layer 'twice' (Activation) of Keras 3"),
     ],
 )
 def test_what_has_no_counterpart_is_named(model, words):
     with pytest.raises(ModelError) as refused:
         translated(model())
     assert words in str(refused.value)
+
+
+def leaky():
+    inputs = layers.Input((6,))
+    x = layers.LeakyReLU(negative_slope=0.1)(layers.Dense(8)(inputs))
+    return keras.Model(inputs, layers.Dense(3)(keras.ops.relu(layers.Dense(8)(x))))
+
+
+def test_rectifiers_keep_their_slope_and_may_be_operations():
+    model = with_weights(leaky())
+    copy = translated(model)
+    slopes = [layer.get_config()["alpha"] for layer in copy.layers if type(layer).__name__ == "LeakyReLU"]
+    assert slopes == [pytest.approx(0.1)]
+    x = RNG.normal(size=(20, 6)).astype(np.float32)
+    np.testing.assert_allclose(copy.predict_on_batch(x), outputs(model, x), atol=1e-6)
 
 
 def test_a_layer_that_computes_something_else_is_named(monkeypatch):

@@ -4,7 +4,10 @@ import shlex
 
 import pytest
 from configs import composed
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from snnpipe.base.errors import ConfigError
+from snnpipe.config.messages import report
 from snnpipe.config.override_text import as_text
 
 STOP = "training.epochs=-1"
@@ -116,3 +119,11 @@ def test_an_experiment_of_ones_own_with_a_sign_in_its_name(command, tmp_path):
 @pytest.mark.parametrize("text", ["\\", '\\"', "\\\\${x}", '${x}"', "a\\b", "$", "$$ {", "'\"'", "}{", "\\\\"])
 def test_every_text_comes_back_from_its_override(text):
     assert composed(as_text("run_name", text))["run_name"] == text
+
+
+def test_numbers_in_place_of_texts_say_how_to_type_each_as_a_text(capsys):
+    problem = "data.class_names: got [0, 1]: should be text, or null"
+    report(ConfigError(problem), ["data.class_names=[0, 1]"])
+    cure = "\"data.class_names=['0','1']\""
+    assert capsys.readouterr().err.strip() == f"snnpipe: error: {problem}, as in {cure}"
+    assert OverridesParser.create().parse_override(shlex.split(cure)[0]).value() == ["0", "1"]

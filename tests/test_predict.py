@@ -12,9 +12,10 @@ from PIL import Image
 
 import snnpipe
 from snnpipe import NengoDLConverter
-from snnpipe.base.errors import UserError
+from snnpipe.base.errors import DataError, UserError
 from snnpipe.commands.predict import main
 from snnpipe.data.picture_files import Decoder
+from snnpipe.spiking.pictures import Sources
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
@@ -78,6 +79,22 @@ def test_pictures_folders_and_arrays_get_the_same_classes(predict, folder):
         for own, ms, spikes in zip(expected.classes, expected.settled_ms, expected.spikes, strict=True)
     ]
     assert [row[1:] for row in rows] == [*lines, *lines, lines[2]]
+
+
+def test_pixels_in_an_array_are_refused_where_the_network_has_no_scaling(folder, tmp_path):
+    """It may take values of 0 to 1 or of 0 to 255; one that was calibrated with pixels takes these as they are."""
+    grey = snnpipe.load(folder / "grey.snn")
+    pixels = RNG.integers(0, 256, (3, 5, 4, 1), dtype=np.uint8)
+    with pytest.raises(DataError, match=r"x: got pixels of type uint8.*no scaling of pixels.*float32"):
+        grey.predict(pixels)
+    np.save(tmp_path / "p.npy", pixels)
+    with pytest.raises(DataError, match=r"p\.npy: got pixels of type uint8"):
+        list(Sources(grey.input_shape, None).samples([tmp_path / "p.npy"]))
+    tf_keras.utils.set_random_seed(0)
+    layers = tf_keras.layers
+    model = tf_keras.Sequential([layers.Input((5, 4, 1)), layers.Flatten(), layers.Dense(9, "relu"), layers.Dense(3)])
+    raw = snnpipe.convert(model, pixels, n_steps=4)
+    assert np.array_equal(raw.predict(pixels).scores, raw.predict(pixels.astype(np.float32)).scores)
 
 
 def test_json_has_the_scores_and_arrays_are_taken_as_they_are(predict, folder):

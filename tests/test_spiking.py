@@ -21,7 +21,7 @@ from snnpipe import (
     TfdsDataModule,
     Trainer,
 )
-from snnpipe.base.errors import UserError
+from snnpipe.base.errors import DataError, UserError
 from snnpipe.spiking.simulated import settled
 
 CONVERTER = NengoDLConverter(calibration=Calibration(images=300, channels=True, balance=False, spikes_per_step=1.0))
@@ -102,14 +102,16 @@ def test_a_run_leaves_its_network(run):
 
 
 def test_pixels_of_8_bits_are_scaled_where_the_scaling_is_known(run, spiking):
-    """The digits have pixels from 0 to 255; a network without a scaling takes all samples as they are."""
+    """The digits have pixels from 0 to 255; a network without a scaling refuses them, for it may mean other values."""
     _, _, folder, _, (x, y) = run
     model = snnpipe.load(folder / "conversion" / "network.snn")
     pixels = np.round((x[:20] + 1) * 127.5).astype(np.uint8)
     assert np.array_equal(model.pixels(pixels), x[:20])
     assert model.evaluate(pixels, y[:20]).metrics == model.evaluate(x[:20], y[:20]).metrics
     assert np.array_equal(model.run(pixels).scores, model.run(x[:20]).scores)
-    assert np.array_equal(spiking.run(pixels).scores, spiking.run(pixels.astype(np.float32)).scores)
+    for call in (spiking.run, spiking.predict):
+        with pytest.raises(DataError, match=r"x: got pixels of type uint8.*no scaling.*float32"):
+            call(pixels)
 
 
 def test_the_data_modules_scaling_gives_its_own_values_to_the_bit(data_dir):

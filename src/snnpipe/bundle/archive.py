@@ -64,7 +64,7 @@ def read_members(path: Path) -> Members:
         data = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}): give a file that save() has written") from error
-    if not data.startswith(b"PK"):
+    if not data.startswith(b"PK") or _MANIFEST.encode() not in data:
         raise BundleError(f"{path} is no network of snnpipe: give a file that save() has written")
     if not is_sealed(data):
         raise BundleError(f"{path} was altered or cut off: it does not match its checksum")

@@ -59,11 +59,10 @@ def _opened(asked: Any) -> "tuple[SpikingModel, Iterator[tuple[str, Any]]]":
     print(f"{asked.network}: {model.replay}", file=sys.stderr)
     if asked.steps is not None:
         model = model.with_settings(n_steps=asked.steps)
-    pixels = model.pixels or PixelScaling()
     whose = "as the network's training data" if model.pixels else "for want of a scaling in the network"
     if any(path.suffix.lower() not in ARRAYS for path in asked.inputs):
-        print(f"pixels are scaled {whose}: {pixels}", file=sys.stderr)
-    return model, Sources(model.input_shape, pixels, asked.resize, asked.array).samples(asked.inputs)
+        print(f"pixels are scaled {whose}: {model.pixels or PixelScaling()}", file=sys.stderr)
+    return model, Sources(model.input_shape, model.pixels, asked.resize, asked.array).samples(asked.inputs)
 
 
 def _rows(model: "SpikingModel", samples: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from snnpipe.frameworks.keras_graph import as_function
 _TOLERANCE = 1e-4
 _LEAST = 1e-30
 _SIZES = (1e-2, 30.0, 1e4)
-"""Sizes of the inputs that are tried: a function that is linear only near 0 is not a scaling."""
+"""Sizes of the inputs that are tried too: a function that is linear only near 0 is not a scaling."""
 
 
 @dataclass(frozen=True)
@@ -25,24 +25,32 @@ class Affine:
 
 def passes_on(node: Any) -> bool:
     """Whether a node with one input and no trained weights returns its input unchanged in inference."""
-    x = _draw(node, 0)
-    if x is None or _trained(node):
+    drawn = _draw(node, 0)
+    if drawn is None or _trained(node):
         return False
-    y = _values(as_function(node), x)
+    tried = [drawn, *(size * drawn for size in _SIZES)]
+    if type(node.layer).__name__ == "Masking":  # it changes samples with its value alone
+        tried.append(np.full_like(drawn, node.layer.mask_value))
+    function = as_function(node)
+    return all(_is_kept(_values(function, x), x) for x in tried)
+
+
+def _is_kept(y: NDArray[np.float64] | None, x: NDArray[np.float64]) -> bool:
     return y is not None and y.shape == x.shape and np.array_equal(y.astype(np.float32), x.astype(np.float32))
 
 
 def affine_of(node: Any) -> Affine | None:
     """Return the scaling that a node with one input computes; None if it computes anything else.
 
-    Batch normalisation does not count as a scaling here, because training changes it.
+    Batch normalisation does not count as a scaling here, because training changes it. Masking changes only samples with
+    its value.
     """
     kind = type(node.layer).__name__
     if kind == "Rescaling":
         return _by_channel(node, node.layer.scale, node.layer.offset)
     if kind == "Normalization":
         return _normalization(node)
-    if kind == "BatchNormalization" or _trained(node):
+    if kind in ("BatchNormalization", "Masking") or _trained(node):
         return None
     return _probed(node)
 

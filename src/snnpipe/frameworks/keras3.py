@@ -23,6 +23,12 @@ _BASE = ("name", "trainable", "dtype")
 _SAME_OPERATION = {"Add": "Add", "Subtract": "Subtract", "Multiply": "Multiply", "Maximum": "Maximum"}
 """Operations on two tensors (``x + y``) that are layers too."""
 
+_SAME_LAYER = {"Relu": "ReLU", "Softmax": "Softmax"}
+"""Operations on one tensor (``keras.ops.relu(x)``) that are layers without settings too."""
+
+_NAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
+"""Settings of layers that have another name in tf_keras."""
+
 _KERAS_2_ONLY = "build it with tf_keras in place of keras (import tf_keras as keras), or leave the layer out"
 
 
@@ -138,14 +144,20 @@ class _Translation:
             return _Translation(layer).model
         kind, module = type(layer).__name__, type(layer).__module__
         if module.startswith("keras.") and ".ops." in module:
-            kind = _SAME_OPERATION.get(kind, "")
+            kind = _SAME_OPERATION.get(kind) or _SAME_LAYER.get(kind, "")
         cls = getattr(self._keras.layers, kind, None) if module.startswith("keras.") else None
         if cls is None:
             raise ModelError(
                 f"model: the layer {layer.name!r} ({type(layer).__name__}) of Keras 3 has no counterpart in tf_keras: "
                 f"{_KERAS_2_ONLY}"
             )
-        copy = cls(**self._settings(layer, cls))
+        try:
+            copy = cls(**self._settings(layer, cls))
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"model: tf_keras cannot make the layer {layer.name!r} ({kind}) of Keras 3: {one_line(error)[:200]}: "
+                f"{_KERAS_2_ONLY}"
+            ) from error
         self._made.append((copy, layer))
         return copy
 
@@ -169,8 +181,9 @@ class _Translation:
             for name, parameter in inspect.signature(base.__init__).parameters.items()
             if parameter.kind is not parameter.VAR_KEYWORD and base is not object
         }
-        settings = {}
-        for name, value in config.items():
+        settings, named = {}, _NAMED.get(type(layer).__name__, {})
+        for own, value in config.items():
+            name = named.get(own, own)
             if name.endswith("_initializer") or (name not in known and name not in _BASE):
                 continue
             settings[name] = self._setting(value, layer)

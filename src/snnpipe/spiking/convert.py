@@ -26,7 +26,7 @@ from snnpipe.run.preflight import require_spikes
 from snnpipe.settings.domains import Seed
 from snnpipe.settings.schema import value_problem
 from snnpipe.simulators.auto import AutoSimulator
-from snnpipe.spiking.given import checked_labels, checked_samples
+from snnpipe.spiking.given import are_pictures, checked_labels, checked_samples
 from snnpipe.spiking.model import SpikingModel
 from snnpipe.values.data import DataSpec
 from snnpipe.values.pixels import PixelScaling
@@ -116,7 +116,9 @@ def convert(
     n_classes = _n_classes(keras_model)
     spec = DataSpec("samples", input_shape=samples.shape[1:], n_classes=n_classes, class_names=class_names or ())
     pixels = _pixels({"mean": mean, "deviation": deviation, "scale": scale}, spec.input_shape)
-    if pixels is not None:
+    if pixels is None and are_pictures(calibration, spec.input_shape):
+        pixels = PixelScaling(divisor=(1.0,))  # what the network takes are pixels as they are
+    elif pixels is not None:
         samples = checked_samples(calibration, spec.input_shape, "calibration", pixels)
     adapted = adapt(keras_model, spec)
     if converter is None:

@@ -14,6 +14,8 @@ from snnpipe.base.errors import DataError
 from snnpipe.values.data import DataSpec
 from snnpipe.values.pixels import PixelScaling
 
+_PICTURE_AXES = 3
+
 
 def checked_samples(
     given: Any, shape: tuple[int, ...] | None, name: str, pixels: PixelScaling | None = None
@@ -58,6 +60,28 @@ def checked_samples(
             "a number in its place (numpy.nan_to_num)"
         )
     return samples if pixels is None or array.dtype != np.uint8 else pixels(array)
+
+
+def are_pictures(given: Any, shape: tuple[int, ...]) -> bool:
+    """Whether samples of a shape are pictures whose pixels are of type ``uint8``."""
+    return len(shape) == _PICTURE_AXES and getattr(given, "dtype", None) == np.uint8
+
+
+def checked_inputs(given: Any, shape: tuple[int, ...], name: str, pixels: PixelScaling | None) -> NDArray[np.float32]:
+    """Return samples for a network as `checked_samples` does. ``pixels`` is the network's scaling, None if it has none.
+
+    Raises
+    ------
+    DataError
+        Also if they are pictures of type ``uint8`` and the network has no scaling: it would take their raw values.
+    """
+    if pixels is None and are_pictures(given, shape):
+        raise DataError(
+            f"{name}: got pixels of type uint8, and the network has no scaling of pixels: scale them as its training "
+            "data were, or give them as float32 if it takes values of 0 to 255 (snnpipe.convert keeps a scaling: mean, "
+            "deviation, scale)"
+        )
+    return checked_samples(given, shape, name, pixels)
 
 
 def checked_labels(given: Any, n: int, n_classes: int, name: str) -> NDArray[np.int64]:

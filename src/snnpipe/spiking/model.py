@@ -17,7 +17,7 @@ from snnpipe.nir_files.file import write_nir
 from snnpipe.protocols import Simulator
 from snnpipe.simulators.auto import AutoSimulator
 from snnpipe.spiking.ann import NetworkOfRates
-from snnpipe.spiking.given import checked_labels, checked_samples
+from snnpipe.spiking.given import checked_inputs, checked_labels
 from snnpipe.spiking.results import Evaluation, Predictions, Recording
 from snnpipe.spiking.simulated import evaluated, predicted, recorded
 from snnpipe.values.calibration import CalibrationOutcome
@@ -161,14 +161,14 @@ class SpikingModel:
         ----------
         x
             Samples as the network takes them, shape ``(b, *input_shape)``. If the network has a scaling of pixels
-            (``pixels``), it scales those of type ``uint8``.
+            (``pixels``), it scales those of type ``uint8``. Without one, pictures of this type are refused.
 
         Raises
         ------
         DataError
             If they have another shape, or values that are no finite numbers.
         """
-        samples = checked_samples(x, self.input_shape, "x", self.pixels)
+        samples = checked_inputs(x, self.input_shape, "x", self.pixels)
         return predicted(self._converted, self._simulator, samples)
 
     def run(self, x: Any, record: str | Sequence[str] = (), max_mb: float = 1024) -> Recording:
@@ -192,7 +192,7 @@ class SpikingModel:
         SimulationError
             If the arrays would be larger than ``max_mb``.
         """
-        samples = checked_samples(x, self.input_shape, "x", self.pixels)
+        samples = checked_inputs(x, self.input_shape, "x", self.pixels)
         names = [record] if isinstance(record, str) else list(dict.fromkeys(record))
         layers = {layer.name: layer for layer in self.network.layers}
         for name in names:
@@ -216,7 +216,7 @@ class SpikingModel:
         DataError
             If samples or labels have other shapes or values.
         """
-        samples = checked_samples(x, self.input_shape, "x", self.pixels)
+        samples = checked_inputs(x, self.input_shape, "x", self.pixels)
         labels = checked_labels(y, len(samples), len(self.class_names), "y")
         ann = NetworkOfRates(self.network, self.dt) if self._ann is None else self._ann
         self.evaluation = evaluated(self._converted, self._simulator, ann, samples, labels)
@@ -259,7 +259,7 @@ class SpikingModel:
         DataError
             If there are no samples.
         """
-        taken = self._samples if samples is None else checked_samples(samples, self.input_shape, "samples", self.pixels)
+        taken = self._samples if samples is None else checked_inputs(samples, self.input_shape, "samples", self.pixels)
         if taken is None:
             raise DataError("save: give a few samples, whose outputs are stored as references: save(path, samples=x)")
         return write_bundle(Path(path), self._converted, taken)

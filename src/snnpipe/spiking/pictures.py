@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from snnpipe.base.errors import DataError, did_you_mean, one_line
 from snnpipe.data.picture_files import Decoder
 from snnpipe.frameworks.compat import import_tensorflow
-from snnpipe.spiking.given import checked_samples
+from snnpipe.spiking.given import checked_inputs
 from snnpipe.values.pixels import PixelScaling
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
@@ -28,7 +28,7 @@ class Sources:
     shape
         Shape of a sample.
     pixels
-        Scaling of pixels to the values that the network takes.
+        Scaling of pixels to the values that the network takes; None if it has none. Pictures are divided by 255 then.
     resize
         Whether pictures of another size are resized.
     array
@@ -36,7 +36,7 @@ class Sources:
     """
 
     shape: tuple[int, ...]
-    pixels: PixelScaling
+    pixels: PixelScaling | None
     resize: bool = False
     array: str | None = None
 
@@ -76,12 +76,13 @@ class Sources:
                     raise DataError(f"{path}: it has {has}, and the network takes {takes}: --resize resizes it")
                 picture = np.asarray(Decoder((height, width), channels).decode(str(path)))
         except import_tensorflow().errors.OpError as error:
-            raise DataError(f"{path}: it cannot be read as a picture: {one_line(error)[:200]}") from error
-        return self.pixels(picture)
+            why = one_line(error).partition(" [Op:")[0].rpartition("}} ")[2]
+            raise DataError(f"{path}: it cannot be read as a picture: {why[:200]}") from error
+        return (self.pixels or PixelScaling())(picture)
 
     def _arrays(self, path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
         array = self._array(path)
-        samples = checked_samples(array, self.shape, str(path), self.pixels if len(self.shape) == 3 else None)
+        samples = checked_inputs(array, self.shape, str(path), self.pixels)
         for i, sample in enumerate(samples):
             yield f"{path}[{i}]", sample
 

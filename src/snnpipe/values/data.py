@@ -144,7 +144,7 @@ def _class_names(given: Sequence[str] | None, n_classes: int) -> tuple[str, ...]
     names = () if given is None else tuple(given)
     if isinstance(given, str) or len(names) not in (0, n_classes):
         raise DataError(
-            f"DataSpec.class_names: got {given!r}, and n_classes is {n_classes}: give one name per class, in the order "
-            "of the labels, or leave class_names out"
+            f"class_names: got {given!r}, and there are {n_classes} classes: give one name per class, in the order of "
+            "the labels, or leave class_names out"
         )
     return tuple(map(str, names or range(n_classes)))
