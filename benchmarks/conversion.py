@@ -39,7 +39,6 @@ TABLE = {
     "bn, 8 steps, seed 1": ("bn", ["simulator.n_steps=8", "seed=1"]),
     "bn, 8 steps, seed 2": ("bn", ["simulator.n_steps=8", "seed=2"]),
     "resnet20, 8 steps, max_error 0.13": ("resnet20", ["simulator.n_steps=8", f"{LIMIT}=0.13"]),
-    "resnet20, 16 steps, max_error 0.05": ("resnet20", ["simulator.n_steps=16", f"{LIMIT}=0.05"]),
 }
 """Rows of the table: the network, and overrides of the defaults."""
 
