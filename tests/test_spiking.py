@@ -21,7 +21,7 @@ from snnpipe import (
     TfdsDataModule,
     Trainer,
 )
-from snnpipe.base.errors import DataError, UserError
+from snnpipe.base.errors import DataError, SimulationError, UserError
 from snnpipe.spiking.simulated import settled
 
 CONVERTER = NengoDLConverter(calibration=Calibration(images=300, channels=True, balance=False, spikes_per_step=1.0))
@@ -248,6 +248,16 @@ def test_wrong_samples_are_refused_in_a_line(spiking, x, message):
         with pytest.raises(UserError, match=message) as error:
             call(x)
         assert "\n" not in str(error.value)
+
+
+def test_a_limit_that_is_no_whole_number_of_spikes_is_refused_before_anything_runs():
+    layers = tf_keras.layers
+    model = tf_keras.Sequential([layers.Input((6,)), layers.Dense(8), layers.ReLU(max_value=1.5), layers.Dense(3)])
+    x = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    with pytest.raises(SimulationError, match=r"^conversion.scale_firing_rates: .* 1.5 spikes a step.* by 1.33333"):
+        snnpipe.convert(model, x, converter=NengoDLConverter(scale_firing_rates=1000.0))
+    fits = NengoDLConverter(scale_firing_rates=1333.33)
+    assert len(snnpipe.convert(model, x, converter=fits).predict(x)) == 20
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from snnpipe.base.errors import SimulationError
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.protocols import OpenSimulator
 from snnpipe.settings.domains import PositiveInt
-from snnpipe.simulators.base import FastSimulator
+from snnpipe.simulators.base import FastSimulator, require_limits
 from snnpipe.simulators.clock_driven.simulator import TILE_NEURONS, ClockDrivenSimulator
 from snnpipe.simulators.event_driven.simulator import EventDrivenSimulator, OpenEventDriven
 from snnpipe.values.network import SpikingNetwork
@@ -58,6 +58,7 @@ class OpenAuto:
     """A network whose simulator is chosen when the first batch is seen."""
 
     def __init__(self, network: SpikingNetwork, settings: AutoSimulator, constant_input: bool):
+        require_limits(network, settings.dt)
         self._network = network
         self._settings = settings
         self._resources = ExitStack()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from snnpipe.base.errors import SimulationError, one_line
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.neurons.model import Equation
-from snnpipe.neurons.table import equation_of, name_of, registered
+from snnpipe.neurons.table import equation_of, name_of, neuron_model, registered
 from snnpipe.simulators.nengo_dl import NengoDLSimulator
 from snnpipe.synapses import Filter
 from snnpipe.values.network import NeuronLayer, SpikingNetwork
@@ -46,6 +46,12 @@ def require_layers(network: SpikingNetwork, simulator: str) -> None:
             f"simulator={simulator} runs layers of neurons, and this native Nengo network cannot be read as layers: "
             f"{network.unreadable}: take simulator=nengo_dl"
         )
+
+
+def require_limits(network: SpikingNetwork, dt: float) -> None:
+    """Raise `SimulationError` if neurons cannot keep to their highest rate in steps of ``dt`` s."""
+    for layer in (layer for layer in network.layers if layer.spiking):
+        neuron_model(layer.neuron_type).most_spikes(layer.neuron_type, dt)
 
 
 def equation(layer: NeuronLayer, dt: float) -> Equation:

@@ -26,6 +26,7 @@ from snnpipe.run.preflight import require_spikes
 from snnpipe.settings.domains import Seed
 from snnpipe.settings.schema import value_problem
 from snnpipe.simulators.auto import AutoSimulator
+from snnpipe.simulators.base import require_limits
 from snnpipe.spiking.given import are_pictures, checked_labels, checked_samples
 from snnpipe.spiking.model import SpikingModel
 from snnpipe.values.data import DataSpec
@@ -133,6 +134,7 @@ def convert(
         converter, outcome = _calibrated(converter, adapted.model, samples, labels, chosen, seed, n_classes)
         chosen = chosen.with_settings(readout=outcome.readout)
     network = converter.convert(adapted.model, seed)
+    require_limits(network, chosen.dt)
     require_same_rates(network, adapted.model, samples[:FEW], chosen)
     converted = Converted(
         name=name or keras_model.name,
