@@ -255,7 +255,7 @@ def test_an_empty_split_is_refused(sizes, says):
         ({"input_shape": (None, 8, 8, 1)}, r"DataSpec\.input_shape: got \(None, 8, 8, 1\).* without the batch"),
         ({"n_classes": 1}, r"DataSpec\.n_classes: got 1: .*yes or no are 2 classes"),
         ({"n_classes": 0}, r"DataSpec\.n_classes: got 0: give the number of classes"),
-        ({"class_names": ("a", "b")}, r"DataSpec\.class_names: got \('a', 'b'\), and n_classes is 10"),
+        ({"class_names": ("a", "b")}, r"^class_names: got \('a', 'b'\), and there are 10 classes"),
     ],
 )
 def test_a_spec_that_does_not_fit(fields, says):

@@ -22,9 +22,9 @@ _SAMPLE_IMAGES = 8
 _SAMPLE_STEPS = 50  # of an input that changes
 
 # Nanoseconds on one core of an AMD EPYC, fitted to 24 networks and densities (1 to 50 %). Only their ratios matter.
-_EVENT_UPDATE = 1.7  # per neuron and step
-_EVENT_SPIKE = 1.7
-_EVENT_ADD = 0.017  # per weight that a spike adds
+_EVENT_UPDATE = 1.3  # per neuron and step
+_EVENT_SPIKE = 0.95
+_EVENT_ADD = 0.022  # per weight that a spike adds
 _CLOCK_UPDATE = 1.2
 _CLOCK_MAC = 0.025
 _CLOCK_STEP = 65_000.0  # TensorFlow's own cost of a step, shared by the images of a part
