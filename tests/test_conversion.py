@@ -352,6 +352,14 @@ def test_a_layer_that_changes_some_inputs_only_is_no_identity(layer):
         NengoDLConverter(scale_firing_rates=100.0).convert(model, seed=0)
 
 
+def test_masking_whose_mask_a_later_layer_takes_is_no_identity():
+    """A mean over steps leaves masked steps out."""
+    masked = [layers.Input((6, 3)), layers.Masking(0.0, name="odd"), layers.Dense(5, "relu")]
+    model = keras.Sequential([*masked, layers.GlobalAveragePooling1D(), layers.Dense(3)])
+    with pytest.raises(ConversionError, match="odd"):
+        NengoDLConverter(scale_firing_rates=100.0).convert(model, seed=0)
+
+
 def test_masking_of_zeros_is_an_identity():
     masked = [layers.Input((6, 3)), layers.Masking(0.0), layers.Flatten(), layers.Dense(5, "relu"), layers.Dense(3)]
     NengoDLConverter(scale_firing_rates=100.0).convert(keras.Sequential(masked), seed=0)

@@ -93,7 +93,9 @@ def test_pixels_in_an_array_are_refused_where_the_network_has_no_scaling(folder,
     tf_keras.utils.set_random_seed(0)
     layers = tf_keras.layers
     model = tf_keras.Sequential([layers.Input((5, 4, 1)), layers.Flatten(), layers.Dense(9, "relu"), layers.Dense(3)])
-    raw = snnpipe.convert(model, pixels, n_steps=4)
+    with pytest.raises(DataError, match="got pixels of type uint8"):
+        grey.predict(list(pixels))
+    raw = snnpipe.convert(model, list(pixels), n_steps=4)
     assert np.array_equal(raw.predict(pixels).scores, raw.predict(pixels.astype(np.float32)).scores)
 
 

@@ -283,7 +283,7 @@ def _with_its_text(problem: str, overrides: Sequence[str]) -> str:
     if word is None or not word.partition("=")[2]:
         return problem
     key, _, value = word.partition("=")
-    if re.fullmatch(r"\[[\w\s.,-]*\]", value):  # a list of numbers
+    if wanted[1].endswith("names") and re.fullmatch(r"\[[\d\s.,-]+\]", value):
         texts = ",".join(f"'{item.strip()}'" for item in value[1:-1].split(","))
         return f'{problem.removesuffix(wanted[3] or "")}, as in "{key}=[{texts}]"'
     return f"{problem.removesuffix(wanted[3] or '')}, as in {_as_text_typed(word)}"

@@ -29,10 +29,18 @@ def passes_on(node: Any) -> bool:
     if drawn is None or _trained(node):
         return False
     tried = [drawn, *(size * drawn for size in _SIZES)]
-    if type(node.layer).__name__ == "Masking":  # it changes samples with its value alone
+    if type(node.layer).__name__ == "Masking":  # it changes samples with its value alone, and its mask other layers
+        if _uses_mask(node.layer):
+            return False
         tried.append(np.full_like(drawn, node.layer.mask_value))
     function = as_function(node)
     return all(_is_kept(_values(function, x), x) for x in tried)
+
+
+def _uses_mask(layer: Any) -> bool:
+    """Whether a layer behind a layer, such as a mean over steps, takes its mask."""
+    behind = [node.layer for node in layer.outbound_nodes]
+    return any(getattr(own, "_expects_mask_arg", False) or _uses_mask(own) for own in behind)
 
 
 def _is_kept(y: NDArray[np.float64] | None, x: NDArray[np.float64]) -> bool:

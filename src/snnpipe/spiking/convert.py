@@ -91,7 +91,8 @@ def convert(
     mean, deviation, scale
         Scaling of pixels from 0 to 255, which ``python -m snnpipe.predict`` applies to pictures:
         ``(scale * pixel - mean) / deviation``; one number, or one for each channel. Without the others, ``mean`` is 0,
-        ``deviation`` is 1 and ``scale`` is 1/255. If all three are left out, the network has no scaling of its own.
+        ``deviation`` is 1 and ``scale`` is 1/255. If all three are left out, the network has no scaling of its own. It
+        takes pixels as they are then if ``calibration`` is pictures of type ``uint8``.
     converter
         Converter with further settings, in place of ``neuron`` and ``max_drop``.
     simulator

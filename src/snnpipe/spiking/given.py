@@ -64,7 +64,7 @@ def checked_samples(
 
 def are_pictures(given: Any, shape: tuple[int, ...]) -> bool:
     """Whether samples of a shape are pictures whose pixels are of type ``uint8``."""
-    return len(shape) == _PICTURE_AXES and getattr(given, "dtype", None) == np.uint8
+    return len(shape) == _PICTURE_AXES and np.asarray(given).dtype == np.uint8
 
 
 def checked_inputs(given: Any, shape: tuple[int, ...], name: str, pixels: PixelScaling | None) -> NDArray[np.float32]:
@@ -75,13 +75,14 @@ def checked_inputs(given: Any, shape: tuple[int, ...], name: str, pixels: PixelS
     DataError
         Also if they are pictures of type ``uint8`` and the network has no scaling: it would take their raw values.
     """
+    samples = checked_samples(given, shape, name, pixels)
     if pixels is None and are_pictures(given, shape):
         raise DataError(
             f"{name}: got pixels of type uint8, and the network has no scaling of pixels: scale them as its training "
             "data were, or give them as float32 if it takes values of 0 to 255 (snnpipe.convert keeps a scaling: mean, "
             "deviation, scale)"
         )
-    return checked_samples(given, shape, name, pixels)
+    return samples
 
 
 def checked_labels(given: Any, n: int, n_classes: int, name: str) -> NDArray[np.int64]:

@@ -26,8 +26,9 @@ class Reused:
         """Return an array of zeros."""
         n = math.prod(shape)
         unused = [i for i in range(len(self._buffers)) if sys.getrefcount(self._buffers[i]) == _UNUSED]
-        if unused and self._buffers[unused[0]].size >= n:
-            buffer = self._buffers.pop(unused[0])
+        large = [i for i in unused if self._buffers[i].size >= n]
+        if large:
+            buffer = self._buffers.pop(large[0])
             buffer[:n] = 0
         else:
             buffer = np.zeros(n, self._dtype)

@@ -236,7 +236,7 @@ def _finish(tasks: Sequence[Future[Any]]) -> None:
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array as TensorFlow's and users' may be: for a writable one, Numba would compile the kernel again."""
+    """Return a view that cannot be written to: for arrays of both kinds, Numba would compile the kernel twice."""
     array = array.view()
     array.setflags(write=False)
     return array
