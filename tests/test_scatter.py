@@ -32,6 +32,7 @@ def table(lengths_of_classes, n_sources, room, apart):
         "weight_at": (np.arange(n_sources) * per_source).astype(np.int32),
         "classes": classes if len(lengths_of_classes) > 1 else np.zeros(n_sources, np.int32),
         "one_class": -1 if len(lengths_of_classes) > 1 else 0,
+        "stride": 0,
         "rows": rows,
         "row_at": (np.arange(len(lengths)) * room if apart else RNG.integers(0, 60, len(lengths))).astype(np.int32),
         "row_weight": (np.cumsum(lengths) - lengths).astype(np.int32),
@@ -70,6 +71,47 @@ def test_each_event_adds_its_rows_and_nothing_else(name, apart, precision):
     scatter(neuron, count, **made, currents=currents, row=np.empty(n_sources, np.int32))
     tolerance = 1e-5 if precision == "float32" else 1e-13
     np.testing.assert_allclose(currents, expected, rtol=tolerance, atol=tolerance * 10)
+
+
+CONVOLUTIONS = {
+    "a tap and a register wide": ((3, 3), (6, 7, 4), LANES, {"padding": "same"}),
+    "with a rest": ((3, 3), (5, 4, 2), 3 * LANES, {}),
+    "of two lines": ((2, 3), (4, 6, 3), 4 * LANES, {"padding": "same"}),
+    "of six lines": ((6, 3), (7, 5, 2), 2 * LANES, {"padding": "same"}),
+    "of a series": ((3,), (12, 3), 2 * LANES, {"padding": "causal"}),
+    "of a volume": ((3, 3, 3), (4, 3, 5, 2), LANES, {"padding": "same"}),
+}
+"""Kernel, input shape, filters and settings of convolutions whose currents stay in registers."""
+
+
+def connection_of(kernel, shape, filters, settings):
+    """Return the compiled program of a model with one such convolution between two layers of neurons."""
+    layer = getattr(layers, f"Conv{len(kernel)}D")
+    start_afresh(0)
+    inputs_ = layers.Input(shape)
+    spikes = layers.ReLU(name="source")(layers.Dense(shape[-1])(inputs_))
+    made = layer(filters, kernel, activation="relu", name="target", **settings)(spikes)
+    return keras.Model(inputs_, layers.Dense(3)(layers.Flatten()(made)))
+
+
+@pytest.mark.parametrize("scale", [100.0, 1000.0, 5000.0])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_of_width_three_equal_a_dense_pass_at_any_density(name, scale):
+    """From single spikes, whose positions are far apart, to positions that all have some."""
+    model = connection_of(*CONVOLUTIONS[name])
+    samples = RNG.normal(size=(4, *model.input_shape[1:])).astype(np.float32)
+    net = NengoDLConverter(scale_firing_rates=scale).convert(model, 0)
+    counts, outputs = [], []
+    for kind in (EventDrivenSimulator, ClockDrivenSimulator):
+        with kind(n_steps=12, precision="float64").open(net) as opened:
+            if kind is EventDrivenSimulator:
+                strides = opened._program(True).program.stride
+            (chunk,) = opened.run(Stimulus(samples, range(4), ConstantEncoder()))
+        counts.append(chunk.layers["target"].counts_bn)
+        outputs.append(chunk.outputs_btc)
+    assert CONVOLUTIONS[name][2] in strides.tolist(), "the case goes where it should"
+    assert counts[0].any() and np.array_equal(*counts)
+    np.testing.assert_allclose(*outputs, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_events", [0, 3, 60])

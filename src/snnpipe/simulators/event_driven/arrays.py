@@ -25,7 +25,8 @@ from snnpipe.simulators.event_driven.layout import (
     Base,
     Program,
 )
-from snnpipe.simulators.event_driven.rows import NOWHERE
+from snnpipe.simulators.event_driven.rows import NOWHERE, Rows
+from snnpipe.simulators.event_driven.scatter import LINES, WIDTH
 from snnpipe.simulators.event_driven.spiking import FUNCTIONS
 from snnpipe.simulators.event_driven.vectors import LANES
 from snnpipe.simulators.graph import PoolingOp
@@ -110,7 +111,8 @@ class Arrays:
             lists["lines_at"].append(len(lists["line_at"]))
             lists["decay"].append(decay)
             lists["instant"].append(instant)
-            self._n_currents += int(np.prod(padded)) * grid[3] + LANES  # a vector may reach behind the last current
+            n_currents = int(np.prod(padded)) * grid[3] + LANES  # a vector may reach behind the last current
+            self._n_currents += n_currents + -n_currents % LANES
             lists["buffer_at"].append(self._n_currents)
             for connection in connections:
                 self._connection(number, connection, buffer, origin, strides)
@@ -210,6 +212,8 @@ class Arrays:
         if rows.input_of is not None:
             lists["input_of"].append(rows.input_of)
         lists["one_class"].append(len(lists["rows"]) - 1 if len(rows.rows) == 1 else -1)
+        stride = _stride(rows, strides)
+        lists["stride"].append(stride)
         lists["into"].append(buffer)
         lists["start"].append(start)
         lists["weight_at"].append(np.where(here, rows.weight_at + self._n_weights, 0))
@@ -220,8 +224,9 @@ class Arrays:
                 lists["row_weight"].append(weight)
                 lists["row_length"].append(length)
             lists["rows"].append(len(lists["row_at"]))
-        lists["weights"].append(rows.weights)
-        self._n_weights += rows.weights.size
+        weights = _by_position(rows, stride) if stride else rows.weights
+        lists["weights"].append(np.pad(weights, (0, -weights.size % LANES)))  # the next connection's begin a vector
+        self._n_weights += lists["weights"][-1].size
         self._n_tables += len(start)
         self.connected.append((connection.source, target, rows.adds))
         if rows.input_of is not None:
@@ -253,3 +258,29 @@ class Arrays:
                 raise refused(f"the network has {self._n_weights:,} weights and {self._n_currents:,} currents")
             arrays[name] = aligned(np.ascontiguousarray(array, dtype)) if name == "weights" else array.astype(dtype)
         return Program(**arrays)
+
+
+def _stride(rows: Rows, strides: NDArray[np.int64]) -> int:
+    """Return the number of currents of a position if the rows can be added position by position; 0 otherwise.
+
+    All rows have three positions of whole vectors then, their weights follow one another, and no row reaches the next.
+    """
+    stride = int(strides[2])
+    if len(rows.rows) > 1 or rows.absolute or stride % LANES:
+        return 0
+    length = 3 * stride
+    if any((at, n) != (length * r, length) for r, (_, at, n) in enumerate(rows.rows[0])):
+        return 0
+    block = length * len(rows.rows[0])
+    places = np.array([place for place, *_ in rows.rows[0]]) @ strides
+    whole = rows.weights.size % block == 0 and not np.any(rows.weight_at[rows.start[:, 0] > NOWHERE] % block)
+    return stride if whole and np.all(np.diff(places) >= length) else 0
+
+
+def _by_position(rows: Rows, stride: int) -> NDArray[np.float64]:
+    """Return the weights in the order in which `_slide` adds them: by lines, vectors of channels, line and position."""
+    n_rows = len(rows.rows[0])
+    lines = LINES if n_rows % LINES == 0 else 1
+    weights = rows.weights.reshape(-1, n_rows // lines, lines, 3, stride)
+    parts = [weights[..., at : at + WIDTH] for at in range(0, stride, WIDTH)]
+    return np.concatenate([part.reshape(*weights.shape[:2], -1) for part in parts], axis=2).ravel()
