@@ -142,6 +142,7 @@ class Trainer:
             str(self.output_dir),
             self.log.artifact,
             log_metric=self.log.log_metric,
+            pictures=self.log.pictures,
             specs=require_metrics(metrics),
             config=self.config,
             settings=simulator,  # type: ignore[arg-type]  # a simulator has the settings' attributes
@@ -238,7 +239,7 @@ class Trainer:
             simulated = simulation.evaluate(ann, self.durations)
             simulation.explain(simulated.evaluation.outcome(), self.diagnosed_images)
             self.log.tag("description", description(self._result(simulated)))
-            self.log.tell("on_evaluate_end")
+            self.log.evaluated()
             self.log.stage("done")
             result = self._result(simulated)
             self._fit.save_for(result)
@@ -273,12 +274,11 @@ class Trainer:
     def __enter__(self) -> Self:
         """Check the run before the loggers are opened, so that a run that cannot work leaves nothing behind."""
         self.prepare()
-        content = self.content
-        self._held.enter_context(held(self.output_dir, self.config, content, self.resumed))
+        self._held.enter_context(held(self.output_dir, self.config, self.content, self.resumed))
         try:
-            tags = filter_tags(self.config, self.dataset_name) | content.tags | self.tags
+            tags = filter_tags(self.config, self.dataset_name) | self.content.tags | self.tags
             self.log.start(self.name, tags, self.parent, self.resumed)
-            self.log.dataset(recorded_spec(self.data.spec, self.dataset_name, type(self._parts["data"]), content))
+            self.log.dataset(recorded_spec(self.data.spec, self.dataset_name, type(self._parts["data"]), self.content))
             self.log.require("on_run_start")
         except BaseException as error:
             self._finalize(error)

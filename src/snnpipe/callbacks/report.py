@@ -41,15 +41,16 @@ class Report(Callback):
         from snnpipe.artifacts.tables import write_text
 
         folder = Path(state.output_dir)
-        for path in draw(state, folder / "plots", self._epochs):
-            state.log_artifact(path, "plots")
+        draw(state, folder / "plots", self._epochs)
+        assert state.pictures is not None
+        state.pictures.finish()
         page = write_text(folder / "report.html", run_page(state, folder))
         state.log_artifact(page, "")
         state.address["report"] = str(page)
 
 
-def draw(state: RunState, folder: Path, epochs: Sequence[FitProgress] = ()) -> list[Path]:
-    """Draw the pictures of a run after its simulation, and return the paths of their files.
+def draw(state: RunState, folder: Path, epochs: Sequence[FitProgress] = ()) -> None:
+    """Draw the pictures of a run after its simulation.
 
     Parameters
     ----------
@@ -60,47 +61,43 @@ def draw(state: RunState, folder: Path, epochs: Sequence[FitProgress] = ()) -> l
     epochs
         Epochs of its training.
     """
-    from snnpipe.artifacts import review_plots as plots
-
-    assert state.spec is not None and state.network is not None and state.outcome is not None
-    outcome, drawn = state.outcome, []
+    assert state.spec is not None and state.network is not None
+    assert state.outcome is not None and state.pictures is not None
+    outcome, pictures = state.outcome, state.pictures
     if epochs:
         numbers, metrics = [p.epoch for p in epochs], [p.metrics for p in epochs]
-        drawn.append(plots.training_curves(folder / "training_curves.png", epochs=numbers, metrics=metrics))
+        path = folder / "training_curves.png"
+        pictures.draw("review_plots.training_curves", path, epochs=numbers, metrics=metrics)
     spiking = {layer.name for layer in state.network.layers if layer.spiking}
     rates = {name: rate_n for name, rate_n in outcome.rates_hz.items() if name in spiking}
     if rates:
-        drawn.append(plots.rate_histograms(folder / "rate_histograms.png", rates_hz=rates))
-    drawn.append(
-        plots.confusion_matrices(
-            folder / "confusion.png",
-            ann_cc=outcome.ann_confusion_cc,
-            snn_cc=outcome.snn_confusion_cc,
-            between_cc=outcome.between_cc,
-            class_names=state.spec.class_names,
-            sample_word=state.sample_word,
-        )
+        pictures.draw("review_plots.rate_histograms", folder / "rate_histograms.png", rates_hz=rates)
+    pictures.draw(
+        "review_plots.confusion_matrices",
+        folder / "confusion.png",
+        ann_cc=outcome.ann_confusion_cc,
+        snn_cc=outcome.snn_confusion_cc,
+        between_cc=outcome.between_cc,
+        class_names=state.spec.class_names,
+        sample_word=state.sample_word,
     )
     m, counts = state.results, OperationCounts.of(state.results)
     estimates = energy_estimates(counts) if counts else ()
-    drawn.append(
-        plots.cost_summary(
-            folder / "costs.png",
-            accuracy=(m["snn/test_accuracy"], m["snn/accuracy_ci_low"], m["snn/accuracy_ci_high"]),
-            ann_accuracy=outcome.ann_accuracy,
-            latency_ms=m.get("snn/latency_ms_to_1pt"),
-            shown_ms=1000 * outcome.dt * len(outcome.accuracy_t),
-            sample_word=state.sample_word,
-            energies_j={e.device.name: (e.snn_low_j, e.snn_high_j, e.ann_j) for e in estimates},
-        )
+    pictures.draw(
+        "review_plots.cost_summary",
+        folder / "costs.png",
+        accuracy=(m["snn/test_accuracy"], m["snn/accuracy_ci_low"], m["snn/accuracy_ci_high"]),
+        ann_accuracy=outcome.ann_accuracy,
+        latency_ms=m.get("snn/latency_ms_to_1pt"),
+        shown_ms=1000 * outcome.dt * len(outcome.accuracy_t),
+        sample_word=state.sample_word,
+        energies_j={e.device.name: (e.snn_low_j, e.snn_high_j, e.ann_j) for e in estimates},
     )
     layers = [layer for layer in state.diagnosis.layers if len(layer.ann)] if state.diagnosis else []
     if layers:
-        drawn.append(
-            plots.rate_against_activation(
-                folder / "rate_against_activation.png",
-                layers={layer.name: (layer.ann, layer.snn) for layer in layers},
-                correlations=[layer.correlation for layer in layers],
-            )
+        pictures.draw(
+            "review_plots.rate_against_activation",
+            folder / "rate_against_activation.png",
+            layers={layer.name: (layer.ann, layer.snn) for layer in layers},
+            correlations=[layer.correlation for layer in layers],
         )
-    return drawn

@@ -125,15 +125,13 @@ def _made_from(state: RunState) -> dict[str, str]:
 
 
 def _search(state: RunState, calibration: CalibrationOutcome) -> None:
-    from snnpipe.artifacts.plots import calibration_search
-
+    assert state.pictures is not None
     folder = Path(state.output_dir)
     columns = tuple(asdict(calibration.tried[0]))
     rows = [tuple(asdict(one).values()) for one in calibration.tried]
     state.log_artifact(write_csv(folder / "tables" / "calibration.csv", columns, rows), "tables")
-    state.log_artifact(
-        calibration_search(folder / "plots" / "calibration.png", calibration, state.sample_word), "plots"
-    )
+    path = folder / "plots" / "calibration.png"
+    state.pictures.draw("plots.calibration_search", path, outcome=calibration, sample_word=state.sample_word)
 
 
 def _predictions(state: RunState, folder: Path) -> None:
@@ -143,23 +141,23 @@ def _predictions(state: RunState, folder: Path) -> None:
 
 
 def _curves(state: RunState, folder: Path) -> None:
-    if state.outcome is None:
-        return
-    state.log_artifact(_curve_table(state.outcome, folder / "tables" / "accuracy_over_time.csv"), "tables")
-    state.log_artifact(draw_curves(state.outcome, folder / "plots", state.sample_word), "plots")
+    if state.outcome is not None:
+        state.log_artifact(_curve_table(state.outcome, folder / "tables" / "accuracy_over_time.csv"), "tables")
+        draw_curves(state, folder / "plots")
 
 
-def draw_curves(outcome: Outcome, folder: Path, sample_word: str) -> Path:
-    """Draw accuracy and agreement over time, and return the path of the picture."""
-    from snnpipe.artifacts.plots import accuracy_over_time
-
-    return accuracy_over_time(
+def draw_curves(state: RunState, folder: Path) -> None:
+    """Draw accuracy and agreement over time."""
+    assert state.outcome is not None and state.pictures is not None
+    outcome = state.outcome
+    state.pictures.draw(
+        "plots.accuracy_over_time",
         folder / "accuracy_over_time.png",
         accuracy=outcome.accuracy_t.tolist(),
         agreement=outcome.agreement_t.tolist(),
         ann_accuracy=outcome.ann_accuracy,
         n_samples=outcome.images,
-        sample_word=sample_word,
+        sample_word=state.sample_word,
         dt=outcome.dt,
     )
 

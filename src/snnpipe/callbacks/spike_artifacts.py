@@ -72,10 +72,10 @@ class SpikeArtifacts(Callback):
         """Write the spikes and the pictures."""
         if not self._labels:
             return
-        from snnpipe.artifacts.plots import class_scores, spike_raster
         from snnpipe.artifacts.spikes import RecordedSpikes, write_spikes
 
-        assert state.network is not None and state.spec is not None and state.settings is not None
+        assert state.network is not None and state.spec is not None
+        assert state.settings is not None and state.pictures is not None
         folder, n_steps, dt = Path(state.output_dir), state.settings.n_steps, state.settings.dt
         class_names = state.spec.class_names
         shown = range(min(self.raster_images, len(self._labels)))
@@ -87,10 +87,10 @@ class SpikeArtifacts(Callback):
             recorded = RecordedSpikes(layer.name, layer.shape, n_steps, dt, events)
             state.log_artifact(write_spikes(folder / "spikes" / f"{file}.npz", recorded), "spikes")
             neurons = self._choose(layer.size, state.seed)
-            path = folder / "plots" / f"raster_{file}.png"
             names = [class_names[self._labels[i]] for i in shown]
-            spike_raster(
-                path,
+            state.pictures.draw(
+                "plots.spike_raster",
+                folder / "plots" / f"raster_{file}.png",
                 layer=layer.name,
                 events=events,
                 samples=shown,
@@ -101,11 +101,10 @@ class SpikeArtifacts(Callback):
                 n_steps=n_steps,
                 dt=dt,
             )
-            state.log_artifact(path, "plots")
         scores = np.concatenate(self._scores)
-        path = folder / "plots" / "class_scores.png"
-        class_scores(
-            path,
+        state.pictures.draw(
+            "plots.class_scores",
+            folder / "plots" / "class_scores.png",
             scores_btc=scores,
             samples=range(len(scores)),
             labels=self._labels,
@@ -113,7 +112,6 @@ class SpikeArtifacts(Callback):
             class_names=class_names,
             dt=dt,
         )
-        state.log_artifact(path, "plots")
 
     def _choose(self, size: int, seed: int) -> NDArray[np.int64]:
         """Return the indices of the neurons in a raster, in the layer's order."""

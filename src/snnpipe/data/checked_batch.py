@@ -126,6 +126,7 @@ def graph_of_clean(spec: DataSpec, shapes: Shapes) -> Any:
         for condition in conditions:
             tf.debugging.Assert(tf.reduce_all(condition), ["a batch that is none"])
 
+    @tf.autograph.experimental.do_not_convert
     def convert(*element: Any) -> Any:
         samples, labels, *weights = (
             tf.ensure_shape(part, (None, *shape)) for part, shape in zip(element, shapes, strict=True)

@@ -300,13 +300,13 @@ class CheckedData:
         if split != "train":
             batches = batches.rebatch(size)
 
+        @tf.autograph.experimental.do_not_convert
         def whole(i: Any, batch: Any) -> Any:
             got = tf.shape(batch[0], out_type=tf.int64)[0]
             tf.debugging.Assert(got == tf.minimum(tf.constant(size, tf.int64), n - i * size), ["another size"])
             return batch
 
-        exactly = tf.data.experimental.assert_cardinality(math.ceil(n / size))
-        return batches.enumerate().map(whole).apply(exactly)
+        return batches.enumerate().map(whole).apply(tf.data.experimental.assert_cardinality(math.ceil(n / size)))
 
     def _maker(self, split: str, method: str = "", *arguments: Any) -> Callable[[], Any]:
         """Return a function that calls the module for a new stream of a split."""

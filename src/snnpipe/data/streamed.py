@@ -296,6 +296,7 @@ class StreamedData(ABC):
         tf = import_tensorflow()
         divisor, shift = self._opened["scaling"]
 
+        @tf.autograph.experimental.do_not_convert
         def scale(samples: Any, labels: Any, *drawn: Any) -> tuple[Any, Any]:
             samples = tf.cast(samples, tf.float32) / divisor - shift
             samples = tf.ensure_shape(samples, (None, *self.spec.input_shape))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snnpipe import __version__
+from snnpipe.artifacts.drawing import PicturesAside
 from snnpipe.artifacts.environment import git_commit
 from snnpipe.base import signals
 from snnpipe.base.errors import LoggingError, StorageError, UserError, one_line, reason
@@ -33,6 +34,8 @@ class RunLog:
     ----------
     state
         The state of the run that callbacks see.
+    pictures
+        Draws the callbacks' pictures.
     started
         The loggers that accept records: all of them between `start` and `end`, otherwise none.
     was_started
@@ -45,6 +48,7 @@ class RunLog:
 
     def __init__(self, callbacks: Sequence[Callback], loggers: Sequence[Logger]):
         self.callbacks, self.loggers = callbacks, loggers
+        self.pictures = PicturesAside(self.artifact)
         self._files = RunFiles()
         self._missing: list[str] = []
         self.started: list[Logger] = []
@@ -81,6 +85,7 @@ class RunLog:
             stopped = signals.pending() or isinstance(error, (KeyboardInterrupt, SystemExit))
             status = "KILLED" if stopped else "FAILED"
             self._exception(error)
+            attempt(failures, self.pictures.finish)
         for logger in self.started:
             if error is not None:
                 attempt(failures, logger.set_tag, "error", reason(error))
@@ -151,6 +156,12 @@ class RunLog:
         for callback in (self._files, *self.callbacks):
             with self.going_on():
                 getattr(callback, hook)(self.state, *arguments)
+
+    def evaluated(self) -> None:
+        """Tell every callback that the results are there, and wait for the pictures."""
+        self.tell("on_evaluate_end")
+        with self.going_on():
+            self.pictures.finish()
 
     def require(self, hook: str) -> None:
         """Call a hook of every callback. A file that cannot be written ends the run."""

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from snnpipe.artifacts.drawing import Pictures
 from snnpipe.artifacts.report import run_page
 from snnpipe.artifacts.tables import write_text
 from snnpipe.bundle.converted import Converted
@@ -26,6 +27,7 @@ def write_page(path: Path, converted: Converted, evaluation: Evaluation) -> Path
         converted.seed,
         "",
         lambda path, folder: None,
+        pictures=Pictures(),
         spec=spec,
         plan=converted.plan,
         network=converted.network,
@@ -40,6 +42,6 @@ def write_page(path: Path, converted: Converted, evaluation: Evaluation) -> Path
     with tempfile.TemporaryDirectory() as folder:
         plots = Path(folder) / "plots"
         draw(state, plots)
-        draw_curves(evaluation.outcome, plots, state.sample_word)
+        draw_curves(state, plots)
         page = run_page(state, Path(folder))
     return write_text(path, page)

@@ -179,6 +179,16 @@ class LogMetric(Protocol):
         """
 
 
+class Pictures(Protocol):
+    """Draws pictures of a run (`snnpipe.artifacts.drawing`)."""
+
+    def draw(self, plot: str, path: Path, **data: Any) -> None:
+        """Ask for a picture, which is there and logged after `finish`."""
+
+    def finish(self) -> None:
+        """Wait for all pictures."""
+
+
 def _log_nowhere(name: str, value: float, step: int | None = None) -> None:
     """Take a number where there is no run to log it."""
 
@@ -199,6 +209,8 @@ class RunState:
         Logs a number of a callback's own, from ``on_fit_start`` on: ``log_metric(name, value, step=None)``. Every
         logger records it, and ``results`` has the last value of the name. A name that is logged more than once needs
         steps: a resumed run keeps the value that it has already for a name and a step.
+    pictures
+        Draws pictures while the run goes on.
     config
         The run's configuration, without passwords.
     is_logged
@@ -250,6 +262,7 @@ class RunState:
     output_dir: str
     log_artifact: Callable[[Path, str], None]
     log_metric: LogMetric = _log_nowhere
+    pictures: Pictures | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     is_logged: bool = False
     spec: DataSpec | None = None
