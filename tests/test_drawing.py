@@ -1,11 +1,14 @@
 """Pictures that are drawn in a process of their own."""
 
+import os
 import sys
 
 import pytest
 
-from snnpipe.artifacts.drawing import Pictures, PicturesAside
+from snnpipe.artifacts.drawing import DrawnAside, DrawnAtOnce
 from snnpipe.base.errors import StorageError
+from snnpipe.run.log import RunLog
+from snnpipe.values.run import RunState
 
 METRICS = [{"fit/loss": 1.0 / n, "fit/accuracy": 1 - 0.5 / n} for n in range(1, 4)]
 CURVES = {"epochs": [1, 2, 3], "metrics": METRICS}
@@ -19,7 +22,7 @@ def logged():
 
 @pytest.fixture
 def pictures(logged):
-    made = PicturesAside(lambda path, folder: logged.append((path.name, folder, path.exists())))
+    made = DrawnAside(lambda path, folder: logged.append((path.name, folder, path.exists())))
     yield made
     made.finish()
 
@@ -29,20 +32,26 @@ def ask(pictures, folder):
     pictures.draw("plots.accuracy_over_time", folder / "time.png", **OVER_TIME, sample_word="image")
 
 
+def running(pictures):
+    """The process, once it has drawn."""
+    pictures.wait()
+    return pictures._process._running
+
+
 def test_they_are_the_pictures_that_this_process_draws(pictures, logged, tmp_path):
-    for folder in ("here", "aside"):
-        (tmp_path / folder).mkdir()
-    ask(Pictures(), tmp_path / "here")
+    at_once = []
+    ask(DrawnAtOnce(lambda path, folder: at_once.append((path.name, folder, path.exists()))), tmp_path / "here")
     ask(pictures, tmp_path / "aside")
-    pictures.finish()
-    assert logged == [("curves.png", "plots", True), ("time.png", "plots", True)]
+    assert pictures.finish() == []
+    assert logged == at_once == [("curves.png", "plots", True), ("time.png", "plots", True)]
     for name in ("curves.png", "time.png"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "aside" / name).read_bytes()
 
 
 def test_none_is_logged_before_it_is_there_and_none_twice(pictures, logged, tmp_path):
     ask(pictures, tmp_path)
-    assert not logged
+    pictures.wait()
+    assert (tmp_path / "time.png").exists() and not logged
     pictures.finish()
     pictures.finish()
     assert [name for name, *_ in logged] == ["curves.png", "time.png"]
@@ -50,8 +59,7 @@ def test_none_is_logged_before_it_is_there_and_none_twice(pictures, logged, tmp_
 
 def test_the_process_ends_and_another_follows(pictures, logged, tmp_path):
     ask(pictures, tmp_path)
-    pictures._asked[0][1].result()
-    process = pictures._process
+    process = running(pictures)
     assert process.poll() is None
     pictures.finish()
     assert process.returncode == 0
@@ -60,33 +68,111 @@ def test_the_process_ends_and_another_follows(pictures, logged, tmp_path):
     assert len(logged) == 4
 
 
-def test_one_that_cannot_be_written_does_not_stop_the_others(pictures, logged, tmp_path):
-    (tmp_path / "file").write_text("")
-    pictures.draw("review_plots.training_curves", tmp_path / "file" / "plots" / "curves.png", **CURVES)
+def test_it_ends_even_if_another_process_has_its_pipe(pictures, tmp_path):
+    """A process forked in between, by a data module for instance, keeps the pipe open."""
     ask(pictures, tmp_path)
-    with pytest.raises(StorageError, match=r"curves\.png"):
-        pictures.finish()
+    process = running(pictures)
+    copy = os.dup(process.stdin.fileno())
+    pictures.finish()
+    os.close(copy)
+    assert process.returncode == 0
+
+
+def test_those_that_cannot_be_drawn_do_not_stop_the_others(pictures, logged, tmp_path):
+    (tmp_path / "file").write_text("")
+    pictures.draw("review_plots.training_curves", tmp_path / "file" / "plots" / "full.png", **CURVES)
+    pictures.draw("review_plots.training_curves", tmp_path / "fault.png", epochs=[1], metrics=[3])
+    ask(pictures, tmp_path)
+    of_disk, fault = pictures.finish()
+    assert isinstance(of_disk, StorageError) and "full.png" in str(of_disk)
+    assert isinstance(fault, AttributeError) and "'int' object has no attribute 'get'" in str(fault)
+    assert "review_plots.py" in "".join(fault.__notes__), "it says where in the process"
     assert [name for name, *_ in logged] == ["curves.png", "time.png"]
-
-
-def test_a_fault_in_a_plot_says_where_it_happened(pictures, tmp_path):
-    pictures.draw("review_plots.training_curves", tmp_path / "curves.png", epochs=[1], metrics=[3])
-    with pytest.raises(AttributeError, match="'int' object has no attribute 'get'") as caught:
-        pictures.finish()
-    assert "review_plots.py" in "".join(caught.value.__notes__)
 
 
 def test_this_process_draws_what_a_killed_one_does_not(pictures, logged, tmp_path):
     ask(pictures, tmp_path)
-    pictures._asked[0][1].result()
-    pictures._process.kill()
+    running(pictures).kill()
     ask(pictures, tmp_path)
-    pictures.finish()
-    assert [exists for *_, exists in logged] == [True] * 4
+    assert pictures.finish() == [] and [exists for *_, exists in logged] == [True] * 4
+
+
+class OnlyHere(float):
+    """A number that no other process can read."""
+
+    def __reduce__(self):
+        raise TypeError("only here")
+
+
+def test_this_process_draws_what_no_other_can_read(pictures, logged, tmp_path):
+    pictures.draw(
+        "plots.accuracy_over_time", tmp_path / "a.png", **OVER_TIME | {"dt": OnlyHere(1)}, sample_word="image"
+    )
+    ask(pictures, tmp_path)
+    assert pictures.finish() == [] and [exists for *_, exists in logged] == [True] * 3
 
 
 def test_this_process_draws_where_no_other_can_be_started(pictures, logged, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     ask(pictures, tmp_path)
-    pictures.finish()
-    assert [exists for *_, exists in logged] == [True] * 2
+    assert pictures.finish() == [] and [exists for *_, exists in logged] == [True] * 2
+
+
+def test_what_a_python_prints_at_its_start_is_no_answer(pictures, logged, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("print('a banner', flush=True)")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    ask(pictures, tmp_path)
+    assert running(pictures) is not None, "it has not failed"
+    assert pictures.finish() == [] and len(logged) == 2
+
+
+def test_a_file_in_the_working_folder_is_not_taken_for_a_library(pictures, tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("open('executed', 'w')")
+    monkeypatch.chdir(tmp_path)
+    ask(pictures, tmp_path)
+    assert running(pictures) is not None and not (tmp_path / "executed").exists()
+
+
+class Kept:
+    """A logger that keeps what it gets."""
+
+    def __init__(self):
+        self.got, self.tags = [], {}
+
+    def log_artifact(self, path, folder):
+        self.got.append(path.name)
+
+    def set_tag(self, name, value):
+        self.tags[name] = value
+
+    def finalize(self, status):
+        self.got.append(status)
+
+
+@pytest.fixture
+def log():
+    made = RunLog([], [kept := Kept()])
+    made.started, made.state = [kept], RunState(0, "", made.artifact, pictures=made.pictures)
+    return made
+
+
+@pytest.mark.parametrize("error", [None, ValueError("a fault"), KeyboardInterrupt()])
+def test_the_end_of_a_run_waits_for_its_pictures(log, tmp_path, error):
+    """A run may end without an evaluation."""
+    (kept,) = log.started
+    ask(log.pictures, tmp_path)
+    assert log.end(error) == []
+    assert [name for name in kept.got if name != "traceback.txt"][:-1] == ["curves.png", "time.png"]
+    assert log.pictures._process is None
+
+
+def test_a_run_goes_on_without_each_picture_that_cannot_be_written(log, tmp_path):
+    (kept,) = log.started
+    (tmp_path / "file").write_text("")
+    for name in ("a.png", "b.png"):
+        log.pictures.draw("review_plots.training_curves", tmp_path / "file" / "plots" / name, **CURVES)
+    ask(log.pictures, tmp_path)
+    with pytest.warns(UserWarning, match=r"a\.png.*goes on without it"):
+        log.evaluated()
+    assert kept.got == ["curves.png", "time.png"]
+    assert all(name in kept.tags["files.missing"] for name in ("a.png", "b.png"))

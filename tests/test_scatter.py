@@ -1,5 +1,9 @@
 """The compiled functions of the event-driven kernel that add rows of weights and list spikes, against NumPy."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -9,7 +13,9 @@ from snnpipe import ClockDrivenSimulator, EventDrivenSimulator, NengoDLConverter
 from snnpipe.encoders import ConstantEncoder
 from snnpipe.frameworks.compat import start_afresh
 from snnpipe.simulators.event_driven import compiled
+from snnpipe.simulators.event_driven.arrays import _by_position, _channels
 from snnpipe.simulators.event_driven.kernel import run_images
+from snnpipe.simulators.event_driven.rows import Rows
 from snnpipe.simulators.event_driven.scatter import inputs, scatter
 from snnpipe.simulators.event_driven.spiking import collect
 from snnpipe.simulators.event_driven.vectors import LANES
@@ -32,7 +38,7 @@ def table(lengths_of_classes, n_sources, room, apart):
         "weight_at": (np.arange(n_sources) * per_source).astype(np.int32),
         "classes": classes if len(lengths_of_classes) > 1 else np.zeros(n_sources, np.int32),
         "one_class": -1 if len(lengths_of_classes) > 1 else 0,
-        "stride": 0,
+        "channels": 0,
         "rows": rows,
         "row_at": (np.arange(len(lengths)) * room if apart else RNG.integers(0, 60, len(lengths))).astype(np.int32),
         "row_weight": (np.cumsum(lengths) - lengths).astype(np.int32),
@@ -105,11 +111,11 @@ def test_convolutions_of_width_three_equal_a_dense_pass_at_any_density(name, sca
     for kind in (EventDrivenSimulator, ClockDrivenSimulator):
         with kind(n_steps=12, precision="float64").open(net) as opened:
             if kind is EventDrivenSimulator:
-                strides = opened._program(True).program.stride
+                positions = opened._program(True).program.channels
             (chunk,) = opened.run(Stimulus(samples, range(4), ConstantEncoder()))
         counts.append(chunk.layers["target"].counts_bn)
         outputs.append(chunk.outputs_btc)
-    assert CONVOLUTIONS[name][2] in strides.tolist(), "the case goes where it should"
+    assert CONVOLUTIONS[name][2] in positions.tolist(), "the case goes where it should"
     assert counts[0].any() and np.array_equal(*counts)
     np.testing.assert_allclose(*outputs, atol=1e-12)
 
@@ -145,6 +151,69 @@ def test_both_ways_list_the_same_spikes(many, most):
     np.testing.assert_allclose(left[spiked], voltage[spiked] - (spikes - 1), atol=1e-12)
 
 
+@pytest.mark.parametrize("channels", [LANES, 2 * LANES, 3 * LANES])
+@pytest.mark.parametrize("n_rows", [1, 3, 5, 6])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_positions_that_stay_in_registers_are_added_like_rows(precision, n_rows, channels):
+    """Events without rows, in any order, at places far apart and next to one another, and nothing beside the rows."""
+    c_in, width, length = 3, 7, 3 * channels
+    of_row = np.arange(n_rows)
+    row_at, row_weight = of_row * (width + 2) * channels, of_row * length
+    rows = [((0, int(r), 0, 0), int(r) * length, length) for r in of_row]
+    own = np.arange(c_in) * n_rows * length
+    values = RNG.normal(size=c_in * n_rows * length)
+    made = Rows(np.zeros((c_in, 4), np.int64), own, np.zeros(c_in, np.int64), [rows], values)
+    strides = np.array([0, (width + 2) * channels, channels, 1])
+    assert _channels(made, strides) == channels
+    start = np.repeat(np.arange(width) * channels, c_in).astype(np.int32)
+    start[RNG.random(len(start)) < 0.2] = -1
+    weight_at = np.tile(own, width).astype(np.int32)
+    for neuron in (np.arange(len(start)), RNG.permutation(len(start))[:9], np.flatnonzero(start < 0), []):
+        events = np.asarray(neuron, np.int32)
+        count = RNG.normal(size=len(events)).astype(precision)
+        currents = np.full(int(row_at[-1]) + (width + 2) * channels + 2 * LANES, 3, precision)
+        expected = currents.astype(np.float64)
+        for i, k in zip(events, count, strict=True):
+            for at, weight in zip(row_at, row_weight, strict=True) if start[i] >= 0 else ():
+                first = weight_at[i] + weight
+                expected[start[i] + at : start[i] + at + length] += k * values[first : first + length]
+        scatter(
+            events,
+            count,
+            start,
+            weight_at,
+            np.zeros(len(start), np.int32),
+            0,
+            channels,
+            np.array([0, n_rows]),
+            row_at.astype(np.int32),
+            row_weight.astype(np.int32),
+            np.full(n_rows, length, np.int32),
+            _by_position(made, channels).astype(precision),
+            currents,
+            np.empty(len(start), np.int32),
+        )
+        tolerance = 1e-5 if precision == "float32" else 1e-13
+        np.testing.assert_allclose(currents, expected, rtol=tolerance, atol=tolerance * 10)
+
+
+def test_a_convolution_that_nothing_reaches_has_no_rows():
+    """Of three positions, the strided convolution takes one, and that has no neuron with a row of its own."""
+    start_afresh(0)
+    inputs_ = layers.Input((1, 3))
+    one, other = (layers.ReLU(name=name)(layers.Dense(4)(inputs_)) for name in ("one", "other"))
+    joined = layers.Concatenate(axis=1)([one, layers.UpSampling1D(2)(other)])
+    made = layers.Conv1D(16, 1, strides=3, activation="relu", name="target")(joined)
+    model = keras.Model(inputs_, layers.Dense(3)(layers.Flatten()(made)))
+    net = NengoDLConverter(scale_firing_rates=1000.0).convert(model, 0)
+    outputs = []
+    for kind in (EventDrivenSimulator, ClockDrivenSimulator):
+        with kind(n_steps=10, precision="float64").open(net) as opened:
+            (chunk,) = opened.run(Stimulus(np.ones((2, 1, 3), np.float32), range(2), ConstantEncoder()))
+        outputs.append(chunk.outputs_btc)
+    np.testing.assert_allclose(*outputs, atol=1e-12)
+
+
 def test_pooled_spikes_reach_a_dense_layer_that_is_added_to_a_convolution():
     """The dense layer's rows are cut into the lines of the sum, and the spikes of a window still share an input."""
     start_afresh(0)
@@ -167,3 +236,18 @@ def test_pooled_spikes_reach_a_dense_layer_that_is_added_to_a_convolution():
 
 def test_the_cache_is_valid_for_the_sources_of_all_functions():
     assert run_images._cache._cache_file._source_stamp == compiled.SOURCES
+
+
+def test_the_cache_is_valid_for_the_kind_of_cpu():
+    """Weights are laid out for it, and machines that share a folder may share machine code."""
+    program = (
+        "import llvmlite.binding\n"
+        f"llvmlite.binding.get_host_cpu_features = lambda: {{'avx512f': {not compiled.WIDE}}}\n"
+        "from snnpipe.simulators.event_driven import compiled\n"
+        "print(compiled.SOURCES)"
+    )
+    settings = {"NUMBA_CPU_NAME": "generic"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ | settings
+    )
+    assert len(done.stdout.strip()) == len(compiled.SOURCES) and done.stdout.strip() != compiled.SOURCES

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnpipe import protocols
-from snnpipe.artifacts.drawing import Pictures
 from snnpipe.base.errors import UserError
 from snnpipe.data.checked_data import CheckedData
 from snnpipe.frameworks.native import NativeNetwork
@@ -222,7 +221,7 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
     assert isinstance(callback, protocols.Callback), "a callback lacks a hook: derive it from callbacks.base.Callback"
     spec = dataclasses.replace(SPEC, n_validation=2)
     for _ in range(2):
-        state = RunState(0, str(folder), lambda path, where: None, pictures=Pictures(), spec=spec, network=network)
+        state = RunState(0, str(folder), lambda path, where: None, spec=spec, network=network)
         state.settings = SimulationSettings(n_steps=4)
         callback.on_prepare_end(state)
         callback.on_run_start(state)

@@ -5,19 +5,29 @@ A picture takes a quarter of a second, and importing Matplotlib half a second.
 
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-from snnpipe.base.errors import StorageError, UserError
+from snnpipe.base.errors import UserError
+from snnpipe.values.run import Pictures, RunState
 
 _FOLDER = "plots"
+
+_PATIENCE_S = 10.0
+"""Seconds that the process has to end when nothing is left to draw."""
+
+
+def pictures_of(state: RunState) -> Pictures:
+    """Return what draws a run's pictures: at once, unless the state has something else."""
+    return state.pictures or DrawnAtOnce(state.log_artifact)
 
 
 def drawn(plot: str, path: Path, data: Mapping[str, Any]) -> None:
@@ -41,21 +51,31 @@ def drawn(plot: str, path: Path, data: Mapping[str, Any]) -> None:
     getattr(import_module(f"snnpipe.artifacts.{module}"), name)(path, **data)
 
 
-class Pictures:
-    """Draws each picture at once, where there is no run that goes on."""
+class DrawnAtOnce:
+    """Draws each picture when it is asked for.
+
+    Parameters
+    ----------
+    log_artifact
+        Takes each picture, and its folder among the run's artifacts.
+    """
+
+    def __init__(self, log_artifact: Callable[[Path, str], None]):
+        self._log_artifact = log_artifact
 
     def draw(self, plot: str, path: Path, **data: Any) -> None:
-        """Draw a picture (`drawn`)."""
+        """Draw a picture (`drawn`) and log it."""
         drawn(plot, path, data)
+        self._log_artifact(path, _FOLDER)
 
-    def finish(self) -> None:
+    def wait(self) -> None:
         """Do nothing: all pictures are there."""
 
 
-class PicturesAside:
+class DrawnAside:
     """Draws pictures in a process of its own, one after the other, while this process goes on.
 
-    If there can be no such process, or if it ends early, this process draws the picture itself.
+    If there can be no such process, or if it fails, this process draws the pictures itself.
 
     Parameters
     ----------
@@ -65,81 +85,114 @@ class PicturesAside:
 
     def __init__(self, log_artifact: Callable[[Path, str], None]):
         self._log_artifact = log_artifact
-        self._asked: list[tuple[Path, Future[None]]] = []
-        self._process: subprocess.Popen[bytes] | None = None
+        self._asked: deque[tuple[Path, Future[None]]] = deque()
         self._thread: ThreadPoolExecutor | None = None
+        self._process: _Process | None = None
 
     def draw(self, plot: str, path: Path, **data: Any) -> None:
-        """Ask for a picture (`drawn`), which is there after `finish`."""
+        """Ask for a picture (`drawn`), which is there after `wait`."""
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="snnpipe-pictures")
-        self._asked.append((path, self._thread.submit(self._drawn, plot, path, data)))
+        self._process = self._process or _Process()
+        path = path.absolute()
+        self._asked.append((path, self._thread.submit(self._process.draw, plot, path, data)))
 
-    def finish(self) -> None:
-        """Wait for all pictures, log them, and end the process.
+    def wait(self) -> None:
+        """Wait for all pictures."""
+        wait([picture for _, picture in self._asked])
 
-        Raises
-        ------
-        StorageError
-            If some cannot be written: the first problem. The others are logged.
-        """
-        asked, self._asked = self._asked, []
+    def finish(self) -> list[Exception]:
+        """Wait for all pictures, log them, end the process, and return what went wrong with some of them."""
         problems = []
-        try:
-            for path, picture in asked:
-                try:
-                    picture.result()
-                    self._log_artifact(path, _FOLDER)
-                except StorageError as problem:
-                    problems.append(problem)
-        finally:
-            self._end()
-        if problems:
-            raise problems[0]
+        while self._asked:
+            path, picture = self._asked[0]
+            try:
+                picture.result()
+                self._log_artifact(path, _FOLDER)
+            except Exception as problem:
+                problems.append(problem)
+            self._asked.popleft()
+        if self._thread is not None and self._process is not None:
+            self._thread.shutdown()
+            self._process.end()
+            self._thread = self._process = None
+        return problems
 
-    def _drawn(self, plot: str, path: Path, data: Mapping[str, Any]) -> None:
+
+class _Process:
+    """A process that draws what it is asked for."""
+
+    def __init__(self) -> None:
+        self._running: subprocess.Popen[bytes] | None = None
+        self._failed = False
+
+    def draw(self, plot: str, path: Path, data: Mapping[str, Any]) -> None:
+        """Let the process draw a picture, and wait for it. If the process fails, draw it here."""
         try:
-            self._process = self._process or _started()
-            jobs, answers = self._process.stdin, self._process.stdout
-            assert jobs is not None and answers is not None
-            pickle.dump((plot, path, data), jobs)
-            jobs.flush()
-            problem = pickle.load(answers)
-        except (OSError, EOFError, pickle.UnpicklingError):
+            problem = self._ask(pickle.dumps((plot, path, data)))
+        except Exception:
+            self._kill()
             drawn(plot, path, data)
             return
         if problem is not None:
             raise problem
 
-    def _end(self) -> None:
-        if self._thread is not None:
-            self._thread.shutdown(cancel_futures=True)
-        if self._process is not None:
-            self._process.communicate()
-        self._thread = self._process = None
+    def end(self) -> None:
+        """Ask the process to end. It is killed if it does not."""
+        if self._running is None:
+            return
+        try:
+            self._ask(pickle.dumps(None))
+            self._running.wait(_PATIENCE_S)
+        except Exception:
+            self._kill()
 
+    def _ask(self, job: bytes) -> Exception | None:
+        """Return what went wrong with a job; None if nothing did."""
+        if self._running is None:
+            self._start()
+        assert self._running is not None and self._running.stdin is not None
+        self._running.stdin.write(job)
+        self._running.stdin.flush()
+        problem: Exception | None = pickle.load(self._answers)
+        return problem
 
-def _started() -> "subprocess.Popen[bytes]":
-    if not sys.executable:
-        raise OSError("this Python has no executable")
-    found = os.pathsep.join(filter(None, sys.path))
-    return subprocess.Popen(
-        [sys.executable, "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": found},
-    )
+    def _start(self) -> None:
+        if self._failed or not sys.executable or getattr(sys, "frozen", False):
+            raise OSError("there can be no such process")
+        answers, theirs = os.pipe()
+        self._answers = os.fdopen(answers, "rb")
+        try:
+            self._running = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, str(theirs)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs],
+                start_new_session=True,  # Ctrl-C is for the run, which ends this process
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        finally:
+            os.close(theirs)
+
+    def _kill(self) -> None:
+        self._failed = True
+        if self._running is not None:
+            self._running.kill()
+            with suppress(OSError):  # what it did not read
+                self._running.communicate()
+            self._running = None
 
 
 def _serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
-    """Draw each picture that is asked for, and answer with None, or with what was raised."""
+    """Draw each picture that is asked for, and answer with None, or with what was raised. The job None is the last."""
     while True:
         try:
-            plot, path, data = pickle.load(jobs)
+            job = pickle.load(jobs)
         except EOFError:
             return
         problem: Exception | None = None
         try:
-            drawn(plot, path, data)
+            if job is not None:
+                drawn(*job)
         except Exception as error:
             problem = error
             if not isinstance(error, UserError):
@@ -147,13 +200,12 @@ def _serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
         try:
             answer = pickle.dumps(problem)
         except Exception:
-            answer = pickle.dumps(RuntimeError(f"{plot}: {problem!r}"))
+            answer = pickle.dumps(RuntimeError(repr(problem)))
         answers.write(answer)
         answers.flush()
+        if job is None:
+            return
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then ends this process
-    to_run = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    _serve(sys.stdin.buffer, to_run)
+    _serve(sys.stdin.buffer, os.fdopen(int(sys.argv[1]), "wb"))

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snnpipe.artifacts.drawing import pictures_of
 from snnpipe.callbacks.base import Callback
 from snnpipe.metrics.energy import OperationCounts, energy_estimates
 from snnpipe.values.run import FitProgress, RunState
@@ -42,8 +43,7 @@ class Report(Callback):
 
         folder = Path(state.output_dir)
         draw(state, folder / "plots", self._epochs)
-        assert state.pictures is not None
-        state.pictures.finish()
+        pictures_of(state).wait()
         page = write_text(folder / "report.html", run_page(state, folder))
         state.log_artifact(page, "")
         state.address["report"] = str(page)
@@ -61,9 +61,8 @@ def draw(state: RunState, folder: Path, epochs: Sequence[FitProgress] = ()) -> N
     epochs
         Epochs of its training.
     """
-    assert state.spec is not None and state.network is not None
-    assert state.outcome is not None and state.pictures is not None
-    outcome, pictures = state.outcome, state.pictures
+    assert state.spec is not None and state.network is not None and state.outcome is not None
+    outcome, pictures = state.outcome, pictures_of(state)
     if epochs:
         numbers, metrics = [p.epoch for p in epochs], [p.metrics for p in epochs]
         path = folder / "training_curves.png"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from snnpipe.artifacts.drawing import pictures_of
 from snnpipe.artifacts.environment import describe_environment
 from snnpipe.artifacts.predictions import Predictions
 from snnpipe.artifacts.tables import write_csv, write_diagnosis, write_energy, write_json, write_plan, write_text
@@ -125,13 +126,12 @@ def _made_from(state: RunState) -> dict[str, str]:
 
 
 def _search(state: RunState, calibration: CalibrationOutcome) -> None:
-    assert state.pictures is not None
     folder = Path(state.output_dir)
     columns = tuple(asdict(calibration.tried[0]))
     rows = [tuple(asdict(one).values()) for one in calibration.tried]
     state.log_artifact(write_csv(folder / "tables" / "calibration.csv", columns, rows), "tables")
     path = folder / "plots" / "calibration.png"
-    state.pictures.draw("plots.calibration_search", path, outcome=calibration, sample_word=state.sample_word)
+    pictures_of(state).draw("plots.calibration_search", path, outcome=calibration, sample_word=state.sample_word)
 
 
 def _predictions(state: RunState, folder: Path) -> None:
@@ -148,9 +148,9 @@ def _curves(state: RunState, folder: Path) -> None:
 
 def draw_curves(state: RunState, folder: Path) -> None:
     """Draw accuracy and agreement over time."""
-    assert state.outcome is not None and state.pictures is not None
+    assert state.outcome is not None
     outcome = state.outcome
-    state.pictures.draw(
+    pictures_of(state).draw(
         "plots.accuracy_over_time",
         folder / "accuracy_over_time.png",
         accuracy=outcome.accuracy_t.tolist(),

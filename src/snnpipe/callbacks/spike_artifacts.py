@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from snnpipe.artifacts.drawing import pictures_of
 from snnpipe.base.files import file_name
 from snnpipe.callbacks.base import Callback
 from snnpipe.settings.domains import NonNegativeInt, PositiveInt, Text
@@ -74,8 +75,7 @@ class SpikeArtifacts(Callback):
             return
         from snnpipe.artifacts.spikes import RecordedSpikes, write_spikes
 
-        assert state.network is not None and state.spec is not None
-        assert state.settings is not None and state.pictures is not None
+        assert state.network is not None and state.spec is not None and state.settings is not None
         folder, n_steps, dt = Path(state.output_dir), state.settings.n_steps, state.settings.dt
         class_names = state.spec.class_names
         shown = range(min(self.raster_images, len(self._labels)))
@@ -88,7 +88,7 @@ class SpikeArtifacts(Callback):
             state.log_artifact(write_spikes(folder / "spikes" / f"{file}.npz", recorded), "spikes")
             neurons = self._choose(layer.size, state.seed)
             names = [class_names[self._labels[i]] for i in shown]
-            state.pictures.draw(
+            pictures_of(state).draw(
                 "plots.spike_raster",
                 folder / "plots" / f"raster_{file}.png",
                 layer=layer.name,
@@ -102,7 +102,7 @@ class SpikeArtifacts(Callback):
                 dt=dt,
             )
         scores = np.concatenate(self._scores)
-        state.pictures.draw(
+        pictures_of(state).draw(
             "plots.class_scores",
             folder / "plots" / "class_scores.png",
             scores_btc=scores,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snnpipe import __version__
-from snnpipe.artifacts.drawing import PicturesAside
+from snnpipe.artifacts.drawing import DrawnAside
 from snnpipe.artifacts.environment import git_commit
 from snnpipe.base import signals
 from snnpipe.base.errors import LoggingError, StorageError, UserError, one_line, reason
@@ -48,7 +48,7 @@ class RunLog:
 
     def __init__(self, callbacks: Sequence[Callback], loggers: Sequence[Logger]):
         self.callbacks, self.loggers = callbacks, loggers
-        self.pictures = PicturesAside(self.artifact)
+        self.pictures = DrawnAside(self.artifact)
         self._files = RunFiles()
         self._missing: list[str] = []
         self.started: list[Logger] = []
@@ -85,7 +85,7 @@ class RunLog:
             stopped = signals.pending() or isinstance(error, (KeyboardInterrupt, SystemExit))
             status = "KILLED" if stopped else "FAILED"
             self._exception(error)
-            attempt(failures, self.pictures.finish)
+        attempt(failures, self._finish_pictures)
         for logger in self.started:
             if error is not None:
                 attempt(failures, logger.set_tag, "error", reason(error))
@@ -159,9 +159,19 @@ class RunLog:
 
     def evaluated(self) -> None:
         """Tell every callback that the results are there, and wait for the pictures."""
-        self.tell("on_evaluate_end")
-        with self.going_on():
+        try:
+            self.tell("on_evaluate_end")
+        except BaseException:
             self.pictures.finish()
+            raise
+        self._finish_pictures()
+
+    def _finish_pictures(self) -> None:
+        """Wait for all pictures. One that cannot be written is left out; a fault in drawing is raised."""
+        problems = self.pictures.finish()
+        for problem in sorted(problems, key=lambda one: not isinstance(one, StorageError)):
+            with self.going_on():
+                raise problem
 
     def require(self, hook: str) -> None:
         """Call a hook of every callback. A file that cannot be written ends the run."""

@@ -3,7 +3,6 @@
 import tempfile
 from pathlib import Path
 
-from snnpipe.artifacts.drawing import Pictures
 from snnpipe.artifacts.report import run_page
 from snnpipe.artifacts.tables import write_text
 from snnpipe.bundle.converted import Converted
@@ -27,7 +26,6 @@ def write_page(path: Path, converted: Converted, evaluation: Evaluation) -> Path
         converted.seed,
         "",
         lambda path, folder: None,
-        pictures=Pictures(),
         spec=spec,
         plan=converted.plan,
         network=converted.network,

@@ -183,9 +183,9 @@ class Pictures(Protocol):
     """Draws pictures of a run (`snnpipe.artifacts.drawing`)."""
 
     def draw(self, plot: str, path: Path, **data: Any) -> None:
-        """Ask for a picture, which is there and logged after `finish`."""
+        """Ask for a picture, which the loggers get, and which is there after `wait`."""
 
-    def finish(self) -> None:
+    def wait(self) -> None:
         """Wait for all pictures."""
 
 
@@ -209,8 +209,6 @@ class RunState:
         Logs a number of a callback's own, from ``on_fit_start`` on: ``log_metric(name, value, step=None)``. Every
         logger records it, and ``results`` has the last value of the name. A name that is logged more than once needs
         steps: a resumed run keeps the value that it has already for a name and a step.
-    pictures
-        Draws pictures while the run goes on.
     config
         The run's configuration, without passwords.
     is_logged
@@ -256,13 +254,14 @@ class RunState:
         What scales were taken from, once the network is made; None where they were given.
     remarks
         Problems of the run's spikes: units that do not spike, rates that do not fit.
+    pictures
+        Draws pictures while the run goes on; None if they are drawn at once.
     """
 
     seed: int
     output_dir: str
     log_artifact: Callable[[Path, str], None]
     log_metric: LogMetric = _log_nowhere
-    pictures: Pictures | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     is_logged: bool = False
     spec: DataSpec | None = None
@@ -289,6 +288,7 @@ class RunState:
     diagnosis: "Diagnosis | None" = None
     calibration: "CalibrationOutcome | None" = None
     remarks: "Sequence[Remark]" = ()
+    pictures: Pictures | None = None
 
     @property
     def sample_word(self) -> str:

@@ -212,8 +212,8 @@ class Arrays:
         if rows.input_of is not None:
             lists["input_of"].append(rows.input_of)
         lists["one_class"].append(len(lists["rows"]) - 1 if len(rows.rows) == 1 else -1)
-        stride = _stride(rows, strides)
-        lists["stride"].append(stride)
+        channels = _channels(rows, strides)
+        lists["channels"].append(channels)
         lists["into"].append(buffer)
         lists["start"].append(start)
         lists["weight_at"].append(np.where(here, rows.weight_at + self._n_weights, 0))
@@ -224,7 +224,7 @@ class Arrays:
                 lists["row_weight"].append(weight)
                 lists["row_length"].append(length)
             lists["rows"].append(len(lists["row_at"]))
-        weights = _by_position(rows, stride) if stride else rows.weights
+        weights = _by_position(rows, channels) if channels else rows.weights
         lists["weights"].append(np.pad(weights, (0, -weights.size % LANES)))  # the next connection's begin a vector
         self._n_weights += lists["weights"][-1].size
         self._n_tables += len(start)
@@ -260,27 +260,28 @@ class Arrays:
         return Program(**arrays)
 
 
-def _stride(rows: Rows, strides: NDArray[np.int64]) -> int:
+def _channels(rows: Rows, strides: NDArray[np.int64]) -> int:
     """Return the number of currents of a position if the rows can be added position by position; 0 otherwise.
 
-    All rows have three positions of whole vectors then, their weights follow one another, and no row reaches the next.
+    They can in convolutions of width three, stride and dilation one, and a multiple of 16 filters: all rows have three
+    positions of whole vectors, their weights follow one another, and no row reaches the next.
     """
-    stride = int(strides[2])
-    if len(rows.rows) > 1 or rows.absolute or stride % LANES:
+    channels = int(strides[2])
+    if len(rows.rows) > 1 or not rows.rows[0] or rows.absolute or channels % LANES:
         return 0
-    length = 3 * stride
+    length = 3 * channels
     if any((at, n) != (length * r, length) for r, (_, at, n) in enumerate(rows.rows[0])):
         return 0
     block = length * len(rows.rows[0])
     places = np.array([place for place, *_ in rows.rows[0]]) @ strides
     whole = rows.weights.size % block == 0 and not np.any(rows.weight_at[rows.start[:, 0] > NOWHERE] % block)
-    return stride if whole and np.all(np.diff(places) >= length) else 0
+    return channels if whole and np.all(np.diff(places) >= length) else 0
 
 
-def _by_position(rows: Rows, stride: int) -> NDArray[np.float64]:
+def _by_position(rows: Rows, channels: int) -> NDArray[np.float64]:
     """Return the weights in the order in which `_slide` adds them: by lines, vectors of channels, line and position."""
     n_rows = len(rows.rows[0])
     lines = LINES if n_rows % LINES == 0 else 1
-    weights = rows.weights.reshape(-1, n_rows // lines, lines, 3, stride)
-    parts = [weights[..., at : at + WIDTH] for at in range(0, stride, WIDTH)]
+    weights = rows.weights.reshape(-1, n_rows // lines, lines, 3, channels)
+    parts = [weights[..., at : at + WIDTH] for at in range(0, channels, WIDTH)]
     return np.concatenate([part.reshape(*weights.shape[:2], -1) for part in parts], axis=2).ravel()

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 _LINE_BYTES = 64
 
-SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
-"""Digest of all files of this room. Numba's own digest of a function leaves out the functions in other files that it
-calls, which are part of its machine code."""
-
 WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 """Whether the CPU has 32 vector registers of 512 bits. Others have 16 of 256 bits."""
+
+_FILES = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+
+SOURCES = hashlib.sha256(b"".join([*_FILES, bytes([WIDE])])).hexdigest()
+"""Digest of all files of this room, and of the kind of CPU. Numba's own digest of a function leaves out the functions
+in other files that it calls, which are part of its machine code. Weights are laid out for the kind of CPU, and machines
+that share a cache share machine code if Numba is told to compile for any CPU."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -81,7 +81,7 @@ def _scatter_step(p, w, layer, t, instant):
                 p.weight_at[table:],
                 p.classes[table:],
                 p.one_class[c],
-                p.stride[c],
+                p.channels[c],
                 p.rows,
                 p.row_at,
                 p.row_weight,

@@ -71,10 +71,10 @@ class Program(NamedTuple):
         Factor by which the currents of each buffer decay in a step, and whether they act in the step of the spike.
     connections
         Index of the first connection into each layer, and one more entry for the end.
-    source, table, one_class, stride, into
+    source, table, one_class, channels, into
         Layer that each connection comes from, the index where its inputs begin in ``start``, the class of all its
-        inputs (-1: they have several), the number of currents of a position if its weights are listed position by
-        position (0: they are listed row by row), and the buffer that the connection adds to.
+        inputs (-1: they have several), the number of currents of a position if the weights of its inputs are listed
+        position by position (0: they are listed row by row), and the buffer that the connection adds to.
     n_inputs, inputs_at
         Number of inputs of each connection that the layer's neurons are added to, and the index where these neurons
         begin in ``input_of``. If the number is 0, each neuron is an input.
@@ -86,7 +86,8 @@ class Program(NamedTuple):
     rows
         Index of the first row of each class, and one more entry for the end.
     row_at, row_weight, row_length
-        Place of each row relative to the neuron's start, its first weight relative to the neuron's, and its length.
+        Place of each row relative to the neuron's start, its first weight relative to the neuron's (unless weights are
+        listed position by position), and its length.
     weights, base, voltage, refractory
         Weights, currents without any spike, and initial states.
     """
@@ -121,7 +122,7 @@ class Program(NamedTuple):
     source: NDArray[np.int64]
     table: NDArray[np.int64]
     one_class: NDArray[np.int64]
-    stride: NDArray[np.int64]
+    channels: NDArray[np.int64]
     into: NDArray[np.int64]
     n_inputs: NDArray[np.int64]
     inputs_at: NDArray[np.int64]

@@ -85,14 +85,14 @@ def join(phis: Iterable[Any], block: Any, values: Iterable[Any]) -> None:
         phi.add_incoming(value, block)
 
 
-def adding(vectors: int, whole: bool = True) -> Callable[..., None]:
+def adding(vectors: int, lines: int = 1, whole: bool = True) -> Callable[..., None]:
     """Return a function that adds rows of weights, each times a value, to some vectors of currents.
 
     ``add(currents, origin, row_at, row_weight, r, done, value, weight_at, begin, end, weights, n)`` adds
     ``value[e] * weights[weight_at[e] + row_weight[r] + done + i]`` to ``currents[origin + row_at[r] + done + i]``:
-    for each e from ``begin`` to ``end`` in this order, and for all values i of the vectors. The currents are loaded and
-    stored once. If not ``whole``, only the first n values of a row change, but all of its vector must lie inside the
-    arrays.
+    for each e from ``begin`` to ``end`` in this order, for ``lines`` rows from r on, and for all values i of the
+    vectors. The currents are loaded and stored once. If not ``whole``, only the first n values of a row change, but all
+    of its vector must lie inside the arrays.
     """
 
     @intrinsic
@@ -104,9 +104,13 @@ def adding(vectors: int, whole: bool = True) -> Callable[..., None]:
             values = code.values_as(6)
             into, places, first_weights, rows, matrix = (code.data(i) for i in (0, 2, 3, 7, 10))
             start_at, row, behind, start, stop = (code.number(i) for i in (1, 4, 5, 8, 9))
-            at = builder.add(builder.add(start_at, code.element(places, row)), behind)
-            weight = builder.add(code.element(first_weights, row), behind)
-            targets, offsets = ([builder.add(i, _INT64(v * LANES)) for v in range(vectors)] for i in (at, weight))
+            targets, offsets = [], []
+            for line in range(lines):
+                here = builder.add(row, _INT64(line))
+                at = builder.add(builder.add(start_at, code.element(places, here)), behind)
+                weight = builder.add(code.element(first_weights, here), behind)
+                targets += [builder.add(at, _INT64(v * LANES)) for v in range(vectors)]
+                offsets += [builder.add(weight, _INT64(v * LANES)) for v in range(vectors)]
             before = [code.load(into, target) for target in targets]
             entry, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
             builder.cbranch(builder.icmp_signed("<", start, stop), loop, after)
