@@ -1,15 +1,15 @@
-"""Writes docs/benchmarks_runs.md from the figures that grid.py, render_cost.py and log_cost.py have kept."""
+"""Writes docs/benchmarks_runs.md from the figures that grid.py, run_cost.py and log_cost.py have kept."""
 
 import json
 import re
 from statistics import median
 
 CLOCKS = {"wall": 0, "cpu": 1}
-TITLES = ("## Sixteen conversions of one training", "## Drawing and writing a run's artifacts", "## Logging")
+TITLES = ("## Sixteen conversions of one training", "## Where the time of a short run goes", "## Logging")
 BEFORE = ("importing mlflow", "opening the store and the run")
 HEAD = """# What many runs, artifacts and logging cost
 
-Made by `grid.py`, `render_cost.py` and `log_cost.py` in `benchmarks/`; no figure in its tables was typed by hand.
+Made by `grid.py`, `run_cost.py` and `log_cost.py` in `benchmarks/`; no figure in its tables was typed by hand.
 """
 LOGGING = """## Logging
 
@@ -30,7 +30,7 @@ def write(store, docs):
     page = docs / "benchmarks_runs.md"
     kept = re.split(r"^(?=## )", page.read_text(), flags=re.MULTILINE)[1:] if page.exists() else []
     new = {}
-    for name, section in (("grid", _grid), ("rendering", _rendering)):
+    for name, section in (("grid", _grid), ("run_cost", _run_cost)):
         if (store / f"{name}.json").exists():
             lines = section(json.loads((store / f"{name}.json").read_text()))
             new[lines[0]] = "\n".join(lines) + "\n"
@@ -84,27 +84,25 @@ def _grid(found):
     ]
 
 
-def _rendering(found):
-    """Return the section of what a run draws and writes."""
-    whole, spent = found["whole"], found["spent"]
-    drawn = [own for name, own in spent.items() if name != "_diagnose"]
-
-    def row(name, seconds):
-        cells = (f"{seconds[clock]:.1f} ({100 * seconds[clock] / whole[clock]:.1f} %)" for clock in CLOCKS)
-        return _row(name, *cells)
-
+def _run_cost(found):
+    """Return the section of the parts of a short run."""
+    rounds = found["rounds"]
+    whole = median(one["whole"] for one in rounds)
+    names = list(dict.fromkeys(name for one in rounds for name in one["parts"]))
+    seconds = {name: median(one["parts"].get(name, 0.0) for one in rounds) for name in names}
+    seconds["starting and ending Python"] = whole - sum(seconds.values())
     return [
         TITLES[1],
         "",
-        f"`python -m snnpipe {' '.join(found['command'])}`, all 10,000 test images, in a process of its own; in",
-        f"brackets the share of the whole. Measured {found['measured']} on {found['machine']}.",
+        f"`python -m snnpipe` with its training reused, by wall clock on all cores: medians of {len(rounds)} runs,",
+        "each a process of its own. Pictures are drawn in two processes beside it. Each moment counts for the",
+        "innermost part that is running.",
+        f"Measured {found['measured']} on {found['machine']}.",
         "",
-        _row("", "wall, s", "CPU, s"),
+        _row("", "seconds", "share"),
         _row("---", "---", "---"),
-        *(row(found["names"][name], own) for name, own in spent.items() if name != "_diagnose"),
-        row("**all that is drawn and written**", {clock: sum(own[clock] for own in drawn) for clock in CLOCKS}),
-        row("diagnosis", spent["_diagnose"]),
-        _row("the run", *(f"{whole[clock]:.1f}" for clock in CLOCKS)),
+        *(_row(name, f"{own:.2f}", f"{100 * own / whole:.0f} %") for name, own in seconds.items()),
+        _row("**the run**", f"**{whole:.2f}**", ""),
         "",
     ]
 

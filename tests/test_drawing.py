@@ -1,4 +1,4 @@
-"""Pictures that are drawn in a process of their own."""
+"""Pictures that are drawn in processes of their own."""
 
 import os
 import sys
@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from snnpipe.artifacts.drawing import DrawnAside, DrawnAtOnce
+from snnpipe.base.cores import cores
 from snnpipe.base.errors import StorageError
 from snnpipe.run.log import RunLog
 from snnpipe.values.run import RunState
@@ -33,9 +34,9 @@ def ask(pictures, folder):
 
 
 def running(pictures):
-    """The process, once it has drawn."""
+    """The processes, once they have drawn."""
     pictures.wait()
-    return pictures._process._running
+    return [process.running for process in pictures._processes]
 
 
 def test_they_are_the_pictures_that_this_process_draws(pictures, logged, tmp_path):
@@ -57,12 +58,12 @@ def test_none_is_logged_before_it_is_there_and_none_twice(pictures, logged, tmp_
     assert [name for name, *_ in logged] == ["curves.png", "time.png"]
 
 
-def test_the_process_ends_and_another_follows(pictures, logged, tmp_path):
+def test_the_processes_end_and_others_follow(pictures, logged, tmp_path):
     ask(pictures, tmp_path)
-    process = running(pictures)
-    assert process.poll() is None
+    processes = running(pictures)
+    assert [process.poll() for process in processes] == [None] * min(2, cores())
     pictures.finish()
-    assert process.returncode == 0
+    assert [process.returncode for process in processes] == [0] * min(2, cores())
     ask(pictures, tmp_path)
     pictures.finish()
     assert len(logged) == 4
@@ -71,7 +72,7 @@ def test_the_process_ends_and_another_follows(pictures, logged, tmp_path):
 def test_it_ends_even_if_another_process_has_its_pipe(pictures, tmp_path):
     """A process forked in between, by a data module for instance, keeps the pipe open."""
     ask(pictures, tmp_path)
-    process = running(pictures)
+    process, *_ = running(pictures)
     copy = os.dup(process.stdin.fileno())
     pictures.finish()
     os.close(copy)
@@ -92,7 +93,8 @@ def test_those_that_cannot_be_drawn_do_not_stop_the_others(pictures, logged, tmp
 
 def test_this_process_draws_what_a_killed_one_does_not(pictures, logged, tmp_path):
     ask(pictures, tmp_path)
-    running(pictures).kill()
+    for process in running(pictures):
+        process.kill()
     ask(pictures, tmp_path)
     assert pictures.finish() == [] and [exists for *_, exists in logged] == [True] * 4
 
@@ -122,7 +124,7 @@ def test_what_a_python_prints_at_its_start_is_no_answer(pictures, logged, tmp_pa
     (tmp_path / "sitecustomize.py").write_text("print('a banner', flush=True)")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     ask(pictures, tmp_path)
-    assert running(pictures) is not None, "it has not failed"
+    assert all(running(pictures)), "none has failed"
     assert pictures.finish() == [] and len(logged) == 2
 
 
@@ -130,7 +132,7 @@ def test_a_file_in_the_working_folder_is_not_taken_for_a_library(pictures, tmp_p
     (tmp_path / "queue.py").write_text("open('executed', 'w')")
     monkeypatch.chdir(tmp_path)
     ask(pictures, tmp_path)
-    assert running(pictures) is not None and not (tmp_path / "executed").exists()
+    assert all(running(pictures)) and not (tmp_path / "executed").exists()
 
 
 class Kept:
@@ -163,7 +165,7 @@ def test_the_end_of_a_run_waits_for_its_pictures(log, tmp_path, error):
     ask(log.pictures, tmp_path)
     assert log.end(error) == []
     assert [name for name in kept.got if name != "traceback.txt"][:-1] == ["curves.png", "time.png"]
-    assert log.pictures._process is None
+    assert not log.pictures._processes
 
 
 def test_a_run_goes_on_without_each_picture_that_cannot_be_written(log, tmp_path):

@@ -1,4 +1,4 @@
-"""Draws the pictures of a run: at once, or in a process of its own while the run goes on.
+"""Draws the pictures of a run: at once, or in processes of their own while the run goes on.
 
 A picture takes a quarter of a second, and importing Matplotlib half a second.
 """
@@ -14,15 +14,20 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
+from snnpipe.base.cores import cores
 from snnpipe.base.errors import UserError
 from snnpipe.values.run import Pictures, RunState
 
 _FOLDER = "plots"
 
+_PROCESSES = 2
+"""Most processes of a run that draw: one for each of its cores up to so many."""
+
 _PATIENCE_S = 10.0
-"""Seconds that the process has to end when nothing is left to draw."""
+"""Seconds that a process has to end when nothing is left to draw."""
 
 
 def pictures_of(state: RunState) -> Pictures:
@@ -73,9 +78,9 @@ class DrawnAtOnce:
 
 
 class DrawnAside:
-    """Draws pictures in a process of its own, one after the other, while this process goes on.
+    """Draws pictures in processes of their own while this process goes on.
 
-    If there can be no such process, or if it fails, this process draws the pictures itself.
+    If there can be no such process, or if one fails, this process draws the pictures itself.
 
     Parameters
     ----------
@@ -86,22 +91,33 @@ class DrawnAside:
     def __init__(self, log_artifact: Callable[[Path, str], None]):
         self._log_artifact = log_artifact
         self._asked: deque[tuple[Path, Future[None]]] = deque()
-        self._thread: ThreadPoolExecutor | None = None
-        self._process: _Process | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._processes: list[_Process] = []
+        self._idle: SimpleQueue[_Process] = SimpleQueue()
 
     def draw(self, plot: str, path: Path, **data: Any) -> None:
         """Ask for a picture (`drawn`), which is there after `wait`."""
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="snnpipe-pictures")
-        self._process = self._process or _Process()
+        if self._threads is None:
+            self._processes = [_Process() for _ in range(min(_PROCESSES, cores()))]
+            self._threads = ThreadPoolExecutor(len(self._processes), thread_name_prefix="snnpipe-pictures")
+            for process in self._processes:
+                self._idle.put(process)
         path = path.absolute()
-        self._asked.append((path, self._thread.submit(self._process.draw, plot, path, data)))
+        self._asked.append((path, self._threads.submit(self._draw, plot, path, data)))
+
+    def _draw(self, plot: str, path: Path, data: Mapping[str, Any]) -> None:
+        process = self._idle.get()
+        try:
+            process.draw(plot, path, data)
+        finally:
+            self._idle.put(process)
 
     def wait(self) -> None:
         """Wait for all pictures."""
         wait([picture for _, picture in self._asked])
 
     def finish(self) -> list[Exception]:
-        """Wait for all pictures, log them, end the process, and return what went wrong with some of them."""
+        """Wait for all pictures, log them, end the processes, and return what went wrong with some of them."""
         problems = []
         while self._asked:
             path, picture = self._asked[0]
@@ -111,10 +127,11 @@ class DrawnAside:
             except Exception as problem:
                 problems.append(problem)
             self._asked.popleft()
-        if self._thread is not None and self._process is not None:
-            self._thread.shutdown()
-            self._process.end()
-            self._thread = self._process = None
+        if self._threads is not None:
+            self._threads.shutdown()
+            for process in self._processes:
+                process.end()
+            self._threads, self._processes, self._idle = None, [], SimpleQueue()
         return problems
 
 
@@ -122,8 +139,9 @@ class _Process:
     """A process that draws what it is asked for."""
 
     def __init__(self) -> None:
-        self._running: subprocess.Popen[bytes] | None = None
-        self._failed = False
+        self.running: subprocess.Popen[bytes] | None = None
+        with suppress(OSError):  # there is none then
+            self._start()
 
     def draw(self, plot: str, path: Path, data: Mapping[str, Any]) -> None:
         """Let the process draw a picture, and wait for it. If the process fails, draw it here."""
@@ -138,31 +156,30 @@ class _Process:
 
     def end(self) -> None:
         """Ask the process to end. It is killed if it does not."""
-        if self._running is None:
+        if self.running is None:
             return
         try:
             self._ask(pickle.dumps(None))
-            self._running.wait(_PATIENCE_S)
+            self.running.wait(_PATIENCE_S)
         except Exception:
             self._kill()
 
     def _ask(self, job: bytes) -> Exception | None:
         """Return what went wrong with a job; None if nothing did."""
-        if self._running is None:
-            self._start()
-        assert self._running is not None and self._running.stdin is not None
-        self._running.stdin.write(job)
-        self._running.stdin.flush()
+        if self.running is None or self.running.stdin is None:
+            raise OSError("there is no such process")
+        self.running.stdin.write(job)
+        self.running.stdin.flush()
         problem: Exception | None = pickle.load(self._answers)
         return problem
 
     def _start(self) -> None:
-        if self._failed or not sys.executable or getattr(sys, "frozen", False):
-            raise OSError("there can be no such process")
+        if not sys.executable or getattr(sys, "frozen", False):
+            return
         answers, theirs = os.pipe()
         self._answers = os.fdopen(answers, "rb")
         try:
-            self._running = subprocess.Popen(
+            self.running = subprocess.Popen(
                 [sys.executable, "-P", "-m", __name__, str(theirs)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -174,12 +191,11 @@ class _Process:
             os.close(theirs)
 
     def _kill(self) -> None:
-        self._failed = True
-        if self._running is not None:
-            self._running.kill()
+        if self.running is not None:
+            self.running.kill()
             with suppress(OSError):  # what it did not read
-                self._running.communicate()
-            self._running = None
+                self.running.communicate()
+            self.running = None
 
 
 def _serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
@@ -208,4 +224,5 @@ def _serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
+    import_module("snnpipe.artifacts.review_plots")  # with Matplotlib, before there is something to draw
     _serve(sys.stdin.buffer, os.fdopen(int(sys.argv[1]), "wb"))
