@@ -368,7 +368,9 @@ def test_wrong_files_are_named_with_their_cure(tmp_path):
     assert "data.csv is no .npz file" in message("data.csv")
     assert "is one array: give the folder" in message("x.npy")
     assert "holds no .npy files" in message("empty")
-    assert "has no array 'y_train' nor 'y' beside 'x_train'; it has x_train: name one" in message("no_labels.npz")
+    assert "has no array 'y_train' nor 'y' beside 'x_train'; it has x_train: add it to the arrays" in message(
+        "no_labels.npz"
+    )
     assert "data.y_test: " in message("half.npz") and "beside 'x_test'" in message("half.npz")
     assert "data.x_test: " in message("half.npz", x_test="x_tset") and "has no array 'x_tset'" in message(
         "half.npz", x_test="x_tset"

@@ -374,11 +374,11 @@ REFUSED = {
     "another filter": (_with(synapse=nengo.Alpha(0.01)), r"the synapse Alpha\(tau=0.01\): take a time constant"),
     "maximum": (
         _middle(layers.Conv2D(2, 1, activation="relu"), layers.MaxPooling2D(2, name="pool"), FLAT()),
-        r"layer 'pool' \(MaxPooling2D\): NIR has no maximum over time: convert with max_pooling='average'",
+        r"layer 'pool' \(MaxPooling2D\): NIR has no maximum over time: convert with conversion.max_pooling=average",
     ),
     "leaky": (
         _middle(FLAT(), layers.Dense(3), layers.LeakyReLU(0.1, name="leaky")),
-        r"layer 'leaky'.* NIR has no node",
+        r"layer 'leaky'.* NIR has no spikes below 0: train the model with ReLU",
     ),
     "a sigmoid": (
         _middle(FLAT(), layers.Dense(3, "sigmoid", name="s"), layers.Dense(3, activation="relu")),

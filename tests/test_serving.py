@@ -105,6 +105,7 @@ def test_a_server_answers_as_predict_does_and_refuses_with_a_reason(logged, serv
         ({"inputs": [[1, 2], [3, 4]]}, "does not match expected shape (-1, 8, 8, 1)"),
         ({"inputs": "x"}, "Failed to convert data"),
         ({"inputs": [[[[float("nan")]] * 8] * 8]}, "infinite or no number"),
+        ({"inputs": [[[[200]] * 8] * 8]}, "whole numbers up to 200 of type float32, as pixels are"),
         (b"no JSON", "JSON"),
         ({}, "must"),
     ):

@@ -114,6 +114,29 @@ def test_pixels_of_8_bits_are_scaled_where_the_scaling_is_known(run, spiking):
             call(pixels)
 
 
+@pytest.mark.parametrize("kind", ["int64", "float32", "float64"])
+def test_pixels_of_another_type_are_not_taken_for_values(run, kind):
+    """They would be 100 times as large as what the network was trained with."""
+    _, _, folder, _, (x, _) = run
+    model = snnpipe.load(folder / "conversion" / "network.snn")
+    pixels = np.round((x[:20] + 1) * 127.5).astype(kind)
+    cure = (
+        r"x: got whole numbers up to 255 of type \w+, as pixels are, and the network takes pixel / 127.5 - 1, at most 1"
+    )
+    for call in (model.run, model.predict):
+        with pytest.raises(DataError, match=cure):
+            call(pixels)
+    assert np.array_equal(model.run(pixels.astype(np.uint8)).scores, model.run(x[:20]).scores)
+
+
+def test_values_of_another_range_are_no_pixels(run):
+    """Noise on samples, a corner of the range, or what the network was not trained with: the user's to decide."""
+    _, _, folder, _, (x, _) = run
+    model = snnpipe.load(folder / "conversion" / "network.snn")
+    for values in (x[:4] + 0.75, np.round(x[:4]), 3 * np.round(x[:4]), np.full_like(x[:4], 300)):
+        assert model.run(values).scores.shape[0] == 4
+
+
 def test_the_data_modules_scaling_gives_its_own_values_to_the_bit(data_dir):
     for scaling in ("minus_one_to_one", "zero_to_one", "standardised"):
         data = TfdsDataModule("digits", data_dir=str(data_dir), scaling=scaling)
@@ -304,6 +327,12 @@ def test_what_cannot_be_converted_is_refused_in_a_line(run, tmp_path):
         snnpipe.convert(model, samples, mean=[1, 2, 3])
     with pytest.raises(UserError, match="readout"):
         snnpipe.convert(model, samples, readout="spike_count")
+    with pytest.raises(UserError, match="calibration: all values of all samples are 0: give samples"):
+        snnpipe.convert(model, np.zeros_like(samples))
+    with pytest.raises(UserError, match="calibration: got nothing: give an array"):
+        snnpipe.convert(model, None)
+    with pytest.raises(UserError, match="scaling of pixels: got scale='1/255'.*: give numbers"):
+        snnpipe.convert(model, samples, scale="1/255")
 
 
 def test_scalings_are_given_as_people_have_them():

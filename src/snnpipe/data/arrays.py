@@ -153,10 +153,11 @@ class ArraysDataModule(StreamedData):
                 continue
             for key, name, other in zip(keys, names, reversed(names), strict=True):
                 if name is None:
+                    free = [array for array in files.names if array != other]
+                    cure = f"name one, as in data.{key}={free[0]}" if free else "add it to the arrays"
                     raise DataError(
                         f"data.{key}: {self.path} has no array {' nor '.join(map(repr, _USUAL[key]))}"
-                        f"{f' beside {other!r}' if other else ''}; it has {', '.join(files.names)}: name one, as in "
-                        f"data.{key}={files.names[0]}"
+                        f"{f' beside {other!r}' if other else ''}; it has {', '.join(files.names)}: {cure}"
                     )
             samples, labels = map(str, names)
             parts[part] = ArrayPart(samples, labels, files.read(samples), np.asarray(files.read(labels)))

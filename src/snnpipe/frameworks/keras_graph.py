@@ -24,7 +24,8 @@ def functional(model: "tf_keras.Model") -> "tf_keras.Model":
     if not isinstance(model, keras.Model):
         raise ModelError(
             f"model: got a {type(model).__module__}.{type(model).__qualname__}, no model of tf_keras (Keras 2, "
-            "which NengoDL works with): build it with tf_keras.layers in place of keras.layers"
+            "which NengoDL works with): build it with tf_keras.layers in place of keras.layers, and save it with "
+            "model.save (what model.export writes has no layers)"
         )
     if isinstance(model, keras.Sequential) and model.built and model.inputs:
         model = keras.Model(model.inputs, model.outputs, name=model.name)

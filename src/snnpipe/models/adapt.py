@@ -241,7 +241,7 @@ def _front(given: tuple[int | None, ...], spec: DataSpec) -> _Front | None:
             )
     of = "" if spec.name == words else f" of {spec.name}"
     moved = sorted(fixed) == sorted(wanted) and len(wanted) > 1
-    how = "numpy.moveaxis brings the axes into its order" if moved else f"one {spec.sample_word} has that shape"
+    how = "numpy.moveaxis brings the axes into its order" if moved else f"the shape of one {spec.sample_word}"
     raise ModelError(
         f"model: it takes an input of shape {given}, and the {words}{of} have the shape {wanted}: build it with "
         f"Input({wanted}), which is spec.input_shape, or give a trained one {words} of shape {given} ({how})"

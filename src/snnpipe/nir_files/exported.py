@@ -152,7 +152,9 @@ class _Writer:
         for op in self._graph.ops:
             if isinstance(op, PoolingOp):
                 raise _refused(
-                    op, "NIR has no maximum over time: convert with max_pooling='average', or take average pooling"
+                    op,
+                    "NIR has no maximum over time: convert with conversion.max_pooling=average, in Python "
+                    "converter=NengoDLConverter(max_pooling='average'), or take average pooling",
                 )
             self._tensors[op.output] = self._neurons(op) if isinstance(op, NeuronOp) else self._layer(op)
         output = self._tensors[self._graph.output]

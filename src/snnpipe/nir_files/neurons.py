@@ -108,6 +108,10 @@ def written(
         # Other readers begin at 0: so all voltages are given from the one before the first step on.
         shifted = {"v_threshold": ones - voltage, "v_reset": -voltage, "v_leak": -voltage}
         node = nir.LIF(tau=ones * (neuron.tau_rc / dt * step), r=ones, metadata=metadata, **shifted)
+    elif rectifier.negative_slope:
+        raise BundleError(
+            f"{_where(layer)}: NIR has no spikes below 0: train the model with ReLU in place of LeakyReLU"
+        )
     else:
         why = (
             "NIR has no node for these neurons" if neuron.spiking else "it sends rates, and neurons of NIR send spikes"

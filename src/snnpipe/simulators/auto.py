@@ -134,10 +134,12 @@ class OpenAuto:
         by_events = _EVENT_UPDATE * neurons + _EVENT_SPIKE * sum(per_step.values()) + _EVENT_ADD * adds
         part = min(settings.batch_size, max(1, TILE_NEURONS // neurons))
         by_clock = _CLOCK_UPDATE * neurons + _CLOCK_MAC * macs + _CLOCK_STEP / part
-        if settings.max_images is not None:
-            by_clock += _CLOCK_START / (settings.max_images * settings.n_steps)
+        few = settings.max_images
+        start = 0.0 if few is None else _CLOCK_START / (few * settings.n_steps)
         self._why = (
             f"at {density:.2g} spikes a step per 100 neurons, following them takes about {by_events / by_clock:.2g} "
             "times as long as computing every neuron"
         )
-        return by_events <= by_clock
+        if by_clock < by_events <= by_clock + start:
+            self._why += f", which would have to be compiled first, for {few:,} samples"
+        return by_events <= by_clock + start

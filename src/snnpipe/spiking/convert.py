@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.base.errors import ConfigError, ConversionError
+from snnpipe.base.errors import ConfigError, ConversionError, DataError
 from snnpipe.bundle.converted import Converted
 from snnpipe.conversion.calibration import Calibration
 from snnpipe.conversion.fidelity import FEW, require_same_rates
@@ -122,6 +122,11 @@ def convert(
         pixels = PixelScaling(divisor=(1.0,))  # what the network takes are pixels as they are
     elif pixels is not None:
         samples = checked_samples(calibration, spec.input_shape, "calibration", pixels)
+    if np.ptp(samples) == 0:
+        raise DataError(
+            f"calibration: all values of all samples are {samples.flat[0]:g}: give samples of the training data, as "
+            "scales are taken from their activations"
+        )
     adapted = adapt(keras_model, spec)
     if converter is None:
         converter = NengoDLConverter(calibration=Calibration(max_drop=max_drop))

@@ -36,14 +36,16 @@ def checked_samples(
     Raises
     ------
     DataError
-        If they are no array of finite numbers, there are none, or one has another shape.
+        If they are no array of finite numbers, there are none, one has another shape, or they are pixels that should be
+        scaled and are not of type ``uint8``.
     """
     try:
         array = np.asarray(given)
     except ValueError as error:
         raise DataError(f"{name}: it makes no array: give samples of one shape each") from error
     if array.dtype.kind not in "buif":
-        raise DataError(f"{name}: got values of type {array.dtype}: give an array of numbers")
+        what = "nothing" if given is None else f"values of type {array.dtype}"
+        raise DataError(f"{name}: got {what}: give an array of numbers, of shape (b, ...)")
     wanted = "(b, ...)" if shape is None else f"(b, {', '.join(map(str, shape))})"
     if array.ndim < 2 or (shape is not None and array.shape[1:] != shape):
         one = shape is not None and array.shape == shape
@@ -59,7 +61,22 @@ def checked_samples(
             f"{name}: sample {int(np.argmin(finite))} has a value that is infinite or no number: leave it out, or put "
             "a number in its place (numpy.nan_to_num)"
         )
-    return samples if pixels is None or array.dtype != np.uint8 else pixels(array)
+    if pixels is None:
+        return samples
+    if array.dtype == np.uint8:
+        return pixels(array)
+    if _are_raw(samples, pixels):
+        raise DataError(
+            f"{name}: got whole numbers up to {samples.max():g} of type {array.dtype}, as pixels are, and the network "
+            f"takes {pixels}, at most {pixels.largest:.4g}: scale them, or give uint8 in Python, which is scaled"
+        )
+    return samples
+
+
+def _are_raw(samples: NDArray[np.float32], pixels: PixelScaling) -> bool:
+    """Whether samples are pixels that were not scaled: whole numbers up to 255, above all that the scaling gives."""
+    low, high = samples.min(), samples.max()
+    return bool(low >= 0 and pixels.largest < high <= 255 and np.all(samples == np.rint(samples)))
 
 
 def are_pictures(given: Any, shape: tuple[int, ...]) -> bool:

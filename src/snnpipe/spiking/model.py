@@ -124,6 +124,11 @@ class SpikingModel:
         return self._simulator.n_steps
 
     @property
+    def readout(self) -> str:
+        """How the output over time becomes a class."""
+        return self._simulator.readout
+
+    @property
     def dt(self) -> float:
         """Seconds per step."""
         return self._simulator.dt

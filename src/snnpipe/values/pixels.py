@@ -40,10 +40,20 @@ class PixelScaling:
         scale
             Factor on the pixels before that.
         """
-        mean, deviation, scale = (np.asarray(value, np.float64) for value in (mean, deviation, scale))
+        try:
+            mean, deviation, scale = (np.asarray(value, np.float64) for value in (mean, deviation, scale))
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"scaling of pixels: got scale={scale!r}, mean={mean!r}, deviation={deviation!r}: give numbers"
+            ) from error
         if np.any(scale == 0) or np.any(deviation == 0):
             raise DataError(f"scaling of pixels: got scale={scale}, deviation={deviation}: none of them can be 0")
         return cls(tuple(np.ravel(deviation / scale)), tuple(np.ravel(mean / deviation)))
+
+    @property
+    def largest(self) -> float:
+        """The largest value that it gives a pixel."""
+        return float(np.max(self(np.array([[0.0], [255.0]]))))
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise `DataError` if there are neither one number nor one for each channel of samples of this shape."""
