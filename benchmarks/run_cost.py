@@ -101,11 +101,14 @@ def main():
     from runs_report import write
     from simulate import machine
 
+    from snnpipe.base.exits import end_soon
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--report", action="store_true", help="only the page")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     told = parser.parse_args()
     if told.run:
+        end_soon()  # as the commands do
         print(json.dumps(run(told.run)))
         return
     if not told.report:

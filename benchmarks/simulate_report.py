@@ -1,7 +1,29 @@
 """Writes docs/benchmarks.md and its pictures from the figures that simulate.py has kept."""
 
 import json
+import re
 from pathlib import Path
+
+TITLES = tuple(
+    f"## {title}"
+    for title in (
+        "MNIST recipe, one core",
+        "MNIST recipe, two cores",
+        "CIFAR-10 recipe, one core",
+        "CIFAR-10 with normalisation, 8 steps, scales from data",
+        "CIFAR-10 with normalisation, 16 steps, scales from data",
+        "ResNet-20, 16 steps, scales from data",
+        "Density of spikes",
+        "Duration",
+        "Batch size",
+        "Memory",
+        "Compiling",
+        "Where the time goes, and the next factor",
+        "Rounding",
+        "Whole runs",
+    )
+)
+"""Sections of the page, in their order."""
 
 COLOURS = {
     "NengoDL": "#882255",
@@ -14,7 +36,23 @@ COLOURS = {
 
 
 def write(store, docs):
-    """Write the page from the JSON files in ``store``; a section that was not measured is left out."""
+    """Write the page from the JSON files in ``store``; a section without figures there stays as it is."""
+    page = docs / "benchmarks.md"
+    before = _sections(page.read_text()) if page.exists() else {}
+    now = _sections("\n".join(_lines(store, docs)))
+    texts = before | now
+    order = [title for title in TITLES if title in texts]
+    page.write_text("\n".join([now[""], *(texts[title] for title in order)]).rstrip() + "\n")
+
+
+def _sections(page):
+    """Return the sections of a page by their titles, and what stands before them as ''."""
+    parts = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    return {"": parts[0].rstrip() + "\n"} | {part.partition("\n")[0]: part.rstrip() + "\n" for part in parts[1:]}
+
+
+def _lines(store, docs):
+    """Return the lines of the page, as far as there are figures."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(store.glob("*.json"))}
     lines = [(Path(__file__).parent / "simulate_head.md").read_text().rstrip(), ""]
     for name, title, by in (
@@ -49,7 +87,7 @@ def write(store, docs):
         lines += _rounding(found["rounding"])
     if "runs" in found:
         lines += _runs(found["runs"], found.get("runs_nengo_dl"))
-    (docs / "benchmarks.md").write_text("\n".join(lines).rstrip() + "\n")
+    return lines
 
 
 def _row(*cells):

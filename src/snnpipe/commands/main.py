@@ -28,7 +28,7 @@ from hydra_plugins.snnpipe import register as register_plugins
 from snnpipe import __version__
 from snnpipe.base import signals
 from snnpipe.base.errors import UserError
-from snnpipe.base.exits import FAULT, INTERRUPTED, MISTAKE
+from snnpipe.base.exits import FAULT, INTERRUPTED, MISTAKE, end_soon
 from snnpipe.base.masking import mask, masked_traceback, to_environment
 from snnpipe.config.override_text import typed
 from snnpipe.sweeps import current
@@ -42,6 +42,7 @@ _COMPLETIONS = ("install", "uninstall", "query")
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    end_soon()
     _forget_earlier()
     register_plugins()
     if "--version" in sys.argv[1:]:
