@@ -3,6 +3,8 @@
 import inspect
 import itertools
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -610,3 +612,14 @@ def test_a_process_that_is_refused_tells_so(process):
     out, err = wrong.communicate(timeout=60)
     assert (wrong.returncode, out) == (2, "")
     assert err.count("\n") == 1
+
+
+def test_a_process_ends_without_a_last_search_for_garbage():
+    program = (
+        "import atexit, gc\n"
+        "from snnpipe.base.exits import end_soon\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0))  # runs after what is registered later\n"
+        "end_soon()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
