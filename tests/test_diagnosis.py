@@ -296,7 +296,7 @@ FAULTS = {
         "dense",
         ["conversion.scale_firing_rates=", "conversion.synapse=0.04 simulator.n_steps=240"],
     ),
-    "the run is too short": ("mlp", ["simulator.n_steps=9"], "dense", ["simulator.n_steps="]),
+    "the run is too short": ("mlp", ["simulator.n_steps=7"], "dense", ["simulator.n_steps="]),
     "there is no filter": (
         "mlp",
         ["conversion.synapse=null", "conversion.scale_firing_rates=50.0"],
