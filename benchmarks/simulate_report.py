@@ -155,12 +155,12 @@ def _sweep(title, section, key, picture):
     rows = section["found"]["rows"]
     names = sorted({name for row in rows for name in row["subjects"]}, key=list(COLOURS).index)
     what = {"density": "spikes in a step per 100 neurons (scale)", "n_steps": "steps", "batch": "images at once"}[key]
-    images = section["found"].get("images")
+    images, n_steps = section["found"].get("images"), section["found"].get("n_steps")
     lines = [
         f"## {title}",
         "",
-        f"CPU milliseconds an image{f', {images} images at once' if images else ''}, MNIST recipe, one core. "
-        f"{_about(section)}",
+        f"CPU milliseconds an image{f', {images} images at once' if images else ''}, MNIST recipe"
+        f"{f', {n_steps} steps' if n_steps else ''}, one core. {_about(section)}",
         "",
         *([f"![Cost against {title.lower()}]({picture})", ""] if picture else []),
         _row(what, *names),
