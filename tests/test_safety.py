@@ -43,12 +43,17 @@ def calls():
                 yield str(path.relative_to(SOURCE)), ast.unparse(node.func), node
 
 
+MAY_IMPORT = {"snnpipe/artifacts/drawing.py": {"pickle"}}
+"""A run and its own process that draws talk through a pipe. Nothing that was read from a file goes through it."""
+
+
 def test_no_module_that_executes_data_is_imported():
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {name.split(".")[0] for name in names} & FORBIDDEN_MODULES, path
+            allowed = MAY_IMPORT.get(str(path.relative_to(SOURCE)), set())
+            assert not {name.split(".")[0] for name in names} & FORBIDDEN_MODULES - allowed, path
 
 
 def test_nothing_is_executed_that_was_read():

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
+from types import ModuleType
 from typing import IO, Any
 
 from snnpipe.base.cores import cores
@@ -53,7 +53,13 @@ def drawn(plot: str, path: Path, data: Mapping[str, Any]) -> None:
         If the file cannot be written.
     """
     module, name = plot.split(".")
-    getattr(import_module(f"snnpipe.artifacts.{module}"), name)(path, **data)
+    getattr(_modules()[module], name)(path, **data)
+
+
+def _modules() -> dict[str, ModuleType]:
+    from snnpipe.artifacts import plots, review_plots
+
+    return {"plots": plots, "review_plots": review_plots}
 
 
 class DrawnAtOnce:
@@ -224,5 +230,5 @@ def _serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    import_module("snnpipe.artifacts.review_plots")  # with Matplotlib, before there is something to draw
+    _modules()  # imports Matplotlib before there is something to draw
     _serve(sys.stdin.buffer, os.fdopen(int(sys.argv[1]), "wb"))
