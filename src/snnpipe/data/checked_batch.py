@@ -311,3 +311,14 @@ def _weights(weights: NDArray[Any], spec: DataSpec, where: str) -> NDArray[np.fl
         row = int(np.flatnonzero(numbers < 0)[0])
         raise DataError(f"{where}: the sample weight of {word}s[{row}] is {numbers[row]:g}: give a number of 0 or more")
     return numbers
+
+
+def ending_at_once() -> Any:
+    """Return options of a stream without TensorFlow's autotuning: its thread sleeps for as long as the stream has been
+    read, and a stream that ends waits for it.
+    """
+    from snnpipe.frameworks.compat import import_tensorflow
+
+    options = import_tensorflow().data.Options()
+    options.autotune.enabled = False
+    return options

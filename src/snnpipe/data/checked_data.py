@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import DataError, UserError, one_line, place_of
-from snnpipe.data.checked_batch import Shapes, clean, graph_of_clean, iterator_of, shapes_of, signature
+from snnpipe.data.checked_batch import Shapes, clean, ending_at_once, graph_of_clean, iterator_of, shapes_of, signature
 from snnpipe.data.given_spec import spec_of
 from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.settings.domains import is_whole
@@ -300,13 +300,13 @@ class CheckedData:
         if split != "train":
             batches = batches.rebatch(size)
 
-        @tf.autograph.experimental.do_not_convert
         def whole(i: Any, batch: Any) -> Any:
             got = tf.shape(batch[0], out_type=tf.int64)[0]
             tf.debugging.Assert(got == tf.minimum(tf.constant(size, tf.int64), n - i * size), ["another size"])
             return batch
 
-        return batches.enumerate().map(whole).apply(tf.data.experimental.assert_cardinality(math.ceil(n / size)))
+        batches = batches.enumerate().map(whole).with_options(ending_at_once())
+        return batches.apply(tf.data.experimental.assert_cardinality(math.ceil(n / size)))
 
     def _maker(self, split: str, method: str = "", *arguments: Any) -> Callable[[], Any]:
         """Return a function that calls the module for a new stream of a split."""
