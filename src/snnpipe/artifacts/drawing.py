@@ -153,7 +153,7 @@ class _Process:
         """Let the process draw a picture, and wait for it. If the process fails, draw it here."""
         try:
             problem = self._ask(pickle.dumps((plot, path, data)))
-        except Exception:
+        except Exception:  # whatever it is, the picture can be drawn here
             self._kill()
             drawn(plot, path, data)
             return
@@ -167,7 +167,7 @@ class _Process:
         try:
             self._ask(pickle.dumps(None))
             self.running.wait(_PATIENCE_S)
-        except Exception:
+        except Exception:  # it does not answer, or not in time
             self._kill()
 
     def _ask(self, job: bytes) -> Exception | None:
@@ -221,7 +221,7 @@ def _serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
                 error.add_note(traceback.format_exc())
         try:
             answer = pickle.dumps(problem)
-        except Exception:
+        except Exception:  # what was raised cannot be sent, but its text can
             answer = pickle.dumps(RuntimeError(repr(problem)))
         answers.write(answer)
         answers.flush()
