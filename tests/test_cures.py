@@ -46,6 +46,7 @@ ELSEWHERE = {
     "neuron=IntegrateAndFire(max_spikes=1": "an argument in Python; test_nir.py",
     "simulator.verify_images=0": "test_fidelity.py",
     "simulator.xla=true": "test_own_neurons.py: names what was chosen",
+    "conversion.max_pooling=average": "test_nir.py: where NIR has no maximum",
     "conversion.initial_voltage=drawn": "test_calibration.py: where no voltage may be drawn",
     "simulator.precision=float64": "test_simulation.py: rounding; it shows the cause, and is no cure",
     "sweep.resume=true": "test_resume.py, test_sweeps.py",
@@ -98,7 +99,6 @@ def named() -> set[str]:
     return {each.rstrip(".") for each in found}
 
 
-@pytest.mark.slow
 def test_every_setting_that_a_message_names_is_followed():
     assert named() - FOLLOWED.keys() - ELSEWHERE.keys() == set()
     assert ELSEWHERE.keys() - named() == set(), "no message names these"
