@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.diagnosis.measures import rate_limit
-from snnpipe.simulators.graph import graph_rates
+from snnpipe.simulators.graph_of import graph_rates
 from snnpipe.values.network import NeuronLayer, SpikingNetwork
 from snnpipe.values.simulation import SimulationChunk, Stimulus
 

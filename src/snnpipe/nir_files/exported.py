@@ -27,7 +27,8 @@ from snnpipe.nir_files.layout import (
     symmetric,
     without_groups,
 )
-from snnpipe.simulators.graph import Graph, LayerOp, NeuronOp, PoolingOp, build_graph
+from snnpipe.simulators.graph import Graph, LayerOp, NeuronOp, PoolingOp
+from snnpipe.simulators.graph_of import build_graph
 from snnpipe.values.network import SpikingNetwork
 
 if TYPE_CHECKING:

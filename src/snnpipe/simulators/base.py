@@ -34,7 +34,7 @@ class FastSimulator(SimulationSettings):
         images
             Images, shape ``(b, ...)``.
         """
-        from snnpipe.simulators.graph import graph_rates
+        from snnpipe.simulators.graph_of import graph_rates
 
         return graph_rates(network, images, self.dt)
 

@@ -40,7 +40,7 @@ class NengoDLSimulator(SimulationSettings):
         Quantised rectifiers have no rate neurons. With them, NumPy and TensorFlow compute the rates.
         """
         if any(own.levels for own in network.rectifiers.values()):
-            from snnpipe.simulators.graph import graph_rates
+            from snnpipe.simulators.graph_of import graph_rates
 
             return graph_rates(network, images, self.dt)
         once = replace(self, n_steps=1, batch_size=len(images), chunk_steps=None)

@@ -16,7 +16,8 @@ from snnpipe.frameworks.compat import import_tensorflow
 from snnpipe.neurons.model import Equation
 from snnpipe.settings.domains import Precision
 from snnpipe.simulators.base import equation
-from snnpipe.simulators.graph import HOMOGENEOUS, Graph, LayerOp, NeuronOp, PoolingOp, build_graph
+from snnpipe.simulators.graph import HOMOGENEOUS, Graph, LayerOp, NeuronOp, PoolingOp
+from snnpipe.simulators.graph_of import build_graph
 from snnpipe.simulators.pooling import grown, passed
 from snnpipe.synapses import Filter
 from snnpipe.values.network import NeuronLayer, SpikingNetwork

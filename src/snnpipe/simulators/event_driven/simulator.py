@@ -23,7 +23,7 @@ from snnpipe.simulators.event_driven.kernel import is_compiled, run_images
 from snnpipe.simulators.event_driven.layout import IMAGE, OUTPUT, STILL, SUMS, Program, Workspace
 from snnpipe.simulators.event_driven.memory import Reused
 from snnpipe.simulators.event_driven.program import Compiled, compile_program
-from snnpipe.simulators.graph import build_graph
+from snnpipe.simulators.graph_of import build_graph
 from snnpipe.values.network import SpikingNetwork
 from snnpipe.values.simulation import LayerActivity, SimulationChunk, SpikeEvents, Stimulus
 
