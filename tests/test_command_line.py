@@ -617,9 +617,24 @@ def test_a_process_that_is_refused_tells_so(process):
 def test_a_process_ends_without_a_last_search_for_garbage():
     program = (
         "import atexit, gc\n"
-        "from snnpipe.base.exits import end_soon\n"
+        "from snnpipe.base.garbage import search_seldom\n"
         "atexit.register(lambda: print(gc.get_freeze_count() > 0))  # runs after what is registered later\n"
-        "end_soon()"
+        "search_seldom()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+def test_later_searches_for_garbage_skip_what_the_first_imports_made():
+    program = (
+        "import gc\n"
+        "from snnpipe.base.garbage import importing\n"
+        "with importing():\n"
+        "    enabled, kept = gc.isenabled(), [[] for _ in range(1000)]\n"
+        "first = gc.get_freeze_count()\n"
+        "with importing():\n"
+        "    more = [[] for _ in range(1000)]\n"
+        "print(enabled, gc.isenabled(), first > 1000, gc.get_freeze_count() == first)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False True True True\n"

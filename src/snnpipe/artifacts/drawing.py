@@ -101,13 +101,18 @@ class DrawnAside:
         self._processes: list[_Process] = []
         self._idle: SimpleQueue[_Process] = SimpleQueue()
 
-    def draw(self, plot: str, path: Path, **data: Any) -> None:
-        """Ask for a picture (`drawn`), which is there after `wait`."""
+    def begin(self) -> None:
+        """Start the processes, which import Matplotlib then, if they are not there."""
         if self._threads is None:
             self._processes = [_Process() for _ in range(min(_PROCESSES, cores()))]
             self._threads = ThreadPoolExecutor(len(self._processes), thread_name_prefix="snnpipe-pictures")
             for process in self._processes:
                 self._idle.put(process)
+
+    def draw(self, plot: str, path: Path, **data: Any) -> None:
+        """Ask for a picture (`drawn`), which is there after `wait`."""
+        self.begin()
+        assert self._threads is not None
         path = path.absolute()
         self._asked.append((path, self._threads.submit(self._draw, plot, path, data)))
 
@@ -146,6 +151,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.running: subprocess.Popen[bytes] | None = None
+        self._has_drawn = False
         with suppress(OSError):  # there is none then
             self._start()
 
@@ -161,7 +167,9 @@ class _Process:
             raise problem
 
     def end(self) -> None:
-        """Ask the process to end. It is killed if it does not."""
+        """Ask the process to end. It is killed if it does not, or if it may still be importing Matplotlib."""
+        if not self._has_drawn:
+            self._kill()
         if self.running is None:
             return
         try:
@@ -177,6 +185,7 @@ class _Process:
         self.running.stdin.write(job)
         self.running.stdin.flush()
         problem: Exception | None = pickle.load(self._answers)
+        self._has_drawn = True
         return problem
 
     def _start(self) -> None:
@@ -232,3 +241,4 @@ def _serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
 if __name__ == "__main__":
     _modules()  # imports Matplotlib before there is something to draw
     _serve(sys.stdin.buffer, os.fdopen(int(sys.argv[1]), "wb"))
+    os._exit(0)  # Python would take a third of a second to end

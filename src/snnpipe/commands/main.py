@@ -28,7 +28,8 @@ from hydra_plugins.snnpipe import register as register_plugins
 from snnpipe import __version__
 from snnpipe.base import signals
 from snnpipe.base.errors import UserError
-from snnpipe.base.exits import FAULT, INTERRUPTED, MISTAKE, end_soon
+from snnpipe.base.exits import FAULT, INTERRUPTED, MISTAKE
+from snnpipe.base.garbage import importing, search_seldom
 from snnpipe.base.masking import mask, masked_traceback, to_environment
 from snnpipe.config.override_text import typed
 from snnpipe.sweeps import current
@@ -42,7 +43,7 @@ _COMPLETIONS = ("install", "uninstall", "query")
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    end_soon()
+    search_seldom()
     _forget_earlier()
     register_plugins()
     if "--version" in sys.argv[1:]:
@@ -186,7 +187,8 @@ def _compose_and_run(composed: DictConfig) -> Any:
     trainer = None
     try:
         config = resolve(composed)
-        check(config, interpolated_keys(composed), trusted=None)
+        with importing():
+            check(config, interpolated_keys(composed), trusted=None)
         earlier = earlier_run(composed, config)
         if earlier is not None and earlier.finished:
             name = config["run_id"] or earlier.run_id

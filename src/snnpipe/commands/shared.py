@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from snnpipe.base.errors import LoggingError, UserError, as_line
-from snnpipe.base.exits import FAULT, INTERRUPTED, MISTAKE, end_soon
+from snnpipe.base.exits import FAULT, INTERRUPTED, MISTAKE
+from snnpipe.base.garbage import search_seldom
 from snnpipe.base.masking import masked_traceback
 from snnpipe.loggers.mlflow.address import cannot_open
 from snnpipe.loggers.mlflow.store import SQLITE, given_by, open_client, opening_errors, sqlite_file, store_uri
@@ -78,7 +79,7 @@ def require_store(uri: str) -> None:
 
 def end_with(main: Callable[[], int]) -> NoReturn:
     """Run a command and exit with its code: 2 and one line for a mistake, 1 and a traceback for a fault."""
-    end_soon()
+    search_seldom()
     try:
         sys.exit(main())
     except UserError as error:

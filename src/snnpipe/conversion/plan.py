@@ -7,7 +7,7 @@ import numpy as np
 
 from snnpipe.conversion.layer_settings import LayerSettings
 from snnpipe.conversion.rewrite import Rewritten
-from snnpipe.frameworks.keras_graph import is_op
+from snnpipe.frameworks.keras_graph import channels_last, is_op
 from snnpipe.values.network import PlannedLayer
 
 
@@ -66,7 +66,7 @@ def _no_fallback(node: Any) -> str:
     """Return why a layer cannot run as a TensorNode; empty if it can."""
     if is_op(node.layer):
         return "no TensorNode runs it, for it is no layer"
-    if getattr(node.layer, "data_format", "channels_last") == "channels_first":
+    if not channels_last(node.layer):
         return "no TensorNode runs it on a CPU, for its channels come first"
     if len(node.keras_inputs) != 1:
         return f"no TensorNode runs it, for it takes {len(node.keras_inputs)} inputs"

@@ -20,6 +20,7 @@ from snnpipe.frameworks.keras_graph import (
     MAX_POOLING,
     RECTIFIERS,
     activation_name,
+    channels_last,
     is_function,
     is_of_keras,
     is_op,
@@ -151,16 +152,12 @@ def _find_folds(model: "tf_keras.Model") -> _Folds:
     return folds
 
 
-def _channels_last(layer: Any) -> bool:
-    return getattr(layer, "data_format", "channels_last") == "channels_last"
-
-
 def _can_take_in(linear: Any, normalization: Any) -> bool:
     return (
         type(linear).__name__ in _LINEAR
         and is_of_keras(linear)
         and activation_name(linear) == "linear"
-        and _channels_last(linear)
+        and channels_last(linear)
         and list(normalization.axis) == [len(linear.output_shape) - 1]
     )
 
@@ -168,7 +165,7 @@ def _can_take_in(linear: Any, normalization: Any) -> bool:
 def _can_begin_with(linear: Any, affine: Affine) -> bool:
     """Whether a linear layer can take in the scaling before it. Padding forbids offsets: its zeros come after them."""
     padded = getattr(linear, "padding", "valid") != "valid"
-    return _channels_last(linear) and not (padded and np.any(affine.offset))
+    return channels_last(linear) and not (padded and np.any(affine.offset))
 
 
 # ---------------------------------------------------------------------- layer by layer
@@ -305,7 +302,7 @@ class _Weighted:
 
 def _linear(node: Any, folds: _Folds, last: bool) -> Rewritten:
     layer = node.layer
-    if not _channels_last(layer):
+    if not channels_last(layer):
         return Rewritten((_copy(layer),), problem="its channels come first: build it with data_format='channels_last'")
     before, weighted, names = _pieces(node)
     if layer.name in folds.affine:

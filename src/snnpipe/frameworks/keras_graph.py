@@ -89,6 +89,11 @@ def acts_in_training(layer: Any) -> bool:
     return bool(layer._expects_training_arg)  # Keras has no public way to ask
 
 
+def channels_last(layer: Any) -> bool:
+    """Whether the channels are the last axis of a layer's input."""
+    return getattr(layer, "data_format", "channels_last") == "channels_last"
+
+
 WEIGHTED = ("Dense", "Conv1D", "Conv2D", "Conv3D")
 """Linear layers whose weights can take in a factor on their input and a factor on their output."""
 

@@ -103,6 +103,8 @@ class RunLog:
     def stage(self, stage: str) -> None:
         """Record the stage that the run has reached."""
         self.reached = stage
+        if stage == "convert" and self.started:  # pictures follow
+            self.pictures.begin()
         self.tag("stage_reached", stage)
 
     def tag(self, name: str, value: str) -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from snnpipe.frameworks.keras_graph import MOVING, POOLING
+from snnpipe.frameworks.keras_graph import MAX_POOLING, MOVING, POOLING, WEIGHTED, activation_name, channels_last
 from snnpipe.frameworks.pooling import Windows
 from snnpipe.values.network import NeuronLayer
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 HOMOGENEOUS = (*MOVING, *POOLING)
 """Linear layers with one input and no weights: a factor on the input is the same factor on the output."""
+
+SCALABLE = (*HOMOGENEOUS, *MAX_POOLING, "Add", "Average", "Concatenate")
+"""Layers without weights: a factor on all inputs is the same factor on the output, for max pooling a positive one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,3 +174,37 @@ class Graph:
             return values[tensor]
 
         return [value(tensor) for tensor in wanted]
+
+    def at_zero(self, wanted: Sequence[int]) -> list[NDArray[np.float64]]:
+        """Return the wanted tensors, flat, where the image and all outputs of neurons and of max pooling are 0."""
+        producers = {op.output: op for op in self.ops if isinstance(op, LayerOp)}
+        values: dict[int, Any] = {}
+
+        def value(tensor: int) -> Any:
+            """Return a tensor's value; None for zeros."""
+            if tensor not in values:
+                op = producers.get(tensor)
+                inputs = [] if op is None else [value(i) for i in op.inputs]
+                values[tensor] = None if op is None else self._of_still(op, inputs)
+            return values[tensor]
+
+        flat = []
+        for tensor in wanted:
+            still = value(tensor)
+            size = int(np.prod(self.shapes[tensor]))
+            flat.append(np.zeros(size) if still is None else np.asarray(still, np.float64).ravel())
+        return flat
+
+    def _of_still(self, op: LayerOp, inputs: Sequence[Any]) -> Any:
+        """Return a layer's output for some inputs, of which None stands for zeros, in the same form."""
+        if all(own is None for own in inputs):
+            if op.kind in SCALABLE:
+                return None
+            if op.kind in WEIGHTED and activation_name(op.layer) == "linear" and channels_last(op.layer):
+                bias = op.layer.bias
+                return None if bias is None else np.broadcast_to(np.asarray(bias), (1, *self.shapes[op.output]))
+        zeros = [
+            np.zeros((1, *self.shapes[i]), op.layer.compute_dtype) if own is None else own
+            for i, own in zip(op.inputs, inputs, strict=True)
+        ]
+        return op(zeros)

@@ -20,7 +20,7 @@ from snnpipe.frameworks.keras_graph import (
 )
 from snnpipe.frameworks.pooling import pooling_windows
 from snnpipe.settings.domains import Precision
-from snnpipe.simulators.graph import HOMOGENEOUS, Graph, LayerOp, NeuronOp, Op, PoolingOp
+from snnpipe.simulators.graph import SCALABLE, Graph, LayerOp, NeuronOp, Op, PoolingOp
 from snnpipe.simulators.pooling import average_pooling_3d, max_pooling
 from snnpipe.values.network import NeuronLayer, SpikingNetwork
 from snnpipe.values.simulation import Rates
@@ -134,7 +134,7 @@ class _Builder:
         if kind in WEIGHTED:
             (input_factor,) = units
             unit = 1 / output_factor
-        elif len(units) == 1 and kind in (*HOMOGENEOUS, *MAX_POOLING, "Add", "Average", "Concatenate"):
+        elif len(units) == 1 and kind in SCALABLE:
             (unit,) = units
         else:
             factors, unit = tuple(self._units[i] for i in inputs), 1.0

@@ -18,6 +18,7 @@ from snnpipe.base.checked_files import read_json, write_json
 from snnpipe.base.cores import limit_cores, threads
 from snnpipe.base.errors import ConfigError, StorageError, UserError, one_line, reason
 from snnpipe.base.exits import FAULT, MISTAKE
+from snnpipe.base.garbage import importing
 from snnpipe.base.masking import mask, masked, masked_traceback
 from snnpipe.protocols import SweepStore
 from snnpipe.sweeps.durations import KEY as N_STEPS
@@ -52,7 +53,8 @@ def run_job(composed: DictConfig) -> Mapping[str, float] | None:
     trainer = None
     try:
         config = resolve(composed)
-        check(config, interpolated_keys(composed), trusted=None)
+        with importing():
+            check(config, interpolated_keys(composed), trusted=None)
         if composed.sweep.resume and (done := job.finished(config, lambda: build(config, trusted=None).content)):
             for n_steps, answer in zip(job.steps, done, strict=True):
                 job.say(n_steps, f"it is done already: run {answer.run_id}")

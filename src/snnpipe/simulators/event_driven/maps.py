@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from snnpipe.frameworks.keras_graph import MOVING, POOLING, WEIGHTED, activation_name
+from snnpipe.frameworks.keras_graph import MOVING, POOLING, WEIGHTED, activation_name, channels_last
 from snnpipe.frameworks.pooling import pooling_matrix
 from snnpipe.simulators.graph import LayerOp
 
@@ -28,7 +28,7 @@ def unknown(op: LayerOp, shapes: Sequence[tuple[int, ...]]) -> str | None:
         return f"is a {kind}"
     if activation_name(layer) != "linear":
         return f"has the activation {activation_name(layer)!r}"
-    if getattr(layer, "data_format", "channels_last") != "channels_last":
+    if not channels_last(layer):
         return "has its channels first"
     if kind.startswith("UpSampling") and getattr(layer, "interpolation", "nearest") != "nearest":
         return f"interpolates ({layer.interpolation})"

@@ -140,12 +140,7 @@ class _Compiler:
         """Return the values of currents and output when no neuron spikes and the input is 0."""
         graph = self._graph
         wanted = [tensor for op in graph.sources for tensor in op.inputs] + [graph.output]
-        known = {
-            t: np.zeros((1, *graph.shapes[t]), self._precision)
-            for t in (graph.image, *(op.output for op in graph.sources))
-        }
-        values = graph.evaluate(known, wanted)
-        return {t: np.asarray(v, np.float64).ravel() for t, v in zip(wanted, values, strict=True)}
+        return dict(zip(wanted, graph.at_zero(wanted), strict=True))
 
     def _base(
         self, tensor: int, factor: float, seen: list[tuple[int, float]], still: Mapping[int, NDArray[np.float64]]
