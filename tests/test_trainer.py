@@ -376,6 +376,7 @@ def test_hooks_come_in_their_order(tmp_path):
         "on_stage_start",
         "on_simulation_batch_end",
         "on_simulation_batch_end",
+        "on_simulation_end",
         "on_evaluate_end",
     ]
 

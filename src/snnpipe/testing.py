@@ -248,6 +248,7 @@ def check_callback(callback: protocols.Callback, folder: Path, network: SpikingN
             events={layer.name: SpikeEvents(one, one, one, one) for layer in network.layers},
         )
         callback.on_simulation_batch_end(state, batch)
+        callback.on_simulation_end(state)
         callback.on_evaluate_end(state)
         callback.on_exception(state, KeyboardInterrupt())
 

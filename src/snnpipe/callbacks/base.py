@@ -1,7 +1,8 @@
 """A base for callbacks. A run calls the hooks in this order:
 
 ``on_prepare_end``, ``on_run_start``, ``on_fit_start``, (``on_train_batch_end`` ..., ``on_epoch_end``) ...,
-``on_fit_end``, ``on_convert_end``, ``on_simulation_start``, ``on_simulation_batch_end`` ..., ``on_evaluate_end``.
+``on_fit_end``, ``on_convert_end``, ``on_simulation_start``, ``on_simulation_batch_end`` ..., ``on_simulation_end``,
+``on_evaluate_end``.
 ``on_exception`` is called once if the run fails or is stopped. ``on_stage_start`` is called before each stage that
 takes time. ``on_resumable_point`` is called after most batches and after each epoch, once all callbacks have had their
 hook for that batch or epoch. A resumed training begins with ``on_fit_start`` and ``load_state_dict``.
@@ -71,6 +72,9 @@ class Callback:
 
     def on_simulation_batch_end(self, state: RunState, batch: SimulatedBatch) -> None:
         """A batch of test samples has been simulated."""
+
+    def on_simulation_end(self, state: RunState) -> None:
+        """All test samples are simulated: ``state.outcome`` is there, and the diagnosis follows."""
 
     def on_evaluate_end(self, state: RunState) -> None:
         """All test samples have been simulated: ``state.results`` holds the metrics."""

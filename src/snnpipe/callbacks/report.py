@@ -36,13 +36,17 @@ class Report(Callback):
         """Restore the epochs so far."""
         self._epochs = [FitProgress(**epoch) for epoch in state["epochs"]]
 
+    def on_simulation_end(self, state: RunState) -> None:
+        """Draw the pictures of the training and the simulation."""
+        draw(state, Path(state.output_dir, "plots"), self._epochs)
+
     def on_evaluate_end(self, state: RunState) -> None:
-        """Draw the pictures and write the page."""
+        """Draw the picture of the diagnosis, and write the page."""
         from snnpipe.artifacts.report import run_page
         from snnpipe.artifacts.tables import write_text
 
         folder = Path(state.output_dir)
-        draw(state, folder / "plots", self._epochs)
+        _draw_diagnosis(state, folder / "plots")
         pictures_of(state).wait()
         page = write_text(folder / "report.html", run_page(state, folder))
         state.log_artifact(page, "")
@@ -92,9 +96,12 @@ def draw(state: RunState, folder: Path, epochs: Sequence[FitProgress] = ()) -> N
         sample_word=state.sample_word,
         energies_j={e.device.name: (e.snn_low_j, e.snn_high_j, e.ann_j) for e in estimates},
     )
+
+
+def _draw_diagnosis(state: RunState, folder: Path) -> None:
     layers = [layer for layer in state.diagnosis.layers if len(layer.ann)] if state.diagnosis else []
     if layers:
-        pictures.draw(
+        pictures_of(state).draw(
             "review_plots.rate_against_activation",
             folder / "rate_against_activation.png",
             layers={layer.name: (layer.ann, layer.snn) for layer in layers},

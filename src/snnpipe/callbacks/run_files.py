@@ -59,6 +59,11 @@ class RunFiles(Callback):
         if state.calibration.tried:
             _search(state, state.calibration)
 
+    def on_simulation_end(self, state: RunState) -> None:
+        """Write and draw accuracy and agreement over time."""
+        if state.is_logged:
+            _curves(state, Path(state.output_dir))
+
     def on_evaluate_end(self, state: RunState) -> None:
         """Write the results, each kind of file whether or not the others can be written.
 
@@ -70,7 +75,7 @@ class RunFiles(Callback):
         if not state.is_logged:
             return
         problems: list[StorageError] = []
-        writers: tuple[Callable[[RunState, Path], None], ...] = (_predictions, _curves, _energy, _diagnosis)
+        writers: tuple[Callable[[RunState, Path], None], ...] = (_predictions, _energy, _diagnosis)
         for write in writers:
             try:
                 write(state, Path(state.output_dir))

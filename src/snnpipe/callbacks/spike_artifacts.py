@@ -69,7 +69,7 @@ class SpikeArtifacts(Callback):
         self._scores.append(batch.scores_btc[wanted])
         self._labels += [int(batch.labels[i]) for i in wanted]
 
-    def on_evaluate_end(self, state: RunState) -> None:
+    def on_simulation_end(self, state: RunState) -> None:
         """Write the spikes and the pictures."""
         if not self._labels:
             return

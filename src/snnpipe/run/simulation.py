@@ -151,6 +151,7 @@ class Simulation:
 
         state = self.log.state
         state.outcome = outcome
+        self.log.tell("on_simulation_end")
         state.diagnosis = self._diagnose(outcome, wanted) if wanted else None
         plan = state.plan or ConversionPlan(())
         of_calibration = state.calibration.remarks() if state.calibration is not None else ()
