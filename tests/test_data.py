@@ -164,6 +164,20 @@ def test_a_read_only_first_folder_is_passed_over(tmp_path, monkeypatch, data_dir
     assert data.spec.source.startswith(str(tmp_path / "tensorflow_datasets"))
 
 
+def test_a_dataset_of_snnpipes_own_asks_for_a_folder_that_can_be_written():
+    with pytest.raises(DataError) as error:
+        TfdsDataModule("digits", data_dir="/proc/nowhere").prepare_data()
+    assert str(error.value) == (
+        "dataset 'digits' is not prepared in /proc/nowhere, and none of these folders can be written: "
+        "set data.data_dir (or TFDS_DATA_DIR) to a folder that can be written"
+    )
+
+
+def test_a_dataset_that_is_opened_before_it_is_prepared(tmp_path):
+    with pytest.raises(DataError, match=r"'digits' is not prepared in \S+: set data.data_dir"):
+        TfdsDataModule("digits", data_dir=str(tmp_path)).setup()
+
+
 MNIST = Path(os.environ.get("TFDS_DATA_DIR", "")) / "mnist"
 
 

@@ -65,7 +65,7 @@ class PreparedDataset:
         """
         folder = self._folder()
         if folder is None:
-            raise DataError(self._not_available("it is not prepared"))
+            raise DataError(self._not_available())
         return self._builder(folder)
 
     def _folders(self) -> list[Path]:
@@ -131,13 +131,14 @@ class PreparedDataset:
             except OSError as error:
                 raise DataError(self._not_available(f"{url.hostname} cannot be reached ({one_line(error)})")) from None
 
-    def _not_available(self, why: str) -> str:
+    def _not_available(self, why: str = "") -> str:
         looked = " and ".join(str(folder) for folder in self._folders())
-        return (
-            f"dataset {self.name!r} is not prepared in {looked}, and {why}: where there is a network, run "
-            f"`python -m tensorflow_datasets build {self.name} --data_dir=FOLDER`, then set data.data_dir "
-            f"(or {_FOLDERS_VARIABLE}) to that FOLDER"
-        )
+        problem = f"dataset {self.name!r} is not prepared in {looked}" + (f", and {why}" if why else "")
+        where = f"data.data_dir (or {_FOLDERS_VARIABLE})"
+        if self.name in _OURS:
+            return f"{problem}: set {where} to a folder that can be written"
+        build = f"python -m tensorflow_datasets build {self.name} --data_dir=FOLDER"
+        return f"{problem}: where there is a network, run `{build}`, then set {where} to that FOLDER"
 
 
 def damaged_file(builder: Any) -> DataError | None:
