@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from test_trainer import make_small
+
+from snnpipe import NoTraining
 from snnpipe.callbacks import progress
 from snnpipe.callbacks.progress import Progress
 from snnpipe.testing import SPEC
@@ -57,6 +60,11 @@ def test_within_a_minute_nothing_more_is_written(state, capsys):
         callback.on_simulation_batch_end(state, simulated(1))
     callback.on_evaluate_end(state)
     assert capsys.readouterr().err == "snnpipe: simulating 5 images\n"
+
+
+def test_weights_that_are_only_taken_are_not_trained(tmp_path, capsys):
+    make_small(tmp_path, training=NoTraining(), callbacks=[Progress()], loggers=[]).run()
+    assert capsys.readouterr().err.startswith("snnpipe: taking the weights as they are\nsnnpipe: converting\n")
 
 
 def test_a_training_that_is_taken_is_not_said_to_be_done(state, capsys):

@@ -97,6 +97,7 @@ class TrainingPath(Protocol):
     """Trains a model in place.
 
     It may have ``check_classes(spec)``, which raises `ConfigError` if a setting names a class that the dataset lacks.
+    With ``trains = False`` it only gives the model its weights.
     """
 
     reuse: bool

@@ -39,7 +39,7 @@ class Callback:
         """A stage is about to begin, on ``images`` samples.
 
         Stages are ``fit``, ``convert``, ``calibrate``, ``verify``, ``prepare`` (of metrics), ``simulate`` and
-        ``diagnose``.
+        ``diagnose``. A ``fit`` on no samples only takes weights.
         """
 
     def on_fit_start(self, state: RunState) -> None:

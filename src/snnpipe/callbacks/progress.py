@@ -41,6 +41,8 @@ class Progress(Callback):
         text = _STAGES[stage].format(n=images, words=self._words)
         if stage == "fit" and state.trained_by:
             text = f"taking the training of run {state.trained_by}"
+        elif stage == "fit" and not images:
+            text = "taking the weights as they are"
         self._began = time.monotonic()
         self._next = self._began + _EVERY_S
         if stage == "simulate":

@@ -63,7 +63,7 @@ class Fit:
         try:
             with self._shared(fingerprint, content) as earlier:
                 state.trained_by = earlier.run_id if earlier else ""
-                self._log.begin("fit", self._data.spec.n_train)
+                self._log.begin("fit", self._data.spec.n_train if getattr(self._training, "trains", True) else 0)
                 self._log.tell("on_fit_start")
                 if earlier is None:
                     checkpoint = self._training.fit(model, self._data, self._sink(fingerprint))

@@ -15,6 +15,7 @@ class NoTraining:
     """Leaves a model's weights as they are."""
 
     reuse: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
 
     def check(self, model: "tf_keras.Model") -> None:
         """Accept every model."""

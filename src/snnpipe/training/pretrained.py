@@ -28,6 +28,7 @@ class Pretrained:
     """
 
     reuse: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
 
     checkpoint: Text
 
