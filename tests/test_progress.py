@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from test_trainer import make_small
 
 from snnpipe import NoTraining
