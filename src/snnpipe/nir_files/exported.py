@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnpipe.base.errors import BundleError
-from snnpipe.frameworks.keras_graph import activation_name
 from snnpipe.nir_files import neurons
 from snnpipe.nir_files.layout import (
     Pads,
@@ -190,10 +189,8 @@ class _Writer:
 
     def _layer(self, op: LayerOp) -> _Tensor:
         kind = op.kind
-        if activation_name(op.layer) != "linear":
-            raise _refused(
-                op, f"its {activation_name(op.layer)} sends rates, and neurons of NIR send spikes: take a ReLU"
-            )
+        if op.activation != "linear":
+            raise _refused(op, f"its {op.activation} sends rates, and neurons of NIR send spikes: take a ReLU")
         if kind in ("Add", "Average"):
             return self._sum(op)
         if kind in ("Dense", "Conv1D", "Conv2D", "BatchNormalization"):
@@ -224,7 +221,7 @@ class _Writer:
 
     def _weighted(self, op: LayerOp) -> _Tensor:
         layer, source = op.layer, self._tensors[op.inputs[0]]
-        values = [np.asarray(own, np.float64) for own in layer.get_weights()]
+        values = [own.astype(np.float64) for own in op.weights]
         space = source.shape[:-1]
         if op.kind == "BatchNormalization":
             if list(layer.axis) != [len(source.shape)]:

@@ -8,12 +8,13 @@ unit, and the next layer with weights takes it into its weights.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snnpipe.frameworks.keras_graph import MAX_POOLING, MOVING, POOLING, WEIGHTED, activation_name, channels_last
+from snnpipe.frameworks.keras_graph import MAX_POOLING, MOVING, POOLING, WEIGHTED, channels_last
 from snnpipe.frameworks.pooling import Windows
 from snnpipe.values.network import NeuronLayer
 
@@ -34,21 +35,34 @@ class LayerOp:
     Attributes
     ----------
     layer
-        Copy of the layer, with scales folded into its weights.
+        The Keras layer, whose settings hold but for ``activation``, and whose weights do not.
+    activation
+        Name of the activation.
+    weights
+        The weights, with scales folded in. Of a batch normalisation: factor, offset, mean 0 and variance 1.
     inputs, output
         Numbers of its input tensors and its output tensor.
     factors
         Factor on each input.
-    apply
-        Function that computes the layer: the layer itself, in inference, or a substitute if TensorFlow has no kernel
-        for it.
+    dtype
+        Type of all values.
+    make
+        Makes the function that computes the layer.
     """
 
     layer: Any
+    activation: str
+    weights: tuple[NDArray[Any], ...]
     inputs: tuple[int, ...]
     factors: tuple[float, ...]
     output: int
-    apply: Callable[[Any], Any]
+    dtype: np.dtype[Any]
+    make: Callable[[], Callable[[Any], Any]]
+
+    @cached_property
+    def apply(self) -> Callable[[Any], Any]:
+        """The function that computes the layer. It is made when it is first asked for, with TensorFlow's variables."""
+        return self.make()
 
     @property
     def kind(self) -> str:
@@ -57,8 +71,7 @@ class LayerOp:
 
     def __call__(self, values: "Sequence[tf.Tensor]") -> "tf.Tensor":
         """Return the layer's output."""
-        dtype = np.dtype(self.layer.compute_dtype)
-        scaled = [v if f == 1 else v * dtype.type(f) for v, f in zip(values, self.factors, strict=True)]
+        scaled = [v if f == 1 else v * self.dtype.type(f) for v, f in zip(values, self.factors, strict=True)]
         return self.apply(scaled if len(scaled) > 1 else scaled[0])
 
 
@@ -158,6 +171,12 @@ class Graph:
         """The layers of neurons and the max pooling over time, whose outputs start the linear layers behind them."""
         return tuple(op for op in self.ops if not isinstance(op, LayerOp))
 
+    def prepare(self) -> None:
+        """Make the functions of all layers, for TensorFlow's variables cannot be made within a compiled function."""
+        for op in self.ops:
+            if isinstance(op, LayerOp):
+                _ = op.apply
+
     def users(self, tensor: int) -> list[Op]:
         """Return the operations that take a tensor."""
         return [op for op in self.ops if tensor in op.inputs]
@@ -200,11 +219,10 @@ class Graph:
         if all(own is None for own in inputs):
             if op.kind in SCALABLE:
                 return None
-            if op.kind in WEIGHTED and activation_name(op.layer) == "linear" and channels_last(op.layer):
-                bias = op.layer.bias
-                return None if bias is None else np.broadcast_to(np.asarray(bias), (1, *self.shapes[op.output]))
+            if op.kind in WEIGHTED and op.activation == "linear" and channels_last(op.layer):
+                return np.broadcast_to(op.weights[1], (1, *self.shapes[op.output])) if op.layer.use_bias else None
         zeros = [
-            np.zeros((1, *self.shapes[i]), op.layer.compute_dtype) if own is None else own
+            np.zeros((1, *self.shapes[i]), op.dtype) if own is None else own
             for i, own in zip(op.inputs, inputs, strict=True)
         ]
         return op(zeros)

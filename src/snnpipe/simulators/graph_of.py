@@ -1,6 +1,6 @@
 """Makes the graph of a converted network (`snnpipe.simulators.graph`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -138,19 +138,15 @@ class _Builder:
             (unit,) = units
         else:
             factors, unit = tuple(self._units[i] for i in inputs), 1.0
-        copied = self._copy(node.layer, kind, input_factor, 1 / unit, has_neurons)
+        weights = self._weights(node.layer, kind, input_factor, 1 / unit)
         output = self._new(
             node, unit, any(self._from_image[i] for i in inputs), any(self._from_neurons[i] for i in inputs)
         )
         self._number[id(node.outputs)] = output
-        apply: Callable[[Any], Any] = copied
-        if kind == "AveragePooling3D" and self._precision == "float64":
-            apply = average_pooling_3d(copied)
-        elif kind in MAX_POOLING:
-            apply = max_pooling(copied, self._shapes[inputs[0]])
-        elif acts_in_training(copied):
-            apply = partial(copied, training=False)
-        self._ops.append(LayerOp(copied, inputs, factors, output, apply))
+        activation = "linear" if has_neurons else activation_name(node.layer)
+        make = partial(self._function, node.layer, has_neurons, weights, self._shapes[inputs[0]])
+        dtype = np.dtype(self._precision)
+        self._ops.append(LayerOp(node.layer, activation, weights, inputs, factors, output, dtype, make))
 
     def neurons(self, node: Any, layer: NeuronLayer, current_factor: float, spike_unit: float) -> None:
         """Add neurons behind the node's linear part, or behind its input if it has no linear part."""
@@ -165,7 +161,7 @@ class _Builder:
         source = self._number[id(node.keras_inputs[0])]
         output = self._new(node, self._units[source], False, True)
         windows = pooling_windows(node.layer, self._shapes[source])
-        copied = self._copy(node.layer, type(node.layer).__name__, 1.0, 1.0, False)
+        copied = self._copy(node.layer, False, ())
         maximum = max_pooling(copied, self._shapes[source])
         self._ops.append(PoolingOp(copied, maximum, source, output, windows, gated))
         self._number[id(node.outputs)] = output
@@ -189,24 +185,45 @@ class _Builder:
         self._from_neurons.append(from_neurons)
         return len(self._units) - 1
 
-    def _copy(self, layer: Any, kind: str, input_factor: float, output_factor: float, has_neurons: bool) -> Any:
-        """Return a copy of a layer without the neurons in it, with its weights multiplied by the factors."""
+    def _weights(
+        self, layer: Any, kind: str, input_factor: float, output_factor: float
+    ) -> tuple[NDArray[np.floating[Any]], ...]:
+        """Return a layer's weights, multiplied by the factors."""
+        weights = _as_scale_and_bias(layer) if kind == "BatchNormalization" else layer.get_weights()
+        if kind in WEIGHTED:
+            scaled = [weights[0].astype(np.float64) * (input_factor * output_factor)]
+            weights = scaled + [b.astype(np.float64) * output_factor for b in weights[1:]]
+        return tuple(w.astype(self._precision) for w in weights)
+
+    def _function(
+        self, layer: Any, has_neurons: bool, weights: Sequence[NDArray[Any]], shape: tuple[int, ...]
+    ) -> Callable[[Any], Any]:
+        """Return the function that computes a layer for inputs of a shape: a copy of the layer, in inference.
+
+        TensorFlow has no kernel for some layers; a substitute computes them.
+        """
+        copied, kind = self._copy(layer, has_neurons, weights), type(layer).__name__
+        if kind == "AveragePooling3D" and self._precision == "float64":
+            return average_pooling_3d(copied)
+        if kind in MAX_POOLING:
+            return max_pooling(copied, shape)
+        if acts_in_training(copied):
+            return partial(copied, training=False)
+        return copied  # type: ignore[no-any-return]
+
+    def _copy(self, layer: Any, has_neurons: bool, weights: Sequence[NDArray[Any]]) -> Any:
+        """Return a copy of a layer without the neurons in it, with other weights."""
         changes: dict[str, Any] = {"dtype": self._precision}
         if has_neurons:
             changes["activation"] = "linear"
-        if kind == "BatchNormalization":  # not fused: TensorFlow may merge a fused one with a convolution wrongly
+        if type(layer).__name__ == "BatchNormalization":
+            # not fused: TensorFlow may merge a fused one with a convolution wrongly
             changes |= {"scale": True, "center": True, "epsilon": 0.0, "fused": False}
         copied = copied_layer(layer, **changes)
         inputs = layer.input
         shapes = [t.shape for t in inputs] if isinstance(inputs, (list, tuple)) else inputs.shape
         copied.build(shapes)
-        weights = layer.get_weights()
-        if kind == "BatchNormalization":
-            weights = _as_scale_and_bias(layer)
-        if kind in WEIGHTED:
-            scaled = [weights[0].astype(np.float64) * (input_factor * output_factor)]
-            weights = scaled + [b.astype(np.float64) * output_factor for b in weights[1:]]
-        copied.set_weights([w.astype(self._precision) for w in weights])
+        copied.set_weights(weights)
         copied.trainable = False
         return copied
 

@@ -103,6 +103,7 @@ class Loop:
             current_factor=lambda layer: equations[layer.name].current_factor,
             spike_unit=lambda layer: layer.spike_unit(dt) * filters[layer.name][1],
         )
+        graph.prepare()
         self.layers = [
             _place_filter(graph, op, equations[op.layer.name], filters[op.layer.name][0]) for op in graph.neurons
         ]

@@ -166,9 +166,9 @@ class Connections:
         if path.core.kind == "Dense":
             if path.before.shape[1] * path.core.layer.units > most_synapses and one_place(path.before) is None:
                 raise refused(f"layer {path.core.layer.name!r} would have too many synapses")
-            kernel = np.asarray(path.core.layer.kernel, np.float64) * (factor * scale)
+            kernel = path.core.weights[0].astype(np.float64) * (factor * scale)
             return flat, dense_rows(kernel, path.before)
-        convolution = Convolution.of(path.core.layer, path.core_shape)
+        convolution = Convolution.of(path.core, path.core_shape)
         rows = convolution_rows(convolution, path.before, factor * scale)
         if rows is None:
             return flat, self._as_matrix(path, factor, most_synapses)
@@ -183,7 +183,7 @@ class Connections:
         for op, slot in path.behind:
             shape = self._graph.shapes[op.output]
             if op.kind == "BatchNormalization" and op.layer.axis == [len(shape)] and shape[-1] == channels:
-                scale = scale * np.asarray(op.layer.gamma, np.float64)
+                scale = scale * op.weights[0].astype(np.float64)
             elif op.kind == "Average":
                 scale = scale / len(op.inputs)
             elif op.kind not in ("Add", "Flatten", "Reshape") or (np.ndim(scale) and op.kind != "Add"):
@@ -207,7 +207,7 @@ def _entries(op: LayerOp, shapes: Sequence[tuple[int, ...]], before: sparse.csr_
     if op.kind not in WEIGHTED:
         return 0
     n_in, n_out = int(np.prod(shapes[op.inputs[0]])), int(np.prod(shapes[op.output]))
-    per_input = int(np.prod(op.layer.kernel.shape)) // shapes[op.inputs[0]][-1]
+    per_input = op.weights[0].size // shapes[op.inputs[0]][-1]
     if op.kind == "Dense":
         per_input = n_out
     return max(n_in * per_input, min(int(before.nnz) * per_input, int(before.shape[1]) * n_out))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from snnpipe.frameworks.keras_graph import MOVING, POOLING, WEIGHTED, activation_name, channels_last
+from snnpipe.frameworks.keras_graph import MOVING, POOLING, WEIGHTED, channels_last
 from snnpipe.frameworks.pooling import pooling_matrix
 from snnpipe.simulators.graph import LayerOp
 
@@ -26,8 +26,8 @@ def unknown(op: LayerOp, shapes: Sequence[tuple[int, ...]]) -> str | None:
     layer, kind = op.layer, op.kind
     if kind not in KNOWN:
         return f"is a {kind}"
-    if activation_name(layer) != "linear":
-        return f"has the activation {activation_name(layer)!r}"
+    if op.activation != "linear":
+        return f"has the activation {op.activation!r}"
     if not channels_last(layer):
         return "has its channels first"
     if kind.startswith("UpSampling") and getattr(layer, "interpolation", "nearest") != "nearest":
@@ -63,31 +63,32 @@ def matrix(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.
     elif kind == "Average":
         linear = sparse.eye_array(size, format="csr") / len(op.inputs)
     elif kind == "BatchNormalization":
-        linear = sparse.diags_array(_normalization(layer, shape), format="csr")
+        linear = sparse.diags_array(_normalization(op, shape), format="csr")
     elif kind == "Dense":
-        linear = sparse.csr_array(np.asarray(layer.kernel, np.float64).T)
+        linear = sparse.csr_array(op.weights[0].astype(np.float64).T)
     else:
-        linear = _convolution_matrix(Convolution.of(layer, shape))
+        linear = _convolution_matrix(Convolution.of(op, shape))
     return sparse.csr_array(linear * factor)
 
 
 def _moved(op: LayerOp, slot: int, shapes: Sequence[tuple[int, ...]]) -> sparse.csr_array:
     """Return the matrix of a layer that moves values, from the output that it gives for numbered values."""
     size = int(np.prod(shapes[op.inputs[slot]]))
-    dtype = op.layer.compute_dtype
     numbered = [
-        np.arange(1, size + 1).reshape(1, *shapes[t]).astype(dtype) if i == slot else np.zeros((1, *shapes[t]), dtype)
+        np.arange(1, size + 1, dtype=op.dtype).reshape(1, *shapes[t])
+        if i == slot
+        else np.zeros((1, *shapes[t]), op.dtype)
         for i, t in enumerate(op.inputs)
     ]
-    output = np.asarray(op.layer(numbered if len(numbered) > 1 else numbered[0])).ravel().astype(np.int64)
+    output = np.asarray(op.apply(numbered if len(numbered) > 1 else numbered[0])).ravel().astype(np.int64)
     rows = np.flatnonzero(output)
     return sparse.csr_array((np.ones(len(rows)), (rows, output[rows] - 1)), shape=(len(output), size))
 
 
-def _normalization(layer: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the factor of a batch normalisation on each value. In the graph's copies, this is gamma alone."""
-    along = [size if axis + 1 in layer.axis else 1 for axis, size in enumerate(shape)]
-    return np.broadcast_to(np.asarray(layer.gamma, np.float64).reshape(along), shape).ravel()
+def _normalization(op: LayerOp, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the factor of a batch normalisation on each value."""
+    along = [size if axis + 1 in op.layer.axis else 1 for axis, size in enumerate(shape)]
+    return np.broadcast_to(op.weights[0].astype(np.float64).reshape(along), shape).ravel()
 
 
 def _tuple(value: Any, n: int) -> tuple[int, ...]:
@@ -119,11 +120,11 @@ class Convolution:
     groups: int
 
     @classmethod
-    def of(cls, layer: Any, shape: tuple[int, ...]) -> "Convolution":
-        """Return the convolution of a Keras layer with inputs of a given shape, without the batch."""
+    def of(cls, op: LayerOp, shape: tuple[int, ...]) -> "Convolution":
+        """Return the convolution of a layer with inputs of a given shape, without the batch."""
         missing = 4 - len(shape)
         ones = (1,) * missing
-        kernel = np.asarray(layer.kernel, np.float64)
+        layer, kernel = op.layer, op.weights[0].astype(np.float64)
         kernel = kernel.reshape(*ones, *kernel.shape)
         strides, dilation = (ones + _tuple(v, 3 - missing) for v in (layer.strides, layer.dilation_rate))
         input_shape = ones + tuple(shape)
