@@ -18,6 +18,8 @@ from functools import wraps
 
 from grid import ROOT, STORE
 
+from snnpipe.base.garbage import importing, search_seldom
+
 ROUNDS = 5
 
 
@@ -58,12 +60,12 @@ class Clock:
 def run(folder):
     """Return the seconds of each part of a run."""
     clock = Clock()
-    with clock.part("importing TensorFlow, Keras and NengoDL"):
+    with clock.part("importing TensorFlow, Keras and NengoDL"), importing():
         from snnpipe.frameworks.compat import import_nengo_dl, import_tensorflow
 
         import_tensorflow()
         import_nengo_dl()
-    with clock.part("importing the rest of snnpipe"):
+    with clock.part("importing the rest of snnpipe"), importing():
         from hydra import compose, initialize_config_module
 
         from snnpipe import trainer as line
@@ -101,14 +103,12 @@ def main():
     from runs_report import write
     from simulate import machine
 
-    from snnpipe.base.exits import end_soon
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--report", action="store_true", help="only the page")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     told = parser.parse_args()
     if told.run:
-        end_soon()  # as the commands do
+        search_seldom()  # as the commands do
         print(json.dumps(run(told.run)))
         return
     if not told.report:
