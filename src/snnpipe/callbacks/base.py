@@ -22,8 +22,8 @@ class Callback:
     sample_images
         Number of test samples, from the first on, whose single spikes the callback needs.
     changes_fit
-        Whether the callback can change the result of the training, for example by ending it sooner. If so, the callback
-        and its settings are part of the training's fingerprint.
+        Whether the callback can change the result of the training, by ending it sooner or by changing the weights. If
+        so, the callback and its settings are part of the training's fingerprint.
     """
 
     sample_images: int = 0

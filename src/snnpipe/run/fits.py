@@ -11,7 +11,9 @@ from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.protocols import DataModule, TrainingPath
 from snnpipe.run.content import Content, model_digest
 from snnpipe.run.fingerprint import fit_fingerprint
-from snnpipe.run.log import FitLog, RunLog
+from snnpipe.run.fit_log import FitLog
+from snnpipe.run.log import RunLog
+from snnpipe.run.watch import RESUMED, Watch
 from snnpipe.settings.describe import describe
 from snnpipe.values.checkpoint import Checkpoint, EarlierFit
 from snnpipe.values.result import RunResult, UnsavedWeightsError
@@ -64,10 +66,12 @@ class Fit:
             with self._shared(fingerprint, content) as earlier:
                 state.trained_by = earlier.run_id if earlier else ""
                 self._log.begin("fit", self._data.spec.n_train if getattr(self._training, "trains", True) else 0)
-                self._log.tell("on_fit_start")
+                watch = Watch(self._log)
+                watch.tell("on_fit_start")
                 if earlier is None:
-                    checkpoint = self._training.fit(model, self._data, self._sink(fingerprint))
+                    checkpoint = self._training.fit(model, self._data, self._sink(fingerprint, watch))
                     checkpoint.require_finite()
+                    self._keep_to_itself(watch.told())
                 else:
                     checkpoint = earlier.checkpoint
                     checkpoint.apply(model, f"the training of run {earlier.run_id}")
@@ -122,13 +126,20 @@ class Fit:
             of_the_fit,
         )
 
-    def _sink(self, fingerprint: str) -> FitLog:
+    def _keep_to_itself(self, changed: str) -> None:
+        """Let no other run take a training that a callback changed without saying so."""
+        if changed and self._training.reuse:
+            warnings.warn(f"the training is not shared with other runs: {changed}", stacklevel=1)
+            self._log.tag("fit.fingerprint", f"not shared: {changed}")
+
+    def _sink(self, fingerprint: str, watch: Watch) -> FitLog:
         """Return the training path's callback sink. When a training is resumed, the callbacks get their states back."""
         resumes = self._resumes is not None and self._log.started
         state = self._states.newest(fingerprint) if resumes else None
         self._say_where(state.place if state else "at the beginning of its training")
         if state is not None:
             self._log.tag("fit.resumed", f"epoch {state.epoch + 1}, batch {state.batch + 1}")
+            watch.changes |= state.callbacks.get(RESUMED, {})
             for name, callback in self._log.callbacks_by_name():
                 if name in state.callbacks:
                     callback.load_state_dict(state.callbacks[name])
@@ -136,7 +147,7 @@ class Fit:
                 self._log.record(metrics, step=epoch)
             self._log.state.callback_metrics |= state.logged
             self._log.state.results |= state.logged
-        return FitLog(self._log, fingerprint, state)
+        return FitLog(self._log, fingerprint, state, watch)
 
     def _say_where(self, where: str) -> None:
         if self._resumes is not None and self._log.started:

@@ -14,12 +14,11 @@ from snnpipe.base.errors import LoggingError, StorageError, UserError, one_line,
 from snnpipe.callbacks.run_files import RunFiles
 from snnpipe.metrics.measurements import require_own
 from snnpipe.metrics.series import step_series
-from snnpipe.protocols import Arrays, Callback, Logger, Status
+from snnpipe.protocols import Callback, Logger, Status
 from snnpipe.settings.describe import flatten
 from snnpipe.values.data import DataSpec
 from snnpipe.values.metric import tags_of
-from snnpipe.values.run import BatchProgress, FitProgress, ResumablePoint, RunState
-from snnpipe.values.training_state import TrainingState
+from snnpipe.values.run import RunState
 
 
 class RunLog:
@@ -155,9 +154,15 @@ class RunLog:
 
     def tell(self, hook: str, *arguments: Any) -> None:
         """Call a hook of every callback with the run's state."""
+        for _ in self.told(hook, *arguments):
+            pass
+
+    def told(self, hook: str, *arguments: Any) -> Iterator[Callback]:
+        """Call a hook of every callback with the run's state, and yield each afterwards."""
         for callback in (self._files, *self.callbacks):
             with self.going_on():
                 getattr(callback, hook)(self.state, *arguments)
+            yield callback
 
     def evaluated(self) -> None:
         """Tell every callback that the results are there, and wait for the pictures."""
@@ -211,57 +216,6 @@ class RunLog:
         self._missing.append(one_line(error))
         self.tag("files.missing", "; ".join(self._missing)[:5000])
         warnings.warn(f"{one_line(error)}; the run goes on without it", stacklevel=1)
-
-
-class FitLog:
-    """The callback sink of a training path. It passes on the progress, and the points to resume training from.
-
-    Parameters
-    ----------
-    log
-        Log of the run.
-    fingerprint
-        Fingerprint of the training.
-    resumed
-        State in which an earlier process was interrupted; None for a new training.
-    """
-
-    def __init__(self, log: RunLog, fingerprint: str, resumed: TrainingState | None):
-        self._log = log
-        self._fingerprint = fingerprint
-        self.resumed = resumed
-        self._history = list(resumed.history) if resumed else []
-        self._step = 0
-
-    def epoch_end(self, progress: FitProgress, arrays: Arrays | None = None) -> bool:
-        """Report an epoch, and return whether training should stop."""
-        state = self._log.state
-        self._log.record(progress.metrics, step=progress.epoch)
-        self._log.tell("on_epoch_end", progress)
-        self._history.append(progress.metrics)
-        if arrays is not None:
-            over = state.stop_training or progress.epoch == progress.epochs
-            self._resumable(progress.epoch, 0, arrays, over=over)
-        return state.stop_training
-
-    def batch_end(self, progress: BatchProgress, arrays: Arrays | None = None) -> None:
-        """Report a training batch."""
-        self._log.tell("on_train_batch_end", progress)
-        self._step = progress.epoch * progress.n_batches + progress.batch + 1
-        if arrays is not None:
-            self._resumable(progress.epoch, progress.batch + 1, arrays)
-
-    def _resumable(self, epoch: int, batch: int, arrays: Arrays, *, over: bool = False) -> None:
-        """Report to the callbacks that another process could resume here. End the run here if a signal asks for it."""
-
-        def state() -> TrainingState:
-            callbacks = {name: callback.state_dict() for name, callback in self._log.callbacks_by_name()}
-            logged = dict(self._log.state.callback_metrics)
-            return TrainingState(self._fingerprint, epoch, batch, [*self._history], over, arrays(), callbacks, logged)
-
-        if self._log.started:
-            self._log.tell("on_resumable_point", ResumablePoint(self._step, over, state))
-        signals.check()
 
 
 def attempt(failures: list[Exception], step: Callable[..., None], *arguments: Any) -> None:
