@@ -69,6 +69,31 @@ def test_pictures_and_classes_are_those_of_the_files(split_folder, grey):
             assert sorted(bytes(image) for image in images[labels == label, ..., 0].astype(np.uint8)) == expected
 
 
+def test_classes_stand_in_the_order_that_is_given(split_folder, grey):
+    names = ("digit 2", "none of it", "digit 0", "digit 1")
+    data = opened(split_folder, class_names=names, shuffle=False, scaling="none")
+    assert (data.spec.class_names, data.spec.n_classes) == (names, 4)
+    images, labels = arrays_of(data.test_dataset())
+    assert sorted(labels.tolist()) == [0] * N_TEST + [2] * N_TEST + [3] * N_TEST
+    for image, label in zip(images, labels, strict=True):
+        assert any(np.array_equal(image[..., 0], own) for own in grey[names[label]])
+    plain = opened(split_folder)
+    assert data.digests()["test"] != plain.digests()["test"]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["digit 0", "digit 1"], "'digit 2', which is none of them: name all classes (digit 0, digit 1, digit 2)"),
+        (["digit 0", "digit 1", "digit 2", "digit 0"], "with a name twice"),
+    ],
+)
+def test_names_that_do_not_fit_the_folders(split_folder, names, says):
+    with pytest.raises(DataError) as error:
+        opened(split_folder, class_names=names)
+    assert str(error.value).startswith("data.class_names: ") and says in str(error.value)
+
+
 def test_contract(split_folder, folder):
     check_data_module(FolderDataModule(str(split_folder), batch_size=16))
     check_data_module(FolderDataModule(str(folder), batch_size=16, size=[6, 7], channels=3, scaling="standardised"))

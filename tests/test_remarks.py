@@ -11,6 +11,7 @@ from snnpipe.artifacts.report import run_page
 from snnpipe.artifacts.tables import read_plan, write_plan
 from snnpipe.conversion.nengo_dl import NengoDLConverter as Converter
 from snnpipe.run.summary import closing_table
+from snnpipe.testing import SPEC
 
 RELU = nengo.SpikingRectifiedLinear()
 
@@ -239,3 +240,91 @@ def test_neurons_at_their_refractory_limit_are_no_several_spikes_a_step(fitted, 
     assert "once a step" not in getattr(remarks.get("warning"), "text", "")
     _, _, remarks = run(data, tmp_path, model, factor=255.0, **settings)
     assert "neurons fire at their refractory limit: conv2d" in remarks["warning"].text
+
+
+# ---------------------------------------------------------------------- a model that was trained elsewhere
+
+COLOURS = ("blue", "green", "red")
+
+
+@pytest.fixture(scope="module")
+def trained_elsewhere():
+    """A model of vectors around three centres with the classes red, blue and green, its samples, and their names."""
+    import tf_keras as keras
+
+    drawn = np.random.default_rng(0)
+    labels = drawn.integers(0, 3, 600)
+    samples = (np.eye(3)[labels] * 3 + drawn.normal(size=(600, 3))).astype(np.float32)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(3)])
+    keras.utils.set_random_seed(0)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(samples, labels, epochs=30, verbose=0)
+    assert np.mean(model.predict(samples, verbose=0).argmax(axis=1) == labels) > 0.9
+    return model, samples, np.array(["red", "blue", "green"])[labels]
+
+
+def told(tmp_path, model, samples, labels, **settings):
+    """The remarks of a run that takes the model as it is."""
+    from snnpipe import ArraysDataModule, NoTraining
+
+    trainer = Trainer(
+        data=ArraysDataModule(train=(samples, labels), name="colours", **settings),
+        architecture=Network(model),
+        training=NoTraining(),
+        converter=NengoDLConverter(scale_firing_rates=50.0, synapse=None),
+        simulator=AutoSimulator(n_steps=20),
+        encoder=ConstantEncoder(),
+        diagnosed_images=0,
+        output_dir=tmp_path / "run",
+    )
+    result = trainer.run()
+    return result, {remark.label: remark for remark in result.remarks}
+
+
+def test_a_model_whose_classes_stand_in_another_order(tmp_path, trained_elsewhere):
+    result, remarks = told(tmp_path, *trained_elsewhere)
+    assert remarks["samples"].text == "values as they are; classes in the order blue, green, red"
+    assert result.metrics["ann/test_accuracy"] < 0.1
+    assert remarks["warning"].text.startswith(
+        "the model's classes seem to stand in the order red, blue, green: the ANN"
+    )
+    assert remarks["warning"].cure == "data.class_names=[red,blue,green]"
+    cured, remarks = told(tmp_path / "cured", *trained_elsewhere, class_names=["red", "blue", "green"])
+    assert cured.metrics["ann/test_accuracy"] > 0.9 and "warning" not in remarks
+    assert f"{100 * cured.metrics['ann/test_accuracy']:.2f} %" in closing_table(result).replace("\n", " ")
+
+
+def test_a_model_that_was_trained_on_other_values(tmp_path, trained_elsewhere):
+    model, samples, labels = trained_elsewhere
+    result, remarks = told(tmp_path, model, samples * 0 + 1, labels, class_names=["red", "blue", "green"])
+    assert result.metrics["ann/test_accuracy"] < 0.5
+    assert "no more often than by always naming one class" in remarks["warning"].text
+
+
+def test_pixels_that_are_scaled_twice(tmp_path):
+    import tf_keras as keras
+
+    drawn = np.random.default_rng(0)
+    labels = drawn.integers(0, 2, 200)
+    pixels = (drawn.integers(0, 100, (200, 4, 4, 1)) + 150 * labels[:, None, None, None]).astype(np.uint8)
+    layers = [keras.layers.Rescaling(1 / 255, name="scaled"), keras.layers.Flatten(), keras.layers.Dense(4, "relu")]
+    model = keras.Sequential([keras.Input((4, 4, 1)), *layers, keras.layers.Dense(2)])
+    relu, logits = model.layers[-2:]
+    relu.set_weights([np.full((16, 4), 1 / 16), np.zeros(4)])
+    logits.set_weights([np.array([[0, 1]] * 4), np.array([2, 0])])
+    result, remarks = told(tmp_path, model, pixels, labels)
+    assert remarks["samples"].text == (
+        "values scaled by data.scaling=minus_one_to_one, then by the model's layer scaled; classes in the order 0, 1"
+    )
+    assert remarks["warning"].cure == "data.scaling=none"
+    cured, remarks = told(tmp_path / "cured", model, pixels, labels, scaling="none")
+    assert cured.metrics["ann/test_accuracy"] == 1 > result.metrics["ann/test_accuracy"]
+    assert "warning" not in remarks
+
+
+def test_few_samples_say_nothing_of_a_model():
+    from snnpipe.diagnosis.brought import of_brought_model
+    from snnpipe.values.network import ConversionPlan
+
+    few = [remark.label for remark in of_brought_model(ConversionPlan(()), SPEC, np.eye(3, dtype=int)[[1, 2, 0]], True)]
+    assert few == ["samples"]

@@ -69,6 +69,9 @@ class FolderDataModule(StreamedData):
         Name of the folder of validation pictures, instead of a share of the training split.
     name
         Name of the dataset; None for the name of the folder.
+    class_names
+        Names of the folders in the order of the classes, such as that of a model that was trained elsewhere; None for
+        the sorted names. A class without a folder has no pictures.
     test_share
         Share of the pictures that is drawn for testing, if ``path`` has the classes. The others are trained on.
     split_seed
@@ -91,6 +94,7 @@ class FolderDataModule(StreamedData):
     test_split: Text = "test"
     validation_split: Text | None = None
     name: Text | None = None
+    class_names: Sequence[Text] | None = None
     test_share: Share = 0.2
     split_seed: NonNegativeInt = 0
 
@@ -101,10 +105,11 @@ class FolderDataModule(StreamedData):
             raise DataError(f"data.path: {folder} {what}: give a folder that has a folder of pictures for each class")
         trained_on = folder / self.train_split
         has_splits = trained_on.is_dir() and bool(folders_in(trained_on))
-        names = tuple(folders_in(trained_on if has_splits else folder))
+        of_classes = trained_on if has_splits else folder
+        names = self._names(of_classes)
         if len(names) < 2:
             raise DataError(
-                f"data.path: {trained_on if has_splits else folder} has {len(names)} folders, and each class is one: "
+                f"data.path: {of_classes} has {len(names)} folders, and each class is one: "
                 f"give a folder of two classes or more, each a folder of pictures ({', '.join(KINDS)})"
             )
         parts = self._splits_in(folder, names) if has_splits else {"train": pictures_in(folder, names)}
@@ -127,6 +132,21 @@ class FolderDataModule(StreamedData):
             for split in rows
         }
         return _FolderSource(splits, decoder, shape, names, self.name or folder.name, folder, notes)
+
+    def _names(self, folder: Path) -> tuple[str, ...]:
+        """Return the names of the classes, in their order."""
+        found = folders_in(folder)
+        if self.class_names is None:
+            return tuple(found)
+        names = tuple(self.class_names)
+        if len(set(names)) < len(names):
+            raise DataError(f"data.class_names: got {list(names)}, with a name twice: name each class once")
+        if left_out := [name for name in found if name not in names]:
+            raise DataError(
+                f"data.class_names: {folder} has a folder {left_out[0]!r}, which is none of them: name all classes "
+                f"({', '.join(found)}) in the order of the model's outputs"
+            )
+        return names
 
     def _splits_in(self, folder: Path, names: Sequence[str]) -> dict[str, Pictures]:
         """Return the pictures of each split, where each is a folder."""

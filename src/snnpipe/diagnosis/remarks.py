@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnpipe.diagnosis.brought import of_brought_model
 from snnpipe.diagnosis.measures import rate_limit
 from snnpipe.diagnosis.sample import activations_of, settings_of
 from snnpipe.diagnosis.situation import Situation
@@ -61,7 +62,10 @@ def remarks(
     from_data
         Whether scales come from data. Several spikes per step are then what was asked for, and nothing to be cured.
     """
+    data, spec = parts.get("data"), images.data.spec
+    brought = not getattr(parts.get("training"), "trains", True)
     return (
+        *(of_brought_model(plan, spec, outcome.ann_confusion_cc, hasattr(data, "class_names")) if brought else ()),
         *_not_spiking(plan, images.network),
         *_upper_bounds(images.network),
         *_warnings(plan, images, model, parts, outcome, diagnosis, from_data),
