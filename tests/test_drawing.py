@@ -1,11 +1,12 @@
 """Pictures that are drawn in processes of their own."""
 
 import os
+import pickle
 import sys
 
 import pytest
 
-from snnpipe.artifacts.drawing import DrawnAside, DrawnAtOnce
+from snnpipe.artifacts.drawing import DrawnAside, DrawnAtOnce, _Process
 from snnpipe.base.cores import cores
 from snnpipe.base.errors import StorageError
 from snnpipe.run.log import RunLog
@@ -77,6 +78,18 @@ def test_it_ends_even_if_another_process_has_its_pipe(pictures, tmp_path):
     pictures.finish()
     os.close(copy)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("asked", ["whole", "in part"])
+def test_the_process_of_a_killed_run_ends_in_silence(tmp_path, capfd, asked):
+    process = _Process()
+    job = pickle.dumps(("plots.accuracy_over_time", tmp_path / "time.png", OVER_TIME | {"sample_word": "image"}))
+    process.running.stdin.write(job if asked == "whole" else job[:-20])
+    process.running.stdin.close()
+    process._answers.close()
+    assert process.running.wait(60) == 0
+    assert capfd.readouterr() == ("", "")
+    assert (tmp_path / "time.png").exists() == (asked == "whole")
 
 
 def test_those_that_cannot_be_drawn_do_not_stop_the_others(pictures, logged, tmp_path):

@@ -39,7 +39,7 @@ HOMES = {
     "safetensors": {"bundle"},
     "nir": {"nir_files"},
     "PIL": {"data.picture_files"},
-    "scipy": {"frameworks", "conversion", "metrics.intervals", "simulators.event_driven"},
+    "scipy": {"frameworks", "conversion", "metrics.intervals", "diagnosis.brought", "simulators.event_driven"},
 }
 MODULES = sorted(
     str(p.relative_to(SOURCE).with_suffix("")).replace("/", ".").removesuffix(".__init__")

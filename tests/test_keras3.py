@@ -131,6 +131,33 @@ def test_a_saved_model_of_keras_2_is_a_model(tmp_path):
     np.testing.assert_allclose(outputs(loaded, samples), outputs(model, samples), rtol=1e-5)
 
 
+ARITHMETIC = {
+    "x / 255.0": lambda x: x / 255.0,
+    "1 - x / 255": lambda x: 1 - x / 255,
+    "(x - 127.5) * 0.01": lambda x: (x - 127.5) * 0.01,
+    "2 * x + 3": lambda x: 2 * x + 3,
+    "3 + -x": lambda x: 3 + -x,
+    "divide": lambda x: keras.ops.divide(x, 7),
+    "subtract": lambda x: keras.ops.subtract(x1=x, x2=5.0),
+}
+
+
+@pytest.mark.parametrize("formula", ARITHMETIC)
+def test_arithmetic_with_numbers_is_a_scaling(formula):
+    x = inputs = layers.Input((6,))
+    x = layers.Dense(5, activation="relu")(ARITHMETIC[formula](x))
+    model = with_weights(keras.Model(inputs, layers.Dense(3)(ARITHMETIC[formula](x))))
+    samples = RNG.uniform(0, 255, (5, 6)).astype(np.float32)
+    np.testing.assert_allclose(outputs(translated(model), samples), outputs(model, samples), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("formula", [lambda x: 1 / (x + 3), lambda x: x**2], ids=["1 / x", "x squared"])
+def test_other_arithmetic_is_refused(formula):
+    inputs = layers.Input((6,))
+    with pytest.raises(ModelError, match=r"has no counterpart in tf_keras: .* a scaling is layers.Rescaling"):
+        translated(keras.Model(inputs, layers.Dense(3)(formula(inputs))))
+
+
 class Doubled(layers.Layer):
     def call(self, x):
         return 2 * x

@@ -108,6 +108,16 @@ def test_json_has_the_scores_and_arrays_are_taken_as_they_are(predict, folder):
     assert {own["name"] for own in answer["samples"]} <= set(NAMES)
 
 
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_samples_without_a_spike_are_told(predict, folder, words):
+    weak = np.load(folder / "vectors.npy")
+    weak[:2] = 0
+    np.save(folder / "weak.npy", weak)
+    shown = predict("vector.snn", "weak.npy", *words)
+    assert "no neuron spiked for 2 of 3 samples: are their values scaled as those" in shown.err
+    assert "no neuron spiked" not in predict("vector.snn", "vectors.npy", *words).err
+
+
 def test_pictures_are_made_grey_and_resized_if_that_is_asked_for(predict, folder, tmp_path):
     grey = np.asarray(Decoder(None, 1).decode(str(folder / "pictures/deeper/0.png")), np.float32)[None] / 255
     assert np.allclose(grey[0, ..., 0], np.asarray(Image.fromarray(PIXELS[0]).convert("L")) / 255, atol=2 / 255)

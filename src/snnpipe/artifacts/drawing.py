@@ -214,11 +214,14 @@ class _Process:
 
 
 def _serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
-    """Draw each picture that is asked for, and answer with None, or with what was raised. The job None is the last."""
+    """Draw each picture that is asked for, and answer with None, or with what was raised. The job None is the last.
+
+    It is over when the run is gone, too.
+    """
     while True:
         try:
             job = pickle.load(jobs)
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):
             return
         problem: Exception | None = None
         try:
@@ -232,8 +235,11 @@ def _serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
             answer = pickle.dumps(problem)
         except Exception:  # what was raised cannot be sent, but its text can
             answer = pickle.dumps(RuntimeError(repr(problem)))
-        answers.write(answer)
-        answers.flush()
+        try:
+            answers.write(answer)
+            answers.flush()
+        except BrokenPipeError:
+            return
         if job is None:
             return
 

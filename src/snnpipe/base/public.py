@@ -55,6 +55,13 @@ PUBLIC = {
     "MLflowLogger": "snnpipe.loggers.mlflow.logger",
     "SweepRecorder": "snnpipe.sweeps.recorder",
     "Checkpoint": "snnpipe.values.checkpoint",
+    **{
+        f"{kind}Error": "snnpipe.base.errors"
+        for kind in (
+            *("User", "Config", "Data", "Model", "Training", "Conversion", "Simulation", "Bundle", "Checkpoint"),
+            *("Storage", "Logging"),
+        )
+    },
     "Callback": "snnpipe.callbacks.base",
     "ConversionPlan": "snnpipe.values.network",
     "DataSpec": "snnpipe.values.data",

@@ -39,13 +39,24 @@ def main() -> int:
     if asked.steps is not None and asked.steps < 1:
         raise UserError(f"--steps: got {asked.steps}: give a number of 1 or more")
     model, samples = _opened(asked)
-    rows = _rows(model, samples)
+    as_json: list[dict[str, Any]] = []
+    shown = silent = 0
+    for row in _rows(model, samples):
+        shown += 1
+        silent += not row["spikes"]
+        if asked.json:
+            as_json.append(row)
+        else:
+            name = row["name"] if row["name"] == str(row["class"]) else f"{row['class']} ({row['name']})"
+            print(f"{row['sample']}\t{name}\t{row['settled_ms']:g} ms\t{row['spikes']:,.0f} spikes", flush=True)
     if asked.json:
-        print(json.dumps({"network": model.name, "n_steps": model.n_steps, "samples": list(rows)}, indent=1))
-        return 0
-    for row in rows:
-        name = row["name"] if row["name"] == str(row["class"]) else f"{row['class']} ({row['name']})"
-        print(f"{row['sample']}\t{name}\t{row['settled_ms']:g} ms\t{row['spikes']:,.0f} spikes", flush=True)
+        print(json.dumps({"network": model.name, "n_steps": model.n_steps, "samples": as_json}, indent=1))
+    if silent:
+        print(
+            f"no neuron spiked for {silent:,} of {shown:,} samples: are their values scaled as those that the "
+            "network was trained with?",
+            file=sys.stderr,
+        )
     return 0
 
 

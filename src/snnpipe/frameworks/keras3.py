@@ -1,7 +1,7 @@
 """Models of Keras 3 as models of tf_keras (Keras 2, which NengoDL knows): translated layer by layer, and proven."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +26,22 @@ _SAME_OPERATION = {"Add": "Add", "Subtract": "Subtract", "Multiply": "Multiply",
 _SAME_LAYER = {"Relu": "ReLU", "Softmax": "Softmax"}
 """Operations on one tensor (``keras.ops.relu(x)``) that are layers without settings too."""
 
+_ARITHMETIC: Mapping[str, Callable[[float, bool], tuple[float, float]]] = {
+    "Add": lambda number, first: (1.0, number),
+    "Subtract": lambda number, first: (-1.0, number) if first else (1.0, -number),
+    "Multiply": lambda number, first: (number, 0.0),
+    "Divide": lambda number, first: (1 / number, 0.0),
+    "TrueDivide": lambda number, first: (1 / number, 0.0),
+}
+"""Operations on a tensor and a number: factor and offset, from the number and whether it stands first."""
+
 _NAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 """Settings of layers that have another name in tf_keras."""
 
-_KERAS_2_ONLY = "build it with tf_keras in place of keras (import tf_keras as keras), or leave the layer out"
+_KERAS_2_ONLY = (
+    "build the model with tf_keras in place of keras (import tf_keras as keras), or with another layer; a scaling is "
+    "layers.Rescaling(scale, offset)"
+)
 
 
 def is_keras_3(model: Any) -> bool:
@@ -101,6 +113,10 @@ class _Translation:
                 if own["class_name"] == "InputLayer":
                     shape = own["config"].get("batch_shape") or own["config"]["batch_input_shape"]
                     outputs = self._keras.Input(tuple(shape[1:]), name=name, dtype=own["config"].get("dtype"))
+                elif (rescaling := _rescaling_of(own, node)) is not None:
+                    (taken,) = _inputs_of(node)
+                    scale, offset = rescaling
+                    outputs = self._keras.layers.Rescaling(scale, offset, name=f"{name}_{number}")(self._tensors[taken])
                 else:
                     if name not in layers:
                         layers[name] = self._layer(operations[name])
@@ -204,6 +220,22 @@ class _Translation:
                 f"does not know: {_KERAS_2_ONLY}"
             )
         return there(**{name: own for name, own in config.items() if name not in _BASE})
+
+
+def _rescaling_of(own: Mapping[str, Any], node: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return factor and offset of an operation on one tensor and a number; None if it is no such operation."""
+    arguments = [*node.get("args", ()), *node.get("kwargs", {}).values()]
+    if not str(own.get("module")).startswith("keras.src.ops.") or len(_inputs_of(node)) != 1:
+        return None
+    if own["class_name"] == "Negative":
+        return -1.0, 0.0
+    numbers = [(value, at == 0) for at, value in enumerate(arguments) if isinstance(value, (int, float))]
+    if own["class_name"] not in _ARITHMETIC or len(arguments) != 2 or len(numbers) != 1:
+        return None
+    number, first = numbers[0]
+    if own["class_name"].endswith("Divide") and (first or not number):
+        return None
+    return _ARITHMETIC[own["class_name"]](float(number), first)
 
 
 def _keys(ends: Any) -> list[Any]:

@@ -138,8 +138,11 @@ def _check_output(model: Any, spec: DataSpec) -> None:
             f"model: its output is one value, and the {spec.n_classes} classes of {spec.name} need a logit each: end "
             f"it in Dense({spec.n_classes}), and train it with that"
         )
+    more = isinstance(shape, tuple) and len(shape) == 2 and (shape[1] or 0) > spec.n_classes
+    lacking = ". If the data lack classes of the model, name all of its classes in data.class_names" if more else ""
     raise ModelError(
-        f"model: its output has shape {shape}, and this dataset needs (None, {spec.n_classes}): one raw logit per class"
+        f"model: its output has shape {shape}, and this dataset needs (None, {spec.n_classes}): one raw logit per "
+        f"class{lacking}"
     )
 
 
