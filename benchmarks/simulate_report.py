@@ -287,7 +287,8 @@ def _runs(section, with_nengo_dl):
     lines = [
         "## Whole runs",
         "",
-        f"Wall seconds on two cores. {_about(section)}",
+        f"Wall seconds on two cores, a first training of the digits included. {_about(section)}",
+        *([f"NengoDL's on MNIST: {_about(with_nengo_dl)}"] if with_nengo_dl else []),
         "",
         _row("", "simulator", "images", "seconds", "of the whole command", "SNN accuracy"),
         _row(*["---"] * 6),
