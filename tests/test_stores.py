@@ -73,7 +73,8 @@ ADDRESS = re.compile(r"(?:sqlite:///|https?://(?=[\w\[])|postgresql\+psycopg2://
 
 
 @pytest.mark.parametrize("uri", WRONG)
-def test_an_address_that_no_store_has_is_told_with_the_right_spelling(uri):
+def test_an_address_that_no_store_has_is_told_with_the_right_spelling(uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where no run has made a store
     problem = address_problem(uri)
     assert problem is not None and WRONG[uri] in problem
     for cure in ADDRESS.findall(problem):
