@@ -86,6 +86,8 @@ def test_classes_stand_in_the_order_that_is_given(split_folder, grey):
     [
         (["digit 0", "digit 1"], "'digit 2', which is none of them: name all classes (digit 0, digit 1, digit 2)"),
         (["digit 0", "digit 1", "digit 2", "digit 0"], "with a name twice"),
+        (["digit 0", "digit 1", "digit 2", "digit 0/"], "'digit 0/' is no name of a folder"),
+        (["digit 0", "digit 1", "digit 2", "../train"], "'../train' is no name of a folder"),
     ],
 )
 def test_names_that_do_not_fit_the_folders(split_folder, names, says):

@@ -151,6 +151,29 @@ def test_arithmetic_with_numbers_is_a_scaling(formula):
     np.testing.assert_allclose(outputs(translated(model), samples), outputs(model, samples), rtol=1e-4, atol=1e-3)
 
 
+def test_names_of_scalings_are_their_own():
+    from keras.src.ops.numpy import Add
+
+    first, again = Add(name="add"), layers.Input((6,))
+    x = layers.Dense(6, activation="relu", name="add_1")(first(first(again, 2.0), 3.0))
+    model = with_weights(keras.Model(again, layers.Dense(3)(x)))
+    samples = RNG.uniform(-1, 1, (5, 6)).astype(np.float32)
+    np.testing.assert_allclose(outputs(translated(model), samples), outputs(model, samples), rtol=1e-4, atol=1e-4)
+
+
+def test_arithmetic_on_whole_numbers_that_wraps_around_is_refused():
+    inputs = layers.Input((6,), dtype="uint8")
+    with pytest.raises(ModelError, match="computes something else"):
+        translated(with_weights(keras.Model(inputs, layers.Dense(3)(inputs * 3))))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_arithmetic_that_gives_no_numbers_is_refused(number):
+    inputs = layers.Input((6,))
+    with pytest.raises(ModelError):
+        translated(with_weights(keras.Model(inputs, layers.Dense(3)(inputs * number))))
+
+
 @pytest.mark.parametrize("formula", [lambda x: 1 / (x + 3), lambda x: x**2], ids=["1 / x", "x squared"])
 def test_other_arithmetic_is_refused(formula):
     inputs = layers.Input((6,))

@@ -288,7 +288,7 @@ def test_a_model_whose_classes_stand_in_another_order(tmp_path, trained_elsewher
     assert remarks["warning"].text.startswith(
         "the model's classes seem to stand in the order red, blue, green: the ANN"
     )
-    assert remarks["warning"].cure == "data.class_names=[red,blue,green]"
+    assert remarks["warning"].cure == "'data.class_names=[red,blue,green]'"
     cured, remarks = told(tmp_path / "cured", *trained_elsewhere, class_names=["red", "blue", "green"])
     assert cured.metrics["ann/test_accuracy"] > 0.9 and "warning" not in remarks
     assert f"{100 * cured.metrics['ann/test_accuracy']:.2f} %" in closing_table(result).replace("\n", " ")
@@ -320,6 +320,42 @@ def test_pixels_that_are_scaled_twice(tmp_path):
     cured, remarks = told(tmp_path / "cured", model, pixels, labels, scaling="none")
     assert cured.metrics["ann/test_accuracy"] == 1 > result.metrics["ann/test_accuracy"]
     assert "warning" not in remarks
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("a", "b", "c"), "[b,c,a]"),
+        (("0", "1", "2"), '["1","2","0"]'),
+        (("null", "c,d", "it's"), '["c,d","it\'s","null"]'),
+        (("[x]", 'a"b', "c\\"), '["a\\"b","c\\\\","[x]"]'),
+    ],
+)
+def test_a_cure_can_be_typed_whatever_the_names(names, words):
+    import shlex
+
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from snnpipe import DataSpec
+    from snnpipe.diagnosis.brought import of_brought_model
+    from snnpipe.values.network import ConversionPlan
+
+    spec = DataSpec(name="x", input_shape=(3,), n_classes=3, class_names=names, n_train=9, n_test=9)
+    confusion = 20 * np.eye(3, dtype=int)[[2, 0, 1]]  # the model's first output is the second class
+    remark = list(of_brought_model(ConversionPlan(()), spec, confusion, True))[-1]
+    (typed,) = shlex.split(remark.cure)
+    assert typed == f"data.class_names={words}"
+    value = OverridesParser.create().parse_override(typed).value()
+    assert [str(each) for each in value] == [names[1], names[2], names[0]]
+
+
+@pytest.mark.parametrize("counts", [[[40, 0], [0, 0]], [[99, 0], [1, 0]]], ids=["one class", "nearly one class"])
+def test_naming_one_class_may_be_right(counts):
+    from snnpipe.diagnosis.brought import of_brought_model
+    from snnpipe.values.network import ConversionPlan
+
+    (remark,) = of_brought_model(ConversionPlan(()), SPEC, np.array(counts), True)
+    assert remark.label == "samples"
 
 
 def test_few_samples_say_nothing_of_a_model():

@@ -381,6 +381,12 @@ def test_hooks_come_in_their_order(tmp_path):
     ]
 
 
+def test_a_callback_without_the_base_may_lack_a_newer_hook(tmp_path):
+    kept = {name: own for name, own in vars(Callback).items() if name[:2] != "__" and name != "on_simulation_end"}
+    older = type("Older", (), kept)()
+    assert make_small(tmp_path, callbacks=[older], loggers=[]).run().metrics["snn/test_images"] == 20
+
+
 def test_poisson_input_and_mean_readout(tmp_path):
     settings = {"n_steps": 10, "readout": "mean", "readout_steps": 5}
     first, second = (

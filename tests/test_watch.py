@@ -47,11 +47,13 @@ def plain(tmp_path_factory):
     ("callback", "did"),
     [
         (Stops(), "callback Stops ended it"),
+        (shrinks("on_stage_start"), "callback Shrinks changed the weights"),
+        (shrinks("on_resumable_point"), "callback Shrinks changed the weights"),
         (shrinks("on_fit_start"), "callback Shrinks changed the weights"),
         (shrinks("on_train_batch_end"), "callback Shrinks changed the weights"),
         (shrinks("on_epoch_end"), "callback Shrinks changed the weights"),
     ],
-    ids=["stops", "at the start", "after a batch", "after an epoch"],
+    ids=["stops", "before a stage", "at a point to resume from", "at the start", "after a batch", "after an epoch"],
 )
 def test_a_changed_training_serves_no_other_run(tmp_path, plain, callback, did):
     with pytest.warns(UserWarning, match=f"the training is not shared with other runs: {did}: set changes_fit = True"):
@@ -68,6 +70,22 @@ def test_a_callback_that_says_so_shares_with_its_like_alone(tmp_path, plain):
     first, second, without = run(tmp_path, "a", Declared()), run(tmp_path, "b", Declared()), run(tmp_path, "c")
     assert second.trained_by and second.metrics["ann/test_loss"] == first.metrics["ann/test_loss"]
     assert not without.trained_by and without.metrics["ann/test_loss"] == plain
+
+
+def test_a_training_that_is_taken_tells_whose_epochs_are_left_out(tmp_path, plain):
+    run(tmp_path, "a")
+    with pytest.warns(UserWarning, match="is taken, without the epochs of callback Stops: training.reuse=false trains"):
+        taken = run(tmp_path, "b", Stops())
+    assert taken.trained_by and taken.metrics["ann/test_loss"] == plain
+
+
+def test_an_end_after_the_last_epoch_changes_nothing(tmp_path):
+    class Ends(Callback):
+        def on_epoch_end(self, state, progress):
+            state.stop_training = progress.epoch == progress.epochs
+
+    run(tmp_path, "a", Ends())
+    assert run(tmp_path, "b").trained_by
 
 
 def test_a_callback_that_changes_nothing_does_not_hinder(tmp_path, plain):

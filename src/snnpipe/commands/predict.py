@@ -51,7 +51,7 @@ def main() -> int:
             print(f"{row['sample']}\t{name}\t{row['settled_ms']:g} ms\t{row['spikes']:,.0f} spikes", flush=True)
     if asked.json:
         print(json.dumps({"network": model.name, "n_steps": model.n_steps, "samples": as_json}, indent=1))
-    if silent:
+    if silent and any(layer.spiking for layer in model.network.layers):
         print(
             f"no neuron spiked for {silent:,} of {shown:,} samples: are their values scaled as those that the "
             "network was trained with?",

@@ -139,6 +139,8 @@ class FolderDataModule(StreamedData):
         if self.class_names is None:
             return tuple(found)
         names = tuple(self.class_names)
+        if no_folder := [name for name in names if name in ("", ".", "..") or Path(name).name != name]:
+            raise DataError(f"data.class_names: {no_folder[0]!r} is no name of a folder: give the names of the folders")
         if len(set(names)) < len(names):
             raise DataError(f"data.class_names: got {list(names)}, with a name twice: name each class once")
         if left_out := [name for name in found if name not in names]:

@@ -1,5 +1,7 @@
 """Remarks on a model that was trained elsewhere: what it is shown, and signs that it was trained on something else."""
 
+import re
+import shlex
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +20,12 @@ _PER_CLASS = 10
 
 _CLEARLY, _MOST = 0.3, 0.6
 """Share of the samples that another order of the classes must get right: so much more, and so much in all."""
+
+_MOSTLY = 0.8
+"""Share of the largest class from which on a good model may be right no more often than by naming it."""
+
+_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z][\w-]*", re.IGNORECASE)
+"""Names that need no quotes in a list on the command line."""
 
 _SCALES = ("Rescaling", "Normalization")
 
@@ -48,7 +56,8 @@ def of_brought_model(
     best = float(confusion_cc[rows, columns].sum()) / n
     if best - right > _CLEARLY and best > _MOST:
         order = [spec.class_names[row] for row in np.argsort(columns)]
-        cure = f"data.class_names=[{','.join(order)}]" if names_are_given and len(order) <= _NAMED else ""
+        given = f"data.class_names=[{','.join(map(_in_list, order))}]"
+        cure = shlex.quote(given) if names_are_given and len(order) <= _NAMED else ""
         yield Remark(
             "warning",
             f"the model's classes seem to stand in the order {_few(order)}: the ANN would have {100 * best:.2f} %",
@@ -56,7 +65,7 @@ def of_brought_model(
         )
         return
     largest = float(confusion_cc.sum(axis=1).max()) / n
-    if right <= largest + 2 * np.sqrt(largest * (1 - largest) / n):
+    if largest < _MOSTLY and right <= largest + 2 * np.sqrt(largest * (1 - largest) / n):
         cure = "data.scaling=none" if scaling is not None and spec.scaling not in ("", "none") else ""
         yield Remark(
             "warning",
@@ -71,6 +80,13 @@ def _values(scaling: str, layer: str | None) -> str:
     if layer is None:
         return text
     return f"{text}, then by the model's layer {layer}"
+
+
+def _in_list(name: str) -> str:
+    if _PLAIN.fullmatch(name):
+        return name
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _few(names: "tuple[str, ...] | list[str]") -> str:

@@ -62,10 +62,12 @@ def remarks(
     from_data
         Whether scales come from data. Several spikes per step are then what was asked for, and nothing to be cured.
     """
-    data, spec = parts.get("data"), images.data.spec
-    brought = not getattr(parts.get("training"), "trains", True)
+    brought: Iterator[Remark] = iter(())
+    if not getattr(parts.get("training"), "trains", True):
+        takes_names = "class_names" in getattr(parts.get("data"), "__dataclass_fields__", ())
+        brought = of_brought_model(plan, images.data.spec, outcome.ann_confusion_cc, takes_names)
     return (
-        *(of_brought_model(plan, spec, outcome.ann_confusion_cc, hasattr(data, "class_names")) if brought else ()),
+        *brought,
         *_not_spiking(plan, images.network),
         *_upper_bounds(images.network),
         *_warnings(plan, images, model, parts, outcome, diagnosis, from_data),

@@ -1,7 +1,7 @@
 """Models of Keras 3 as models of tf_keras (Keras 2, which NengoDL knows): translated layer by layer, and proven."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,7 +116,8 @@ class _Translation:
                 elif (rescaling := _rescaling_of(own, node)) is not None:
                     (taken,) = _inputs_of(node)
                     scale, offset = rescaling
-                    outputs = self._keras.layers.Rescaling(scale, offset, name=f"{name}_{number}")(self._tensors[taken])
+                    again = name if not number else _free(f"{name}_{number}", operations)
+                    outputs = self._keras.layers.Rescaling(scale, offset, name=again)(self._tensors[taken])
                 else:
                     if name not in layers:
                         layers[name] = self._layer(operations[name])
@@ -222,6 +223,12 @@ class _Translation:
         return there(**{name: own for name, own in config.items() if name not in _BASE})
 
 
+def _free(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
 def _rescaling_of(own: Mapping[str, Any], node: Mapping[str, Any]) -> tuple[float, float] | None:
     """Return factor and offset of an operation on one tensor and a number; None if it is no such operation."""
     arguments = [*node.get("args", ()), *node.get("kwargs", {}).values()]
@@ -257,7 +264,10 @@ def _inputs_of(node: Any) -> list[tuple[str, int, int]]:
 def _require_same_outputs(model: Any, copy: "tf_keras.Model") -> None:
     """Raise `ModelError` where a translation gives other outputs, naming the first layer that differs."""
     shape = tuple(_OPEN_SIZE if size is None else size for size in copy.input_shape[1:])
-    samples = np.random.default_rng(0).uniform(-1, 1, (_SAMPLES, *shape)).astype(np.float32)
+    drawn, kind = np.random.default_rng(0), np.dtype(copy.inputs[0].dtype.as_numpy_dtype)
+    whole = kind.kind in "iu"
+    samples = drawn.integers(0, 256, (_SAMPLES, *shape)) if whole else drawn.uniform(-1, 1, (_SAMPLES, *shape))
+    samples = samples.astype(kind if whole else np.float32)
     if _off(np.asarray(copy.predict_on_batch(samples)), np.asarray(model(samples, training=False))) <= TOLERANCE:
         return
     import keras
@@ -266,7 +276,9 @@ def _require_same_outputs(model: Any, copy: "tf_keras.Model") -> None:
     names = [layer.name for layer in model.layers if layer.name in there and type(layer).__name__ != "InputLayer"]
     ours = import_tf_keras().Model(copy.inputs, [copy.get_layer(name).output for name in names])
     theirs = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
-    pairs = zip(names, ours.predict_on_batch(samples), theirs(samples, training=False), strict=True)
+    both = ours.predict_on_batch(samples), theirs(samples, training=False)
+    of_ours, of_theirs = ([own] if len(names) == 1 and not isinstance(own, list) else own for own in both)
+    pairs = zip(names, of_ours, of_theirs, strict=True)
     for name, a, b in pairs:
         if (off := _off(np.asarray(a), np.asarray(b))) > TOLERANCE:
             kind = type(model.get_layer(name)).__name__

@@ -62,5 +62,5 @@ class FitLog:
             return TrainingState(self._fingerprint, epoch, batch, [*self._history], over, arrays(), callbacks, logged)
 
         if self._log.started:
-            self._log.tell("on_resumable_point", ResumablePoint(self._step, over, state))
+            self._watch.tell("on_resumable_point", ResumablePoint(self._step, over, state))
         signals.check()

@@ -65,14 +65,21 @@ class Fit:
         try:
             with self._shared(fingerprint, content) as earlier:
                 state.trained_by = earlier.run_id if earlier else ""
-                self._log.begin("fit", self._data.spec.n_train if getattr(self._training, "trains", True) else 0)
                 watch = Watch(self._log)
+                n = self._data.spec.n_train if getattr(self._training, "trains", True) else 0
+                watch.tell("on_stage_start", "fit", n)
                 watch.tell("on_fit_start")
                 if earlier is None:
                     checkpoint = self._training.fit(model, self._data, self._sink(fingerprint, watch))
                     checkpoint.require_finite()
                     self._keep_to_itself(watch.told())
                 else:
+                    if names := watch.uncalled():
+                        warnings.warn(
+                            f"the training of run {earlier.run_id} is taken, without the epochs of callback {names}: "
+                            "training.reuse=false trains anew; a callback that changes training has changes_fit = True",
+                            stacklevel=1,
+                        )
                     checkpoint = earlier.checkpoint
                     checkpoint.apply(model, f"the training of run {earlier.run_id}")
                     self._say_where("after its training")

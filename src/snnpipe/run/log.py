@@ -161,7 +161,8 @@ class RunLog:
         """Call a hook of every callback with the run's state, and yield each afterwards."""
         for callback in (self._files, *self.callbacks):
             with self.going_on():
-                getattr(callback, hook)(self.state, *arguments)
+                if (own := getattr(callback, hook, None)) is not None:  # one without the base may lack a newer hook
+                    own(self.state, *arguments)
             yield callback
 
     def evaluated(self) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from snnpipe.callbacks.base import Callback as Base
 from snnpipe.protocols import Callback
 from snnpipe.run.log import RunLog
+from snnpipe.values.run import FitProgress
 
 RESUMED = "changed by"
 """Key of `Watch.changes` among the states of callbacks, for a training that another process continues."""
@@ -34,11 +35,12 @@ class Watch:
     def tell(self, hook: str, *arguments: Any) -> None:
         """Call a hook of every callback with the run's state, and note who changes the training."""
         state = self._log.state
+        over = any(isinstance(own, FitProgress) and own.epoch == own.epochs for own in arguments)
         watched = [callback for callback in self._log.callbacks if _may_change(callback, hook)]
         weights, stopped = self._weights() if watched else [], state.stop_training
         for callback in self._log.told(hook, *arguments):
             if any(callback is own for own in watched):
-                if state.stop_training and not stopped:
+                if state.stop_training and not stopped and not over:
                     self.changes[type(callback).__name__] = "ended it"
                 now = self._weights()
                 if not all(map(np.array_equal, weights, now)):
@@ -52,6 +54,12 @@ class Watch:
             return ""
         who = ", ".join(f"callback {name} {what}" for name, what in self.changes.items())
         return f"{who}: set changes_fit = True in its class, and runs with the same callback share a training"
+
+    def uncalled(self) -> str:
+        """Users' callbacks that a training which is taken from another run does not call, in words."""
+        hooks = ("on_train_batch_end", "on_epoch_end")
+        names = [type(own).__name__ for own in self._log.callbacks if any(_may_change(own, hook) for hook in hooks)]
+        return ", ".join(names)
 
     def _weights(self) -> list[NDArray[Any]]:
         model = self._log.state.model
