@@ -255,8 +255,8 @@ def trained_elsewhere():
     drawn = np.random.default_rng(0)
     labels = drawn.integers(0, 3, 600)
     samples = (np.eye(3)[labels] * 3 + drawn.normal(size=(600, 3))).astype(np.float32)
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(3)])
     keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(3)])
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(samples, labels, epochs=30, verbose=0)
     assert np.mean(model.predict(samples, verbose=0).argmax(axis=1) == labels) > 0.9
@@ -264,7 +264,7 @@ def trained_elsewhere():
 
 
 def told(tmp_path, model, samples, labels, **settings):
-    """The remarks of a run that takes the model as it is."""
+    """The result of a run that takes the model as it is, and the first remark of each label."""
     from snnpipe import ArraysDataModule, NoTraining
 
     trainer = Trainer(
@@ -278,7 +278,7 @@ def told(tmp_path, model, samples, labels, **settings):
         output_dir=tmp_path / "run",
     )
     result = trainer.run()
-    return result, {remark.label: remark for remark in result.remarks}
+    return result, {remark.label: remark for remark in reversed(result.remarks)}
 
 
 def test_a_model_whose_classes_stand_in_another_order(tmp_path, trained_elsewhere):
