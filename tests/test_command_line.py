@@ -614,6 +614,11 @@ def test_a_process_that_is_refused_tells_so(process):
     assert err.count("\n") == 1
 
 
+def printed(program: str) -> str:
+    """What a program prints in a process of its own."""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+
 def test_a_process_ends_without_a_last_search_for_garbage():
     program = (
         "import atexit, gc\n"
@@ -621,8 +626,7 @@ def test_a_process_ends_without_a_last_search_for_garbage():
         "atexit.register(lambda: print(gc.get_freeze_count() > 0))  # runs after what is registered later\n"
         "search_seldom()"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "True\n"
+    assert printed(program) == "True\n"
 
 
 def test_later_searches_for_garbage_skip_what_the_first_imports_made():
@@ -636,5 +640,4 @@ def test_later_searches_for_garbage_skip_what_the_first_imports_made():
         "    more = [[] for _ in range(1000)]\n"
         "print(enabled, gc.isenabled(), first > 1000, gc.get_freeze_count() == first)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "False True True True\n"
+    assert printed(program) == "False True True True\n"

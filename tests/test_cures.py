@@ -55,7 +55,6 @@ ELSEWHERE = {
     "training.resume=true": "test_resume.py",
     "data.scaling=standardised": "test_samples.py",
     "data.scaling=none": "test_remarks.py: pixels that are scaled twice",
-    "data.class_names=[": "test_remarks.py: classes in another order",
     "data.axes=auto": "test_arrays.py",
     "data.scaling=auto": "names what was chosen",
     "data.scaling=zero_to_one": "test_arrays.py",

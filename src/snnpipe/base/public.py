@@ -55,13 +55,17 @@ PUBLIC = {
     "MLflowLogger": "snnpipe.loggers.mlflow.logger",
     "SweepRecorder": "snnpipe.sweeps.recorder",
     "Checkpoint": "snnpipe.values.checkpoint",
-    **{
-        f"{kind}Error": "snnpipe.base.errors"
-        for kind in (
-            *("User", "Config", "Data", "Model", "Training", "Conversion", "Simulation", "Bundle", "Checkpoint"),
-            *("Storage", "Logging"),
-        )
-    },
+    "UserError": "snnpipe.base.errors",
+    "ConfigError": "snnpipe.base.errors",
+    "DataError": "snnpipe.base.errors",
+    "ModelError": "snnpipe.base.errors",
+    "TrainingError": "snnpipe.base.errors",
+    "ConversionError": "snnpipe.base.errors",
+    "SimulationError": "snnpipe.base.errors",
+    "BundleError": "snnpipe.base.errors",
+    "CheckpointError": "snnpipe.base.errors",
+    "StorageError": "snnpipe.base.errors",
+    "LoggingError": "snnpipe.base.errors",
     "Callback": "snnpipe.callbacks.base",
     "ConversionPlan": "snnpipe.values.network",
     "DataSpec": "snnpipe.values.data",

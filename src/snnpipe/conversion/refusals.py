@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from snnpipe.conversion.nengo_dl_layers import layer_converters
-from snnpipe.frameworks.keras_graph import activation_name, is_of_keras, is_op
+from snnpipe.frameworks.keras_graph import activation_name, channels_last, is_of_keras, is_op
 
 _CURES = {
     "Multiply": "spiking neurons do not multiply one another's output: leave the product out (a gate, an attention)",
@@ -91,7 +91,7 @@ def _of_shapes(node: Any) -> str:
         return f"its inputs have the shapes {both}: give them one, with UpSampling for example"
     if kind == "BatchNormalization" and len(layer.axis) > 1:
         return "it normalises over several axes at once: take axis=-1, and train with it"
-    if "Pooling" in kind and getattr(layer, "data_format", "") == "channels_first":
+    if "Pooling" in kind and not channels_last(layer):
         return "its channels come first: build it with data_format='channels_last'"
     axes, acts_on = len(next(iter(shapes))), _DIMENSIONS.get(kind, 0) + 1
     if kind in _DIMENSIONS and axes != acts_on:

@@ -1,13 +1,13 @@
 """Remarks on a model that was trained elsewhere: what it is shown, and signs that it was trained on something else."""
 
-import re
-import shlex
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from snnpipe.diagnosis.situation import override
+from snnpipe.diagnosis.wording import few
 from snnpipe.values.data import DataSpec
 from snnpipe.values.diagnosis import Remark
 from snnpipe.values.network import ConversionPlan
@@ -24,10 +24,8 @@ _CLEARLY, _MOST = 0.3, 0.6
 _MOSTLY = 0.8
 """Share of the largest class from which on a good model may be right no more often than by naming it."""
 
-_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z][\w-]*", re.IGNORECASE)
-"""Names that need no quotes in a list on the command line."""
-
-_SCALES = ("Rescaling", "Normalization")
+SCALES = ("Rescaling", "Normalization")
+"""Layers with which a model scales its input itself."""
 
 
 def of_brought_model(
@@ -46,8 +44,8 @@ def of_brought_model(
     names_are_given
         Whether the dataset takes the order of the classes from ``data.class_names``.
     """
-    scaling = next((layer.name for layer in plan.layers[:2] if layer.kind in _SCALES), None)
-    yield Remark("samples", f"{_values(spec.scaling, scaling)}; classes in the order {_few(spec.class_names)}")
+    scaling = next((layer.name for layer in plan.layers[:2] if layer.kind in SCALES), None)
+    yield Remark("samples", f"{_values(spec.scaling, scaling)}; classes in the order {few(spec.class_names, _NAMED)}")
     n = int(confusion_cc.sum())
     if n < _PER_CLASS * len(confusion_cc):
         return
@@ -56,13 +54,9 @@ def of_brought_model(
     best = float(confusion_cc[rows, columns].sum()) / n
     if best - right > _CLEARLY and best > _MOST:
         order = [spec.class_names[row] for row in np.argsort(columns)]
-        given = f"data.class_names=[{','.join(map(_in_list, order))}]"
-        cure = shlex.quote(given) if names_are_given and len(order) <= _NAMED else ""
-        yield Remark(
-            "warning",
-            f"the model's classes seem to stand in the order {_few(order)}: the ANN would have {100 * best:.2f} %",
-            cure,
-        )
+        cure = override("data.class_names", order) if names_are_given and len(order) <= _NAMED else ""
+        text = f"the model's classes seem to stand in the order {few(order, _NAMED)}"
+        yield Remark("warning", f"{text}: the ANN would have {100 * best:.2f} %", cure)
         return
     largest = float(confusion_cc.sum(axis=1).max()) / n
     if largest < _MOSTLY and right <= largest + 2 * np.sqrt(largest * (1 - largest) / n):
@@ -80,15 +74,3 @@ def _values(scaling: str, layer: str | None) -> str:
     if layer is None:
         return text
     return f"{text}, then by the model's layer {layer}"
-
-
-def _in_list(name: str) -> str:
-    if _PLAIN.fullmatch(name):
-        return name
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _few(names: "tuple[str, ...] | list[str]") -> str:
-    first = ", ".join(names[:_NAMED])
-    return f"{first} and {len(names) - _NAMED} more" if len(names) > _NAMED else first

@@ -3,16 +3,17 @@
 They need the evaluation alone, so that a run without a diagnosis has them too.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnpipe.diagnosis.brought import of_brought_model
+from snnpipe.diagnosis.brought import SCALES, of_brought_model
 from snnpipe.diagnosis.measures import rate_limit
 from snnpipe.diagnosis.sample import activations_of, settings_of
 from snnpipe.diagnosis.situation import Situation
 from snnpipe.diagnosis.suggestions import calmer, livelier
+from snnpipe.diagnosis.wording import few
 from snnpipe.frameworks.keras_graph import max_pooling_in
 from snnpipe.frameworks.native import NativeNetwork
 from snnpipe.metrics.passes import SpikingPass
@@ -30,7 +31,6 @@ _LOST = 0.01
 """Loss of accuracy, as a share of the images, up to which few spikes do no harm."""
 
 _STRONG = 99.9  # percentile of a layer's activations
-_NAMED = 4  # layers that a remark names
 _UNTRIED = "not tried: diagnosis.images=0"
 
 
@@ -87,9 +87,9 @@ def _not_spiking(plan: ConversionPlan, network: SpikingNetwork) -> Iterator[Rema
     if len(in_network) + len(others) == len(rate):
         remarks.append(f"all {units:,} units are rate neurons")
     elif rate:
-        remarks.append(f"{sum(rate.values()):,} of {units:,} units stay rate neurons: {_few(rate)}")
+        remarks.append(f"{sum(rate.values()):,} of {units:,} units stay rate neurons: {few(rate)}")
     if in_software := [f"{layer.name} ({layer.kind})" for layer in plan.layers if layer.status == "fallback"]:
-        remarks.append(f"in software only: {_few(in_software)}")
+        remarks.append(f"in software only: {few(in_software)}")
     if remarks:
         yield Remark("not spiking", "; ".join(remarks))
 
@@ -99,7 +99,7 @@ def _upper_bounds(network: SpikingNetwork) -> Iterator[Remark]:
     if network.keras_model is None or network.no_synops:
         return
     if pooling := max_pooling_in(network.keras_model):
-        passes_on = f"max pooling ({_few(pooling)}) passes on fewer spikes than are counted"
+        passes_on = f"max pooling ({few(pooling)}) passes on fewer spikes than are counted"
         yield Remark("upper bounds", f"SynOps and energy of the spiking network: {passes_on}")
 
 
@@ -128,7 +128,7 @@ def _warnings(
     spec = images.data.spec
     inputs, training = _inputs(float(np.max(np.abs(first))), plan, s, spec.sample_word)
     if above:
-        layers_named = _few([_crowded(layers[name], busiest[name], outcome) for name in above])
+        layers_named = few([_crowded(layers[name], busiest[name], outcome) for name in above])
         text = (
             f"neurons spike more than once a step, which a simulator counts and most chips cannot send: {layers_named}"
         )
@@ -138,7 +138,7 @@ def _warnings(
             cure, expected = _calmer(s, busiest, diagnosis)
             yield Remark("warning", inputs + text, cure, _both(expected, training))
     elif at_limit and inputs:
-        yield Remark("warning", f"{inputs}neurons fire at their refractory limit: {_few(at_limit)}", expected=training)
+        yield Remark("warning", f"{inputs}neurons fire at their refractory limit: {few(at_limit)}", expected=training)
     if not lost:
         return
     levels = {name: np.percentile(a, _STRONG) for name, a in activations_of(model, images.network)(first).items()}
@@ -150,13 +150,13 @@ def _warnings(
     if weak:
         untried = next(livelier(s, weak), None) if diagnosis is None else None
         cure, expected = (untried.override, _UNTRIED) if untried else ("", "")
-        layers_named = _few([_hardly(layers[name], level, s) for name, level in weak.items()])
+        layers_named = few([_hardly(layers[name], level, s) for name, level in weak.items()])
         text = f"even the strongest activations spike less than once in {s.milliseconds:g} ms: {layers_named}"
         yield Remark("warning", inputs + text, cure, _both(expected, training))
     silent = [name for name, rate in busiest.items() if not rate and name not in weak and levels.get(name, 1) > 0]
     if silent:
         yield Remark(
-            "warning", f"{inputs}no neuron spikes for any {spec.sample_word}: {_few(silent)}", expected=training
+            "warning", f"{inputs}no neuron spikes for any {spec.sample_word}: {few(silent)}", expected=training
         )
 
 
@@ -184,7 +184,7 @@ def _hardly(layer: NeuronLayer, level: float, s: Situation) -> str:
 def _inputs(largest: float, plan: ConversionPlan, s: Situation, word: str) -> tuple[str, str]:
     """Return a remark on inputs that are far larger or smaller than usual, and what rescaling them requires."""
     low, high = USUAL_INPUTS
-    if low <= largest <= high or any(layer.kind in ("Rescaling", "Normalization") for layer in plan.layers):
+    if low <= largest <= high or any(layer.kind in SCALES for layer in plan.layers):
         return "", ""
     scaling = "zero_to_one" if word == "image" else "standardised"
     training = (
@@ -195,8 +195,3 @@ def _inputs(largest: float, plan: ConversionPlan, s: Situation, word: str) -> tu
 
 def _both(*texts: str) -> str:
     return "; ".join(filter(None, texts))
-
-
-def _few(names: Collection[str]) -> str:
-    first = ", ".join(list(names)[:_NAMED])
-    return f"{first} and {len(names) - _NAMED} more" if len(names) > _NAMED else first

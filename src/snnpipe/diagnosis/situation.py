@@ -5,6 +5,7 @@ field ``synapse``: the same change can be tried on the sample and printed as an 
 """
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import floor, log10
@@ -254,11 +255,21 @@ def override(key: str, value: Any, forced: bool = False) -> str:
     """Return an override, quoted for a shell. A forced override adds new names to an existing mapping."""
     if key == "conversion.neuron":
         return f"neuron={neuron_model(value).config}"
+    if isinstance(value, list):
+        return shlex.quote(f"{key}=[{','.join(map(_in_list, value))}]")
     if not isinstance(value, Mapping):
         return f"{key}={'null' if value is None else value}"
     return (
         f'"{"++" if forced else ""}{key}={{{", ".join(f"{_pattern(name)}: {each}" for name, each in value.items())}}}"'
     )
+
+
+def _in_list(text: str) -> str:
+    """Return a text as an element of a list on the command line."""
+    if re.fullmatch(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z][\w-]*", text, re.IGNORECASE):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _pattern(name: str) -> str:

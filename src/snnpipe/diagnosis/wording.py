@@ -1,6 +1,6 @@
-"""A sentence on the measurements of the first thing that loses accuracy."""
+"""Words of the diagnosis: lists of names, and a sentence on the measurements of the first thing that loses accuracy."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from snnpipe.diagnosis.measures import rate_limit, rectifies_each_step
 from snnpipe.diagnosis.situation import Situation
@@ -10,6 +10,12 @@ from snnpipe.values.network import NeuronLayer
 
 _WORTH_SAYING = 0.05
 """Smallest share of a layer's pairs of image and neuron that is worth reporting."""
+
+
+def few(names: Collection[str], most: int = 4) -> str:
+    """Return the first names, at most so many, and how many more there are."""
+    first = ", ".join(list(names)[:most])
+    return f"{first} and {len(names) - most} more" if len(names) > most else first
 
 
 def measured(s: Situation) -> str:

@@ -72,7 +72,7 @@ class Fit:
                 if earlier is None:
                     checkpoint = self._training.fit(model, self._data, self._sink(fingerprint, watch))
                     checkpoint.require_finite()
-                    self._keep_to_itself(watch.told())
+                    self._keep_to_itself(watch.problem())
                 else:
                     if names := watch.uncalled():
                         warnings.warn(

@@ -154,10 +154,10 @@ class RunLog:
 
     def tell(self, hook: str, *arguments: Any) -> None:
         """Call a hook of every callback with the run's state."""
-        for _ in self.told(hook, *arguments):
+        for _ in self.tell_each(hook, *arguments):
             pass
 
-    def told(self, hook: str, *arguments: Any) -> Iterator[Callback]:
+    def tell_each(self, hook: str, *arguments: Any) -> Iterator[Callback]:
         """Call a hook of every callback with the run's state, and yield each afterwards."""
         for callback in (self._files, *self.callbacks):
             with self.going_on():

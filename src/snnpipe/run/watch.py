@@ -38,7 +38,7 @@ class Watch:
         over = any(isinstance(own, FitProgress) and own.epoch == own.epochs for own in arguments)
         watched = [callback for callback in self._log.callbacks if _may_change(callback, hook)]
         weights, stopped = self._weights() if watched else [], state.stop_training
-        for callback in self._log.told(hook, *arguments):
+        for callback in self._log.tell_each(hook, *arguments):
             if any(callback is own for own in watched):
                 if state.stop_training and not stopped and not over:
                     self.changes[type(callback).__name__] = "ended it"
@@ -48,7 +48,7 @@ class Watch:
                 weights = now
             stopped = state.stop_training
 
-    def told(self) -> str:
+    def problem(self) -> str:
         """What was changed and the cure, in words; empty if nothing was."""
         if not self.changes:
             return ""

@@ -183,36 +183,30 @@ class Graph:
 
     def evaluate(self, known: "Mapping[int, tf.Tensor]", wanted: Sequence[int]) -> "list[tf.Tensor]":
         """Return the wanted tensors, computed from known ones through linear layers alone."""
-        values = dict(known)
-        producers = {op.output: op for op in self.ops if isinstance(op, LayerOp)}
-
-        def value(tensor: int) -> "tf.Tensor":
-            if tensor not in values:
-                op = producers[tensor]
-                values[tensor] = op([value(i) for i in op.inputs])
-            return values[tensor]
-
-        return [value(tensor) for tensor in wanted]
+        return self._computed(known, wanted, LayerOp.__call__)
 
     def at_zero(self, wanted: Sequence[int]) -> list[NDArray[np.float64]]:
         """Return the wanted tensors, flat, where the image and all outputs of neurons and of max pooling are 0."""
+        known = dict.fromkeys((self.image, *(op.output for op in self.sources)))
+        return [
+            np.zeros(int(np.prod(self.shapes[tensor]))) if still is None else np.asarray(still, np.float64).ravel()
+            for tensor, still in zip(wanted, self._computed(known, wanted, self._of_still), strict=True)
+        ]
+
+    def _computed(
+        self, known: Mapping[int, Any], wanted: Sequence[int], compute: Callable[[LayerOp, list[Any]], Any]
+    ) -> list[Any]:
+        """Return the wanted tensors, from known ones and a function that computes a layer from its inputs."""
+        values = dict(known)
         producers = {op.output: op for op in self.ops if isinstance(op, LayerOp)}
-        values: dict[int, Any] = {}
 
         def value(tensor: int) -> Any:
-            """Return a tensor's value; None for zeros."""
             if tensor not in values:
-                op = producers.get(tensor)
-                inputs = [] if op is None else [value(i) for i in op.inputs]
-                values[tensor] = None if op is None else self._of_still(op, inputs)
+                op = producers[tensor]
+                values[tensor] = compute(op, [value(i) for i in op.inputs])
             return values[tensor]
 
-        flat = []
-        for tensor in wanted:
-            still = value(tensor)
-            size = int(np.prod(self.shapes[tensor]))
-            flat.append(np.zeros(size) if still is None else np.asarray(still, np.float64).ravel())
-        return flat
+        return [value(tensor) for tensor in wanted]
 
     def _of_still(self, op: LayerOp, inputs: Sequence[Any]) -> Any:
         """Return a layer's output for some inputs, of which None stands for zeros, in the same form."""
